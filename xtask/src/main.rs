@@ -1,0 +1,175 @@
+//! `cargo xtask setup` prepares a clone: what the build and the program need and crates.io
+//! does not link in. Everything lands in `.tools/`, pinned by `xtask/pdfium.lock.json`; a second
+//! run finds it there and does nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+const LOCK: &str = include_str!("../pdfium.lock.json");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["setup"] => setup(),
+        _ => {
+            eprintln!(
+                "usage: cargo xtask setup\n\n\
+                 Puts protoc (for the build) and libpdfium (for the program) into .tools/."
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn setup() -> Result<()> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask has no parent folder")?
+        .join(".tools");
+    place_protoc(&tools.join("protoc"))?;
+    place_pdfium(&tools.join("pdfium"))
+}
+
+/// Copies the vendored protoc to where `.cargo/config.toml` tells the build scripts to look.
+fn place_protoc(folder: &Path) -> Result<()> {
+    let source = protoc_bin_vendored::protoc_bin_path()
+        .map_err(|e| anyhow::anyhow!("no vendored protoc for this platform: {e}"))?;
+    let target = folder.join("bin").join("protoc");
+    if target.exists() {
+        return Ok(());
+    }
+    let include = protoc_bin_vendored::include_path()
+        .map_err(|e| anyhow::anyhow!("no vendored protobuf includes: {e}"))?;
+    copy_folder(&include, &folder.join("include"))?;
+    fs::create_dir_all(folder.join("bin"))?;
+    fs::copy(&source, &target)
+        .with_context(|| format!("copying protoc to {}", target.display()))?;
+    eprintln!("protoc ready in {}", folder.display());
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    package: String,
+    version: String,
+    wheels: Vec<Wheel>,
+}
+
+#[derive(Deserialize)]
+struct Wheel {
+    /// `std::env::consts::OS` and `ARCH`.
+    os: String,
+    arch: String,
+    wheel_sha256: String,
+    /// Path of the library inside the wheel.
+    library: String,
+    library_sha256: String,
+}
+
+/// Fetches the wheel that carries libpdfium by name through pip, which checks the wheel's hash;
+/// then checks the library's own and keeps the licence files beside it.
+fn place_pdfium(folder: &Path) -> Result<()> {
+    let lock: Lock = serde_json::from_str(LOCK).context("reading xtask/pdfium.lock.json")?;
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let wheel = lock.wheels.iter().find(|w| w.os == os && w.arch == arch).with_context(|| {
+        format!(
+            "no libpdfium is pinned for {os} {arch}: build or fetch one (builds 7869 to 8149) and \
+             set PAGESIGHT_PDFIUM to it"
+        )
+    })?;
+    let name = Path::new(&wheel.library).file_name().context("library has no name")?;
+    let library = folder.join("lib").join(name);
+    if library.exists() && sha256(&library)? == wheel.library_sha256 {
+        return Ok(());
+    }
+    let work = folder.join("fetch");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let requirement = work.join("requirements.txt");
+    fs::write(
+        &requirement,
+        format!("{}=={} --hash=sha256:{}\n", lock.package, lock.version, wheel.wheel_sha256),
+    )?;
+    eprintln!("fetching libpdfium ({} {}) with pip", lock.package, lock.version);
+    python(
+        &["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"],
+        &["--only-binary", ":all:", "--require-hashes", "--dest"],
+        &[&work, Path::new("-r"), &requirement],
+    )
+    .context("pip could not fetch libpdfium; is the package index reachable?")?;
+    let archive = files(&work)?
+        .into_iter()
+        .find(|p| p.extension().is_some_and(|e| e == "whl"))
+        .context("pip left no wheel behind")?;
+    let unpacked = work.join("wheel");
+    python(&["-m", "zipfile", "-e"], &[], &[&archive, &unpacked])?;
+    let found = unpacked.join(&wheel.library);
+    let hash = sha256(&found)?;
+    ensure!(
+        hash == wheel.library_sha256,
+        "{} has sha256 {hash}, expected {}",
+        wheel.library,
+        wheel.library_sha256
+    );
+    for entry in files(&unpacked)? {
+        let licences = entry.join("licenses");
+        if licences.is_dir() {
+            copy_folder(&licences, &folder.join("licenses"))?;
+        }
+    }
+    fs::create_dir_all(folder.join("lib"))?;
+    fs::rename(&found, &library)?;
+    fs::remove_dir_all(&work)?;
+    eprintln!("libpdfium ready in {}", library.display());
+    Ok(())
+}
+
+fn python(before: &[&str], middle: &[&str], paths: &[&Path]) -> Result<()> {
+    for program in ["python3", "python"] {
+        match Command::new(program).args(before).args(middle).args(paths).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => bail!("{program} {} ended with {status}", before.join(" ")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context(format!("starting {program}")),
+        }
+    }
+    bail!("Python 3 with pip is needed to fetch libpdfium, and neither python3 nor python is there")
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for path in files(from)? {
+        let target = to.join(path.file_name().context("an entry without a name")?);
+        if path.is_dir() {
+            copy_folder(&path, &target)?;
+        } else {
+            fs::copy(&path, &target)
+                .with_context(|| format!("copying {} to {}", path.display(), target.display()))?;
+        }
+    }
+    Ok(())
+}
