@@ -1,0 +1,145 @@
+//! Documents: who they are, and what happened to them (the ledger's words).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The blake3 hash of a document's bytes: the same file under two names is one document.
+///
+/// ```
+/// use pagesight_core::DocumentId;
+/// let id = DocumentId::of(b"%PDF-1.7 ...");
+/// assert_eq!(id.to_string().parse::<DocumentId>().unwrap(), id);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId(pub [u8; 32]);
+
+impl DocumentId {
+    /// Hashes `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DocumentId({self})")
+    }
+}
+
+/// A document id is 64 hexadecimal digits.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("a document id is 64 hexadecimal digits, got {0:?}")]
+pub struct ParseDocumentIdError(String);
+
+impl FromStr for DocumentId {
+    type Err = ParseDocumentIdError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let err = || ParseDocumentIdError(s.to_string());
+        if s.len() != 64 || !s.is_ascii() {
+            return Err(err());
+        }
+        let mut id = [0u8; 32];
+        for (byte, hex) in id.iter_mut().zip(s.as_bytes().chunks_exact(2)) {
+            let hex = std::str::from_utf8(hex).map_err(|_| err())?;
+            *byte = u8::from_str_radix(hex, 16).map_err(|_| err())?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// Names one model with its recipe: a hash over weights, tokenizer, config and recipe, as
+/// hexadecimal digits. Vectors of different model ids are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelId(pub String);
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far a document has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentStatus {
+    /// Some pages are committed, the rest are still to be read (an interrupted run).
+    InProgress,
+    /// Every page is indexed.
+    Ok,
+    /// Some pages could not be read; the others are indexed.
+    Partial,
+    /// Nothing of the document is indexed; its record says why.
+    Failed,
+}
+
+impl DocumentStatus {
+    /// The word used in the ledger and in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The inverse of [`as_str`](Self::as_str).
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::InProgress, Self::Ok, Self::Partial, Self::Failed]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+    }
+}
+
+/// A page that could not be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageFailure {
+    /// 1-based page number.
+    pub page: u32,
+    /// One line for a person.
+    pub reason: String,
+}
+
+/// One line of the ledger: a path, the document found there, and what became of it.
+///
+/// Two paths with the same bytes are two records that share one [`DocumentId`] and its pages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentRecord {
+    /// Where the file was found: relative to the index's base folder when below it, else
+    /// absolute; `/` as separator; bytes that are not UTF-8 written as `%XX`.
+    pub path: String,
+    /// Hash of the bytes; `None` when the file could not be read.
+    pub document: Option<DocumentId>,
+    /// File size, bytes.
+    pub bytes: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// How far it has come.
+    pub status: DocumentStatus,
+    /// Pages in the document, 0 when unknown.
+    pub page_count: u32,
+    /// Pages indexed.
+    pub pages_indexed: u32,
+    /// The next page to read when [`DocumentStatus::InProgress`], 1-based.
+    pub next_page: u32,
+    /// Pages that could not be read.
+    pub failed_pages: Vec<PageFailure>,
+    /// Why the document failed.
+    pub reason: Option<String>,
+    /// Things a person should know, e.g. that OCR was wanted and tesseract is not there.
+    pub notes: Vec<String>,
+    /// The document's own title, when its metadata has one.
+    pub title: Option<String>,
+    /// The model its pages were encoded with; `None` for text only.
+    pub model: Option<ModelId>,
+}

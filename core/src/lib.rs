@@ -1,0 +1,34 @@
+//! The vocabulary of pagesight and the seams between its rooms.
+//!
+//! Everything here is plain data or a small trait; nothing touches a file, a network or a
+//! model. The words, in the order in which data walks through the house:
+//!
+//! * a **document** is a PDF, known by the blake3 hash of its bytes ([`DocumentId`]);
+//! * a **page** is a document and a 1-based number ([`PageId`]); its size is in points
+//!   ([`PageSize`]), its picture is [`PageImage`];
+//! * a **slice** is one model input cut from the page ([`Slices`]), a **patch** one 14 x 14 px
+//!   square of a slice ([`PatchGrid`] maps it back to its rectangle on the page);
+//! * a **multi-vector** is `[n_vectors, dim]`, one unit row a patch or query token
+//!   ([`PageVectors`], [`QueryVectors`]; they do not mix);
+//! * a **hit** is a ranked page with the reasons why ([`Hit`]).
+//!
+//! The seams ([`seam`]) are what the write path and the read path ask of a model and of a
+//! store; [`testing`] has a fake and a contract suite for each.
+
+mod document;
+mod geometry;
+mod hit;
+mod image;
+mod multivector;
+mod page;
+mod resample;
+pub mod seam;
+pub mod testing;
+
+pub use document::{DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure};
+pub use geometry::{PageSize, PatchGrid, Rect, Slices};
+pub use hit::{ChannelScore, Hit};
+pub use image::{ImageError, PageImage};
+pub use multivector::{PageVectors, QueryVectors, VectorError};
+pub use page::{PageId, PageRecord, TextSource};
+pub use resample::resize_bicubic;

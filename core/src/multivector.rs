@@ -1,0 +1,130 @@
+//! Multi-vectors: `[n_vectors, dim]`, row-major. A value of these types has a whole number of
+//! rows and only finite numbers; there is no other way to make one.
+
+use half::f16;
+
+/// Numbers that are not a multi-vector.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum VectorError {
+    /// Not `[n, dim]` with n and dim at least 1.
+    #[error("{len} numbers are not rows of {dim}")]
+    Shape {
+        /// Numbers given.
+        len: usize,
+        /// Row length asked for.
+        dim: usize,
+    },
+    /// NaN or infinity.
+    #[error("row {row} of a multi-vector is not finite")]
+    NotFinite {
+        /// 0-based row.
+        row: usize,
+    },
+}
+
+/// The vectors of a page, `[n_vectors, dim]`, f16: the masters that a store keeps.
+///
+/// ```
+/// use pagesight_core::PageVectors;
+/// let page = PageVectors::from_f32(2, &[1.0, 0.0, 0.6, 0.8]).unwrap();
+/// assert_eq!(page.len(), 2);
+/// assert!(PageVectors::from_f32(3, &[1.0, 0.0]).is_err());
+/// assert!(PageVectors::from_f32(1, &[f32::NAN]).is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageVectors {
+    dim: usize,
+    values: Vec<f16>,
+}
+
+impl PageVectors {
+    /// Takes `values`, `[n, dim]`.
+    ///
+    /// # Errors
+    /// [`VectorError`] when they are not whole rows or not finite.
+    pub fn new(dim: usize, values: Vec<f16>) -> Result<Self, VectorError> {
+        check(dim, values.len(), values.iter().map(|v| v.is_finite()))?;
+        Ok(Self { dim, values })
+    }
+
+    /// Rounds `values`, `[n, dim]`, to f16 (to nearest, ties to even).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_f32(dim: usize, values: &[f32]) -> Result<Self, VectorError> {
+        Self::new(dim, values.iter().map(|&v| f16::from_f32(v)).collect())
+    }
+
+    /// Row length.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Number of vectors, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dim
+    }
+
+    /// `[n, dim]`.
+    pub fn values(&self) -> &[f16] {
+        &self.values
+    }
+}
+
+/// The vectors of a query, `[n_tokens, dim]`, f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryVectors {
+    dim: usize,
+    values: Vec<f32>,
+    tokens: Vec<String>,
+}
+
+impl QueryVectors {
+    /// Takes `values`, `[n_tokens, dim]`, and each token's text for explanations.
+    ///
+    /// # Errors
+    /// [`VectorError`] when they are not one whole row a token or not finite.
+    pub fn new(dim: usize, values: Vec<f32>, tokens: Vec<String>) -> Result<Self, VectorError> {
+        check(dim, values.len(), values.iter().map(|v| v.is_finite()))?;
+        if values.len() / dim != tokens.len() {
+            return Err(VectorError::Shape { len: values.len(), dim });
+        }
+        Ok(Self { dim, values, tokens })
+    }
+
+    /// Row length.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Number of query tokens, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// `[n_tokens, dim]`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The text of each query token.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+}
+
+fn check(
+    dim: usize,
+    len: usize,
+    mut finite: impl Iterator<Item = bool>,
+) -> Result<(), VectorError> {
+    if dim == 0 || len == 0 || len % dim != 0 {
+        return Err(VectorError::Shape { len, dim });
+    }
+    match finite.position(|ok| !ok) {
+        Some(at) => Err(VectorError::NotFinite { row: at / dim }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the write path and the read path ask of their surroundings.
+//!
+//! All calls are synchronous and may block. Errors cross a seam boxed: the caller only adds
+//! what it was doing and passes them on, so the adapter's own typed error stays the source.
+
+use std::collections::HashSet;
+
+use crate::{
+    DocumentId, DocumentRecord, ModelId, PageId, PageImage, PageRecord, PageVectors, QueryVectors,
+    Slices,
+};
+
+/// An error on its way through a seam.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a page encoder wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderInput {
+    /// Edge of the square input, px.
+    pub edge_px: u32,
+    /// The grid that a page is cut into.
+    pub slices: Slices,
+}
+
+impl EncoderInput {
+    /// Width of the whole page picture, px: all slices side by side.
+    pub fn width_px(&self) -> u32 {
+        self.edge_px * self.slices.cols
+    }
+
+    /// Height of the whole page picture, px.
+    pub fn height_px(&self) -> u32 {
+        self.edge_px * self.slices.rows
+    }
+}
+
+/// Pictures in, page vectors out. `&self` and deterministic: a page gets the same vectors alone
+/// and in any batch, on one thread and on many.
+pub trait PageEncoder: Send + Sync {
+    /// Names weights and recipe.
+    fn model_id(&self) -> &ModelId;
+
+    /// What [`encode_pages`](Self::encode_pages) expects.
+    fn input(&self) -> EncoderInput;
+
+    /// Row length of the vectors.
+    fn dim(&self) -> usize;
+
+    /// Encodes pages, each `[height_px(), width_px(), 3]` of [`input`](Self::input), into as
+    /// many multi-vectors in the same order, rows of length 1.
+    ///
+    /// # Errors
+    /// When a picture has another size or the model cannot run; never a made-up vector.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError>;
+}
+
+/// Questions in, query vectors out. Deterministic as [`PageEncoder`] is.
+pub trait QueryEncoder: Send + Sync {
+    /// Names weights and recipe.
+    fn model_id(&self) -> &ModelId;
+
+    /// Encodes queries into as many multi-vectors, in the same order, rows of length 1.
+    ///
+    /// # Errors
+    /// When the model cannot run.
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError>;
+}
+
+/// One step of indexing: it becomes visible and durable as a whole or not at all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// Ledger records to write; each replaces the record of the same path.
+    pub documents: Vec<DocumentRecord>,
+    /// Paths whose record is dropped. A document whose last record goes loses its pages.
+    pub dropped_paths: Vec<String>,
+    /// Documents whose pages are dropped before `pages` are added (a re-index).
+    pub dropped_pages: Vec<DocumentId>,
+    /// Pages to add; a page that is there already is replaced.
+    pub pages: Vec<PageRecord>,
+}
+
+impl Batch {
+    /// Whether committing would change nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The write side of a store. One writer at a time.
+pub trait PageSink {
+    /// Every record of the ledger.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn documents(&mut self) -> Result<Vec<DocumentRecord>, BoxError>;
+
+    /// Makes `batch` durable. When this returns, the batch survives kill -9 and power loss;
+    /// when it fails, the store is as it was before.
+    ///
+    /// # Errors
+    /// When the store cannot be written, e.g. a full disk.
+    fn commit(&mut self, batch: Batch) -> Result<(), BoxError>;
+}
+
+/// Which pages a search may return; `None` is all of them.
+pub type DocumentFilter<'a> = Option<&'a HashSet<DocumentId>>;
+
+/// The stored multi-vectors of one snapshot.
+pub trait VectorSource: Send + Sync {
+    /// Calls `visit` with all pages that have vectors and pass `filter`, in batches, each page
+    /// once, in any order. Bounded memory: one batch at a time.
+    ///
+    /// # Errors
+    /// When a page cannot be read or its checksum is wrong; never a partial result as if whole.
+    fn scan(
+        &self,
+        filter: DocumentFilter<'_>,
+        visit: &mut dyn FnMut(&[(PageId, PageVectors)]),
+    ) -> Result<(), BoxError>;
+}
+
+/// The words of one snapshot.
+pub trait TextIndex: Send + Sync {
+    /// The `k` best pages for `query` by BM25, best first, ties by [`PageId`]. Any string is a
+    /// query; one without words finds nothing.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn search_text(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+    ) -> Result<Vec<(PageId, f32)>, BoxError>;
+}

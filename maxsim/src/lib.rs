@@ -1,0 +1,28 @@
+//! Late interaction: the score of a page for a query is the sum over the query tokens of the
+//! largest dot product with any vector of the page.
+//!
+//! ```text
+//! maxsim(q, p) = sum_n max_s <q_n, p_s>        (Khattab & Zaharia 2020, ColBERT, eq. 3)
+//! ```
+//!
+//! Every query token counts (bos, prefix and padding included), as in the reference
+//! (colpali-engine 0.3.13, `score_multi_vector`); pages have their true length, so there is no
+//! floor of 0 under the maximum.
+//!
+//! ```
+//! use pagesight_core::{PageVectors, QueryVectors};
+//! use pagesight_maxsim::PreparedQuery;
+//!
+//! let query = QueryVectors::new(2, vec![1.0, 0.0, 0.0, 1.0], vec!["a".into(), "b".into()])?;
+//! let page = PageVectors::from_f32(2, &[0.5, 0.0, 0.0, 0.25])?;
+//! assert_eq!(PreparedQuery::new(&query).score(&page)?, 0.75);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![deny(missing_docs)]
+
+mod exact;
+mod reference;
+
+pub use exact::{DimMismatch, PreparedQuery};
+pub use reference::maxsim_reference;
