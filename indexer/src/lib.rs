@@ -1,1 +1,32 @@
-//! indexer
+//! The write path: a folder of PDFs in, committed pages out.
+//!
+//! [`sync`] walks the folders ([`Settings`]), compares them with the ledger, and has worker
+//! processes ([`serve_worker_if_asked`]) draw and read the pages of what is new; it encodes the
+//! pictures and commits pages and ledger together, batch by batch. A page that crashes, hangs or
+//! blows up its worker costs that page; the ledger keeps the reason.
+
+#![deny(missing_docs)]
+
+mod claims;
+mod discover;
+mod document;
+mod error;
+mod event;
+mod ocr;
+mod pdfium;
+mod process;
+mod protocol;
+mod restrict;
+mod settings;
+mod sync;
+mod worker;
+
+pub use discover::{decode_path, encode_path};
+pub use error::IndexError;
+pub use event::{Event, Outcome, Summary};
+pub use ocr::Ocr;
+pub use pdfium::{PdfiumPlace, find_pdfium};
+pub use process::{Drawing, Renderer, RendererError};
+pub use settings::{Limits, Settings};
+pub use sync::sync;
+pub use worker::serve_worker_if_asked;

@@ -1,1 +1,38 @@
-//! store
+//! Pages and documents in LanceDB, words in tantivy, and the pointer that joins them.
+//!
+//! An index is a folder:
+//!
+//! ```text
+//! snapshot.json     the pointer: which versions belong together, with every file's hash
+//! documents.lance/  the ledger, a plain Lance table
+//! pages.lance/      sizes, words and multi-vectors, a plain Lance table
+//! text/             tantivy segments; which of them count stands in the pointer
+//! write.lock        held by the one writer, with its process id
+//! ```
+//!
+//! A [`Writer`] turns batches into snapshots; a [`Reader`] sees one snapshot, whole. Both are
+//! async; [`BlockingReader`] and [`BlockingWriter`] carry the seams of pagesight-core. The
+//! columns are described in `store/src/schema.rs`.
+
+#![deny(missing_docs)]
+
+mod analysis;
+mod blocking;
+mod error;
+mod lock;
+mod pinned;
+mod pointer;
+mod reader;
+mod schema;
+mod snippet;
+mod tables;
+mod text;
+mod writer;
+
+pub use analysis::Analyser;
+pub use blocking::{BlockingReader, BlockingWriter};
+pub use error::StoreError;
+pub use pointer::{FORMAT, FileMark, Snapshot, StoredModel};
+pub use reader::{Reader, VectorStream};
+pub use snippet::Snippet;
+pub use writer::Writer;

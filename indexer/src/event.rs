@@ -1,0 +1,98 @@
+//! What a run tells while it goes, and at its end.
+
+use pagesight_core::{DocumentRecord, DocumentStatus};
+
+/// What became of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Read in this run; its record says how well.
+    Indexed,
+    /// Unchanged, nothing was read.
+    Skipped,
+    /// Its bytes are in the index under another path, or were; no page was read.
+    Renamed,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The folders are walked: what there is to read.
+    Planned {
+        /// Files to read.
+        documents: usize,
+        /// Their sizes, bytes.
+        bytes: u64,
+    },
+    /// A page was drawn and read, or failed.
+    Page {
+        /// Ledger path.
+        path: &'a str,
+        /// Share of the document's bytes that this page stands for.
+        bytes: u64,
+    },
+    /// A document is done with.
+    Document {
+        /// Its ledger record as committed or about to be.
+        record: &'a DocumentRecord,
+        /// What this run did.
+        outcome: Outcome,
+        /// Bytes of the plan that are done with it, beyond those of its pages.
+        bytes: u64,
+    },
+    /// A path is gone from the folders and from the index.
+    Dropped {
+        /// Ledger path.
+        path: &'a str,
+    },
+    /// A person should know, e.g. a folder that cannot be read.
+    Warning {
+        /// One line.
+        text: String,
+    },
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// Documents read whole in this run.
+    pub documents_indexed: u64,
+    /// Documents unchanged.
+    pub documents_skipped: u64,
+    /// Paths whose document was there already.
+    pub documents_renamed: u64,
+    /// Paths dropped.
+    pub documents_dropped: u64,
+    /// Documents with pages that failed, also when nothing was read.
+    pub documents_partial: u64,
+    /// Documents without any page, also when nothing was read.
+    pub documents_failed: u64,
+    /// Pages added in this run.
+    pub pages_indexed: u64,
+    /// Pages that failed in this run.
+    pub pages_failed: u64,
+    /// Records with failures, by path; their reasons are inside.
+    pub failures: Vec<DocumentRecord>,
+    /// The run was asked to stop; the next one goes on.
+    pub interrupted: bool,
+}
+
+impl Summary {
+    /// Counts one document that is done with.
+    pub(crate) fn count(&mut self, record: &DocumentRecord, outcome: Outcome) {
+        match outcome {
+            Outcome::Skipped => self.documents_skipped += 1,
+            Outcome::Renamed => self.documents_renamed += 1,
+            Outcome::Indexed if record.status != DocumentStatus::Failed => {
+                self.documents_indexed += 1;
+            }
+            Outcome::Indexed => {}
+        }
+        match record.status {
+            DocumentStatus::Failed => self.documents_failed += 1,
+            DocumentStatus::Partial => self.documents_partial += 1,
+            DocumentStatus::Ok | DocumentStatus::InProgress => return,
+        }
+        self.failures.push(record.clone());
+    }
+}

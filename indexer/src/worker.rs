@@ -1,0 +1,111 @@
+//! The worker: the same program, started again, that does nothing but read PDFs for its parent.
+
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::exit;
+
+use pdfium_render::prelude::{PdfDocument, Pdfium};
+
+use crate::pdfium::{bind, open, read_page, title};
+use crate::protocol::{Request, Response, receive, send};
+use crate::restrict::restrict;
+
+/// First argument of a program that is to serve as worker; the second is libpdfium, the third
+/// the limit on its address space, bytes.
+pub(crate) const VERB: &str = "__pagesight-worker";
+
+/// Turns this process into a worker when its parent started it as one, and then never returns.
+/// A program that indexes calls this first in `main`.
+pub fn serve_worker_if_asked() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|verb| verb != VERB) {
+        return;
+    }
+    let library = PathBuf::from(arguments.next().unwrap_or_default());
+    let bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
+    exit(match serve(library, bytes) {
+        Ok(()) => 0,
+        Err(error) => {
+            // The parent keeps a worker's stderr to itself; this is for a person with a debugger.
+            eprintln!("worker: {error}");
+            1
+        }
+    })
+}
+
+fn serve(library: PathBuf, limit: Option<u64>) -> io::Result<()> {
+    restrict(limit)?;
+    let mut requests = BufReader::new(io::stdin().lock());
+    let mut responses = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let pdfium = match bind(&library) {
+        Ok(pdfium) => pdfium,
+        Err(reason) => {
+            send(&mut responses, &Response::NotOpened { reason, password: false }, &[])?;
+            return Ok(());
+        }
+    };
+    send(&mut responses, &Response::Opened { pages: 0, title: None }, &[])?;
+    let mut next = receive::<Request>(&mut requests)?;
+    while let Some((request, bytes)) = next {
+        let Request::Open { passwords } = request else {
+            return Err(io::Error::other("a page was asked for before a document"));
+        };
+        next = serve_document(&pdfium, &bytes, &passwords, &mut requests, &mut responses)?;
+    }
+    Ok(())
+}
+
+/// Serves pages of one document until another one is opened.
+fn serve_document(
+    pdfium: &Pdfium,
+    bytes: &[u8],
+    passwords: &[String],
+    mut requests: impl io::Read,
+    mut responses: impl Write,
+) -> io::Result<Option<(Request, Vec<u8>)>> {
+    let document = open(pdfium, bytes, passwords);
+    let response = match &document {
+        Ok(document) => {
+            Response::Opened { pages: document.pages().len().max(0) as u32, title: title(document) }
+        }
+        Err((reason, password)) => {
+            Response::NotOpened { reason: reason.clone(), password: *password }
+        }
+    };
+    send(&mut responses, &response, &[])?;
+    loop {
+        match receive::<Request>(&mut requests)? {
+            Some((Request::Page { number, text_bytes, draw }, _)) => {
+                let (response, image) = match &document {
+                    Ok(document) => answer(document, number, text_bytes, draw),
+                    Err((reason, _)) => (Response::NoPage { reason: reason.clone() }, Vec::new()),
+                };
+                send(&mut responses, &response, &image)?;
+            }
+            other => return Ok(other),
+        }
+    }
+}
+
+fn answer(
+    document: &PdfDocument<'_>,
+    number: u32,
+    text_bytes: usize,
+    draw: Option<crate::protocol::Draw>,
+) -> (Response, Vec<u8>) {
+    match read_page(document, number.max(1), text_bytes, draw) {
+        Ok(page) => {
+            let (width_px, height_px) =
+                page.image.as_ref().map_or((0, 0), |i| (i.width_px(), i.height_px()));
+            let response = Response::Page {
+                width_pt: page.size.width_pt,
+                height_pt: page.size.height_pt,
+                text: page.text,
+                width_px,
+                height_px,
+            };
+            (response, page.image.map(|image| image.into_rgb()).unwrap_or_default())
+        }
+        Err(reason) => (Response::NoPage { reason }, Vec::new()),
+    }
+}

@@ -1,0 +1,134 @@
+//! The seams of core over the async store: every call waits on a tokio runtime.
+
+use std::path::Path;
+
+use pagesight_core::seam::{Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource};
+use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use tokio::runtime::Handle;
+
+use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Writer};
+
+/// A [`Reader`] for callers that may block. Not for use on a runtime's own threads.
+pub struct BlockingReader {
+    reader: Reader,
+    runtime: Handle,
+}
+
+impl BlockingReader {
+    /// See [`Reader::open`].
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
+        let reader = runtime.block_on(Reader::open(folder))?;
+        Ok(Self { reader, runtime })
+    }
+
+    /// See [`Reader::snapshot`].
+    pub fn snapshot(&self) -> &Snapshot {
+        self.reader.snapshot()
+    }
+
+    /// See [`Reader::documents`].
+    ///
+    /// # Errors
+    /// As [`Reader::documents`].
+    pub fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
+        self.runtime.block_on(self.reader.documents())
+    }
+
+    /// See [`Reader::pages`].
+    ///
+    /// # Errors
+    /// As [`Reader::pages`].
+    pub fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        self.runtime.block_on(self.reader.pages(ids))
+    }
+
+    /// See [`Reader::snippet`].
+    pub fn snippet(&self, query: &str, text: &str) -> Snippet {
+        self.reader.snippet(query, text)
+    }
+}
+
+impl VectorSource for BlockingReader {
+    fn scan(
+        &self,
+        filter: DocumentFilter<'_>,
+        visit: &mut dyn FnMut(&[(PageId, PageVectors)]),
+    ) -> Result<(), BoxError> {
+        let mut stream = self.runtime.block_on(self.reader.vectors(filter))?;
+        while let Some(pages) = self.runtime.block_on(stream.next())? {
+            visit(&pages);
+        }
+        Ok(())
+    }
+}
+
+impl TextIndex for BlockingReader {
+    fn search_text(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+    ) -> Result<Vec<(PageId, f32)>, BoxError> {
+        Ok(self.reader.search_text(query, k, filter)?)
+    }
+}
+
+/// A [`Writer`] for callers that may block. Not for use on a runtime's own threads.
+pub struct BlockingWriter {
+    writer: Writer,
+    runtime: Handle,
+}
+
+impl BlockingWriter {
+    /// See [`Writer::create`].
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub fn create(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
+        let writer = runtime.block_on(Writer::create(folder))?;
+        Ok(Self { writer, runtime })
+    }
+
+    /// See [`Writer::open`].
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn open(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
+        let writer = runtime.block_on(Writer::open(folder))?;
+        Ok(Self { writer, runtime })
+    }
+
+    /// See [`Writer::snapshot`].
+    pub fn snapshot(&self) -> &Snapshot {
+        self.writer.snapshot()
+    }
+
+    /// See [`Writer::set_model`].
+    ///
+    /// # Errors
+    /// As [`Writer::set_model`].
+    pub fn set_model(&mut self, model: StoredModel, dim: usize) -> Result<(), StoreError> {
+        self.runtime.block_on(self.writer.set_model(model, dim))
+    }
+
+    /// See [`Writer::maintain`].
+    ///
+    /// # Errors
+    /// As [`Writer::maintain`].
+    pub fn maintain(&mut self) -> Result<(), StoreError> {
+        self.runtime.block_on(self.writer.maintain())
+    }
+}
+
+impl PageSink for BlockingWriter {
+    fn documents(&mut self) -> Result<Vec<DocumentRecord>, BoxError> {
+        Ok(self.writer.documents().cloned().collect())
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), BoxError> {
+        Ok(self.runtime.block_on(self.writer.commit(batch))?)
+    }
+}

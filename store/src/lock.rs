@@ -1,0 +1,50 @@
+//! One writer at a time: an advisory lock on a file that names the writer.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::StoreError;
+
+/// Held while its owner writes; the system lets go of it when the process ends, however.
+#[derive(Debug)]
+pub struct WriterLock {
+    _file: File,
+}
+
+impl WriterLock {
+    /// Takes the lock of the index in `folder`, at once or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with the other writer's pid.
+    pub fn take(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("write.lock");
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io("opening", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _ = file.read_to_string(&mut pid);
+                let pid = Some(pid.trim().to_string()).filter(|p| !p.is_empty());
+                return Err(StoreError::Locked {
+                    path: folder.to_path_buf(),
+                    pid: pid.unwrap_or_else(|| "unknown".into()),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(StoreError::io("locking", &path)(source));
+            }
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(StoreError::io("writing", &path))?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,184 @@
+//! One snapshot, for reading: it stays whole whatever a writer does.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use pagesight_core::seam::DocumentFilter;
+use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+
+use crate::StoreError;
+use crate::pointer::Snapshot;
+use crate::schema::Rows;
+use crate::snippet::{Snippet, snippet};
+use crate::tables::{LanceTable, any_of, connect, document_filter};
+use crate::text::TextReader;
+
+/// A snapshot opened for reading.
+pub struct Reader {
+    folder: PathBuf,
+    snapshot: Snapshot,
+    documents: LanceTable,
+    pages: LanceTable,
+    text: TextReader,
+}
+
+impl Reader {
+    /// Opens the latest snapshot of the index in `folder`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is none, it is of a newer format, or a part cannot be read.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let mut snapshot = Snapshot::read(folder)?;
+        loop {
+            match Self::open_at(folder, snapshot.clone()).await {
+                Ok(reader) => return Ok(reader),
+                Err(error) => {
+                    // A writer may have collected this version between the two reads.
+                    let latest = Snapshot::read(folder)?;
+                    if latest.number == snapshot.number {
+                        return Err(error);
+                    }
+                    snapshot = latest;
+                }
+            }
+        }
+    }
+
+    async fn open_at(folder: &Path, snapshot: Snapshot) -> Result<Self, StoreError> {
+        let connection = connect(folder).await?;
+        let documents =
+            LanceTable::at(&connection, folder, "documents", snapshot.documents_version).await?;
+        let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
+        let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
+        Ok(Self { folder: folder.to_path_buf(), snapshot, documents, pages, text })
+    }
+
+    /// The folder of the index.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the pointer says.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The ledger, by path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the table cannot be read.
+    pub async fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
+        let mut records = read_ledger(&self.documents).await?;
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(records)
+    }
+
+    /// Size and words of `ids`, in their order, without vectors; a page that is not there is
+    /// left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a page cannot be read or its checksum is wrong.
+    pub async fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        let mut numbers: HashMap<_, Vec<String>> = HashMap::new();
+        for id in ids {
+            numbers.entry(id.document).or_default().push(id.number.to_string());
+        }
+        let one = |(document, numbers): (pagesight_core::DocumentId, Vec<String>)| {
+            format!("(document = '{document}' AND number IN ({}))", numbers.join(", "))
+        };
+        let filter = numbers.into_iter().map(one).collect::<Vec<_>>().join(" OR ");
+        if filter.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found: HashMap<PageId, PageRecord> = HashMap::new();
+        for batch in self.pages.read_all(&TEXT_COLUMNS, Some(filter)).await? {
+            let pages = Rows { batch: &batch, path: &self.pages.path }.pages()?;
+            found.extend(pages.into_iter().map(|page| (page.id, page)));
+        }
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    /// The stored multi-vectors, a batch at a time.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a page cannot be read or its checksum is wrong.
+    pub async fn vectors(&self, filter: DocumentFilter<'_>) -> Result<VectorStream, StoreError> {
+        let mut sql = "n_vectors > 0".to_string();
+        if let Some(documents) = document_filter(filter) {
+            sql = format!("{sql} AND {documents}");
+        }
+        let columns = ["document", "number", "vectors", "vectors_crc32c"];
+        let stream = self.pages.read(&columns, Some(sql)).await?;
+        Ok(VectorStream { stream, path: self.pages.path.clone(), within: filter.cloned() })
+    }
+
+    /// The `k` best pages for `query` by BM25.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
+    pub fn search_text(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+    ) -> Result<Vec<(PageId, f32)>, StoreError> {
+        self.text.search(query, k, filter)
+    }
+
+    /// The part of `text` that answers `query` best, its words marked.
+    pub fn snippet(&self, query: &str, text: &str) -> Snippet {
+        snippet(query, text, self.text.languages())
+    }
+}
+
+/// What [`Rows::pages`] needs.
+pub(crate) const TEXT_COLUMNS: [&str; 7] =
+    ["document", "number", "width_pt", "height_pt", "text", "text_source", "page_crc32c"];
+
+pub(crate) async fn read_ledger(table: &LanceTable) -> Result<Vec<DocumentRecord>, StoreError> {
+    let mut records = Vec::new();
+    for batch in table.read_all(&[], None).await? {
+        records.extend(Rows { batch: &batch, path: &table.path }.documents()?);
+    }
+    Ok(records)
+}
+
+/// The pages of `documents`: sizes and words.
+pub(crate) async fn read_pages_of(
+    table: &LanceTable,
+    documents: &HashSet<pagesight_core::DocumentId>,
+) -> Result<Vec<PageRecord>, StoreError> {
+    let mut pages = Vec::new();
+    for filter in any_of("document", documents.iter().map(ToString::to_string)) {
+        for batch in table.read_all(&TEXT_COLUMNS, Some(filter)).await? {
+            pages.extend(Rows { batch: &batch, path: &table.path }.pages()?);
+        }
+    }
+    Ok(pages)
+}
+
+/// Multi-vectors on their way in.
+pub struct VectorStream {
+    stream: lancedb::arrow::SendableRecordBatchStream,
+    path: PathBuf,
+    within: Option<HashSet<pagesight_core::DocumentId>>,
+}
+
+impl VectorStream {
+    /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Reader::vectors`].
+    pub async fn next(&mut self) -> Result<Option<Vec<(PageId, PageVectors)>>, StoreError> {
+        let next = self.stream.try_next().await;
+        let Some(batch) = next.map_err(StoreError::table("reading", &self.path))? else {
+            return Ok(None);
+        };
+        let mut pages = Rows { batch: &batch, path: &self.path }.vectors()?;
+        if let Some(within) = &self.within {
+            pages.retain(|(id, _)| within.contains(&id.document));
+        }
+        Ok(Some(pages))
+    }
+}

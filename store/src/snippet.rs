@@ -1,0 +1,138 @@
+//! The part of a page that shows why it was found.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use tantivy::tokenizer::Language;
+
+use crate::analysis::{Analyser, language_of};
+use crate::text::query_forms;
+
+/// Characters of a snippet, about two lines of a terminal.
+const CHARS: usize = 160;
+
+/// A piece of a page's text, spaces joined, with the words of the query in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snippet {
+    /// One line.
+    pub text: String,
+    /// Byte ranges of matching words in `text`, in order, apart.
+    pub marks: Vec<Range<usize>>,
+}
+
+/// The window of `text` with the most different query words, and of those the most words.
+pub(crate) fn snippet(query: &str, text: &str, languages: &[Language]) -> Snippet {
+    let mut analyser = Analyser::default();
+    let forms = query_forms(&mut analyser, query, languages);
+    let language = language_of(text);
+    let mut matches: Vec<(Range<usize>, usize)> = analyser
+        .words(text, language)
+        .into_iter()
+        .filter_map(|word| {
+            let which = forms.iter().position(|forms| forms.contains(&word.term))?;
+            Some((word.range, which))
+        })
+        .collect();
+    matches.sort_by_key(|(range, _)| (range.start, range.end));
+    let (start, end) = window(text, &matches);
+    let mut snippet = Snippet::default();
+    let mut at = start;
+    let mut marks: Vec<Range<usize>> = Vec::new();
+    for (range, _) in matches.iter().filter(|(r, _)| r.start >= start && r.end <= end) {
+        match marks.last_mut() {
+            // A code and its parts, or neighbouring pairs of CJK, are one mark.
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => marks.push(range.clone()),
+        }
+    }
+    for mark in marks {
+        push_joined(&mut snippet.text, &text[at..mark.start]);
+        let from = snippet.text.len();
+        push_joined(&mut snippet.text, &text[mark.clone()]);
+        snippet.marks.push(from..snippet.text.len());
+        at = mark.end;
+    }
+    push_joined(&mut snippet.text, &text[at..end]);
+    let kept = snippet.text.trim_end().len();
+    snippet.text.truncate(kept);
+    snippet
+}
+
+/// Adds `piece`, runs of white space and control characters as one space.
+fn push_joined(text: &mut String, piece: &str) {
+    for c in piece.chars() {
+        match c.is_whitespace() || c.is_control() {
+            true if text.is_empty() || text.ends_with(' ') => {}
+            true => text.push(' '),
+            false => text.push(c),
+        }
+    }
+}
+
+fn window(text: &str, matches: &[(Range<usize>, usize)]) -> (usize, usize) {
+    // Bytes before the first match of a window, so that it reads as part of a sentence.
+    let lead = CHARS / 4;
+    let mut best = (0, 0, 0);
+    for (index, (first, _)) in matches.iter().enumerate() {
+        let end = first.start + CHARS - lead;
+        let inside = matches[index..].iter().take_while(|(r, _)| r.end <= end);
+        let which: Vec<usize> = inside.map(|(_, which)| *which).collect();
+        let different = which.iter().collect::<HashSet<_>>().len();
+        if (different, which.len()) > (best.0, best.1) {
+            best = (different, which.len(), first.start);
+        }
+    }
+    let start = word_start(text, best.2.saturating_sub(lead));
+    let end = text[start..].char_indices().nth(CHARS).map_or(text.len(), |(at, _)| start + at);
+    (start, word_end(text, end, best.2))
+}
+
+/// The first word boundary at or after `at`.
+fn word_start(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    if at == 0 {
+        return 0;
+    }
+    let next = text[at..].char_indices().find(|(_, c)| c.is_whitespace());
+    // Without spaces nearby (CJK) the boundary is anywhere.
+    next.filter(|(offset, _)| *offset <= 20).map_or(at, |(offset, c)| at + offset + c.len_utf8())
+}
+
+fn word_end(text: &str, end: usize, not_before: usize) -> usize {
+    if end == text.len() {
+        return end;
+    }
+    let last = text[..end].rfind(char::is_whitespace);
+    last.filter(|&at| at > not_before && end - at <= 20).unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_densest_window_is_shown_and_marked() {
+        let text = format!(
+            "{} Net sales of the segment\n  grew by 4%. {}",
+            "filler sales text ".repeat(40),
+            "more words ".repeat(40)
+        );
+        let snippet = snippet("segment net sale", &text, &[]);
+        let marked: Vec<&str> = snippet.marks.iter().map(|r| &snippet.text[r.clone()]).collect();
+        assert!(marked.ends_with(&["Net", "sales", "segment"]), "{snippet:?}");
+        assert!(snippet.text.contains("segment grew by 4%."));
+        assert!(snippet.text.chars().count() <= CHARS);
+    }
+
+    #[test]
+    fn any_text_gives_a_snippet() {
+        assert_eq!(snippet("x", "", &[]), Snippet::default());
+        assert_eq!(snippet("", "short text", &[]).text, "short text");
+        let cjk = "第一章 東京都の人口について".repeat(30);
+        let snippet = snippet("人口", &cjk, &[]);
+        assert_eq!(&snippet.text[snippet.marks[0].clone()], "人口");
+    }
+}

@@ -1,0 +1,371 @@
+//! The words of all pages in tantivy: BM25 with one document a page.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use pagesight_core::seam::DocumentFilter;
+use pagesight_core::{DocumentId, PageId};
+use tantivy::collector::TopDocs;
+use tantivy::indexer::NoMergePolicy;
+use tantivy::query::{
+    BooleanQuery, BoostQuery, DisjunctionMaxQuery, Occur, Query, TermQuery, TermSetQuery,
+};
+use tantivy::schema::{
+    FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing,
+    TextOptions, Value,
+};
+use tantivy::tokenizer::{Language, PreTokenizedString, Token};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
+
+use crate::StoreError;
+use crate::analysis::{Analyser, Word, language_of};
+use crate::pinned::PinnedDirectory;
+
+/// Memory of the writer's arena; tantivy wants at least 15 MB.
+const WRITER_BYTES: usize = 32 << 20;
+
+/// How much a match in the path or title counts beside one in the text.
+const NAME_WEIGHT: f32 = 0.6;
+
+/// More segments than this are joined; each costs a look-up a query word.
+const MAX_SEGMENTS: usize = 8;
+
+/// More words than any question has; a pasted page is cut here.
+const MAX_QUERY_WORDS: usize = 256;
+
+#[derive(Clone)]
+struct Fields {
+    /// Document id, hexadecimal.
+    document: Field,
+    /// `document#number`.
+    page: Field,
+    number: Field,
+    /// Language that stemmed the page, as a debug name.
+    language: Field,
+    body: Field,
+    /// Words of the paths and the title.
+    name: Field,
+}
+
+fn schema() -> (Schema, Fields) {
+    let mut schema = Schema::builder();
+    let words = || {
+        TextOptions::default().set_indexing_options(
+            TextFieldIndexing::default().set_index_option(IndexRecordOption::WithFreqs),
+        )
+    };
+    let fields = Fields {
+        document: schema.add_text_field("document", STRING | STORED),
+        page: schema.add_text_field("page", STRING),
+        number: schema.add_u64_field("number", INDEXED | STORED | FAST),
+        language: schema.add_text_field("language", STRING),
+        body: schema.add_text_field("body", words()),
+        name: schema.add_text_field("name", words()),
+    };
+    (schema.build(), fields)
+}
+
+/// What the text index knows of a page.
+#[derive(Debug, Clone)]
+pub(crate) struct PageWords<'a> {
+    pub id: PageId,
+    pub text: &'a str,
+    /// Paths and title of the document.
+    pub names: &'a [String],
+}
+
+/// The text index of one snapshot.
+pub(crate) struct TextReader {
+    path: PathBuf,
+    reader: IndexReader,
+    fields: Fields,
+    languages: Vec<Language>,
+    analyser: Mutex<Analyser>,
+}
+
+const LANGUAGES: [Language; 18] = [
+    Language::Arabic,
+    Language::Danish,
+    Language::Dutch,
+    Language::English,
+    Language::Finnish,
+    Language::French,
+    Language::German,
+    Language::Greek,
+    Language::Hungarian,
+    Language::Italian,
+    Language::Norwegian,
+    Language::Portuguese,
+    Language::Romanian,
+    Language::Russian,
+    Language::Spanish,
+    Language::Swedish,
+    Language::Tamil,
+    Language::Turkish,
+];
+
+impl TextReader {
+    pub fn open(folder: &Path, meta: &str) -> Result<Self, StoreError> {
+        let open = || -> tantivy::Result<Self> {
+            let (_, fields) = schema();
+            let index = Index::open(PinnedDirectory::open(folder, Some(meta))?)?;
+            let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+            let searcher = reader.searcher();
+            let mut languages = Vec::new();
+            for language in LANGUAGES {
+                let term = Term::from_field_text(fields.language, &format!("{language:?}"));
+                if searcher.doc_freq(&term)? > 0 {
+                    languages.push(language);
+                }
+            }
+            Ok(Self {
+                path: folder.to_path_buf(),
+                reader,
+                fields,
+                languages,
+                analyser: Mutex::default(),
+            })
+        };
+        open().map_err(StoreError::text("opening", folder))
+    }
+
+    /// The languages that stemmed some page.
+    pub fn languages(&self) -> &[Language] {
+        &self.languages
+    }
+
+    /// The `k` best pages, best first, ties by [`PageId`].
+    pub fn search(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+    ) -> Result<Vec<(PageId, f32)>, StoreError> {
+        let Some(query) = self.query(query, filter) else {
+            return Ok(Vec::new());
+        };
+        let search = || -> tantivy::Result<Vec<(PageId, f32)>> {
+            let searcher = self.reader.searcher();
+            let found = searcher.search(&query, &TopDocs::with_limit(k.max(1)).order_by_score())?;
+            let mut hits = Vec::with_capacity(found.len());
+            for (score, address) in found {
+                let document: TantivyDocument = searcher.doc(address)?;
+                let text = document.get_first(self.fields.document).and_then(|v| v.as_str());
+                let number = document.get_first(self.fields.number).and_then(|v| v.as_u64());
+                if let (Some(Ok(document)), Some(number)) = (text.map(str::parse), number) {
+                    hits.push((PageId { document, number: number as u32 }, score));
+                }
+            }
+            hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            hits.truncate(k);
+            Ok(hits)
+        };
+        search().map_err(StoreError::text("searching", &self.path))
+    }
+
+    /// Every word once, each by its best stem; a match in body or name counts.
+    fn query(&self, text: &str, filter: DocumentFilter<'_>) -> Option<Box<dyn Query>> {
+        let mut analyser = self.analyser.lock().expect("no panic under the lock");
+        let forms = query_forms(&mut analyser, text, &self.languages);
+        if forms.is_empty() {
+            return None;
+        }
+        let term = |field, form: &str| -> Box<dyn Query> {
+            let term = Term::from_field_text(field, form);
+            Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
+        };
+        let any = |field, forms: &BTreeSet<String>| -> Box<dyn Query> {
+            let mut queries: Vec<_> = forms.iter().map(|form| term(field, form)).collect();
+            match queries.len() {
+                1 => queries.remove(0),
+                _ => Box::new(DisjunctionMaxQuery::new(queries)),
+            }
+        };
+        let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        for forms in &forms {
+            clauses.push((Occur::Should, any(self.fields.body, forms)));
+            let name = BoostQuery::new(any(self.fields.name, forms), NAME_WEIGHT);
+            clauses.push((Occur::Should, Box::new(name)));
+        }
+        // File names run words together: UltaBeauty for Ulta Beauty.
+        for pair in forms.windows(2) {
+            let joined: BTreeSet<String> = pair[0]
+                .iter()
+                .flat_map(|a| pair[1].iter().map(move |b| format!("{a}{b}")))
+                .collect();
+            let name = BoostQuery::new(any(self.fields.name, &joined), NAME_WEIGHT);
+            clauses.push((Occur::Should, Box::new(name)));
+        }
+        let words = BooleanQuery::new(clauses);
+        Some(match filter {
+            None => Box::new(words),
+            Some(documents) => {
+                let terms = documents
+                    .iter()
+                    .map(|id| Term::from_field_text(self.fields.document, &id.to_string()));
+                // A set scores each page alike; weight 0 keeps BM25 alone.
+                let within = BoostQuery::new(Box::new(TermSetQuery::new(terms)), 0.0);
+                Box::new(BooleanQuery::new(vec![
+                    (Occur::Must, Box::new(words) as Box<dyn Query>),
+                    (Occur::Must, Box::new(within)),
+                ]))
+            }
+        })
+    }
+}
+
+/// The stems of each word of a query under every language of the index, in the order of the
+/// words, each word once.
+pub(crate) fn query_forms(
+    analyser: &mut Analyser,
+    text: &str,
+    languages: &[Language],
+) -> Vec<BTreeSet<String>> {
+    let under: Vec<Vec<Word>> = std::iter::once(None)
+        .chain(languages.iter().copied().map(Some))
+        .map(|language| analyser.words(text, language))
+        .collect();
+    let mut seen = HashSet::new();
+    (0..under[0].len().min(MAX_QUERY_WORDS))
+        .map(|i| under.iter().map(|words| words[i].term.clone()).collect::<BTreeSet<_>>())
+        .filter(|forms| seen.insert(forms.clone()))
+        .collect()
+}
+
+/// The write side. Nothing shows before the pointer names the meta of the commit.
+pub(crate) struct TextWriter {
+    path: PathBuf,
+    directory: PinnedDirectory,
+    index: Index,
+    writer: Option<IndexWriter>,
+    fields: Fields,
+    analyser: Analyser,
+}
+
+impl TextWriter {
+    /// A new index in `folder`, or the one of `meta`.
+    pub fn open(folder: &Path, meta: Option<&str>) -> Result<Self, StoreError> {
+        let open = || -> tantivy::Result<Self> {
+            let (schema, fields) = schema();
+            let directory = PinnedDirectory::open(folder, meta)?;
+            let index = Index::open_or_create(directory.clone(), schema)?;
+            let path = folder.to_path_buf();
+            let analyser = Analyser::default();
+            Ok(Self { path, directory, index, writer: None, fields, analyser })
+        };
+        open().map_err(StoreError::text("opening", folder))
+    }
+
+    /// The committed meta.
+    pub fn meta(&self) -> String {
+        self.directory.meta()
+    }
+
+    /// Drops the pages of `dropped` and the pages that `pages` replace, then adds `pages`.
+    pub fn commit<'a>(
+        &mut self,
+        dropped: impl IntoIterator<Item = DocumentId>,
+        pages: impl IntoIterator<Item = PageWords<'a>>,
+    ) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.apply(dropped, pages).map_err(StoreError::text("writing", &path))
+    }
+
+    fn writer(&mut self) -> tantivy::Result<&mut IndexWriter> {
+        if self.writer.is_none() {
+            // One thread keeps the order of pages, and so scores and merges, repeatable.
+            let writer = self.index.writer_with_num_threads(1, WRITER_BYTES)?;
+            // Merging in the background would change the files that a commit names.
+            writer.set_merge_policy(Box::new(NoMergePolicy));
+            self.writer = Some(writer);
+        }
+        Ok(self.writer.as_mut().expect("made above"))
+    }
+
+    fn apply<'a>(
+        &mut self,
+        dropped: impl IntoIterator<Item = DocumentId>,
+        pages: impl IntoIterator<Item = PageWords<'a>>,
+    ) -> tantivy::Result<()> {
+        let fields = self.fields.clone();
+        self.writer()?;
+        let writer = self.writer.as_mut().expect("made above");
+        for document in dropped {
+            writer.delete_term(Term::from_field_text(fields.document, &document.to_string()));
+        }
+        let mut names: HashMap<DocumentId, Vec<Word>> = HashMap::new();
+        for page in pages {
+            let key = page.id.to_string();
+            writer.delete_term(Term::from_field_text(fields.page, &key));
+            let language = language_of(page.text);
+            let words = self.analyser.words(page.text, language);
+            let name = names.entry(page.id.document).or_insert_with(|| {
+                page.names
+                    .iter()
+                    .flat_map(|name| self.analyser.words(&spaced(name), None))
+                    .collect()
+            });
+            let mut document = TantivyDocument::new();
+            document.add_text(fields.document, page.id.document.to_string());
+            document.add_text(fields.page, key);
+            document.add_u64(fields.number, u64::from(page.id.number));
+            if let Some(language) = language {
+                document.add_text(fields.language, format!("{language:?}"));
+            }
+            document.add_pre_tokenized_text(fields.body, tokens(&words));
+            document.add_pre_tokenized_text(fields.name, tokens(name));
+            writer.add_document(document)?;
+        }
+        writer.commit()?;
+        Ok(())
+    }
+
+    /// Joins all segments into one when there are many or some have deleted pages, whose words
+    /// would go on to count in BM25.
+    pub fn merge(&mut self) -> Result<(), StoreError> {
+        let merge = |this: &mut Self| -> tantivy::Result<()> {
+            let segments = this.index.searchable_segment_metas()?;
+            if segments.len() <= MAX_SEGMENTS && segments.iter().all(|s| !s.has_deletes()) {
+                return Ok(());
+            }
+            let ids: Vec<_> = segments.iter().map(|segment| segment.id()).collect();
+            this.writer()?.merge(&ids).wait()?;
+            Ok(())
+        };
+        let path = self.path.clone();
+        merge(self).map_err(StoreError::text("merging", &path))
+    }
+
+    /// Names of the segment files that the committed meta needs.
+    pub fn living_files(&self) -> Result<HashSet<PathBuf>, StoreError> {
+        let meta = self.index.load_metas().map_err(StoreError::text("reading", &self.path))?;
+        Ok(meta.list_segment_files())
+    }
+}
+
+/// CamelCase, snake_case and file endings into words: `a/UltaBeauty_2023Q4.pdf`.
+fn spaced(name: &str) -> String {
+    let name = name.strip_suffix(".pdf").or_else(|| name.strip_suffix(".PDF")).unwrap_or(name);
+    let mut spaced = String::with_capacity(name.len() + 8);
+    let mut before_lower = false;
+    for c in name.chars() {
+        if before_lower && c.is_uppercase() {
+            spaced.push(' ');
+        }
+        before_lower = c.is_lowercase();
+        spaced.push(if c.is_alphanumeric() { c } else { ' ' });
+    }
+    spaced
+}
+
+fn tokens(words: &[Word]) -> PreTokenizedString {
+    let tokens = words.iter().enumerate().map(|(position, word)| Token {
+        offset_from: word.range.start,
+        offset_to: word.range.end,
+        position,
+        text: word.term.clone(),
+        position_length: 1,
+    });
+    PreTokenizedString { text: String::new(), tokens: tokens.collect() }
+}
