@@ -120,7 +120,7 @@ fn check(
     len: usize,
     mut finite: impl Iterator<Item = bool>,
 ) -> Result<(), VectorError> {
-    if dim == 0 || len == 0 || len % dim != 0 {
+    if dim == 0 || len == 0 || !len.is_multiple_of(dim) {
         return Err(VectorError::Shape { len, dim });
     }
     match finite.position(|ok| !ok) {

@@ -105,6 +105,9 @@ pub trait PageSink {
 /// Which pages a search may return; `None` is all of them.
 pub type DocumentFilter<'a> = Option<&'a HashSet<DocumentId>>;
 
+/// Takes a batch of pages with their multi-vectors.
+pub type Visit<'a> = &'a mut dyn FnMut(&[(PageId, PageVectors)]);
+
 /// The stored multi-vectors of one snapshot.
 pub trait VectorSource: Send + Sync {
     /// Calls `visit` with all pages that have vectors and pass `filter`, in batches, each page
@@ -112,11 +115,7 @@ pub trait VectorSource: Send + Sync {
     ///
     /// # Errors
     /// When a page cannot be read or its checksum is wrong; never a partial result as if whole.
-    fn scan(
-        &self,
-        filter: DocumentFilter<'_>,
-        visit: &mut dyn FnMut(&[(PageId, PageVectors)]),
-    ) -> Result<(), BoxError>;
+    fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError>;
 }
 
 /// The words of one snapshot.

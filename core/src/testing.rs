@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::seam::{
     Batch, BoxError, DocumentFilter, EncoderInput, PageEncoder, PageSink, QueryEncoder, TextIndex,
-    VectorSource,
+    VectorSource, Visit,
 };
 use crate::{
     DocumentId, DocumentRecord, DocumentStatus, ModelId, PageId, PageImage, PageRecord, PageSize,
@@ -98,11 +98,7 @@ impl PageSink for FakeStore {
 }
 
 impl VectorSource for FakeStore {
-    fn scan(
-        &self,
-        filter: DocumentFilter<'_>,
-        visit: &mut dyn FnMut(&[(PageId, PageVectors)]),
-    ) -> Result<(), BoxError> {
+    fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError> {
         for page in self.pages() {
             if let Some(vectors) = page.vectors
                 && filter.is_none_or(|f| f.contains(&page.id.document))

@@ -144,7 +144,6 @@ impl DocumentReader<'_> {
     }
 
     /// Opens the document, in a new worker when the last one ended.
-    #[expect(clippy::type_complexity, reason = "the outer error ends the run, the inner one not")]
     fn open(
         &mut self,
         bytes: &[u8],
@@ -168,7 +167,6 @@ impl DocumentReader<'_> {
     }
 
     /// Reads one page, with OCR where it has no words of its own.
-    #[expect(clippy::type_complexity, reason = "run, listener and page can each end")]
     fn page(
         &mut self,
         bytes: &[u8],

@@ -148,9 +148,7 @@ pub fn read_page(
         _ => "the page is damaged and cannot be loaded".into(),
     })?;
     let size = PageSize { width_pt: page.width().value, height_pt: page.height().value };
-    if !(size.width_pt > 0.0 && size.height_pt > 0.0)
-        || !(size.width_pt.is_finite() && size.height_pt.is_finite())
-    {
+    if [size.width_pt, size.height_pt].iter().any(|side| !(side.is_finite() && *side > 0.0)) {
         return Err(format!("the page is {} x {} points", size.width_pt, size.height_pt));
     }
     let text = match text_bytes {

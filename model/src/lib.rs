@@ -1,1 +1,39 @@
-//! model
+//! The ColPali encoder, written to give the reference's vectors: SigLIP sees the patches of a
+//! page, a linear projector brings them to the language model's width, Gemma relates them to
+//! each other and to the prompt, a linear head gives 128 numbers a position, each row scaled to
+//! length 1. A query goes the same way without the vision tower.
+//!
+//! The numeric reference is `ColPaliForRetrieval` of transformers 4.57.6, equal to `ColPali` of
+//! colpali-engine 0.3.13; [`parity`] proves it on a folder of reference tensors, stage by stage.
+//! This is the only crate of pagesight that knows candle.
+//!
+//! ```
+//! use pagesight_core::seam::{PageEncoder, QueryEncoder};
+//! use pagesight_model::{ColPali, LoadOptions};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity/hf");
+//! let model = ColPali::load(folder.as_ref(), &LoadOptions::default())?;
+//! let query = &model.encode_queries(&["page 3"]).unwrap()[0];
+//! assert_eq!(query.dim(), 128);
+//! assert_eq!(query.tokens()[0], "<bos>");
+//! # Ok::<(), pagesight_model::ModelError>(())
+//! ```
+
+#![deny(missing_docs)]
+
+mod attention;
+mod colpali;
+mod config;
+mod error;
+mod language;
+mod parity;
+mod preprocess;
+mod recipe;
+mod tokens;
+mod vision;
+mod weights;
+
+pub use colpali::{ColPali, LoadOptions};
+pub use error::ModelError;
+pub use parity::{ParityError, StageReport, parity};
+pub use recipe::Recipe;

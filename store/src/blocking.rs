@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use pagesight_core::seam::{Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource};
-use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use pagesight_core::seam::{
+    Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
+};
+use pagesight_core::{DocumentRecord, PageId, PageRecord};
 use tokio::runtime::Handle;
 
 use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Writer};
@@ -52,11 +54,7 @@ impl BlockingReader {
 }
 
 impl VectorSource for BlockingReader {
-    fn scan(
-        &self,
-        filter: DocumentFilter<'_>,
-        visit: &mut dyn FnMut(&[(PageId, PageVectors)]),
-    ) -> Result<(), BoxError> {
+    fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError> {
         let mut stream = self.runtime.block_on(self.reader.vectors(filter))?;
         while let Some(pages) = self.runtime.block_on(stream.next())? {
             visit(&pages);

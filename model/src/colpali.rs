@@ -1,0 +1,221 @@
+//! The whole model: load it, and pages and queries become multi-vectors.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::{D, Result as CandleResult, Tensor};
+use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
+use pagesight_core::{ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices};
+
+use crate::ModelError;
+use crate::attention::Linear;
+use crate::config::{Config, PreprocessorConfig};
+use crate::language::Language;
+use crate::preprocess::pixel_values;
+use crate::recipe::Recipe;
+use crate::tokens::Tokens;
+use crate::vision::Vision;
+use crate::weights::Weights;
+
+/// What a caller may choose beyond the checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Takes the place of the recipe's grid.
+    pub slices: Option<Slices>,
+}
+
+/// A ColPali checkpoint in memory. `&self` throughout: share it between threads.
+#[derive(Debug)]
+pub struct ColPali {
+    folder: PathBuf,
+    id: ModelId,
+    pub(crate) config: Config,
+    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) recipe: Recipe,
+    pub(crate) tokens: Tokens,
+    pub(crate) vision: Vision,
+    pub(crate) projector: Linear,
+    pub(crate) language: Language,
+    head: Linear,
+    /// Ids of a page after its image tokens are in place.
+    page_ids: Vec<u32>,
+}
+
+impl ColPali {
+    /// Loads a checkpoint in the HF-native layout (`vlm.*` and `embedding_proj_layer.*`, as
+    /// transformers saves `ColPaliForRetrieval`) from `folder`, as f32.
+    ///
+    /// # Errors
+    /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
+    /// off, or not this model's. Nothing is ever filled in.
+    pub fn load(folder: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let config = Config::read(folder)?;
+        let preprocessor = PreprocessorConfig::read(folder, &config)?;
+        let mut recipe = Recipe::read(folder)?;
+        recipe.slices = options.slices.unwrap_or(recipe.slices);
+        let tokens = Tokens::read(folder, &config.vlm_config)?;
+        let side = config.vlm_config.vision_config.side();
+        let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
+        let mut weights = Weights::open(folder)?;
+        let id = model_id(folder, weights.files(), &recipe)?;
+        let vlm = &config.vlm_config;
+        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
+        let vision = Vision::take(&mut weights, "vlm.vision_tower.vision_model", seen)?;
+        let projector = Linear::take(
+            &mut weights,
+            "vlm.multi_modal_projector.linear",
+            seen.hidden_size,
+            text.hidden_size,
+            true,
+        )?;
+        let language = Language::take(&mut weights, "vlm.language_model.model", text)?;
+        let (width, dim) = (text.hidden_size, config.embedding_dim);
+        let head = Linear::take(&mut weights, "embedding_proj_layer", width, dim, true)?;
+        weights.finish()?;
+        let folder = folder.to_path_buf();
+        Ok(Self {
+            folder,
+            id,
+            config,
+            preprocessor,
+            recipe,
+            tokens,
+            vision,
+            projector,
+            language,
+            head,
+            page_ids,
+        })
+    }
+
+    /// Where it was loaded from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it does around its weights.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// How the vectors of a page are laid out.
+    pub fn patch_grid(&self) -> PatchGrid {
+        let side = self.config.vlm_config.vision_config.side() as u32;
+        let text = self.page_ids.len() as u32 - side * side;
+        PatchGrid { slices: self.recipe.slices, side, text }
+    }
+
+    /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
+    pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+        let features = self.projector.forward(&self.vision.forward(pixels)?)?;
+        let x = self.page_input(&features, ids)?;
+        self.rows(&self.language.forward(&x, false)?)
+    }
+
+    /// Text ids to rows, `[n_tokens, dim]` f32.
+    pub(crate) fn encode_ids(&self, ids: &[u32], causal: bool) -> CandleResult<Tensor> {
+        self.rows(&self.language.forward(&self.language.embed(ids)?, causal)?)
+    }
+
+    /// The language model's input for a page: image features, not scaled, where the image tokens
+    /// stand, and scaled token rows after them. (The reference divides the features by the root
+    /// of the width and Gemma multiplies the whole sequence by it again.)
+    pub(crate) fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+        let patches = ids.iter().take_while(|&&id| id == self.tokens.image()).count();
+        if patches != features.dim(0)? {
+            candle_core::bail!("{patches} image tokens for {} patches", features.dim(0)?);
+        }
+        Tensor::cat(&[features, &self.language.embed(&ids[patches..])?], 0)
+    }
+
+    /// The head without its normalisation, `[n, dim]`.
+    pub(crate) fn head(&self, x: &Tensor) -> CandleResult<Tensor> {
+        self.head.forward(x)
+    }
+
+    fn rows(&self, x: &Tensor) -> CandleResult<Tensor> {
+        unit_rows(&self.head(x)?)
+    }
+
+    fn encode_page(&self, page: &PageImage) -> Result<PageVectors, ModelError> {
+        let input = self.input();
+        let expected = (input.width_px(), input.height_px());
+        let got = (page.width_px(), page.height_px());
+        if expected != got {
+            return Err(ModelError::ImageSize { expected, got });
+        }
+        let edge = input.edge_px;
+        let mut rows = Vec::with_capacity(self.patch_grid().vectors() * self.dim());
+        for row in 0..input.slices.rows {
+            for column in 0..input.slices.cols {
+                let slice = page.crop(column * edge, row * edge, edge, edge);
+                let pixels = pixel_values(&slice, &self.preprocessor)?;
+                let vectors = self.encode_slice(&pixels, &self.page_ids)?;
+                rows.extend(vectors.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        Ok(PageVectors::from_f32(self.dim(), &rows)?)
+    }
+
+    fn encode_query(&self, question: &str) -> Result<QueryVectors, ModelError> {
+        let ids = self.tokens.ids(&self.recipe.query_text(question))?;
+        let rows = self.encode_ids(&ids, self.recipe.causal_queries)?;
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        Ok(QueryVectors::new(self.dim(), rows, self.tokens.names(&ids))?)
+    }
+}
+
+/// Each row divided by its length, without an epsilon, as the reference does.
+pub(crate) fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
+    x.broadcast_div(&x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+}
+
+impl PageEncoder for ColPali {
+    fn model_id(&self) -> &ModelId {
+        &self.id
+    }
+
+    fn input(&self) -> EncoderInput {
+        let edge_px = self.config.vlm_config.vision_config.image_size as u32;
+        EncoderInput { edge_px, slices: self.recipe.slices }
+    }
+
+    fn dim(&self) -> usize {
+        self.config.embedding_dim
+    }
+
+    /// Slices run one after the other, each with all cores: alone or in a batch the arithmetic
+    /// is the same.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError> {
+        pages.iter().map(|page| Ok(self.encode_page(page)?)).collect()
+    }
+}
+
+impl QueryEncoder for ColPali {
+    fn model_id(&self) -> &ModelId {
+        &self.id
+    }
+
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        queries.iter().map(|query| Ok(self.encode_query(query)?)).collect()
+    }
+}
+
+/// The hash of all that decides about vectors: configuration, tokenizer, preprocessing, weights
+/// and the recipe in force.
+fn model_id(folder: &Path, weights: &[PathBuf], recipe: &Recipe) -> Result<ModelId, ModelError> {
+    let mut hasher = blake3::Hasher::new();
+    let small = ["config.json", "preprocessor_config.json", "processor_config.json"];
+    let small = small.iter().chain(&["tokenizer.json"]).map(|name| folder.join(name));
+    for path in small.chain(weights.iter().cloned()).filter(|path| path.exists()) {
+        let io = |source| ModelError::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        // Name and length keep two files from being taken for one.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(format!("{name}\0{bytes}\0").as_bytes());
+        hasher.update_reader(file).map_err(io)?;
+    }
+    hasher.update(&serde_json::to_vec(recipe).expect("a recipe is plain data"));
+    Ok(ModelId(hasher.finalize().to_hex().to_string()))
+}

@@ -1,0 +1,106 @@
+//! What can be wrong with a model folder or its input.
+
+use std::path::PathBuf;
+
+/// An error of loading or running a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A configuration file does not parse.
+    #[error("{path} is not what a ColPali checkpoint has there")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A value in a configuration file that this model cannot be built with.
+    #[error("{path}: {key} is {got}, expected {expected}")]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        key: String,
+        /// What would do.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// Weights are there only as a pickle, which could run code.
+    #[error("{path} is a pickle, which may run code when read: convert the weights to safetensors")]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A weights file is cut off or damaged.
+    #[error("the weights in {path} cannot be read")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+    /// A tensor that the model needs is not there.
+    #[error("{path} lacks the tensor {key}: it is not a checkpoint in the HF-native layout")]
+    MissingTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+    },
+    /// Tensors that the model has no place for; using the rest would give wrong vectors.
+    #[error("{path} has {count} tensors that the model does not know, the first is {key}")]
+    UnknownTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The first of them.
+        key: String,
+        /// How many.
+        count: usize,
+    },
+    /// A tensor has another shape than the configuration asks for.
+    #[error("{path}: tensor {key} is {got:?}, config.json asks for {expected:?}")]
+    Shape {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+        /// By the configuration.
+        expected: Vec<usize>,
+        /// In the file.
+        got: Vec<usize>,
+    },
+    /// The tokenizer cannot be read or is not this model's.
+    #[error("{path}: {reason}")]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// One line.
+        reason: String,
+    },
+    /// A picture of another size than the model's input.
+    #[error("the model takes pictures of {expected:?} px, got {got:?}")]
+    ImageSize {
+        /// Width and height, px.
+        expected: (u32, u32),
+        /// Width and height, px.
+        got: (u32, u32),
+    },
+    /// The arithmetic failed, e.g. for lack of memory.
+    #[error("the model cannot run")]
+    Compute(#[from] candle_core::Error),
+    /// The model gave numbers that are not vectors.
+    #[error("the model gave numbers that are not vectors")]
+    Vectors(#[from] pagesight_core::VectorError),
+}

@@ -1,0 +1,460 @@
+//! Proof against reference tensors: each stage is fed with the reference's own input of that
+//! stage, so a difference points at its cause.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use pagesight_core::{PageImage, resize_bicubic};
+use pagesight_maxsim::maxsim_reference;
+use serde::{Deserialize, Serialize};
+
+use crate::colpali::unit_rows;
+use crate::config::read_json;
+use crate::preprocess::pixel_values;
+use crate::recipe::Recipe;
+use crate::{ColPali, LoadOptions, ModelError};
+
+/// One stage compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageReport {
+    /// The name of the expected tensor, or of the file for pixel formats.
+    pub stage: String,
+    /// The largest difference that passes; 0 is exact.
+    pub tolerance: f64,
+    /// The largest difference found; infinite for another shape or a number that is not one.
+    pub max_difference: f64,
+}
+
+impl StageReport {
+    /// Whether the stage is within its tolerance.
+    pub fn passed(&self) -> bool {
+        self.max_difference <= self.tolerance
+    }
+}
+
+/// Why a comparison could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParityError {
+    /// The model could not be loaded or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The expected tensors cannot be read.
+    #[error("{path} cannot be read")]
+    Expected {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+    /// An expected tensor is not there.
+    #[error("expected.safetensors lacks {name}")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
+    /// A picture cannot be read.
+    #[error("{path} is not a picture")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: image::ImageError,
+    },
+    /// The folder has no pages to compare.
+    #[error("{path} has no page*.png")]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl From<candle_core::Error> for ParityError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+#[derive(Deserialize)]
+struct Fixture {
+    strings: Strings,
+}
+
+#[derive(Deserialize)]
+struct Strings {
+    queries: Vec<String>,
+}
+
+/// Formats of queries in the history of colpali-engine: name, prefix, suffix.
+const PROFILES: [(&str, &str, &str); 4] = [
+    ("hf", "<bos>Question: ", "\n"),
+    ("engine_0.3.4_0.3.10", "<bos>Query: ", "\n"),
+    ("engine_0.3.11_0.3.12", "<bos>Query: ", ""),
+    ("engine_0.3.13_on", "<bos>", ""),
+];
+
+/// Runs the checkpoint in `folder/hf` against `folder/expected.safetensors`: preprocessing, ids,
+/// every layer of both towers, head, embeddings and scores. Depth, sizes, pictures
+/// (`images/page*.png`, by name) and queries (`fixture.json`) are the folder's.
+///
+/// # Errors
+/// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
+///
+/// ```
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity");
+/// let stages = pagesight_model::parity(folder.as_ref())?;
+/// assert!(stages.iter().all(|stage| stage.passed()));
+/// # Ok::<(), pagesight_model::ParityError>(())
+/// ```
+pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
+    let model = ColPali::load(&folder.join("hf"), &LoadOptions::default())?;
+    let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
+    let path = folder.join("expected.safetensors");
+    let expected = candle_core::safetensors::load(&path, &Device::Cpu)
+        .map_err(|source| ParityError::Expected { path, source: Box::new(source) })?;
+    let mut check = Check { model, expected, folder, reports: Vec::new() };
+    check.images()?;
+    check.vision()?;
+    check.pages()?;
+    for (profile, prefix, suffix) in PROFILES {
+        check.queries(profile, prefix, suffix, &fixture.strings.queries)?;
+    }
+    check.causal(&fixture.strings.queries)?;
+    check.double_bos()?;
+    check.long()?;
+    Ok(check.reports)
+}
+
+struct Check<'a> {
+    model: ColPali,
+    expected: HashMap<String, Tensor>,
+    folder: &'a Path,
+    reports: Vec<StageReport>,
+}
+
+impl Check<'_> {
+    fn get(&self, name: &str) -> Result<Tensor, ParityError> {
+        let tensor = self.expected.get(name).cloned();
+        tensor.ok_or_else(|| ParityError::Missing { name: name.into() })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.expected.contains_key(name)
+    }
+
+    fn report(&mut self, stage: &str, tolerance: f64, max_difference: f64) {
+        self.reports.push(StageReport { stage: stage.into(), tolerance, max_difference });
+    }
+
+    /// Compares `got`, one tensor an item, with the items of the expected tensor `name`, the
+    /// first `lengths[i]` rows of each where lengths are given.
+    fn compare(
+        &mut self,
+        name: &str,
+        tolerance: f64,
+        got: &[Tensor],
+        lengths: Option<&[usize]>,
+    ) -> Result<(), ParityError> {
+        let expected = self.get(name)?;
+        let mut worst: f64 = if expected.dim(0)? == got.len() { 0.0 } else { f64::INFINITY };
+        for (i, got) in got.iter().enumerate().take(expected.dim(0)?) {
+            let expected = expected.get(i)?;
+            let expected = match lengths {
+                Some(lengths) => expected.narrow(0, 0, lengths[i])?,
+                None => expected,
+            };
+            worst = worst.max(max_difference(got, &expected)?);
+        }
+        self.report(name, tolerance, worst);
+        Ok(())
+    }
+
+    /// Decoding as PIL's `convert("RGB")` does, and the exact bicubic.
+    fn images(&mut self) -> Result<(), ParityError> {
+        for mode in ["gray", "gray_alpha", "rgba", "palette", "bilevel"] {
+            let name = format!("modes.{mode}.rgb");
+            if self.has(&name) {
+                let image = read_image(&self.folder.join(format!("images/mode_{mode}.png")))?;
+                let worst = max_difference(&image_tensor(&image)?, &self.get(&name)?)?;
+                self.report(&name, 0.0, worst);
+            }
+        }
+        let folder = self.folder.join("images");
+        let entries = std::fs::read_dir(&folder)
+            .map_err(|source| ModelError::Io { path: folder.clone(), source })?;
+        let mut pages: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        pages.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("page") && name.ends_with(".png")
+        });
+        pages.sort();
+        if pages.is_empty() {
+            return Err(ParityError::NoImages { path: folder });
+        }
+        let edge = self.model.config.vlm_config.vision_config.image_size as u32;
+        let resized = pages
+            .iter()
+            .map(|path| image_tensor(&resize_bicubic(&read_image(path)?, edge, edge)))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.compare("resized_u8", 0.0, &resized, None)?;
+        let pixels = items(&self.get("resized_u8")?)?
+            .iter()
+            .map(|image| Ok(pixel_values(&tensor_image(image)?, &self.model.preprocessor)?))
+            .collect::<Result<Vec<_>, ParityError>>()?;
+        self.compare("pixel_values", 1e-6, &pixels, None)
+    }
+
+    fn vision(&mut self) -> Result<(), ParityError> {
+        const TOLERANCE: f64 = 5e-5;
+        let mut name = "pixel_values".to_string();
+        for stage in 0..self.model.vision.depth() + 3 {
+            let vision = &self.model.vision;
+            let depth = vision.depth();
+            let inputs = items(&self.get(&name)?)?;
+            let run = |x: &Tensor| match stage {
+                0 => vision.embed(x),
+                n if n <= depth => vision.layer(n - 1, x),
+                n if n == depth + 1 => vision.finish(x),
+                _ => self.model.projector.forward(x),
+            };
+            let got = inputs.iter().map(run).collect::<candle_core::Result<Vec<_>>>()?;
+            name = match stage {
+                0 => "vision.embeddings".into(),
+                n if n <= depth => format!("vision.layer.{}", n - 1),
+                n if n == depth + 1 => "vision.output".into(),
+                _ => "projector.output".into(),
+            };
+            self.compare(&name, TOLERANCE, &got, None)?;
+        }
+        Ok(())
+    }
+
+    fn pages(&mut self) -> Result<(), ParityError> {
+        let features = items(&self.get("projector.output")?)?;
+        let ids = self.page_ids("hf.page.input_ids", None)?;
+        let inputs = features
+            .iter()
+            .map(|features| self.model.page_input(features, &ids))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        self.compare("hf.page.lm.input", 1e-4, &inputs, None)?;
+        self.language("hf.page", None)?;
+        let pixels = items(&self.get("pixel_values")?)?;
+        let rows = pixels
+            .iter()
+            .map(|pixels| self.model.encode_slice(pixels, &ids))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        self.compare("hf.page.embeddings", 1e-5, &rows, None)
+    }
+
+    /// Our ids for a page, compared with the expected ones.
+    fn page_ids(&mut self, name: &str, prompt: Option<&str>) -> Result<Vec<u32>, ParityError> {
+        let side = self.model.config.vlm_config.vision_config.side();
+        let prompt = prompt.unwrap_or(&self.model.recipe.page_prompt);
+        let ids = self.model.tokens.page_ids(side * side, prompt)?;
+        let pages = self.get(name)?.dim(0)?;
+        self.compare(name, 0.0, &vec![id_tensor(&ids)?; pages], None)?;
+        Ok(ids)
+    }
+
+    /// The language model's layers, last norm, head and normalisation.
+    fn language(&mut self, kind: &str, lengths: Option<&[usize]>) -> Result<(), ParityError> {
+        let mut name = format!("{kind}.lm.input");
+        for stage in 0..self.model.language.depth() + 3 {
+            let (model, language) = (&self.model, &self.model.language);
+            let depth = language.depth();
+            let mut inputs = items(&self.get(&name)?)?;
+            for (input, &length) in inputs.iter_mut().zip(lengths.unwrap_or_default()) {
+                *input = input.narrow(0, 0, length)?.contiguous()?;
+            }
+            let run = |x: &Tensor| match stage {
+                n if n < depth => language.layer(n, x, &language.context(x.dim(0)?, false)?),
+                n if n == depth => language.finish(x),
+                n if n == depth + 1 => model.head(x),
+                _ => unit_rows(x),
+            };
+            let got = inputs.iter().map(run).collect::<candle_core::Result<Vec<_>>>()?;
+            let (next, tolerance) = match stage {
+                n if n < depth => (format!("{kind}.lm.layer.{n}"), 1e-4),
+                n if n == depth => (format!("{kind}.lm.output"), 1e-4),
+                n if n == depth + 1 => (format!("{kind}.head.output"), 1e-4),
+                _ => (format!("{kind}.embeddings"), 1e-5),
+            };
+            name = next;
+            self.compare(&name, tolerance, &got, lengths)?;
+            if stage > depth + 1 {
+                // The same tensor is compared once more from pixels or ids; this one is the
+                // normalisation alone.
+                let last = self.reports.last_mut().expect("reported above");
+                last.stage = format!("{kind}.normalisation");
+            }
+        }
+        Ok(())
+    }
+
+    fn queries(
+        &mut self,
+        profile: &str,
+        prefix: &str,
+        suffix: &str,
+        queries: &[String],
+    ) -> Result<(), ParityError> {
+        if !self.has(&format!("{profile}.query.embeddings")) {
+            return Ok(());
+        }
+        let recipe = Recipe {
+            query_prefix: prefix.into(),
+            query_suffix: suffix.into(),
+            ..Recipe::default()
+        };
+        let ids = self.query_ids(&recipe, queries)?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let tensors = ids.iter().map(|ids| id_tensor(ids)).collect::<Result<Vec<_>, _>>()?;
+        self.compare(&format!("{profile}.query.input_ids"), 0.0, &tensors, Some(&lengths))?;
+        let mask = self.get(&format!("{profile}.query.attention_mask"))?;
+        let width = mask.dim(1)?;
+        let masks = lengths
+            .iter()
+            .map(|&n| id_tensor(&(0..width).map(|i| u32::from(i < n)).collect::<Vec<_>>()))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.compare(&format!("{profile}.query.attention_mask"), 0.0, &masks, None)?;
+        if self.has(&format!("{profile}.query.lm.input")) {
+            let inputs = ids
+                .iter()
+                .map(|ids| self.model.language.embed(ids))
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            self.compare(&format!("{profile}.query.lm.input"), 1e-4, &inputs, Some(&lengths))?;
+            self.language(&format!("{profile}.query"), Some(&lengths))?;
+        }
+        self.embeddings(profile, &ids, false)
+    }
+
+    fn causal(&mut self, queries: &[String]) -> Result<(), ParityError> {
+        match self.has("causal.query.embeddings") {
+            true => {
+                let ids = self.query_ids(&Recipe::default(), queries)?;
+                self.embeddings("causal", &ids, true)
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn query_ids(&self, recipe: &Recipe, queries: &[String]) -> Result<Vec<Vec<u32>>, ParityError> {
+        let ids = |query: &String| Ok(self.model.tokens.ids(&recipe.query_text(query))?);
+        queries.iter().map(ids).collect()
+    }
+
+    /// Query vectors from ids, and their MaxSim with our own page vectors.
+    fn embeddings(
+        &mut self,
+        profile: &str,
+        ids: &[Vec<u32>],
+        causal: bool,
+    ) -> Result<(), ParityError> {
+        let rows = ids
+            .iter()
+            .map(|ids| self.model.encode_ids(ids, causal))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        self.compare(&format!("{profile}.query.embeddings"), 1e-5, &rows, Some(&lengths))?;
+        let name = format!("{profile}.scores");
+        if !self.has(&name) {
+            return Ok(());
+        }
+        let side = self.model.config.vlm_config.vision_config.side();
+        // colpali-engine's pages have a second <bos> on the reference's transformers.
+        let second = if profile.starts_with("engine") { "<bos>" } else { "" };
+        let prompt = format!("{second}{}", self.model.recipe.page_prompt);
+        let page_ids = self.model.tokens.page_ids(side * side, &prompt)?;
+        let pages = items(&self.get("pixel_values")?)?
+            .iter()
+            .map(|pixels| numbers(&self.model.encode_slice(pixels, &page_ids)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        let dim = self.model.config.embedding_dim;
+        let scores = rows
+            .iter()
+            .map(|query| {
+                let query = numbers(query)?;
+                let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
+                Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &Device::Cpu)?)
+            })
+            .collect::<Result<Vec<_>, ParityError>>()?;
+        self.compare(&name, 1e-4, &scores, None)
+    }
+
+    /// Pages as colpali-engine makes them on transformers 4.47 and later.
+    fn double_bos(&mut self) -> Result<(), ParityError> {
+        if !self.has("double_bos.page.embeddings") {
+            return Ok(());
+        }
+        let prompt = format!("<bos>{}", self.model.recipe.page_prompt);
+        let ids = self.page_ids("double_bos.page.input_ids", Some(&prompt))?;
+        let rows = items(&self.get("pixel_values")?)?
+            .iter()
+            .map(|pixels| self.model.encode_slice(pixels, &ids))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        self.compare("double_bos.page.embeddings", 1e-5, &rows, None)
+    }
+
+    /// More tokens than low-precision rotations can tell apart.
+    fn long(&mut self) -> Result<(), ParityError> {
+        if !self.has("long.embeddings") {
+            return Ok(());
+        }
+        let ids = self.get("long.input_ids")?.get(0)?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+        let rows = self.model.encode_ids(&ids, false)?;
+        let rows = rows.index_select(&self.get("long.rows")?.to_dtype(DType::U32)?, 0)?;
+        let worst = max_difference(&rows, &self.get("long.embeddings")?)?;
+        self.report("long.embeddings", 2e-5, worst);
+        Ok(())
+    }
+}
+
+/// A picture as PIL's `convert("RGB")` gives it: grey is repeated, alpha is dropped and the
+/// colour under it kept.
+fn read_image(path: &Path) -> Result<PageImage, ParityError> {
+    let image = image::open(path)
+        .map_err(|source| ParityError::Image { path: path.to_path_buf(), source })?;
+    let rgb = image.to_rgb8();
+    let (width, height) = rgb.dimensions();
+    Ok(PageImage::new(width, height, rgb.into_raw()).expect("the picture has its own size"))
+}
+
+fn image_tensor(image: &PageImage) -> Result<Tensor, ParityError> {
+    let shape = (image.height_px() as usize, image.width_px() as usize, 3);
+    Ok(Tensor::from_slice(image.rgb(), shape, &Device::Cpu)?)
+}
+
+fn tensor_image(tensor: &Tensor) -> Result<PageImage, ParityError> {
+    let (height, width, _) = tensor.dims3()?;
+    let bytes = tensor.flatten_all()?.to_vec1::<u8>()?;
+    Ok(PageImage::new(width as u32, height as u32, bytes).expect("the tensor is a picture"))
+}
+
+fn id_tensor(ids: &[u32]) -> Result<Tensor, ParityError> {
+    Ok(Tensor::new(ids, &Device::Cpu)?)
+}
+
+fn items(tensor: &Tensor) -> Result<Vec<Tensor>, ParityError> {
+    (0..tensor.dim(0)?).map(|i| Ok(tensor.get(i)?.contiguous()?)).collect()
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>, ParityError> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?)
+}
+
+fn max_difference(got: &Tensor, expected: &Tensor) -> Result<f64, ParityError> {
+    if got.dims() != expected.dims() {
+        return Ok(f64::INFINITY);
+    }
+    let exact = |tensor: &Tensor| -> Result<Vec<f64>, ParityError> {
+        Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+    };
+    let pairs = exact(got)?.into_iter().zip(exact(expected)?);
+    Ok(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |worst: f64, d| match d.is_nan() {
+        true => f64::INFINITY,
+        false => worst.max(d),
+    }))
+}
