@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test check bench eval robustness parity python-check clean-demo
+.PHONY: help setup build demo test check bench eval robustness parity
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,3 +29,22 @@ check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects, and how many
+	PAGESIGHT_ROBUSTNESS=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture robustness
+
+eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
+	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs
+	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight eval --per-document --queries $(DIR)/queries.jsonl
+
+parity: build ## the model against the reference's tensors, stage by stage
+	$(PAGESIGHT) doctor --parity fixtures/parity
+
+bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/results
+	@test -x .tools/bench/bin/python || python3 -m venv .tools/bench
+	@.tools/bench/bin/python -m pip install --quiet pypdfium2==5.15.2 numpy
+	cargo build --workspace --example indexing
+	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
+	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
+	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(CARGO_TARGET_DIR)/debug/examples/indexing; } \
+	  | tee benches/results/indexing.txt

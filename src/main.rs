@@ -1,1 +1,10 @@
-fn main() {}
+//! The `pagesight` program: parse, run, exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pagesight::serve_worker_if_asked();
+    cli::run()
+}

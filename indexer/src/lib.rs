@@ -1,6 +1,6 @@
 //! The write path: a folder of PDFs in, committed pages out.
 //!
-//! [`sync`] walks the folders ([`Settings`]), compares them with the ledger, and has worker
+//! [`sync()`] walks the folders ([`Settings`]), compares them with the ledger, and has worker
 //! processes ([`serve_worker_if_asked`]) draw and read the pages of what is new; it encodes the
 //! pictures and commits pages and ledger together, batch by batch. A page that crashes, hangs or
 //! blows up its worker costs that page; the ledger keeps the reason.

@@ -153,7 +153,11 @@ pub fn read_page(
     }
     let text = match text_bytes {
         0 => String::new(),
-        _ => page_text(&page, text_bytes)?,
+        _ => {
+            let mut text = page_text(&page, text_bytes)?;
+            field_values(&page, text_bytes, &mut text);
+            text
+        }
     };
     let image = draw.map(|draw| draw_page(&page, size, draw)).transpose()?;
     Ok(ReadPage { size, text, image })
@@ -184,6 +188,25 @@ fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<String, String> {
         }
     }
     Ok(text)
+}
+
+/// What is filled into a form is drawn on the page but is not in its text layer.
+fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) {
+    for annotation in page.annotations().iter() {
+        let value = annotation.as_form_field().and_then(|field| match field {
+            PdfFormField::Text(field) => field.value(),
+            PdfFormField::ComboBox(field) => field.value(),
+            PdfFormField::ListBox(field) => field.value(),
+            _ => None,
+        });
+        match value.filter(|value| !value.trim().is_empty()) {
+            Some(value) if text.len() + value.len() < limit => {
+                text.push('\n');
+                text.push_str(value.trim());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own

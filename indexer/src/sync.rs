@@ -164,6 +164,10 @@ impl Run<'_> {
             .map_err(worker_error)?;
         let mut first = Some(first);
         let ocr = settings.ocr_languages.as_deref().and_then(Ocr::find);
+        if let Some(missing) = ocr.as_ref().map(|ocr| &ocr.missing).filter(|m| !m.is_empty()) {
+            let text = format!("tesseract has no {} installed: read without", missing.join(", "));
+            (self.tell)(Event::Warning { text });
+        }
         let claims = Claims::new(
             self.ledger.values(),
             |record| self.is_whole(record),

@@ -4,7 +4,7 @@
 //! length 1. A query goes the same way without the vision tower.
 //!
 //! The numeric reference is `ColPaliForRetrieval` of transformers 4.57.6, equal to `ColPali` of
-//! colpali-engine 0.3.13; [`parity`] proves it on a folder of reference tensors, stage by stage.
+//! colpali-engine 0.3.13; [`parity()`] proves it on a folder of reference tensors, stage by stage.
 //! This is the only crate of pagesight that knows candle.
 //!
 //! ```

@@ -1,6 +1,6 @@
 //! The read path: a question in, ranked pages out.
 //!
-//! [`search`] asks two channels, the picture (exact MaxSim over the stored multi-vectors) and
+//! [`search()`] asks two channels, the picture (exact MaxSim over the stored multi-vectors) and
 //! the words (BM25), and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what each
 //! channel said. [`metrics`] measures rankings against labelled questions.
 

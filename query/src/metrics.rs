@@ -90,7 +90,8 @@ pub fn measure(query: &LabelledQuery, ranking: &[(&str, u32)]) -> Measures {
         first.filter(|&index| index < 5).map_or(0.0, discount)
     } else {
         let found = ranking.iter().take(5).enumerate().filter(|(_, hit)| relevant(hit));
-        let gain: f64 = found.map(|(index, _)| discount(index)).sum();
+        // Not `sum`, which is -0.0 for nothing.
+        let gain = found.fold(0.0, |sum, (index, _)| sum + discount(index));
         gain / (0..wanted.len().min(5)).map(discount).sum::<f64>()
     };
     let recall = |k: usize| {

@@ -37,7 +37,7 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    /// The words of `text`, stemmed for `language` (guess it with [`language_of`]).
+    /// The words of `text`, stemmed for `language` ; see `language_of`.
     ///
     /// ```
     /// use pagesight_store::Analyser;

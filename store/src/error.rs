@@ -27,9 +27,8 @@ pub enum StoreError {
     DiskFull {
         /// The index.
         path: PathBuf,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What the layers below said; not in the chain, it only repeats the same at length.
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// There is no index here.
     #[error("there is no index at {path}")]
@@ -142,7 +141,7 @@ impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull => {
-                Self::DiskFull { path: path.to_path_buf(), source: source.into() }
+                Self::DiskFull { path: path.to_path_buf(), cause: source.into() }
             }
             _ => Self::Io { action, path: path.to_path_buf(), source },
         }
@@ -150,7 +149,7 @@ impl StoreError {
 
     pub(crate) fn table(action: &'static str, path: &Path) -> impl FnOnce(lancedb::Error) -> Self {
         move |source| match is_disk_full(&source) {
-            true => Self::DiskFull { path: path.to_path_buf(), source: source.into() },
+            true => Self::DiskFull { path: path.to_path_buf(), cause: source.into() },
             false => Self::Table { action, path: path.to_path_buf(), source: Box::new(source) },
         }
     }
@@ -160,7 +159,7 @@ impl StoreError {
         path: &Path,
     ) -> impl FnOnce(tantivy::TantivyError) -> Self {
         move |source| match is_disk_full(&source) {
-            true => Self::DiskFull { path: path.to_path_buf(), source: source.into() },
+            true => Self::DiskFull { path: path.to_path_buf(), cause: source.into() },
             false => Self::Text { action, path: path.to_path_buf(), source },
         }
     }

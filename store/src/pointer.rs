@@ -119,6 +119,8 @@ impl Snapshot {
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     // Windows cannot open a folder as a file and needs no such call.
     if cfg!(unix) {
+        // The parent of a bare name is the current folder.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let sync = File::open(folder).and_then(|f| f.sync_all());
         sync.map_err(StoreError::io("syncing", folder))?;
     }

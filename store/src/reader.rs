@@ -128,7 +128,7 @@ impl Reader {
 
     /// The part of `text` that answers `query` best, its words marked.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        snippet(query, text, self.text.languages())
+        snippet(&self.text.telling_forms(query), text)
     }
 }
 

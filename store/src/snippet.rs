@@ -1,12 +1,9 @@
 //! The part of a page that shows why it was found.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
-use tantivy::tokenizer::Language;
-
 use crate::analysis::{Analyser, language_of};
-use crate::text::query_forms;
 
 /// Characters of a snippet, about two lines of a terminal.
 const CHARS: usize = 160;
@@ -21,9 +18,9 @@ pub struct Snippet {
 }
 
 /// The window of `text` with the most different query words, and of those the most words.
-pub(crate) fn snippet(query: &str, text: &str, languages: &[Language]) -> Snippet {
+/// `forms` are the stems of each word.
+pub(crate) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
     let mut analyser = Analyser::default();
-    let forms = query_forms(&mut analyser, query, languages);
     let language = language_of(text);
     let mut matches: Vec<(Range<usize>, usize)> = analyser
         .words(text, language)
@@ -112,6 +109,11 @@ fn word_end(text: &str, end: usize, not_before: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::query_forms;
+
+    fn ask(query: &str, text: &str) -> Snippet {
+        snippet(&query_forms(&mut Analyser::default(), query, &[]), text)
+    }
 
     #[test]
     fn the_densest_window_is_shown_and_marked() {
@@ -120,7 +122,7 @@ mod tests {
             "filler sales text ".repeat(40),
             "more words ".repeat(40)
         );
-        let snippet = snippet("segment net sale", &text, &[]);
+        let snippet = ask("segment net sale", &text);
         let marked: Vec<&str> = snippet.marks.iter().map(|r| &snippet.text[r.clone()]).collect();
         assert!(marked.ends_with(&["Net", "sales", "segment"]), "{snippet:?}");
         assert!(snippet.text.contains("segment grew by 4%."));
@@ -129,10 +131,10 @@ mod tests {
 
     #[test]
     fn any_text_gives_a_snippet() {
-        assert_eq!(snippet("x", "", &[]), Snippet::default());
-        assert_eq!(snippet("", "short text", &[]).text, "short text");
+        assert_eq!(ask("x", ""), Snippet::default());
+        assert_eq!(ask("", "short text").text, "short text");
         let cjk = "第一章 東京都の人口について".repeat(30);
-        let snippet = snippet("人口", &cjk, &[]);
+        let snippet = ask("人口", &cjk);
         assert_eq!(&snippet.text[snippet.marks[0].clone()], "人口");
     }
 }

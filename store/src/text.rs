@@ -28,6 +28,11 @@ const WRITER_BYTES: usize = 32 << 20;
 /// How much a match in the path or title counts beside one in the text.
 const NAME_WEIGHT: f32 = 0.6;
 
+/// A word on more than one page in this many does not show why a page was found, when there are
+/// enough pages to say so.
+const MOST_PAGES: u64 = 3;
+const ENOUGH_PAGES: u64 = 20;
+
 /// More segments than this are joined; each costs a look-up a query word.
 const MAX_SEGMENTS: usize = 8;
 
@@ -130,9 +135,22 @@ impl TextReader {
         open().map_err(StoreError::text("opening", folder))
     }
 
-    /// The languages that stemmed some page.
-    pub fn languages(&self) -> &[Language] {
-        &self.languages
+    /// The forms of each query word that tells pages apart: words on most pages say nothing,
+    /// unless the query has no others.
+    pub fn telling_forms(&self, query: &str) -> Vec<BTreeSet<String>> {
+        let mut analyser = self.analyser.lock().expect("no panic under the lock");
+        let forms = query_forms(&mut analyser, query, &self.languages);
+        let searcher = self.reader.searcher();
+        let pages = searcher.num_docs();
+        let rare = |forms: &&BTreeSet<String>| {
+            forms.iter().all(|form| {
+                let term = Term::from_field_text(self.fields.body, form);
+                // A word that cannot be looked up is marked: a snippet is no place to fail.
+                searcher.doc_freq(&term).map_or(true, |n| n * MOST_PAGES <= pages.max(ENOUGH_PAGES))
+            })
+        };
+        let telling: Vec<_> = forms.iter().filter(rare).cloned().collect();
+        if telling.is_empty() { forms } else { telling }
     }
 
     /// The `k` best pages, best first, ties by [`PageId`].

@@ -1,0 +1,244 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Search PDFs by how their pages look.
+#[derive(Debug, Parser)]
+#[command(name = "pagesight", version, about, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    pagesight index ~/reports                 index a folder of PDFs\n  \
+    pagesight query \"net sales by region\"     ranked pages\n  \
+    pagesight get reports/q3.pdf#12           the words of a page\n\n\
+    Exit codes: 0 found or done, 1 nothing found, 2 error, 3 done but some files failed, \
+    130 interrupted.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Where the index is and what pages are drawn with.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Index folder [default: `.pagesight` of this folder or the nearest one above].
+    #[arg(long, global = true, env = "PAGESIGHT_INDEX", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub index: Option<PathBuf>,
+    /// libpdfium to draw pages with [default: looked up; `pagesight doctor` says where].
+    #[arg(long, global = true, env = "PAGESIGHT_PDFIUM", value_name = "FILE")]
+    #[arg(value_hint = ValueHint::FilePath, hide_env_values = true)]
+    pub pdfium: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Index(IndexVerb),
+    #[command(visible_alias = "search")]
+    Query(QueryVerb),
+    Get(GetVerb),
+    Eval(EvalVerb),
+    Status(StatusVerb),
+    Doctor(DoctorVerb),
+    Paths(PathsVerb),
+    Completions(CompletionsVerb),
+}
+
+/// A ColPali checkpoint.
+#[derive(Debug, Args)]
+pub struct ModelChoice {
+    /// Folder with a ColPali checkpoint [default: the one that the index was made with].
+    #[arg(long, env = "PAGESIGHT_MODEL", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub model: Option<PathBuf>,
+}
+
+/// Index the PDFs below folders; a second run reads only what changed.
+///
+/// New files are added, changed ones read again, missing ones dropped, renamed ones kept without
+/// reading. One bad file never ends the run: it is named at the end and in `pagesight status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight index reports papers\n  \
+    pagesight index --model ~/colpali-v1.3-hf --slices 2x2 reports\n  \
+    pagesight index --password secret --ocr-lang eng+deu scans")]
+pub struct IndexVerb {
+    /// Folders to walk, or single PDF files.
+    #[arg(required = true, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
+    pub folders: Vec<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// Cut each page into a grid of model inputs, COLSxROWS [default: the recipe's, 1x1].
+    #[arg(long, value_name = "COLSxROWS")]
+    pub slices: Option<pagesight::Slices>,
+    /// Password to try on encrypted documents; may be given several times.
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Vec<String>,
+    /// Languages for tesseract, on pages without words.
+    #[arg(long, value_name = "LANGS", default_value = "eng")]
+    pub ocr_lang: String,
+    /// Do not read pages without words.
+    #[arg(long)]
+    pub no_ocr: bool,
+    /// Read documents again that failed before and have not changed.
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Worker processes [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Seconds that a page may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub page_timeout: u64,
+    /// Megabytes that a worker may use.
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u64).range(128..=1_048_576))]
+    pub worker_memory: u64,
+    /// Pages read of a document; the rest is left out and noted.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_pages: u32,
+    /// Megabytes that a file may have.
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub max_file_size: u64,
+    /// A line of JSON a document and a summary line, on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Which channels answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelChoice {
+    /// The picture: late interaction (MaxSim).
+    Visual,
+    /// The words: BM25.
+    Text,
+    /// Both, fused.
+    Both,
+}
+
+/// Rank pages for a question.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight query \"operating margin by segment\"\n  \
+    pagesight query -k 3 --path 'reports/2024/**' --json \"goodwill impairment\"")]
+pub struct QueryVerb {
+    /// The question.
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// How many pages.
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub k: u32,
+    /// Which channels answer.
+    #[arg(long, value_enum, default_value_t = ChannelChoice::Both)]
+    pub channel: ChannelChoice,
+    /// Only documents whose path matches; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    pub path: Vec<String>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a hit and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The words of a page, or its picture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight get reports/q3.pdf#12\n  \
+    pagesight get reports/q3.pdf#12 --image page.png --width 1200")]
+pub struct GetVerb {
+    /// A document of the index and a page number.
+    #[arg(value_name = "PATH#PAGE")]
+    pub page: String,
+    /// Draw the page into a PNG or WebP file (by its ending); `-` writes PNG to stdout.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub image: Option<PathBuf>,
+    /// Width of the picture, px.
+    #[arg(long, value_name = "PX", default_value_t = 1200, requires = "image")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub width: u32,
+    /// Password to try on an encrypted document; may be given several times.
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Vec<String>,
+}
+
+/// Measure rankings against labelled questions.
+///
+/// The queries file has a line of JSON a query: id, query, doc (a path or the end of one), pages
+/// (1-based) and, where each page alone answers, any_page.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight eval --queries fixtures/queries.jsonl\n  \
+    pagesight eval --queries q.jsonl --per-document --json --run run.jsonl")]
+pub struct EvalVerb {
+    /// Labelled questions, JSON Lines.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub queries: PathBuf,
+    /// Also rank the pages of the labelled document alone.
+    #[arg(long)]
+    pub per_document: bool,
+    /// Measure one channel only [default: each one that can answer, and both fused].
+    #[arg(long, value_enum)]
+    pub channel: Option<ChannelChoice>,
+    /// Write each query's ranking, JSON Lines: {"id", "results": [[doc, page], ...]}; with
+    /// several channels or settings their names are put before the ending.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub run: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a channel and setting.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the index holds, and what failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight status --json")]
+pub struct StatusVerb {
+    /// List every document, not only those with failures.
+    #[arg(long)]
+    pub all: bool,
+    /// A line of JSON a document and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Check what pagesight needs on this machine, or a model against reference tensors.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight doctor\n  \
+    pagesight doctor --parity fixtures/parity --json")]
+pub struct DoctorVerb {
+    /// Run the model against a folder of reference tensors; exit code 2 when a stage is off.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub parity: Option<PathBuf>,
+    /// A line of JSON a check or stage.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where pagesight keeps and looks for things.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight paths")]
+pub struct PathsVerb {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A completion script for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    pagesight completions bash > ~/.local/share/bash-completion/completions/pagesight")]
+pub struct CompletionsVerb {
+    /// The shell.
+    #[arg(value_enum, action = ArgAction::Set)]
+    pub shell: clap_complete::Shell,
+}

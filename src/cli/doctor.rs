@@ -1,0 +1,142 @@
+//! `pagesight doctor`.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pagesight::{Index, Ocr, StageReport, parity};
+use serde_json::json;
+
+use super::args::{DoctorVerb, Place};
+use super::{Outcome, locate, renderer};
+
+pub fn run(place: &Place, verb: &DoctorVerb) -> Result<Outcome> {
+    match &verb.parity {
+        Some(folder) => compare(folder, verb.json),
+        None => check(place, verb.json),
+    }
+}
+
+fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
+    let stages = parity(folder)
+        .with_context(|| format!("comparing with the tensors in {}", folder.display()))?;
+    let mut out = io::stdout().lock();
+    if !as_json {
+        writeln!(out, "{:40} {:>9} {:>12}", "stage", "tolerance", "difference")?;
+    }
+    for stage in &stages {
+        let StageReport { stage: name, tolerance, max_difference } = stage;
+        let passed = stage.passed();
+        match as_json {
+            true => writeln!(
+                out,
+                "{}",
+                json!({
+                    "v": 1, "type": "stage", "stage": name, "tolerance": tolerance,
+                    // JSON has no infinity: null is a shape that differs or a NaN.
+                    "max_difference": max_difference, "passed": passed,
+                })
+            )?,
+            false => {
+                let verdict = if passed { "" } else { "  FAILED" };
+                let (tolerance, difference) = (number(*tolerance), number(*max_difference));
+                writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
+            }
+        }
+    }
+    let failed = stages.iter().filter(|stage| !stage.passed()).count();
+    match as_json {
+        true => writeln!(
+            out,
+            "{}",
+            json!({"v": 1, "type": "summary", "stages": stages.len(), "failed": failed})
+        )?,
+        false => writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?,
+    }
+    Ok(if failed == 0 { Outcome::Done } else { Outcome::Failed })
+}
+
+fn number(x: f64) -> String {
+    if x == 0.0 { "exact".into() } else { format!("{x:.1e}") }
+}
+
+struct Finding {
+    check: &'static str,
+    /// What must be there; the rest is good to have.
+    needed: bool,
+    found: Result<String, String>,
+    way_out: &'static str,
+}
+
+fn check(place: &Place, as_json: bool) -> Result<Outcome> {
+    let options = renderer(place, &[]);
+    let findings = [
+        Finding {
+            check: "pdfium",
+            needed: true,
+            found: options.check().map(|path| path.display().to_string()).map_err(causes),
+            way_out: "pip install pypdfium2 and activate its environment, or put libpdfium \
+                      beside the program, or name it with --pdfium FILE",
+        },
+        Finding {
+            check: "tesseract",
+            needed: false,
+            found: match Ocr::find("eng") {
+                Some(_) => Ok("reads pages without words (eng)".into()),
+                None => Err("not installed, or without eng".into()),
+            },
+            way_out: "install tesseract-ocr to find scanned pages by their words",
+        },
+        Finding {
+            check: "index",
+            needed: false,
+            found: match locate::existing(place) {
+                Err(error) => Err(error.to_string()),
+                Ok(folder) => match Index::open(&folder) {
+                    Ok(index) => Ok(format!(
+                        "{}: snapshot {}, {} pages",
+                        index.folder().display(),
+                        index.snapshot().number,
+                        index.snapshot().pages
+                    )),
+                    Err(error) => Err(causes(error)),
+                },
+            },
+            way_out: "make one with `pagesight index FOLDER`",
+        },
+    ];
+    let mut out = io::stdout().lock();
+    for finding in &findings {
+        let (ok, what) = match &finding.found {
+            Ok(what) => (true, what),
+            Err(what) => (false, what),
+        };
+        if as_json {
+            writeln!(
+                out,
+                "{}",
+                json!({
+                    "v": 1, "type": "check", "check": finding.check, "ok": ok,
+                    "needed": finding.needed, "found": what,
+                    "way_out": (!ok).then_some(finding.way_out),
+                })
+            )?;
+            continue;
+        }
+        let mark = match (ok, finding.needed) {
+            (true, _) => "ok",
+            (false, true) => "MISSING",
+            (false, false) => "none",
+        };
+        writeln!(out, "{:10} {mark:8} {what}", finding.check)?;
+        if !ok {
+            writeln!(out, "{:19} {}", "", finding.way_out)?;
+        }
+    }
+    let sound = findings.iter().all(|finding| finding.found.is_ok() || !finding.needed);
+    Ok(if sound { Outcome::Done } else { Outcome::Failed })
+}
+
+fn causes(error: pagesight::Error) -> String {
+    super::chain(&anyhow::Error::from(error))
+}

@@ -1,0 +1,234 @@
+//! `pagesight eval`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use pagesight::metrics::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
+use pagesight::{Channel, DocumentId, Index};
+use serde_json::json;
+
+use super::args::{EvalVerb, Place};
+use super::query::{channel, open};
+use super::terminal::Terminal;
+use super::{Outcome, hinted};
+
+/// How deep a ranking is measured; MRR is the only measure that looks past 10.
+const DEPTH: usize = 100;
+
+pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcome> {
+    let reading = || format!("reading {}", verb.queries.display());
+    let text = fs::read_to_string(&verb.queries).with_context(reading)?;
+    let queries = parse_queries(&text).with_context(reading)?;
+    if queries.is_empty() {
+        return Err(hinted(format!("{} has no queries", verb.queries.display()), "see --help"));
+    }
+    let index = open(place, &verb.model)?;
+    let labels = Labels::new(&index, &queries)?;
+    if !labels.missing.is_empty() {
+        eprintln!(
+            "{} labelled documents are not in the index and count as misses, the first is {}",
+            labels.missing.len(),
+            labels.missing[0]
+        );
+    }
+    let channels = match verb.channel {
+        Some(choice) => vec![channel(choice)],
+        None if index.snapshot().model.is_some() => {
+            vec![Channel::Visual, Channel::Text, Channel::Both]
+        }
+        None => {
+            eprintln!("no vision model: the text channel alone is measured");
+            vec![Channel::Text]
+        }
+    };
+    let settings: &[Setting] = match verb.per_document {
+        true => &[Setting::Corpus, Setting::Document],
+        false => &[Setting::Corpus],
+    };
+    let runs = channels.len() * settings.len();
+    let mut out = io::stdout().lock();
+    if !verb.json {
+        writeln!(
+            out,
+            "channel  setting       queries  nDCG@5  R@1     R@5     R@10    MRR     p50 ms  p95 ms"
+        )?;
+    }
+    for &channel in &channels {
+        for &setting in settings {
+            let bar = terminal.bar(queries.len() as u64, name(channel));
+            let mut measured = Run::default();
+            for query in &queries {
+                measured.add(&index, &labels, query, channel, setting)?;
+                bar.inc(1);
+            }
+            bar.finish_and_clear();
+            if let Some(file) = &verb.run {
+                let file = match runs {
+                    1 => file.clone(),
+                    _ => named(file, name(channel), setting.name()),
+                };
+                measured.write(&file).with_context(|| format!("writing {}", file.display()))?;
+            }
+            measured.report(&mut out, channel, setting, verb.json)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Which pages compete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    Corpus,
+    Document,
+}
+
+impl Setting {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Corpus => "corpus",
+            Self::Document => "per-document",
+        }
+    }
+}
+
+fn name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Visual => "visual",
+        Channel::Text => "text",
+        Channel::Both => "both",
+    }
+}
+
+/// Labelled documents and where they are in the index.
+struct Labels {
+    documents: BTreeMap<String, DocumentId>,
+    /// What a hit on a document is called: its label, or its path.
+    names: HashMap<DocumentId, String>,
+    missing: Vec<String>,
+}
+
+impl Labels {
+    fn new(index: &Index, queries: &[LabelledQuery]) -> Result<Self> {
+        let mut this =
+            Self { documents: BTreeMap::new(), names: HashMap::new(), missing: Vec::new() };
+        for record in index.documents() {
+            if let Some(document) = record.document {
+                this.names.entry(document).or_insert_with(|| record.path.clone());
+            }
+        }
+        let mut labels: Vec<&str> = queries.iter().map(|query| query.doc.as_str()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        for label in labels {
+            // One is the end of the other, at a folder's border: labels and index may start at
+            // different folders.
+            let ends = |long: &str, short: &str| {
+                long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+            };
+            let mut found: Vec<DocumentId> = index
+                .documents()
+                .filter(|record| ends(&record.path, label) || ends(label, &record.path))
+                .filter_map(|record| record.document)
+                .collect();
+            found.sort_unstable();
+            found.dedup();
+            match found[..] {
+                [] => this.missing.push(label.to_string()),
+                [document] => {
+                    this.documents.insert(label.to_string(), document);
+                    this.names.insert(document, label.to_string());
+                }
+                _ => {
+                    return Err(hinted(
+                        format!("the label {label} fits {} documents of the index", found.len()),
+                        "write more of its path in the queries file",
+                    ));
+                }
+            }
+        }
+        Ok(this)
+    }
+}
+
+#[derive(Default)]
+struct Run {
+    measures: Vec<Measures>,
+    ms: Vec<f64>,
+    rankings: Vec<(String, Vec<(String, u32)>)>,
+}
+
+impl Run {
+    fn add(
+        &mut self,
+        index: &Index,
+        labels: &Labels,
+        query: &LabelledQuery,
+        channel: Channel,
+        setting: Setting,
+    ) -> Result<()> {
+        let mut search = index.search(&query.query).k(DEPTH).channel(channel);
+        if setting == Setting::Document {
+            search = search.documents(labels.documents.get(&query.doc).copied());
+        }
+        let start = Instant::now();
+        let ranking = search.ranking().with_context(|| format!("asking {}", query.id))?;
+        self.ms.push(start.elapsed().as_secs_f64() * 1e3);
+        let name = |document: &DocumentId| labels.names.get(document).cloned().unwrap_or_default();
+        let ranking: Vec<(String, u32)> =
+            ranking.iter().map(|page| (name(&page.document), page.number)).collect();
+        let named: Vec<(&str, u32)> =
+            ranking.iter().map(|(doc, page)| (doc.as_str(), *page)).collect();
+        self.measures.push(measure(query, &named));
+        self.rankings.push((query.id.clone(), ranking));
+        Ok(())
+    }
+
+    /// As the development set's score.py reads it.
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(file)?);
+        for (id, results) in &self.rankings {
+            writeln!(out, "{}", json!({"id": id, "results": results}))?;
+        }
+        out.flush()
+    }
+
+    fn report(
+        mut self,
+        out: &mut impl Write,
+        channel: Channel,
+        setting: Setting,
+        as_json: bool,
+    ) -> io::Result<()> {
+        let m = mean(&self.measures);
+        let [p50, p95] = [0.5, 0.95].map(|q| (quantile(&mut self.ms, q) * 1e3).round() / 1e3);
+        let (channel, setting, queries) = (name(channel), setting.name(), self.measures.len());
+        match as_json {
+            true => writeln!(
+                out,
+                "{}",
+                json!({
+                    "v": 1, "type": "summary", "channel": channel, "setting": setting,
+                    "queries": queries, "ndcg@5": m.ndcg5, "recall@1": m.recall1,
+                    "recall@5": m.recall5, "recall@10": m.recall10, "mrr": m.mrr,
+                    "p50_ms": p50, "p95_ms": p95,
+                })
+            ),
+            false => writeln!(
+                out,
+                "{channel:8} {setting:13} {queries:>7}  {:.4}  {:.4}  {:.4}  {:.4}  {:.4}  {p50:>6.1}  {p95:>6.1}",
+                m.ndcg5, m.recall1, m.recall5, m.recall10, m.mrr
+            ),
+        }
+    }
+}
+
+/// `run.jsonl` for a channel and a setting: `run.text.corpus.jsonl`.
+fn named(file: &Path, channel: &str, setting: &str) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = file.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    file.with_file_name(format!("{stem}.{channel}.{setting}{ending}"))
+}

@@ -1,0 +1,97 @@
+//! `pagesight get`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use pagesight::{Error, Index, PageImage};
+
+use super::args::{GetVerb, Place};
+use super::{Outcome, hinted, locate, renderer};
+
+pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
+    let wrong = || {
+        hinted(
+            format!("{:?} does not name a page", verb.page),
+            "write PATH#PAGE, e.g. reports/q3.pdf#12",
+        )
+    };
+    let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
+    let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+    let folder = locate::existing(place)?;
+    let mut index =
+        Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    index.set_renderer(renderer(place, &verb.password));
+    let here = std::env::current_dir().context("finding the current folder")?;
+    let page = index.page(&here, path, number).map_err(|error| match error {
+        Error::NoSuchDocument { .. } => {
+            hinted(error.to_string(), "`pagesight status --all` lists the documents")
+        }
+        error => error.into(),
+    })?;
+    match &verb.image {
+        None => {
+            let mut out = io::stdout().lock();
+            out.write_all(page.text().as_bytes())?;
+            if !page.text().ends_with('\n') {
+                writeln!(out)?;
+            }
+        }
+        Some(file) => {
+            let image = page.image(verb.width)?;
+            match file == Path::new("-") {
+                true => write_png(&image, BufWriter::new(io::stdout().lock()))?,
+                false => save(&image, file)?,
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Writes beside the file and renames, so that a failure leaves nothing half done.
+fn save(image: &PageImage, file: &Path) -> Result<()> {
+    let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if !["png", "webp"].contains(&ending.as_str()) {
+        return Err(hinted(
+            format!("cannot write {}", file.display()),
+            "end the name in .png or .webp",
+        ));
+    }
+    let mut name = file.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let part = file.with_file_name(name);
+    let write = || -> Result<()> {
+        let out = BufWriter::new(File::create(&part)?);
+        match ending.as_str() {
+            "webp" => write_webp(image, out)?,
+            _ => write_png(image, out)?,
+        }
+        Ok(fs::rename(&part, file)?)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written.with_context(|| format!("writing {}", file.display()))
+}
+
+fn write_png(image: &PageImage, mut out: impl Write) -> Result<()> {
+    let (width, height) = (image.width_px(), image.height_px());
+    PngEncoder::new(&mut out).write_image(image.rgb(), width, height, ExtendedColorType::Rgb8)?;
+    Ok(out.flush()?)
+}
+
+fn write_webp(image: &PageImage, mut out: impl Write) -> Result<()> {
+    let (width, height) = (image.width_px(), image.height_px());
+    WebPEncoder::new_lossless(&mut out).encode(
+        image.rgb(),
+        width,
+        height,
+        ExtendedColorType::Rgb8,
+    )?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,116 @@
+//! The command line: one file a verb. Data goes to stdout, everything else to stderr.
+
+mod args;
+mod completions;
+mod doctor;
+mod eval;
+mod get;
+mod index;
+mod locate;
+mod paths;
+mod query;
+mod status;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pagesight::RenderOptions;
+
+use args::{Arguments, Place, Verb};
+use terminal::Terminal;
+
+/// What a run came to; the numbers are the exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done = 0,
+    NothingFound = 1,
+    /// A check that was asked for did not pass.
+    Failed = 2,
+    SomeFailed = 3,
+    Interrupted = 130,
+}
+
+/// Parses the arguments, runs the verb, and turns the outcome into an exit code.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers (0); a wrong call is an error (2).
+            let code = u8::from(error.use_stderr()) * 2;
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let terminal = Terminal::detect();
+    let outcome = match &arguments.verb {
+        Verb::Index(verb) => index::run(&arguments.place, verb, &terminal),
+        Verb::Query(verb) => query::run(&arguments.place, verb, &terminal),
+        Verb::Get(verb) => get::run(&arguments.place, verb),
+        Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
+        Verb::Status(verb) => status::run(&arguments.place, verb),
+        Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
+        Verb::Paths(verb) => paths::run(&arguments.place, verb),
+        Verb::Completions(verb) => completions::run(verb),
+    };
+    match outcome {
+        Ok(outcome) => ExitCode::from(outcome as u8),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            if let Some(hint) = hint(&error) {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How this run draws pages: the environment is read here, the library does not.
+fn renderer(place: &Place, passwords: &[String]) -> RenderOptions {
+    RenderOptions {
+        pdfium: place.pdfium.clone(),
+        data_folder: paths::data_folder(),
+        python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
+        worker_program: None,
+        passwords: passwords.to_vec(),
+    }
+}
+
+/// The error and its causes on one line, a cause that only repeats its effect left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+/// `pagesight query ... | head -1` is not an error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The way out that a verb attached to an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Hinted {
+    message: String,
+    hint: String,
+}
+
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    let hinted = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
+    hinted.map(|hinted| hinted.hint.as_str())
+}
+
+fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Hinted { message: message.into(), hint: hint.into() }.into()
+}

@@ -1,0 +1,50 @@
+//! `pagesight paths`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::args::{PathsVerb, Place};
+use super::{Outcome, locate, renderer};
+
+pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
+    let index = locate::existing(place).ok();
+    let would_be = locate::for_writing(place)?;
+    let data = data_folder();
+    let places = renderer(place, &[]).pdfium_places();
+    let mut out = io::stdout().lock();
+    let text = |path: &PathBuf| path.display().to_string();
+    if verb.json {
+        let looked: Vec<Value> = places
+            .iter()
+            .map(|p| json!({"what": p.what, "path": text(&p.path), "found": p.found}))
+            .collect();
+        let line = json!({
+            "v": 1, "type": "paths",
+            "index": index.as_ref().map(text), "new_index": text(&would_be),
+            "data": data.as_ref().map(text), "pdfium": looked,
+        });
+        writeln!(out, "{line}")?;
+        return Ok(Outcome::Done);
+    }
+    match &index {
+        Some(index) => writeln!(out, "index      {}", index.display())?,
+        None => writeln!(out, "index      none; a new one goes to {}", would_be.display())?,
+    }
+    if let Some(data) = &data {
+        writeln!(out, "user data  {}", data.display())?;
+    }
+    let used = places.iter().position(|place| place.found);
+    for (i, place) in places.iter().enumerate() {
+        let mark = if Some(i) == used { "used" } else { "" };
+        writeln!(out, "pdfium     {mark:4} {} ({})", place.path.display(), place.what)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The user's folder for data of this program.
+pub fn data_folder() -> Option<PathBuf> {
+    dirs::data_dir().map(|folder| folder.join("pagesight"))
+}

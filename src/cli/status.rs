@@ -1,0 +1,85 @@
+//! `pagesight status`.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use pagesight::{DocumentStatus, Index, Outcome as Did};
+use serde_json::json;
+
+use super::args::{Place, StatusVerb};
+use super::index::{document_json, failure_line};
+use super::terminal::printable;
+use super::{Outcome, locate};
+
+pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
+    let folder = locate::existing(place)?;
+    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let snapshot = index.snapshot();
+    let mut out = io::stdout().lock();
+    let count = |status| index.documents().filter(|record| record.status == status).count();
+    let [ok, partial, failed, in_progress] = [
+        DocumentStatus::Ok,
+        DocumentStatus::Partial,
+        DocumentStatus::Failed,
+        DocumentStatus::InProgress,
+    ]
+    .map(count);
+    let wanted = |status| verb.all || status != DocumentStatus::Ok;
+    let bytes: u64 = snapshot.files.values().map(|file| file.bytes).sum();
+    if verb.json {
+        // Machines get every document.
+        for record in index.documents() {
+            writeln!(out, "{}", document_json(record, Did::Indexed))?;
+        }
+        writeln!(
+            out,
+            "{}",
+            json!({
+                "v": 1,
+                "type": "summary",
+                "index": index.folder().display().to_string(),
+                "snapshot": snapshot.number,
+                "format": snapshot.format,
+                "model_id": snapshot.model.as_ref().map(|model| &model.id),
+                "model_folder": snapshot.model.as_ref().map(|m| m.folder.display().to_string()),
+                "documents": {
+                    "ok": ok, "partial": partial, "failed": failed, "in_progress": in_progress,
+                },
+                "pages": snapshot.pages,
+                "bytes": bytes,
+            })
+        )?;
+        return Ok(Outcome::Done);
+    }
+    writeln!(out, "index     {}", printable(&index.folder().display().to_string()))?;
+    writeln!(out, "snapshot  {}", snapshot.number)?;
+    match &snapshot.model {
+        Some(model) => writeln!(out, "model     {} in {}", model.id, model.folder.display())?,
+        None => writeln!(out, "model     none: pages are found by their words alone")?,
+    }
+    writeln!(out, "pages     {} in {} documents", snapshot.pages, snapshot.documents)?;
+    writeln!(out, "disk      {:.1} MB", bytes as f64 / 1e6)?;
+    writeln!(out, "whole     {ok}, partial {partial}, failed {failed}, unfinished {in_progress}")?;
+    for record in index.documents().filter(|record| wanted(record.status)) {
+        match record.status {
+            DocumentStatus::Ok => {
+                let path = printable(&record.path);
+                writeln!(out, "  ok: {path}: {} pages", record.pages_indexed)?;
+            }
+            DocumentStatus::InProgress => writeln!(
+                out,
+                "  unfinished: {}: {} of {} pages, index again to go on",
+                printable(&record.path),
+                record.pages_indexed,
+                record.page_count
+            )?,
+            _ => writeln!(out, "  {}", failure_line(record))?,
+        }
+    }
+    for record in index.documents().filter(|record| !record.notes.is_empty()) {
+        for note in &record.notes {
+            writeln!(out, "  note: {}: {}", printable(&record.path), printable(note))?;
+        }
+    }
+    Ok(Outcome::Done)
+}

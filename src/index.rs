@@ -1,0 +1,419 @@
+//! The index: the one place where the rooms meet, and where sync compute waits for async storage.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use pagesight_core::seam::PageEncoder;
+use pagesight_core::{DocumentId, DocumentRecord, ModelId};
+use pagesight_indexer::{
+    Event, Limits, PdfiumPlace, Renderer, Settings, Summary, decode_path, encode_path, find_pdfium,
+};
+use pagesight_model::{ColPali, LoadOptions};
+use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
+use tokio::runtime::Runtime;
+
+use crate::{Error, Page, Search};
+
+/// An index on disk: PDFs go in with [`sync`](Self::sync), ranked pages come out of
+/// [`search`](Self::search). Calls block. Share it between threads for searching.
+pub struct Index {
+    folder: PathBuf,
+    base: PathBuf,
+    runtime: Arc<Runtime>,
+    view: View,
+    renderer: RenderOptions,
+    model: OnceLock<Arc<ColPali>>,
+}
+
+/// One snapshot with its ledger.
+pub(crate) struct View {
+    pub reader: BlockingReader,
+    /// By path.
+    pub ledger: BTreeMap<String, DocumentRecord>,
+    /// Paths of each document, in order.
+    pub paths: HashMap<DocumentId, Vec<String>>,
+}
+
+/// How pages are drawn.
+#[derive(Debug, Clone, Default)]
+pub struct RenderOptions {
+    /// libpdfium, or its folder; looked up when `None`, see [`find_pdfium`].
+    pub pdfium: Option<PathBuf>,
+    /// The user's data folder, where libpdfium may lie.
+    pub data_folder: Option<PathBuf>,
+    /// A Python environment, where the pypdfium2 wheel may be.
+    pub python: Option<PathBuf>,
+    /// The program that serves as worker; this program when `None`. It calls
+    /// [`serve_worker_if_asked`](crate::serve_worker_if_asked) first in `main`.
+    pub worker_program: Option<PathBuf>,
+    /// Tried in turn on encrypted documents.
+    pub passwords: Vec<String>,
+}
+
+impl RenderOptions {
+    /// Where libpdfium is looked for, in order; the first that is found counts.
+    pub fn pdfium_places(&self) -> Vec<PdfiumPlace> {
+        let program = std::env::current_exe().ok();
+        find_pdfium(
+            self.pdfium.as_deref(),
+            program.as_deref(),
+            self.data_folder.as_deref(),
+            self.python.as_deref(),
+        )
+    }
+
+    fn found_pdfium(&self) -> Result<PathBuf, Error> {
+        let looked = self.pdfium_places();
+        match looked.iter().find(|place| place.found) {
+            // A worker's current folder may be another one.
+            Some(place) => std::path::absolute(&place.path).map_err(|source| Error::Io {
+                action: "finding",
+                path: place.path.clone(),
+                source,
+            }),
+            None => Err(Error::NoPdfium { looked }),
+        }
+    }
+
+    fn program(&self) -> Result<PathBuf, Error> {
+        match &self.worker_program {
+            Some(program) => Ok(program.clone()),
+            None => std::env::current_exe().map_err(|source| Error::Io {
+                action: "finding",
+                path: "this program".into(),
+                source,
+            }),
+        }
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start(&self, path: &str, page: u32) -> Result<Renderer, Error> {
+        let (program, pdfium) = (self.program()?, self.found_pdfium()?);
+        Renderer::start(&program, &pdfium, &Limits::default()).map_err(|source| Error::Draw {
+            path: path.into(),
+            page,
+            source,
+        })
+    }
+
+    /// Starts a worker and says whether that worked.
+    ///
+    /// # Errors
+    /// [`Error::NoPdfium`] and [`Error::Draw`].
+    pub fn check(&self) -> Result<PathBuf, Error> {
+        self.start("nothing", 0)?;
+        self.found_pdfium()
+    }
+}
+
+/// How a folder is read.
+#[derive(Debug, Clone)]
+pub struct SyncOptions {
+    /// Worker processes; one a core when `None`.
+    pub workers: Option<usize>,
+    /// Languages for tesseract on pages without words, `+` between them; `None` reads no such
+    /// page.
+    pub ocr_languages: Option<String>,
+    /// Reads documents again that failed before and have not changed.
+    pub retry_failed: bool,
+    /// What a file, a page and a worker may cost.
+    pub limits: Limits,
+    /// Set from elsewhere, it ends the run after a commit; the next run goes on.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            ocr_languages: Some("eng".into()),
+            retry_failed: false,
+            limits: Limits::default(),
+            stop: Arc::default(),
+        }
+    }
+}
+
+impl Index {
+    /// Makes an empty index in `folder`, which is made too.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when there is one already.
+    pub fn create(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        let runtime = runtime(folder.as_ref())?;
+        BlockingWriter::create(folder.as_ref(), runtime.handle().clone())?;
+        Self::over(folder.as_ref(), runtime)
+    }
+
+    /// Opens the latest snapshot of the index in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when there is none or a newer pagesight made it.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::over(folder.as_ref(), runtime(folder.as_ref())?)
+    }
+
+    /// Opens the index in `folder`, or makes it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`create`](Self::create).
+    pub fn open_or_create(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        match Self::open(&folder) {
+            Err(Error::Store(StoreError::Missing { .. })) => Self::create(folder),
+            other => other,
+        }
+    }
+
+    fn over(folder: &Path, runtime: Arc<Runtime>) -> Result<Self, Error> {
+        let view = View::open(folder, &runtime)?;
+        let canonical = folder.canonicalize().map_err(|source| Error::Io {
+            action: "finding",
+            path: folder.into(),
+            source,
+        })?;
+        let base = canonical.parent().unwrap_or(&canonical).to_path_buf();
+        Ok(Self {
+            folder: canonical,
+            base,
+            runtime,
+            view,
+            renderer: RenderOptions::default(),
+            model: OnceLock::new(),
+        })
+    }
+
+    /// Says how pages are drawn.
+    pub fn set_renderer(&mut self, options: RenderOptions) {
+        self.renderer = options;
+    }
+
+    /// Loads the model in `folder` for this index. An index that has vectors keeps their model.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when it cannot be loaded, [`Error::ModelChanged`] when the index has
+    /// vectors of another one.
+    pub fn load_model(&mut self, folder: &Path, options: &LoadOptions) -> Result<(), Error> {
+        let absolute = std::path::absolute(folder).map_err(|source| Error::Io {
+            action: "finding",
+            path: folder.into(),
+            source,
+        })?;
+        let mut options = options.clone();
+        let stored = self.snapshot().model.as_ref();
+        // The grid is a part of the model that the index was made with.
+        options.slices = options.slices.or(stored.map(|stored| stored.grid.slices));
+        let model = ColPali::load(&absolute, &options)?;
+        let got = PageEncoder::model_id(&model).clone();
+        if let Some(expected) = self.encoded_with().filter(|&expected| *expected != got) {
+            let expected = expected.clone();
+            return Err(Error::ModelChanged { folder: absolute, expected, got });
+        }
+        self.model = OnceLock::from(Arc::new(model));
+        Ok(())
+    }
+
+    /// The model of this index: the one loaded, or the one that it remembers.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::Model`].
+    pub(crate) fn model(&self) -> Result<Option<Arc<ColPali>>, Error> {
+        if let Some(model) = self.model.get() {
+            return Ok(Some(Arc::clone(model)));
+        }
+        let Some(stored) = &self.snapshot().model else { return Ok(None) };
+        if !stored.folder.is_dir() {
+            return Err(Error::ModelGone { folder: stored.folder.clone() });
+        }
+        let options = LoadOptions { slices: Some(stored.grid.slices) };
+        let model = ColPali::load(&stored.folder, &options)?;
+        let got = PageEncoder::model_id(&model).clone();
+        if got != stored.id {
+            let (folder, expected) = (stored.folder.clone(), stored.id.clone());
+            return Err(Error::ModelChanged { folder, expected, got });
+        }
+        Ok(Some(Arc::clone(self.model.get_or_init(|| Arc::new(model)))))
+    }
+
+    /// The model of the stored vectors, if there are any.
+    fn encoded_with(&self) -> Option<&ModelId> {
+        self.view.ledger.values().find_map(|record| record.model.as_ref())
+    }
+
+    /// Brings the index in step with the PDFs below `folder`: new and changed ones are read,
+    /// renamed ones kept, missing ones dropped; what other folders brought in stays.
+    ///
+    /// # Errors
+    /// [`Error`] for what ends a run. One bad file does not: see [`Summary::failures`].
+    pub fn sync(
+        &mut self,
+        folder: impl AsRef<Path>,
+        options: &SyncOptions,
+    ) -> Result<Summary, Error> {
+        self.sync_all(&[folder.as_ref().to_path_buf()], options, &mut |_| {})
+    }
+
+    /// As [`sync`](Self::sync) for several folders or files; `tell` hears what happens.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub fn sync_all(
+        &mut self,
+        folders: &[PathBuf],
+        options: &SyncOptions,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Summary, Error> {
+        let model = self.model()?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let settings = Settings {
+            base: self.base.clone(),
+            roots: folders.to_vec(),
+            workers: options.workers.unwrap_or(cores),
+            worker_program: self.renderer.program()?,
+            pdfium: self.renderer.found_pdfium()?,
+            passwords: self.renderer.passwords.clone(),
+            retry_failed: options.retry_failed,
+            ocr_languages: options.ocr_languages.clone(),
+            limits: options.limits.clone(),
+        };
+        let mut writer = BlockingWriter::open(&self.folder, self.runtime.handle().clone())?;
+        if let Some(model) = &model {
+            let stored = StoredModel {
+                id: PageEncoder::model_id(&**model).clone(),
+                folder: model.folder().to_path_buf(),
+                grid: model.patch_grid(),
+            };
+            writer.set_model(stored, model.dim())?;
+        }
+        let before = writer.snapshot().number;
+        let encoder = model.as_deref().map(|model| model as &dyn PageEncoder);
+        let outcome = pagesight_indexer::sync(&mut writer, encoder, &settings, &options.stop, tell);
+        // A run that was asked to stop does not start to tidy up.
+        if outcome.as_ref().is_ok_and(|summary| !summary.interrupted)
+            && writer.snapshot().number > before
+        {
+            writer.maintain()?;
+        }
+        drop(writer);
+        self.view = View::open(&self.folder, &self.runtime)?;
+        Ok(outcome?)
+    }
+
+    /// Opens the latest snapshot, which a sync in another process may have published.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn refresh(&mut self) -> Result<(), Error> {
+        self.view = View::open(&self.folder, &self.runtime)?;
+        Ok(())
+    }
+
+    /// A search for `query`, to be refined and [run](Search::run).
+    pub fn search<'a>(&'a self, query: &'a str) -> Search<'a> {
+        Search::new(self, query)
+    }
+
+    /// Page `number` (1-based) of the document at `path`: a ledger path, a path relative to
+    /// `here`, or the end of a ledger path.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], [`Error::NoSuchPage`].
+    pub fn page(&self, here: &Path, path: &str, number: u32) -> Result<Page<'_>, Error> {
+        let path = self.resolve(here, path)?;
+        let record = &self.view.ledger[&path];
+        let missing = |reason: Option<String>| {
+            Err(Error::NoSuchPage { path: path.clone(), page: number, reason })
+        };
+        let Some(document) = record.document else { return missing(record.reason.clone()) };
+        let id = pagesight_core::PageId { document, number };
+        match self.view.reader.pages(&[id])?.pop() {
+            Some(page) => Ok(Page { index: self, path, record: page }),
+            None => {
+                let failure = record.failed_pages.iter().find(|failure| failure.page == number);
+                let pages = match record.page_count {
+                    0 => None,
+                    count => Some(format!("it has {count} pages")),
+                };
+                missing(failure.map(|f| f.reason.clone()).or(record.reason.clone()).or(pages))
+            }
+        }
+    }
+
+    fn resolve(&self, here: &Path, path: &str) -> Result<String, Error> {
+        let ledger = &self.view.ledger;
+        if ledger.contains_key(path) {
+            return Ok(path.into());
+        }
+        // A file that is gone has no canonical path; the ledger still knows its page.
+        let file = here.join(path);
+        let file = file.canonicalize().unwrap_or(file);
+        let from_here = encode_path(&self.base, &file);
+        if ledger.contains_key(&from_here) {
+            return Ok(from_here);
+        }
+        let end = format!("/{path}");
+        let mut found: Vec<String> =
+            ledger.keys().filter(|known| known.ends_with(&end)).cloned().collect();
+        match found.len() {
+            0 => Err(Error::NoSuchDocument { path: path.into() }),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::AmbiguousPath { path: path.into(), candidates: found }),
+        }
+    }
+
+    /// The ledger, by path.
+    pub fn documents(&self) -> impl Iterator<Item = &DocumentRecord> {
+        self.view.ledger.values()
+    }
+
+    /// The snapshot that this index shows.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.view.reader.snapshot()
+    }
+
+    /// The index folder, absolute.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file that the ledger calls `path`.
+    pub fn file(&self, path: &str) -> PathBuf {
+        decode_path(&self.base, path)
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn renderer(&self) -> &RenderOptions {
+        &self.renderer
+    }
+}
+
+fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
+    let runtime = Runtime::new();
+    let failed = |source| Error::Io { action: "starting threads for", path: folder.into(), source };
+    Ok(Arc::new(runtime.map_err(failed)?))
+}
+
+impl View {
+    fn open(folder: &Path, runtime: &Runtime) -> Result<Self, Error> {
+        let reader = BlockingReader::open(folder, runtime.handle().clone())?;
+        let records = reader.documents()?;
+        let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
+        for record in &records {
+            if let Some(document) = record.document {
+                paths.entry(document).or_default().push(record.path.clone());
+            }
+        }
+        let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
+        Ok(Self { reader, ledger, paths })
+    }
+
+    /// Documents with a path that passes `keep`.
+    pub fn documents_where(&self, keep: impl Fn(&str) -> bool) -> HashSet<DocumentId> {
+        let kept = self.paths.iter().filter(|(_, paths)| paths.iter().any(|path| keep(path)));
+        kept.map(|(document, _)| *document).collect()
+    }
+}

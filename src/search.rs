@@ -1,0 +1,196 @@
+//! A search, from the question to hits that can show their page.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use pagesight_core::seam::QueryEncoder;
+use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId};
+use pagesight_query::{Channel, Channels, PathFilter, QueryError, Request, Timings};
+
+use crate::{Error, Index, Page};
+
+/// How deep each channel looks before fusion.
+const DEPTH: usize = 100;
+
+/// A search being put together.
+#[derive(Clone)]
+pub struct Search<'a> {
+    index: &'a Index,
+    query: &'a str,
+    k: usize,
+    channel: Channel,
+    paths: Vec<String>,
+    documents: Option<HashSet<DocumentId>>,
+}
+
+/// A ranked page and the reasons why.
+pub struct PageHit<'a> {
+    /// 1-based.
+    pub rank: u32,
+    /// The score that ranks it: fused, or the channel's own when one answered.
+    pub score: f32,
+    /// What late interaction said, when the page was among its best.
+    pub visual: Option<ChannelScore>,
+    /// What the words said, when the page was among the best.
+    pub text: Option<ChannelScore>,
+    /// The page.
+    pub page: Page<'a>,
+}
+
+/// Ranked pages and how they were found.
+pub struct Answer<'a> {
+    /// Best first.
+    pub hits: Vec<PageHit<'a>>,
+    /// The snapshot that answered.
+    pub snapshot: u64,
+    /// The model that looked; `None` when only words answered.
+    pub model: Option<ModelId>,
+    /// Where the time went.
+    pub timings: Timings,
+    /// From call to answer.
+    pub total: Duration,
+    /// Pages that late interaction scored.
+    pub pages_scored: usize,
+    /// Why words alone answered although both channels were asked, one line.
+    pub notice: Option<String>,
+}
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(index: &'a Index, query: &'a str) -> Self {
+        Self { index, query, k: 10, channel: Channel::Both, paths: Vec::new(), documents: None }
+    }
+
+    /// How many hits; 10 by default.
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// Which channels answer; both by default.
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// Only documents whose path matches the glob, or another one given.
+    pub fn path(mut self, glob: impl Into<String>) -> Self {
+        self.paths.push(glob.into());
+        self
+    }
+
+    /// Only these documents.
+    pub fn documents(mut self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        self.documents = Some(documents.into_iter().collect());
+        self
+    }
+
+    /// Ranks pages.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] for a glob, [`Error::Query`] and what the model and the store say.
+    pub fn run(&self) -> Result<Answer<'a>, Error> {
+        let start = Instant::now();
+        let ranked = self.rank()?;
+        let view = self.index.view();
+        let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
+        let mut pages = view.reader.pages(&ids)?.into_iter();
+        let mut hits = Vec::with_capacity(ids.len());
+        for (hit, rank) in ranked.ranking.hits.iter().zip(1..) {
+            let Some(record) = pages.next().filter(|page| page.id == hit.page) else {
+                // Words and pages are one snapshot; only damage parts them.
+                let reason = Some("the text index names it, the pages table lacks it".into());
+                let (path, page) = (ranked.path_of(hit.page), hit.page.number);
+                return Err(Error::NoSuchPage { path, page, reason });
+            };
+            let page = Page { index: self.index, path: ranked.path_of(hit.page), record };
+            let (score, visual, text) = (hit.score, hit.visual, hit.text);
+            hits.push(PageHit { rank, score, visual, text, page });
+        }
+        Ok(Answer {
+            hits,
+            snapshot: view.reader.snapshot().number,
+            model: ranked.model,
+            timings: ranked.ranking.timings,
+            total: start.elapsed(),
+            pages_scored: ranked.ranking.pages_scored,
+            notice: ranked.notice,
+        })
+    }
+
+    /// Ranks pages without reading their words, best first.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn ranking(&self) -> Result<Vec<PageId>, Error> {
+        Ok(self.rank()?.ranking.hits.iter().map(|hit| hit.page).collect())
+    }
+
+    fn rank(&self) -> Result<Ranked<'a>, Error> {
+        let view = self.index.view();
+        let filter = match self.paths.is_empty() {
+            true => None,
+            false => Some(PathFilter::new(&self.paths)?),
+        };
+        let matching =
+            filter.as_ref().map(|filter| view.documents_where(|path| filter.matches(path)));
+        let documents = match (matching, &self.documents) {
+            (Some(matching), Some(wanted)) => {
+                Some(matching.intersection(wanted).copied().collect())
+            }
+            (matching, wanted) => matching.or_else(|| wanted.clone()),
+        };
+        let mut notice = None;
+        let model = match self.channel {
+            Channel::Text => None,
+            Channel::Visual | Channel::Both => match self.index.model() {
+                Ok(None) => {
+                    notice = Some("no vision model: words alone answer".to_string());
+                    None
+                }
+                Ok(model) => model,
+                Err(error @ Error::ModelGone { .. }) if self.channel == Channel::Both => {
+                    notice = Some(format!("{error}: words alone answer"));
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if self.channel == Channel::Visual && model.is_none() {
+            return Err(QueryError::NoModel.into());
+        }
+        let channels = Channels {
+            vectors: &view.reader,
+            encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
+            text: &view.reader,
+        };
+        let request = Request {
+            query: self.query,
+            channel: self.channel,
+            k: self.k,
+            depth: DEPTH,
+            documents: documents.as_ref(),
+        };
+        let ranking = pagesight_query::search(&channels, &request)?;
+        let model = model.map(|model| QueryEncoder::model_id(&*model).clone());
+        let model = model.filter(|_| ranking.visual);
+        Ok(Ranked { ranking, model, notice, filter, index: self.index })
+    }
+}
+
+struct Ranked<'a> {
+    ranking: pagesight_query::Ranking,
+    model: Option<ModelId>,
+    notice: Option<String>,
+    filter: Option<PathFilter>,
+    index: &'a Index,
+}
+
+impl Ranked<'_> {
+    /// The first path of a page's document that the filter lets through.
+    fn path_of(&self, page: PageId) -> String {
+        let paths = self.index.view().paths.get(&page.document);
+        let mut paths = paths.into_iter().flatten();
+        let passes = |path: &&String| self.filter.as_ref().is_none_or(|f| f.matches(path));
+        paths.find(passes).cloned().unwrap_or_else(|| page.document.to_string())
+    }
+}

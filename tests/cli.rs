@@ -1,0 +1,224 @@
+//! The verbs, as a user types them.
+
+use std::fs;
+
+use crate::{Place, fixtures, hits, of_type};
+
+#[test]
+fn a_folder_becomes_ranked_pages() {
+    let place = Place::new();
+    for name in ["debian/history.pdf", "debian/install-tables.pdf", "papers/chart.pdf", "form.pdf"]
+    {
+        place.add(name, name);
+    }
+    let ran = place.run(&["index", "."]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("indexed 4 documents, 31 pages"), "{}", ran.out);
+    assert!(ran.err.contains("no vision model"), "{}", ran.err);
+    assert!(place.path().join(".pagesight/snapshot.json").exists());
+
+    let ran = place.run(&["query", "-k", "2", "Who led Debian between 2001 and 2002?"]);
+    assert_eq!(ran.code, 0);
+    let mut lines = ran.out.lines();
+    assert!(lines.next().unwrap().starts_with("  1. debian/history.pdf#2  "), "{}", ran.out);
+    assert!(lines.next().unwrap().contains("*led*"), "{}", ran.out);
+    assert!(ran.err.contains("words alone answer"));
+
+    // From a folder below, and under the other name of the verb.
+    let mut below = place.command(&["search", "--json", "travel expense total"]);
+    let output = below.current_dir(place.path().join("papers")).output().unwrap();
+    let first = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        first.starts_with(r#"{"v":1,"type":"hit","rank":1,"path":"form.pdf","page":1,"#),
+        "{first}"
+    );
+}
+
+#[test]
+fn answers_in_json_have_what_a_program_needs() {
+    let place = Place::with(&["debian/install-tables.pdf", "form.pdf"]);
+    let lines = place.json(0, &["index", "--json", "."]);
+    for document in of_type(&lines, "document") {
+        assert_eq!((&document["v"], &document["status"]), (&1.into(), &"ok".into()));
+        assert!(document["pages"].as_u64() > Some(0) && document["failed_pages"] == 0);
+    }
+    let summary = of_type(&lines, "summary")[0];
+    assert_eq!(summary["documents"]["indexed"], 2);
+    assert_eq!(summary["pages"]["indexed"], 8);
+
+    let lines = place.json(0, &["query", "--json", "minimum RAM without desktop"]);
+    let hit = &lines[0];
+    assert_eq!((hit["path"].as_str(), hit["page"].as_u64()), (Some("install-tables.pdf"), Some(4)));
+    assert_eq!(hit["text"]["rank"], 1);
+    assert!(hit["visual"].is_null());
+    let snippet: Vec<char> = hit["snippet"].as_str().unwrap().chars().collect();
+    let marks = hit["marks"].as_array().unwrap();
+    let at = |mark: &serde_json::Value, end: usize| mark[end].as_u64().unwrap() as usize;
+    let marked: Vec<String> =
+        marks.iter().map(|m| snippet[at(m, 0)..at(m, 1)].iter().collect()).collect();
+    assert!(marked.iter().any(|word| word == "RAM"), "{marked:?}");
+    let summary = of_type(&lines, "summary")[0];
+    assert!(summary["ms"]["total"].as_f64() > Some(0.0) && summary["model_id"].is_null());
+    assert!(summary["snapshot"].as_u64() > Some(1));
+
+    let lines = place.json(0, &["query", "--json", "--path", "form*", "RAM hotel"]);
+    assert!(hits(&lines).iter().all(|(path, _)| path == "form.pdf"));
+    assert_eq!(place.run(&["query", "zzyzx qwertz"]).code, 1);
+    assert_eq!(place.run(&["query", "--path", "[", "x"]).code, 2);
+    let ran = place.run(&["query", "--channel", "visual", "x"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("needs a model"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_filled_into_a_form_is_found() {
+    let place = Place::with(&["form.pdf", "slides.pdf"]);
+    place.json(0, &["index", "--json", "."]);
+    let lines = place.json(0, &["query", "--json", "river gauge calibration Ljubljana"]);
+    assert_eq!(hits(&lines)[0], ("form.pdf".into(), 1));
+}
+
+/// A scan is read where tesseract is installed; where it is not, the ledger says so.
+#[test]
+fn a_scan_is_read_or_noted() {
+    let place = Place::with(&["scan.pdf", "form.pdf"]);
+    let lines = place.json(0, &["index", "--json", "."]);
+    let scan = lines.iter().find(|line| line["path"] == "scan.pdf").unwrap();
+    let installed = std::process::Command::new("tesseract").arg("--version").output().is_ok();
+    if installed {
+        assert_eq!(scan["notes"].as_array().map(Vec::len), Some(0), "{scan}");
+        let lines = place.json(0, &["query", "--json", "boot from USB memory stick"]);
+        let first = of_type(&lines, "hit")[0];
+        assert_eq!((&first["path"], &first["page"]), (&"scan.pdf".into(), &1.into()));
+        assert_eq!(first["text_source"], "ocr");
+    } else {
+        assert!(scan["notes"][0].as_str().unwrap().contains("tesseract"), "{scan}");
+        assert!(place.run(&["status"]).out.contains("tesseract"));
+    }
+    // Languages that nobody has: the other pages are indexed all the same.
+    let other = Place::with(&["scan.pdf", "form.pdf"]);
+    let lines = other.json(0, &["index", "--json", "--ocr-lang", "tlh", "."]);
+    assert_eq!(of_type(&lines, "summary")[0]["pages"]["indexed"], 5);
+}
+
+#[test]
+fn a_page_is_given_as_words_and_as_a_picture() {
+    let place = Place::with(&["rotated.pdf", "encrypted.pdf"]);
+    place.json(0, &["index", "--json", "--password", "wrong", "--password", "pagesight", "."]);
+    let ran = place.run(&["get", "rotated.pdf#1"]);
+    assert!(ran.out.contains("Supported Hardware"), "{}", ran.out);
+    for (name, head) in [("page.png", &b"\x89PNG"[..]), ("page.webp", b"RIFF")] {
+        let ran = place.run(&["get", "rotated.pdf#1", "--image", name, "--width", "300"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(fs::read(place.path().join(name)).unwrap().starts_with(head));
+    }
+    let output = place.command(&["get", "rotated.pdf#2", "--image", "-"]).output().unwrap();
+    assert!(output.stdout.starts_with(b"\x89PNG"));
+    // The rotated page lies on its side: wider than high.
+    let header = fs::read(place.path().join("page.png")).unwrap();
+    let side = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+    assert_eq!(side(16), 300);
+    assert!(side(20) < 300, "{}", side(20));
+
+    for (page, words) in [
+        ("rotated.pdf#9", "has 2 pages"),
+        ("other.pdf#1", "not in the index"),
+        ("rotated.pdf", "PATH#PAGE"),
+        ("rotated.pdf#0", "PATH#PAGE"),
+    ] {
+        let ran = place.run(&["get", page]);
+        assert_eq!(ran.code, 2, "{page}");
+        assert!(ran.err.contains(words), "{page}: {}", ran.err);
+    }
+    let ran = place.run(&["get", "encrypted.pdf#1", "--image", "e.png"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--password"), "{}", ran.err);
+    let ran = place.run(&["get", "encrypted.pdf#1", "--image", "e.png", "--password", "pagesight"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(place.run(&["get", "rotated.pdf#1", "--image", "e.gif"]).code, 2);
+    fs::write(place.path().join("rotated.pdf"), "other").unwrap();
+    let ran = place.run(&["get", "rotated.pdf#1", "--image", "e.png"]);
+    assert!(ran.err.contains("changed since it was indexed"), "{}", ran.err);
+}
+
+#[test]
+fn what_cannot_be_read_fails_alone_and_is_named() {
+    let place = Place::with(&["broken.pdf", "encrypted.pdf", "form.pdf"]);
+    fs::write(place.path().join("empty.pdf"), "").unwrap();
+    fs::write(place.path().join("text.pdf"), "just words").unwrap();
+    let lines = place.json(3, &["index", "--json", "."]);
+    let reason = |path: &str| {
+        let line = lines.iter().find(|line| line["path"] == path).unwrap();
+        assert_eq!((&line["status"], &line["pages"]), (&"failed".into(), &0.into()));
+        line["reason"].as_str().unwrap().to_string()
+    };
+    assert!(reason("encrypted.pdf").contains("--password"));
+    assert!(reason("broken.pdf").contains("damaged"));
+    assert!(reason("empty.pdf").contains("empty"));
+    assert!(reason("text.pdf").contains("not a PDF"));
+    assert_eq!(of_type(&lines, "summary")[0]["documents"]["failed"], 4);
+
+    // Still failed in a second run, which does not read them again; and in the ledger.
+    let ran = place.run(&["index", "."]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.out.contains("failed: broken.pdf: damaged"), "{}", ran.out);
+    let status = place.json(0, &["status", "--json"]);
+    let failed = status.iter().filter(|line| line["status"] == "failed").count();
+    assert_eq!(failed, 4);
+    // A password is a reason to try again.
+    let lines = place.json(3, &["index", "--json", "--password", "pagesight", "."]);
+    let line = lines.iter().find(|line| line["path"] == "encrypted.pdf").unwrap();
+    assert_eq!((line["status"].as_str(), line["pages"].as_u64()), (Some("ok"), Some(2)));
+}
+
+#[test]
+fn wrong_calls_say_what_to_do() {
+    let place = Place::new();
+    for (arguments, code, words) in [
+        (&["query", "x"][..], 2, "pagesight index FOLDER"),
+        (&["status"], 2, "pagesight index FOLDER"),
+        (&["index", "missing"], 2, "missing"),
+        (&["index", "."], 1, "no PDFs below ."),
+        (&["index"], 2, "Usage"),
+        (&["index", "--slices", "9x", "."], 2, "COLSxROWS"),
+        (&["index", "--slices", "2x2", "."], 2, "--model"),
+        (&["index", "--model", "nowhere", "."], 2, "config.json"),
+        (&["eval", "--queries", "nowhere.jsonl"], 2, "nowhere.jsonl"),
+        (&["--index", "nowhere", "query", "x"], 2, "nowhere"),
+        (&["frobnicate"], 2, "Usage"),
+    ] {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(words), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn every_verb_helps_with_an_example() {
+    let place = Place::new();
+    for verb in ["index", "query", "get", "eval", "status", "doctor", "paths", "completions"] {
+        let ran = place.run(&[verb, "--help"]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains("Example"), "{verb}");
+    }
+    assert!(place.run(&["completions", "bash"]).out.contains("pagesight"));
+    assert!(place.run(&["paths", "--json"]).out.contains(r#""type":"paths""#));
+    assert_eq!(place.run(&["--version"]).code, 0);
+}
+
+#[test]
+fn doctor_checks_the_machine_and_the_model() {
+    let place = Place::new();
+    let checks = place.json(0, &["doctor", "--json"]);
+    let pdfium = checks.iter().find(|line| line["check"] == "pdfium").unwrap();
+    assert_eq!(pdfium["ok"], true);
+    let ran = place.run(&["doctor", "--pdfium", "/nowhere/libpdfium.so"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.out.contains("/nowhere/libpdfium.so"), "{}", ran.out);
+
+    let parity = fixtures().join("parity");
+    let stages = place.json(0, &["doctor", "--json", "--parity", parity.to_str().unwrap()]);
+    assert!(of_type(&stages, "stage").len() > 30);
+    assert_eq!(of_type(&stages, "summary")[0]["failed"], 0);
+    assert_eq!(place.run(&["doctor", "--parity", "."]).code, 2);
+}

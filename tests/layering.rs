@@ -1,0 +1,89 @@
+//! Who may depend on whom, read from cargo.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Each crate of ours, and which others of ours it may use (not in its tests).
+const RULES: [(&str, &[&str]); 8] = [
+    ("pagesight-core", &[]),
+    ("pagesight-maxsim", &["pagesight-core"]),
+    ("pagesight-model", &["pagesight-core", "pagesight-maxsim"]),
+    ("pagesight-store", &["pagesight-core", "pagesight-maxsim"]),
+    ("pagesight-indexer", &["pagesight-core", "pagesight-maxsim"]),
+    ("pagesight-query", &["pagesight-core", "pagesight-maxsim"]),
+    (
+        "pagesight",
+        &[
+            "pagesight-core",
+            "pagesight-maxsim",
+            "pagesight-model",
+            "pagesight-store",
+            "pagesight-indexer",
+            "pagesight-query",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Heavy or telling dependencies, and the only crates that may name them.
+const ONLY_IN: [(&str, &[&str]); 9] = [
+    ("candle-core", &["pagesight-model"]),
+    ("candle-nn", &["pagesight-model"]),
+    ("tokenizers", &["pagesight-model"]),
+    ("lancedb", &["pagesight-store"]),
+    ("tantivy", &["pagesight-store"]),
+    ("arrow", &["pagesight-store"]),
+    ("pdfium-render", &["pagesight-indexer"]),
+    ("whatlang", &["pagesight-store"]),
+    ("clap", &["pagesight"]),
+];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Names of normal and build dependencies.
+fn dependencies(package: &Value) -> BTreeSet<String> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(|d| d["kind"] != "dev").map(|d| d["name"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn every_dependency_points_one_way() {
+    let packages = packages();
+    assert_eq!(packages.len(), RULES.len(), "a new crate needs its rule here");
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = RULES.iter().find(|(n, _)| *n == name).unwrap_or_else(|| {
+            panic!("{name} has no rule");
+        });
+        for dependency in dependencies(package) {
+            let ours = RULES.iter().any(|(n, _)| *n == dependency);
+            assert!(!ours || allowed.contains(&&*dependency), "{name} uses {dependency}");
+            if let Some((_, rooms)) = ONLY_IN.iter().find(|(n, _)| *n == dependency) {
+                assert!(rooms.contains(&name), "{name} uses {dependency}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_library_needs_nothing_of_the_program() {
+    let packages = packages();
+    let root = packages.iter().find(|p| p["name"] == "pagesight").unwrap();
+    for dependency in root["dependencies"].as_array().unwrap() {
+        let name = dependency["name"].as_str().unwrap();
+        if ["clap", "clap_complete", "anyhow", "indicatif", "signal-hook", "axum"].contains(&name) {
+            assert_eq!(dependency["optional"], true, "{name} is not optional");
+        }
+    }
+}
