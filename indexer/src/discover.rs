@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -11,6 +12,8 @@ use crate::IndexError;
 
 /// Leaves files and folders out of the walk, in the syntax of `.gitignore`.
 const IGNORE_FILE: &str = ".pagesightignore";
+
+const PDF_HEAD: &[u8; 5] = b"%PDF-";
 
 /// A file to index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +46,8 @@ impl Discovery {
     }
 }
 
-/// Walks `roots`. Hidden folders are passed over (the index itself is one), links to folders are
+/// Walks `roots` for files that are named `.pdf`, and those without extension that start as one.
+/// Hidden folders are passed over (the index itself is one), links to folders are
 /// not followed, and git's ignore files do not count: what a PDF archive ignores is not what it
 /// hides.
 pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, IndexError> {
@@ -64,19 +68,21 @@ pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, Inde
             match entry {
                 Ok(entry) => {
                     let file = entry.path();
-                    let is_pdf = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("pdf"));
-                    if !is_pdf || entry.file_type().is_some_and(|t| t.is_dir()) {
+                    let extension = file.extension();
+                    let named = extension.is_some_and(|e| e.eq_ignore_ascii_case("pdf"));
+                    let unnamed = extension.is_none();
+                    if !(named || unnamed) || entry.file_type().is_some_and(|t| t.is_dir()) {
                         continue;
                     }
                     // Of a link this is the target: a link to a PDF is a PDF.
                     match file.metadata() {
-                        Ok(meta) if meta.is_file() => {
+                        Ok(meta) if meta.is_file() && (named || starts_as_pdf(file)) => {
                             discovery.add(base, file.to_path_buf(), &meta);
                         }
-                        Ok(_) => {} // a pipe, a device, a link to a folder
-                        Err(error) => {
+                        Err(error) if named => {
                             discovery.unreadable.push((file.to_path_buf(), error.to_string()));
                         }
+                        _ => {} // no PDF, a pipe, a device, a link to a folder
                     }
                 }
                 Err(error) => {
@@ -95,6 +101,13 @@ impl Discovery {
         let (bytes, modified_ns) = (meta.len(), modified_ns(meta));
         self.files.insert(path.clone(), Found { file, path, bytes, modified_ns });
     }
+}
+
+/// Whether a file without an extension is a PDF all the same. One that cannot be read is not.
+fn starts_as_pdf(file: &Path) -> bool {
+    let mut head = [0; PDF_HEAD.len()];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && &head == PDF_HEAD
 }
 
 /// The folder that an error of the walk is about.
@@ -212,13 +225,15 @@ mod tests {
             fs::write(base.join(file), "x").unwrap();
         }
         fs::write(base.join("left-out/l.pdf"), "x").unwrap();
+        fs::write(base.join("Makefile"), "all:\n").unwrap();
+        fs::write(base.join("unnamed"), "%PDF-1.7\n").unwrap();
         fs::write(base.join(".pagesightignore"), "left-out\n").unwrap();
         fs::write(base.join(".gitignore"), "*.pdf\n").unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink(base.join("a"), base.join("a/b/loop")).unwrap();
         let found = discover(&base, std::slice::from_ref(&base)).unwrap();
         let paths: Vec<&str> = found.files.keys().map(String::as_str).collect();
-        assert_eq!(paths, ["a/b/TWO.PDF", "one.pdf", "x.pdf/in.pdf"]);
+        assert_eq!(paths, ["a/b/TWO.PDF", "one.pdf", "unnamed", "x.pdf/in.pdf"]);
         assert!(found.covers(&base, "gone.pdf") && !found.covers(&base, "/elsewhere/x.pdf"));
         assert!(discover(&base, &[base.join("missing")]).is_err());
     }

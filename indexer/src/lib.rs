@@ -7,6 +7,7 @@
 
 #![deny(missing_docs)]
 
+mod canvas;
 mod claims;
 mod discover;
 mod document;

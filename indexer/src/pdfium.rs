@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pagesight_core::{PageImage, PageSize, resize_bicubic};
 use pdfium_render::prelude::*;
 
+use crate::canvas::Canvas;
 use crate::protocol::Draw;
 
 /// File name of the library on this system.
@@ -130,15 +131,18 @@ pub fn title(document: &PdfDocument<'_>) -> Option<String> {
 pub struct ReadPage {
     pub size: PageSize,
     pub text: String,
-    pub image: Option<PageImage>,
+    /// Width and height of the picture on the canvas, px; 0 x 0 when none was asked for.
+    pub drawn_px: (u32, u32),
 }
 
-/// Reads page `number` (1-based): its text, at most `text_bytes` bytes, and its picture.
+/// Reads page `number` (1-based): its text, at most `text_bytes` bytes, and its picture, drawn
+/// on `canvas` as RGB without gaps.
 pub fn read_page(
     document: &PdfDocument<'_>,
     number: u32,
     text_bytes: usize,
     draw: Option<Draw>,
+    canvas: &mut Canvas,
 ) -> Result<ReadPage, String> {
     let index = PdfPageIndex::try_from(number - 1).map_err(|_| "no such page".to_string())?;
     let page = document.pages().get(index).map_err(|error| match error {
@@ -159,8 +163,14 @@ pub fn read_page(
             text
         }
     };
-    let image = draw.map(|draw| draw_page(&page, size, draw)).transpose()?;
-    Ok(ReadPage { size, text, image })
+    let drawn_px = match draw {
+        Some(draw) => draw_page(&page, size, draw, canvas)?,
+        None => {
+            canvas.take(0);
+            (0, 0)
+        }
+    };
+    Ok(ReadPage { size, text, drawn_px })
 }
 
 /// The text layer in its own order: every character, whatever box it lies in. A word that is
@@ -214,36 +224,51 @@ fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) {
 const OVERSAMPLE: u32 = 2;
 
 /// No side of a drawing is longer, px.
-const MAX_SIDE_PX: u32 = 10_000;
+pub(crate) const MAX_SIDE_PX: u32 = 10_000;
 
 /// No drawing has more pixels.
-const MAX_PIXELS: u64 = 64_000_000;
+pub(crate) const MAX_PIXELS: u64 = 64_000_000;
 
 /// No page is enlarged for OCR beyond this, px; tesseract gains nothing from more.
 const MAX_OCR_SIDE_PX: f32 = 5_000.0;
 
-fn draw_page(page: &PdfPage<'_>, size: PageSize, draw: Draw) -> Result<PageImage, String> {
+fn draw_page(
+    page: &PdfPage<'_>,
+    size: PageSize,
+    draw: Draw,
+    canvas: &mut Canvas,
+) -> Result<(u32, u32), String> {
     let (width, height) = drawing_size(size, draw);
+    // pdfium pads each row to four bytes.
+    let (row, stride) = (width as usize * 3, (width as usize * 3).next_multiple_of(4));
+    let pixels = canvas.take(stride * height as usize);
+    // pdfium's own clearing goes pixel by pixel.
+    pixels.fill(0xFF);
     let config = PdfRenderConfig::new()
         .set_fixed_size(width as Pixels, height as Pixels)
         .set_format(PdfBitmapFormat::BGR)
         .set_reverse_byte_order(true)
+        .clear_before_rendering(false)
         .render_form_data(true);
     let failed = |error| format!("the page cannot be drawn ({error})");
-    let bitmap = page.render_with_config(&config).map_err(failed)?;
-    let bytes = bitmap.as_raw_bytes();
-    let (width, height) = (bitmap.width() as u32, bitmap.height() as u32);
-    let row = width as usize * 3;
-    let stride = bytes.len() / height as usize;
-    let rgb = match stride == row {
-        true => bytes,
-        false => bytes.chunks_exact(stride).flat_map(|line| &line[..row]).copied().collect(),
+    let (format, sides) = (PdfBitmapFormat::BGR, (width as Pixels, height as Pixels));
+    let mut bitmap = PdfBitmap::from_bytes(sides.0, sides.1, format, pixels).map_err(failed)?;
+    page.render_into_bitmap_with_config(&mut bitmap, &config).map_err(failed)?;
+    drop(bitmap);
+    if stride != row {
+        for line in 1..height as usize {
+            pixels.copy_within(line * stride..line * stride + row, line * row);
+        }
+    }
+    let bytes = row * height as usize;
+    let Draw::Squeezed { width_px, height_px } = draw else {
+        canvas.take(bytes);
+        return Ok((width, height));
     };
-    let image = PageImage::new(width, height, rgb).map_err(|error| error.to_string())?;
-    Ok(match draw {
-        Draw::Squeezed { width_px, height_px } => resize_bicubic(&image, width_px, height_px),
-        Draw::Width(_) | Draw::Dpi(_) => image,
-    })
+    let drawn = PageImage::new(width, height, pixels[..bytes].to_vec());
+    let squeezed = resize_bicubic(&drawn.map_err(|e| e.to_string())?, width_px, height_px);
+    canvas.take(squeezed.rgb().len()).copy_from_slice(squeezed.rgb());
+    Ok((width_px, height_px))
 }
 
 /// Pixels to draw, from the target and the page's shape, never from its size alone: a page of a

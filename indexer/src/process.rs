@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::{PageImage, PageSize};
 
+use crate::canvas::View;
 use crate::protocol::{Draw, Request, Response, receive, send};
 use crate::settings::Limits;
 use crate::worker::VERB;
@@ -85,6 +86,8 @@ impl RendererError {
 pub struct Renderer {
     requests: ChildStdin,
     responses: BufReader<ChildStdout>,
+    /// Where the worker draws; without it pictures come as bytes.
+    canvas: Option<View>,
     watch: Arc<Watch>,
     limits: Limits,
 }
@@ -116,6 +119,11 @@ impl Renderer {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let failed = |source| RendererError::Start { program: program.to_path_buf(), source };
+        let canvas = View::create().ok();
+        if let Some(canvas) = &canvas {
+            let fd = canvas.pass_to(&mut command);
+            command.arg(fd.to_string());
+        }
         let mut child = command.spawn().map_err(failed)?;
         let requests = child.stdin.take().expect("stdin is piped");
         let responses = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -125,7 +133,7 @@ impl Renderer {
             let watch = Arc::clone(&watch);
             move || watch.run()
         });
-        let mut renderer = Self { requests, responses, watch, limits: limits.clone() };
+        let mut renderer = Self { requests, responses, canvas, watch, limits: limits.clone() };
         match renderer.under_watch(|this| receive::<Response>(&mut this.responses))? {
             (Response::Opened { .. }, _) => Ok(renderer),
             (Response::NotOpened { reason, .. }, _) => Err(RendererError::Library { reason }),
@@ -190,15 +198,21 @@ impl Renderer {
         text_bytes: usize,
         draw: Option<Draw>,
     ) -> Result<Drawing, RendererError> {
-        let (response, rgb) = self.ask(&Request::Page { number, text_bytes, draw }, &[])?;
+        let (response, body) = self.ask(&Request::Page { number, text_bytes, draw }, &[])?;
         match response {
             Response::Page { width_pt, height_pt, text, width_px, height_px } => {
                 let size = PageSize { width_pt, height_pt };
                 let wrong =
                     |e: pagesight_core::ImageError| RendererError::Page { reason: e.to_string() };
-                let image = match rgb.is_empty() {
-                    true => None,
-                    false => Some(PageImage::new(width_px, height_px, rgb).map_err(wrong)?),
+                let bytes =
+                    (width_px as usize).saturating_mul(height_px as usize).saturating_mul(3);
+                let rgb = match &self.canvas {
+                    Some(canvas) => canvas.read(bytes).ok_or_else(|| self.died())?,
+                    None => body,
+                };
+                let image = match draw {
+                    None => None,
+                    Some(_) => Some(PageImage::new(width_px, height_px, rgb).map_err(wrong)?),
                 };
                 Ok(Drawing { size, text, image })
             }

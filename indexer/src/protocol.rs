@@ -13,6 +13,9 @@ const MAX_HEADER: u32 = 64 << 20;
 /// A file is at most 4 GiB, a picture at most 100 Mpx.
 const MAX_BODY: u64 = 4 << 30;
 
+/// Memory taken for a message before its bytes arrive.
+const MAX_AT_ONCE: u64 = 16 << 20;
+
 /// Parent to worker. `Open` carries the file's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
@@ -33,7 +36,7 @@ pub enum Draw {
     Dpi(u32),
 }
 
-/// Worker to parent. `Page` carries the picture's bytes, RGB.
+/// Worker to parent. `Page` carries the picture's bytes, RGB, unless they lie on a shared canvas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     Opened { pages: u32, title: Option<String> },
@@ -66,9 +69,9 @@ pub fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<(T
         let message = format!("a message of {header} + {body} bytes is over the limit");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    // Grown as bytes arrive: a length alone takes no memory.
+    // Grown as bytes arrive: a length alone takes little memory.
     let mut read = |length: u64| -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(length.min(MAX_AT_ONCE) as usize);
         from.by_ref().take(length).read_to_end(&mut bytes)?;
         match bytes.len() as u64 == length {
             true => Ok(bytes),

@@ -6,12 +6,13 @@ use std::process::exit;
 
 use pdfium_render::prelude::{PdfDocument, Pdfium};
 
+use crate::canvas::Canvas;
 use crate::pdfium::{bind, open, read_page, title};
-use crate::protocol::{Request, Response, receive, send};
+use crate::protocol::{Draw, Request, Response, receive, send};
 use crate::restrict::restrict;
 
 /// First argument of a program that is to serve as worker; the second is libpdfium, the third
-/// the limit on its address space, bytes.
+/// the limit on its address space, bytes, the fourth the descriptor of its canvas, if it has one.
 pub(crate) const VERB: &str = "__pagesight-worker";
 
 /// Turns this process into a worker when its parent started it as one, and then never returns.
@@ -23,7 +24,8 @@ pub fn serve_worker_if_asked() {
     }
     let library = PathBuf::from(arguments.next().unwrap_or_default());
     let bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
-    exit(match serve(library, bytes) {
+    let canvas = arguments.next().and_then(|fd| fd.to_str()?.parse().ok());
+    exit(match serve(library, bytes, canvas) {
         Ok(()) => 0,
         Err(error) => {
             // The parent keeps a worker's stderr to itself; this is for a person with a debugger.
@@ -33,8 +35,9 @@ pub fn serve_worker_if_asked() {
     })
 }
 
-fn serve(library: PathBuf, limit: Option<u64>) -> io::Result<()> {
+fn serve(library: PathBuf, limit: Option<u64>, canvas: Option<i32>) -> io::Result<()> {
     restrict(limit)?;
+    let mut canvas = Canvas::inherited(canvas)?;
     let mut requests = BufReader::new(io::stdin().lock());
     let mut responses = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let pdfium = match bind(&library) {
@@ -50,7 +53,14 @@ fn serve(library: PathBuf, limit: Option<u64>) -> io::Result<()> {
         let Request::Open { passwords } = request else {
             return Err(io::Error::other("a page was asked for before a document"));
         };
-        next = serve_document(&pdfium, &bytes, &passwords, &mut requests, &mut responses)?;
+        next = serve_document(
+            &pdfium,
+            &bytes,
+            &passwords,
+            &mut canvas,
+            &mut requests,
+            &mut responses,
+        )?;
     }
     Ok(())
 }
@@ -60,6 +70,7 @@ fn serve_document(
     pdfium: &Pdfium,
     bytes: &[u8],
     passwords: &[String],
+    canvas: &mut Canvas,
     mut requests: impl io::Read,
     mut responses: impl Write,
 ) -> io::Result<Option<(Request, Vec<u8>)>> {
@@ -76,11 +87,15 @@ fn serve_document(
     loop {
         match receive::<Request>(&mut requests)? {
             Some((Request::Page { number, text_bytes, draw }, _)) => {
-                let (response, image) = match &document {
-                    Ok(document) => answer(document, number, text_bytes, draw),
-                    Err((reason, _)) => (Response::NoPage { reason: reason.clone() }, Vec::new()),
+                let response = match &document {
+                    Ok(document) => answer(document, number, text_bytes, draw, canvas),
+                    Err((reason, _)) => Response::NoPage { reason: reason.clone() },
                 };
-                send(&mut responses, &response, &image)?;
+                let body = match &response {
+                    Response::Page { .. } => canvas.to_send(),
+                    _ => &[],
+                };
+                send(&mut responses, &response, body)?;
             }
             other => return Ok(other),
         }
@@ -91,21 +106,17 @@ fn answer(
     document: &PdfDocument<'_>,
     number: u32,
     text_bytes: usize,
-    draw: Option<crate::protocol::Draw>,
-) -> (Response, Vec<u8>) {
-    match read_page(document, number.max(1), text_bytes, draw) {
-        Ok(page) => {
-            let (width_px, height_px) =
-                page.image.as_ref().map_or((0, 0), |i| (i.width_px(), i.height_px()));
-            let response = Response::Page {
-                width_pt: page.size.width_pt,
-                height_pt: page.size.height_pt,
-                text: page.text,
-                width_px,
-                height_px,
-            };
-            (response, page.image.map(|image| image.into_rgb()).unwrap_or_default())
-        }
-        Err(reason) => (Response::NoPage { reason }, Vec::new()),
+    draw: Option<Draw>,
+    canvas: &mut Canvas,
+) -> Response {
+    match read_page(document, number.max(1), text_bytes, draw, canvas) {
+        Ok(page) => Response::Page {
+            width_pt: page.size.width_pt,
+            height_pt: page.size.height_pt,
+            text: page.text,
+            width_px: page.drawn_px.0,
+            height_px: page.drawn_px.1,
+        },
+        Err(reason) => Response::NoPage { reason },
     }
 }
