@@ -9,13 +9,20 @@ use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use lancedb::arrow::SendableRecordBatchStream;
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
-use lancedb::table::{AddDataMode, OptimizeAction};
+use lancedb::table::{AddDataMode, CompactionOptions, OptimizeAction};
 use lancedb::{Connection, Table};
 
 use crate::StoreError;
 
 /// Rows of one read; 64 pages of 1,030 vectors of dim 128 are 17 MB.
 const READ_ROWS: u32 = 64;
+
+/// Rows of a file that is not joined with others any more: 1 GB of pages, so that a large index
+/// is not rewritten for a small change.
+const FRAGMENT_ROWS: usize = 4_096;
+
+/// Read ahead while files are joined, bytes. Lance's default is 2 GiB.
+const IO_BYTES: u64 = 64 << 20;
 
 /// Values of one `IN (...)`; longer lists are cut.
 const MAX_LIST: usize = 500;
@@ -139,7 +146,14 @@ impl LanceTable {
     /// Joins small files and drops versions older than `keep`. Only under the writer's lock.
     pub async fn compact(&self, keep: Duration) -> Result<(), StoreError> {
         let compacting = || StoreError::table("compacting", &self.path);
-        let compact = OptimizeAction::Compact { options: Default::default(), remap_options: None };
+        let options = CompactionOptions {
+            target_rows_per_fragment: FRAGMENT_ROWS,
+            batch_size: Some(READ_ROWS as usize),
+            io_buffer_size: Some(IO_BYTES),
+            num_threads: Some(1),
+            ..Default::default()
+        };
+        let compact = OptimizeAction::Compact { options, remap_options: None };
         self.table.optimize(compact).await.map_err(compacting())?;
         let older_than = chrono_duration(keep);
         // No transaction is under way: we hold the lock.
