@@ -56,10 +56,21 @@ impl BlockingReader {
 impl VectorSource for BlockingReader {
     fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError> {
         let mut stream = self.runtime.block_on(self.reader.vectors(filter))?;
-        while let Some(pages) = self.runtime.block_on(stream.next())? {
-            visit(&pages);
+        // One batch is read and checked while the one before it is visited.
+        let (send, mut receive) = tokio::sync::mpsc::channel(1);
+        let reading = self.runtime.spawn(async move {
+            while let Some(batch) = stream.next().await.transpose() {
+                let last = batch.is_err();
+                if send.send(batch).await.is_err() || last {
+                    break;
+                }
+            }
+        });
+        while let Some(batch) = receive.blocking_recv() {
+            visit(&batch?);
         }
-        Ok(())
+        // A reader that panicked has not read to the end.
+        Ok(self.runtime.block_on(reading)?)
     }
 }
 
