@@ -3,11 +3,11 @@
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
-/// Query tokens scored together: 16 f32 fill one AVX-512 or four SSE registers.
-const LANES: usize = 16;
+use crate::kernel::{Instructions, LANES, Lanes, raise_f32};
 
-/// Page rows widened to f32 at a time: 64 rows of 128 stay in the first-level cache.
-const ROWS: usize = 64;
+/// Page rows widened to f32 at a time: 48 rows of 128, whole tiles of every kernel, stay in the
+/// first-level cache beside the query.
+const ROWS: usize = 48;
 
 /// Query and page vectors of different length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,14 +23,20 @@ pub struct DimMismatch {
 /// last block filled up with zeros that are left out of the sum.
 #[derive(Debug, Clone)]
 pub struct PreparedQuery {
+    instructions: Instructions,
     dim: usize,
     tokens: usize,
-    blocks: Vec<[f32; LANES]>,
+    blocks: Vec<Lanes<f32>>,
 }
 
 impl PreparedQuery {
-    /// Lays `query` out.
+    /// Lays `query` out for the best instructions of this processor.
     pub fn new(query: &QueryVectors) -> Self {
+        Self::with(Instructions::best(), query)
+    }
+
+    /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
+    pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
         let (dim, tokens) = (query.dim(), query.len());
         let mut blocks = vec![[0.0; LANES]; tokens.div_ceil(LANES) * dim];
         for (n, row) in query.values().chunks_exact(dim).enumerate() {
@@ -38,7 +44,7 @@ impl PreparedQuery {
                 blocks[n / LANES * dim + d][n % LANES] = value;
             }
         }
-        Self { dim, tokens, blocks }
+        Self { instructions: instructions.or_portable(), dim, tokens, blocks }
     }
 
     /// MaxSim of the query and `page`, f32. Deterministic: the same on any thread, and the order
@@ -51,37 +57,37 @@ impl PreparedQuery {
         if page.dim() != self.dim {
             return Err(DimMismatch { query: self.dim, page: page.dim() });
         }
-        let mut best = vec![[f32::NEG_INFINITY; LANES]; self.tokens.div_ceil(LANES)];
+        let mut best = self.no_maxima();
         let mut wide = vec![0.0f32; ROWS * self.dim];
         for rows in page.values().chunks(ROWS * self.dim) {
             let wide = &mut wide[..rows.len()];
             rows.convert_to_f32_slice(wide);
-            for (block, best) in self.blocks.chunks_exact(self.dim).zip(&mut best) {
-                for row in wide.chunks_exact(self.dim) {
-                    raise(best, &dots(block, row));
-                }
-            }
+            raise_f32(self.instructions, self.dim, &self.blocks, wide, &mut best);
         }
-        Ok(best.as_flattened()[..self.tokens].iter().sum())
+        Ok(self.sum(&best))
     }
-}
 
-/// Dot products of 16 tokens with one page row.
-#[inline]
-fn dots(block: &[[f32; LANES]], row: &[f32]) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
-    for (values, &x) in block.iter().zip(row) {
-        for (sum, &value) in sums.iter_mut().zip(values) {
-            *sum += value * x;
+    /// As [`score`](Self::score), for a page in f32, `[n_vectors, dim]`.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when `rows` is empty or not whole rows of the query's dim.
+    pub fn score_f32(&self, rows: &[f32]) -> Result<f32, DimMismatch> {
+        if rows.is_empty() || !rows.len().is_multiple_of(self.dim) {
+            return Err(DimMismatch { query: self.dim, page: rows.len() });
         }
+        let mut best = self.no_maxima();
+        for rows in rows.chunks(ROWS * self.dim) {
+            raise_f32(self.instructions, self.dim, &self.blocks, rows, &mut best);
+        }
+        Ok(self.sum(&best))
     }
-    sums
-}
 
-#[inline]
-fn raise(best: &mut [f32; LANES], sums: &[f32; LANES]) {
-    for (best, &sum) in best.iter_mut().zip(sums) {
-        *best = if sum > *best { sum } else { *best };
+    fn no_maxima(&self) -> Vec<Lanes<f32>> {
+        vec![[f32::NEG_INFINITY; LANES]; self.tokens.div_ceil(LANES)]
+    }
+
+    fn sum(&self, best: &[Lanes<f32>]) -> f32 {
+        best.as_flattened()[..self.tokens].iter().sum()
     }
 }
 
@@ -114,10 +120,15 @@ mod tests {
             let page = PageVectors::from_f32(dim, &p).unwrap();
             let rounded: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
             let expected = maxsim_reference(dim, &q, &rounded);
-            let tokens = q.len() / dim;
-            let got = PreparedQuery::new(&query(dim, q)).score(&page).unwrap();
-            let tolerance = 1e-6 * (tokens * dim) as f64 + 1e-5;
-            prop_assert!((f64::from(got) - expected).abs() <= tolerance, "{got} {expected}");
+            let tolerance = 1e-6 * q.len() as f64 + 1e-5;
+            let query = query(dim, q);
+            for instructions in Instructions::available() {
+                let prepared = PreparedQuery::with(instructions, &query);
+                for got in [prepared.score(&page), prepared.score_f32(&rounded)] {
+                    let error = (f64::from(got.unwrap()) - expected).abs();
+                    prop_assert!(error <= tolerance, "{instructions:?} {error}");
+                }
+            }
         }
 
         #[test]

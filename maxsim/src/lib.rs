@@ -22,7 +22,13 @@
 #![deny(missing_docs)]
 
 mod exact;
+mod int8;
+mod kernel;
 mod reference;
+mod sign;
 
 pub use exact::{DimMismatch, PreparedQuery};
+pub use int8::{Int8Page, Int8Query};
+pub use kernel::Instructions;
 pub use reference::maxsim_reference;
+pub use sign::{SignCoder, SignPage, SignQuery};

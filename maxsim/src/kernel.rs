@@ -1,0 +1,169 @@
+//! The inner loops: dot products of page rows with blocks of 16 query tokens, and the largest of
+//! them so far. One obvious version, and one a set of processor instructions, chosen at run time.
+//!
+//! Query tokens lie in the lanes of a register, so that the maximum over the page's rows is taken
+//! lane by lane. A tile of rows is held in registers and each of its numbers meets all lanes of
+//! one or two blocks. The last tile overlaps the one before it: a row that counts twice changes
+//! no maximum, and so no tile is ever cut.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+/// Query tokens scored together.
+pub(crate) const LANES: usize = 16;
+
+/// One number for each of 16 query tokens.
+pub(crate) type Lanes<T> = [T; LANES];
+
+/// Instructions that the kernels are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// What every processor has; NEON on aarch64, through the compiler.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW and VNNI.
+    Avx512,
+}
+
+impl Instructions {
+    /// All that this processor has, the best first; never empty.
+    ///
+    /// ```
+    /// use pagesight_maxsim::Instructions;
+    /// assert_eq!(Instructions::available().last(), Some(&Instructions::Portable));
+    /// ```
+    pub fn available() -> Vec<Self> {
+        let mut available = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni");
+            if avx512 {
+                available.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                available.push(Self::Avx2);
+            }
+        }
+        available.push(Self::Portable);
+        available
+    }
+
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// Falls back to [`Portable`](Self::Portable) when this processor lacks them.
+    pub(crate) fn or_portable(self) -> Self {
+        if Self::available().contains(&self) { self } else { Self::Portable }
+    }
+}
+
+/// Raises `best` `[blocks]` by the dot products of `query` `[blocks, dim, 16]` with `rows`
+/// `[n, dim]`, f32. The sum over `dim` runs in order.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn raise_f32(
+    with: Instructions,
+    dim: usize,
+    query: &[Lanes<f32>],
+    rows: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    assert_eq!(query.len(), best.len() * dim, "blocks of the query");
+    assert!(dim > 0 && rows.len().is_multiple_of(dim), "whole rows");
+    match with {
+        // SAFETY: `Instructions` other than the portable ones come from `available`, through
+        // `or_portable`; the lengths are checked above.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => unsafe { avx512::raise_f32(dim, query, rows, best) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { avx2::raise_f32(dim, query, rows, best) },
+        _ => portable::raise_f32(dim, query, rows, best),
+    }
+}
+
+/// Four numbers of each of 16 query tokens: how int8 dot products are taken.
+pub(crate) type Quads = [[i8; 4]; LANES];
+
+/// Raises `best` `[blocks]` by `scale_s (sum_d q_d (c_sd - 128))` for the rows `c` `[n, dim]` of a
+/// page, u8, with their `scales` `[n]`; `query` is `[blocks, dim / 4, 16, 4]`, and
+/// `offsets` `[blocks]` are its sums times -128. Integers are exact; all versions agree to the bit.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn raise_int8(
+    with: Instructions,
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    assert!(!best.is_empty() && best.len() == offsets.len(), "blocks of the query");
+    assert!(query.len().is_multiple_of(best.len()), "whole blocks");
+    assert_eq!(rows.len(), scales.len() * (query.len() / best.len()) * 4, "whole rows");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => unsafe {
+            avx512::raise_int8(query, offsets, rows, scales, best);
+        },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { avx2::raise_int8(query, offsets, rows, scales, best) },
+        _ => portable::raise_int8(query, offsets, rows, scales, best),
+    }
+}
+
+/// The first rows of the tiles of `tile` rows that cover `n` rows; `None` when `n` is smaller
+/// than a tile.
+#[cfg(target_arch = "x86_64")]
+fn tiles(n: usize, tile: usize) -> Option<impl Iterator<Item = usize>> {
+    let last = n.checked_sub(tile)?;
+    Some((0..n.div_ceil(tile)).map(move |t| (t * tile).min(last)))
+}
+
+/// Query tokens whose signs are compared together.
+pub(crate) const SIGN_LANES: usize = 8;
+
+/// A word of 64 signs for each of 8 query tokens.
+pub(crate) type SignLanes = [u64; SIGN_LANES];
+
+/// Lowers `fewest` `[blocks]` to the number of signs in which `query` `[blocks, row_words, 8]`
+/// and any of `rows` `[n, row_words]` differ.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn lower_sign(
+    with: Instructions,
+    query: &[SignLanes],
+    rows: &[u64],
+    fewest: &mut [SignLanes],
+) {
+    assert!(!fewest.is_empty() && query.len().is_multiple_of(fewest.len()), "whole blocks");
+    let row_words = query.len() / fewest.len();
+    assert!(row_words > 0 && rows.len().is_multiple_of(row_words), "whole rows");
+    #[cfg(target_arch = "x86_64")]
+    match with {
+        Instructions::Avx512 if is_x86_feature_detected!("avx512vpopcntdq") => {
+            // SAFETY: as in `raise_f32`, and VPOPCNTDQ was found.
+            return unsafe { avx512::lower_sign(row_words, query, rows, fewest) };
+        }
+        Instructions::Avx512 | Instructions::Avx2 if is_x86_feature_detected!("popcnt") => {
+            // SAFETY: POPCNT was found.
+            return unsafe { avx2::lower_sign(row_words, query, rows, fewest) };
+        }
+        _ => {}
+    }
+    let _ = with;
+    portable::lower_sign(row_words, query, rows, fewest);
+}

@@ -1,0 +1,150 @@
+//! AVX2 and FMA: 16 lanes are two registers. Tiles of 6 rows and one block take 12 of 16.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_cvtepu8_epi16, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
+    _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_hadd_epi32,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_mul_ps,
+    _mm256_permute4x64_epi64, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps,
+};
+
+use super::{Lanes, Quads, SignLanes, tiles};
+
+/// Rows of a tile.
+const TILE: usize = 6;
+
+/// # Safety
+/// AVX2 and FMA; `query` is `[best.len(), dim]`, `rows` whole rows of `dim`.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &mut [Lanes<f32>]) {
+    let n = rows.len() / dim;
+    for (block, best) in query.chunks_exact(dim).zip(best) {
+        // SAFETY: a block is `dim` times 16 numbers, and tiles lie inside `rows`.
+        unsafe {
+            let mut held = load(best);
+            match tiles(n, TILE) {
+                Some(tiles) => {
+                    for first in tiles {
+                        let rows = rows.as_ptr().add(first * dim);
+                        tile_f32::<TILE>(dim, block.as_ptr(), rows, &mut held);
+                    }
+                }
+                None => {
+                    for row in 0..n {
+                        let rows = rows.as_ptr().add(row * dim);
+                        tile_f32::<1>(dim, block.as_ptr(), rows, &mut held);
+                    }
+                }
+            }
+            store(best, held);
+        }
+    }
+}
+
+/// # Safety
+/// `R` rows of `dim` at `rows`, a block of `dim` at `query`.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn tile_f32<const R: usize>(
+    dim: usize,
+    query: *const Lanes<f32>,
+    rows: *const f32,
+    held: &mut [__m256; 2],
+) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; R];
+    for d in 0..dim {
+        // SAFETY: row d of the block.
+        let q = unsafe { load(&*query.add(d)) };
+        for r in 0..R {
+            // SAFETY: number d of row r.
+            let x = _mm256_set1_ps(unsafe { *rows.add(r * dim + d) });
+            for half in 0..2 {
+                sums[r][half] = _mm256_fmadd_ps(q[half], x, sums[r][half]);
+            }
+        }
+    }
+    for sums in sums {
+        for half in 0..2 {
+            // The second operand wins when the first is not a number.
+            held[half] = _mm256_max_ps(sums[half], held[half]);
+        }
+    }
+}
+
+/// # Safety
+/// AVX2; the lengths fit as in the parent.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn raise_int8(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let quads = query.len() / best.len();
+    for ((block, offset), best) in query.chunks_exact(quads).zip(offsets).zip(best) {
+        let start: [_; 2] =
+            // SAFETY: 16 numbers.
+            std::array::from_fn(|h| unsafe { _mm256_loadu_si256(offset.as_ptr().add(8 * h).cast()) });
+        let mut held = load(best);
+        for (row, &scale) in rows.chunks_exact(quads * 4).zip(scales) {
+            let mut pairs = [_mm256_set1_epi64x(0); 4];
+            for (values, x) in block.iter().zip(row.chunks_exact(4)) {
+                let x = i32::from_le_bytes(x.try_into().expect("four bytes"));
+                let x =
+                    _mm256_set1_epi64x(_mm_cvtsi128_si64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(x))));
+                for (part, pairs) in pairs.iter_mut().enumerate() {
+                    // SAFETY: four tokens of four numbers are 16 bytes.
+                    let q = unsafe { _mm_loadu_si128(values.as_ptr().add(4 * part).cast()) };
+                    // i8 times u8, summed in pairs: at most 2 * 128 * 255, far inside i32.
+                    let products = _mm256_madd_epi16(_mm256_cvtepi8_epi16(q), x);
+                    *pairs = _mm256_add_epi32(*pairs, products);
+                }
+            }
+            for half in 0..2 {
+                let sum = join(pairs[2 * half], pairs[2 * half + 1]);
+                let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, start[half]));
+                held[half] = _mm256_max_ps(_mm256_mul_ps(sum, _mm256_set1_ps(scale)), held[half]);
+            }
+        }
+        store(best, held);
+    }
+}
+
+/// Sums of neighbours: `[x0+x1, x2+x3, x4+x5, x6+x7, y0+y1, ...]`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn join(x: __m256i, y: __m256i) -> __m256i {
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(x, y))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(lanes: &Lanes<f32>) -> [__m256; 2] {
+    // SAFETY: 16 numbers.
+    unsafe { [_mm256_loadu_ps(lanes.as_ptr()), _mm256_loadu_ps(lanes.as_ptr().add(8))] }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store(lanes: &mut Lanes<f32>, held: [__m256; 2]) {
+    // SAFETY: 16 numbers.
+    unsafe {
+        _mm256_storeu_ps(lanes.as_mut_ptr(), held[0]);
+        _mm256_storeu_ps(lanes.as_mut_ptr().add(8), held[1]);
+    }
+}
+
+/// The portable loop with the processor's own count of bits.
+///
+/// # Safety
+/// POPCNT.
+#[target_feature(enable = "popcnt")]
+pub unsafe fn lower_sign(
+    row_words: usize,
+    query: &[SignLanes],
+    rows: &[u64],
+    fewest: &mut [SignLanes],
+) {
+    super::portable::lower_sign(row_words, query, rows, fewest);
+}

@@ -1,0 +1,272 @@
+//! AVX-512: 16 lanes are one register. Tiles of 12 rows and two blocks take 24 registers of 32.
+
+use std::arch::x86_64::{
+    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
+    _mm512_min_epu32, _mm512_mul_ps, _mm512_popcnt_epi64, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+};
+
+use super::{Lanes, Quads, SignLanes, tiles};
+
+/// Rows of a tile.
+const TILE: usize = 12;
+
+/// # Safety
+/// AVX-512 F; `query` is `[best.len(), dim]`, `rows` whole rows of `dim`.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &mut [Lanes<f32>]) {
+    let mut blocks = query.chunks(2 * dim);
+    for best in best.chunks_mut(2) {
+        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
+        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
+        unsafe {
+            match best {
+                [_, _] => cover_f32::<2>(dim, block, rows, best),
+                _ => cover_f32::<1>(dim, block, rows, best),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`raise_f32`], with `B` blocks at `query` and in `best`.
+#[target_feature(enable = "avx512f")]
+unsafe fn cover_f32<const B: usize>(
+    dim: usize,
+    query: *const Lanes<f32>,
+    rows: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let mut held = [_mm512_setzero_ps(); B];
+    // SAFETY: `best` has B blocks, `query` B blocks of `dim`, and tiles lie inside `rows`.
+    unsafe {
+        for b in 0..B {
+            held[b] = _mm512_loadu_ps(best[b].as_ptr());
+        }
+        let n = rows.len() / dim;
+        match tiles(n, TILE) {
+            Some(tiles) => {
+                for first in tiles {
+                    tile_f32::<TILE, B>(dim, query, rows.as_ptr().add(first * dim), &mut held);
+                }
+            }
+            None => {
+                for row in 0..n {
+                    tile_f32::<1, B>(dim, query, rows.as_ptr().add(row * dim), &mut held);
+                }
+            }
+        }
+        for b in 0..B {
+            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
+        }
+    }
+}
+
+/// # Safety
+/// `R` rows of `dim` at `rows`, `B` blocks of `dim` at `query`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn tile_f32<const R: usize, const B: usize>(
+    dim: usize,
+    query: *const Lanes<f32>,
+    rows: *const f32,
+    held: &mut [__m512; B],
+) {
+    let mut sums = [[_mm512_setzero_ps(); B]; R];
+    for d in 0..dim {
+        let mut q = [_mm512_setzero_ps(); B];
+        for b in 0..B {
+            // SAFETY: row d of block b.
+            q[b] = unsafe { _mm512_loadu_ps(query.add(b * dim + d).cast()) };
+        }
+        for r in 0..R {
+            // SAFETY: number d of row r.
+            let x = _mm512_set1_ps(unsafe { *rows.add(r * dim + d) });
+            for b in 0..B {
+                sums[r][b] = _mm512_fmadd_ps(q[b], x, sums[r][b]);
+            }
+        }
+    }
+    for sums in sums {
+        for b in 0..B {
+            // The second operand wins when the first is not a number.
+            held[b] = _mm512_max_ps(sums[b], held[b]);
+        }
+    }
+}
+
+/// # Safety
+/// AVX-512 F, BW and VNNI; the lengths fit as in the parent.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn raise_int8(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let quads = query.len() / best.len();
+    let mut blocks = query.chunks(2 * quads);
+    for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
+        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
+        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
+        unsafe {
+            match best {
+                [_, _] => cover_int8::<2>(quads, block, offsets, rows, scales, best),
+                _ => cover_int8::<1>(quads, block, offsets, rows, scales, best),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn cover_int8<const B: usize>(
+    quads: usize,
+    query: *const Quads,
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let mut held = [_mm512_setzero_ps(); B];
+    let mut start = [_mm512_set1_epi32(0); B];
+    // SAFETY: `best` and `offsets` have B blocks, `query` B blocks of `quads`, and tiles lie
+    // inside `rows` and `scales`.
+    unsafe {
+        for b in 0..B {
+            held[b] = _mm512_loadu_ps(best[b].as_ptr());
+            start[b] = _mm512_loadu_si512(offsets[b].as_ptr().cast());
+        }
+        let tile = |first: usize| (rows.as_ptr().add(first * quads * 4), &raw const scales[first]);
+        match tiles(scales.len(), TILE) {
+            Some(tiles) => {
+                for first in tiles {
+                    let (rows, scales) = tile(first);
+                    tile_int8::<TILE, B>(quads, query, &start, rows, scales, &mut held);
+                }
+            }
+            None => {
+                for row in 0..scales.len() {
+                    let (rows, scales) = tile(row);
+                    tile_int8::<1, B>(quads, query, &start, rows, scales, &mut held);
+                }
+            }
+        }
+        for b in 0..B {
+            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
+        }
+    }
+}
+
+/// Rows ahead that are asked for from memory: the hardware alone does not keep up with int8.
+const AHEAD: usize = 2 * TILE;
+
+/// # Safety
+/// `R` rows of `4 * quads` bytes at `rows` and as many `scales`, `B` blocks of `quads` at `query`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn tile_int8<const R: usize, const B: usize>(
+    quads: usize,
+    query: *const Quads,
+    start: &[__m512i; B],
+    rows: *const u8,
+    scales: *const f32,
+    held: &mut [__m512; B],
+) {
+    let mut sums = [*start; R];
+    for d in 0..quads {
+        let mut q = *start;
+        for b in 0..B {
+            // SAFETY: row d of block b.
+            q[b] = unsafe { _mm512_loadu_si512(query.add(b * quads + d).cast()) };
+        }
+        if R == TILE {
+            // A prefetch may point anywhere.
+            _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(AHEAD * quads * 4 + d * 64).cast());
+        }
+        for r in 0..R {
+            // SAFETY: bytes 4d to 4d + 3 of row r.
+            let x = unsafe { rows.add((r * quads + d) * 4).cast::<i32>().read_unaligned() };
+            let x = _mm512_set1_epi32(x);
+            for b in 0..B {
+                sums[r][b] = _mm512_dpbusd_epi32(sums[r][b], x, q[b]);
+            }
+        }
+    }
+    for r in 0..R {
+        // SAFETY: the scale of row r.
+        let scale = _mm512_set1_ps(unsafe { *scales.add(r) });
+        for b in 0..B {
+            let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][b]), scale);
+            held[b] = _mm512_max_ps(sum, held[b]);
+        }
+    }
+}
+
+/// Blocks of 8 tokens whose words are held in registers.
+const SIGN_BLOCKS: usize = 4;
+
+/// # Safety
+/// AVX-512 F and VPOPCNTDQ; the lengths fit as in the parent.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+pub unsafe fn lower_sign(
+    row_words: usize,
+    query: &[SignLanes],
+    rows: &[u64],
+    fewest: &mut [SignLanes],
+) {
+    let queries = query.chunks(SIGN_BLOCKS * row_words);
+    for (query, fewest) in queries.zip(fewest.chunks_mut(SIGN_BLOCKS)) {
+        match (row_words, fewest.len()) {
+            (1, 4) => cover_sign::<1, 4>(query, rows, fewest),
+            (1, 3) => cover_sign::<1, 3>(query, rows, fewest),
+            (1, 2) => cover_sign::<1, 2>(query, rows, fewest),
+            (1, _) => cover_sign::<1, 1>(query, rows, fewest),
+            (2, 4) => cover_sign::<2, 4>(query, rows, fewest),
+            (2, 3) => cover_sign::<2, 3>(query, rows, fewest),
+            (2, 2) => cover_sign::<2, 2>(query, rows, fewest),
+            (2, _) => cover_sign::<2, 1>(query, rows, fewest),
+            _ => super::portable::lower_sign(row_words, query, rows, fewest),
+        }
+    }
+}
+
+/// `query` is `[B, W, 8]`, `rows` `[n, W]`, `fewest` `[B]`.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn cover_sign<const W: usize, const B: usize>(
+    query: &[SignLanes],
+    rows: &[u64],
+    fewest: &mut [SignLanes],
+) {
+    let load = |lanes: &SignLanes| {
+        // SAFETY: 8 words.
+        unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
+    };
+    let mut held = [_mm512_set1_epi32(-1); B];
+    let mut words = [[_mm512_set1_epi32(0); W]; B];
+    for b in 0..B {
+        held[b] = load(&fewest[b]);
+        for w in 0..W {
+            words[b][w] = load(&query[b * W + w]);
+        }
+    }
+    for row in rows.as_chunks::<W>().0 {
+        let row = row.map(|word| _mm512_set1_epi64(word as i64));
+        for b in 0..B {
+            let mut differ = _mm512_popcnt_epi64(_mm512_xor_si512(words[b][0], row[0]));
+            for w in 1..W {
+                let more = _mm512_popcnt_epi64(_mm512_xor_si512(words[b][w], row[w]));
+                differ = _mm512_add_epi64(differ, more);
+            }
+            // Counts are small: unsigned 32-bit minima are one instruction where 64-bit are two.
+            held[b] = _mm512_min_epu32(held[b], differ);
+        }
+    }
+    for (fewest, held) in fewest.iter_mut().zip(held) {
+        // SAFETY: 8 words.
+        unsafe { _mm512_storeu_si512(fewest.as_mut_ptr().cast(), held) };
+    }
+}

@@ -1,0 +1,187 @@
+//! The 1-bit code: the sign of each number, 16 bytes a vector of dim 128. Too coarse to rank with,
+//! and very fast: it finds candidates for a finer code.
+
+use pagesight_core::{PageVectors, QueryVectors};
+
+use crate::DimMismatch;
+use crate::kernel::{Instructions, SIGN_LANES, SignLanes, lower_sign};
+
+/// What a sign is taken against: the mean of the pages' vectors. They share a direction, whose
+/// signs would tell nothing; taking it away changes every dot product of a query token by the
+/// same amount, and no ranking.
+///
+/// ```
+/// use pagesight_core::{PageVectors, QueryVectors};
+/// use pagesight_maxsim::{SignCoder, SignQuery};
+///
+/// let near = PageVectors::from_f32(2, &[0.8, 0.6])?;
+/// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
+/// let coder = SignCoder::fit([&near, &far])?;
+/// let query = SignQuery::new(&QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?);
+/// let score = |page| query.score(&coder.encode(page)?);
+/// assert!(score(&near)? > score(&far)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignCoder {
+    mean: Vec<f32>,
+}
+
+impl SignCoder {
+    /// Takes the mean of all vectors of `pages`, a sample of the corpus.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when the pages differ in dim. Of no pages the mean is 0.
+    pub fn fit<'a>(pages: impl IntoIterator<Item = &'a PageVectors>) -> Result<Self, DimMismatch> {
+        let mut sums: Vec<f64> = Vec::new();
+        let mut count = 0usize;
+        for page in pages {
+            if sums.is_empty() {
+                sums.resize(page.dim(), 0.0);
+            }
+            if page.dim() != sums.len() {
+                return Err(DimMismatch { query: sums.len(), page: page.dim() });
+            }
+            for row in page.values().chunks_exact(page.dim()) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value.to_f64();
+                }
+            }
+            count += page.len();
+        }
+        Ok(Self { mean: sums.into_iter().map(|sum| (sum / count as f64) as f32).collect() })
+    }
+
+    /// The signs of `page`.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when its dim is not the coder's.
+    pub fn encode(&self, page: &PageVectors) -> Result<SignPage, DimMismatch> {
+        let dim = self.mean.len();
+        if page.dim() != dim {
+            return Err(DimMismatch { query: dim, page: page.dim() });
+        }
+        let mut words = Vec::with_capacity(page.len() * dim.div_ceil(64));
+        let mut centred = vec![0.0; dim];
+        for row in page.values().chunks_exact(dim) {
+            for (d, centred) in centred.iter_mut().enumerate() {
+                *centred = row[d].to_f32() - self.mean[d];
+            }
+            words.extend(signs(&centred));
+        }
+        Ok(SignPage { dim, words })
+    }
+}
+
+/// A page in signs, `[n, dim]` bits, each row filled up to whole words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignPage {
+    dim: usize,
+    words: Vec<u64>,
+}
+
+impl SignPage {
+    /// What the code takes, bytes.
+    pub fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
+    }
+}
+
+/// A query in signs, laid out for scoring many pages.
+#[derive(Debug, Clone)]
+pub struct SignQuery {
+    instructions: Instructions,
+    dim: usize,
+    tokens: usize,
+    /// `[blocks, words of a row, 8]`
+    blocks: Vec<SignLanes>,
+}
+
+impl SignQuery {
+    /// Takes the signs of `query` and lays them out for the best instructions of this processor.
+    pub fn new(query: &QueryVectors) -> Self {
+        Self::with(Instructions::best(), query)
+    }
+
+    /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
+    pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
+        let (dim, row_words) = (query.dim(), query.dim().div_ceil(64));
+        let mut blocks = vec![[0; SIGN_LANES]; query.len().div_ceil(SIGN_LANES) * row_words];
+        for (n, row) in query.values().chunks_exact(dim).enumerate() {
+            for (w, word) in signs(row).enumerate() {
+                blocks[n / SIGN_LANES * row_words + w][n % SIGN_LANES] = word;
+            }
+        }
+        let instructions = instructions.or_portable();
+        Self { instructions, dim, tokens: query.len(), blocks }
+    }
+
+    /// The sum over the query tokens of the most signs that agree, less those that differ, with
+    /// any vector of `page`: MaxSim of vectors of 1 and -1. Exact in integers, the same on every
+    /// processor.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when the row lengths differ.
+    pub fn score(&self, page: &SignPage) -> Result<f32, DimMismatch> {
+        if page.dim != self.dim {
+            return Err(DimMismatch { query: self.dim, page: page.dim });
+        }
+        let row_words = self.dim.div_ceil(64);
+        let mut fewest = vec![[u64::MAX; SIGN_LANES]; self.blocks.len() / row_words];
+        lower_sign(self.instructions, &self.blocks, &page.words, &mut fewest);
+        let differ: u64 = fewest.as_flattened()[..self.tokens].iter().sum();
+        Ok((self.tokens * self.dim) as f32 - 2.0 * differ as f32)
+    }
+}
+
+/// A bit a number, set where it is below 0; the last word is filled up with 0.
+fn signs(row: &[f32]) -> impl Iterator<Item = u64> + '_ {
+    row.chunks(64).map(|part| {
+        part.iter().enumerate().fold(0, |word, (bit, &x)| word | (u64::from(x < 0.0) << bit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::maxsim_reference;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn equals_the_reference_of_ones(
+            (dim, q, p) in (1usize..200, 1usize..40, 1usize..80).prop_flat_map(|(dim, n, s)| {
+                let row = |count| prop::collection::vec(-1.0f32..1.0, count * dim);
+                (Just(dim), row(n), row(s))
+            })
+        ) {
+            let page = PageVectors::from_f32(dim, &p).unwrap();
+            let coder = SignCoder { mean: vec![0.0; dim] };
+            let code = coder.encode(&page).unwrap();
+            let one = |x: &f32| if *x < 0.0 { -1.0 } else { 1.0 };
+            let ones = |values: &[f32]| values.iter().map(one).collect::<Vec<f32>>();
+            let rounded: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
+            let expected = maxsim_reference(dim, &ones(&q), &ones(&rounded));
+            let tokens = vec![String::new(); q.len() / dim];
+            let query = QueryVectors::new(dim, q, tokens).unwrap();
+            for with in Instructions::available() {
+                let score = SignQuery::with(with, &query).score(&code).unwrap();
+                prop_assert_eq!(f64::from(score), expected, "{:?}", with);
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_direction_is_taken_away() {
+        // Both have a large first number; only the second tells them apart.
+        let page = |x| PageVectors::from_f32(2, &[0.9, x]).unwrap();
+        let coder = SignCoder::fit([&page(0.3), &page(0.5)]).unwrap();
+        assert_ne!(coder.encode(&page(0.3)), coder.encode(&page(0.5)));
+        let other = PageVectors::from_f32(3, &[1.0; 3]).unwrap();
+        assert!(coder.encode(&other).is_err());
+        assert!(SignCoder::fit([&page(0.3), &other]).is_err());
+    }
+}
