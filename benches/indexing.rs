@@ -15,7 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pagesight::metrics::quantile;
-use pagesight::{Channel, DocumentId, Limits, ModelId, PageId, Slices};
+use pagesight::{Channel, DocumentId, Limits, ModelId, PageId, Sandbox, Slices};
 use pagesight_core::seam::{Batch, BoxError, PageSink, QueryEncoder};
 use pagesight_core::testing::{document_record, page_record};
 use pagesight_core::{PatchGrid, QueryVectors};
@@ -64,8 +64,8 @@ fn median(mut samples: Vec<f64>) -> f64 {
 
 fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
     let program = std::env::current_exe().expect("this program");
-    let mut renderer =
-        Renderer::start(&program, pdfium, &Limits::default()).expect("the worker starts");
+    let mut renderer = Renderer::start(&program, pdfium, &Limits::default(), Sandbox::default())
+        .expect("the worker starts");
     let (mut ours, mut squeezed, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut pages = 0;
     for _ in 0..ROUNDS {

@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use pagesight_core::seam::PageEncoder;
 use pagesight_core::{DocumentId, DocumentRecord, ModelId};
 use pagesight_indexer::{
-    Event, Limits, PdfiumPlace, Renderer, Settings, Summary, decode_path, encode_path, find_pdfium,
+    Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary, decode_path,
+    encode_path, find_pdfium,
 };
 use pagesight_model::{ColPali, LoadOptions};
 use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
@@ -50,6 +51,8 @@ pub struct RenderOptions {
     pub worker_program: Option<PathBuf>,
     /// Tried in turn on encrypted documents.
     pub passwords: Vec<String>,
+    /// Whether workers must be shut in.
+    pub sandbox: Sandbox,
 }
 
 impl RenderOptions {
@@ -91,20 +94,17 @@ impl RenderOptions {
     /// Starts a worker.
     pub(crate) fn start(&self, path: &str, page: u32) -> Result<Renderer, Error> {
         let (program, pdfium) = (self.program()?, self.found_pdfium()?);
-        Renderer::start(&program, &pdfium, &Limits::default()).map_err(|source| Error::Draw {
-            path: path.into(),
-            page,
-            source,
-        })
+        let renderer = Renderer::start(&program, &pdfium, &Limits::default(), self.sandbox);
+        renderer.map_err(|source| Error::Draw { path: path.into(), page, source })
     }
 
-    /// Starts a worker and says whether that worked.
+    /// Starts a worker: the libpdfium that it loads, and what shuts it in.
     ///
     /// # Errors
     /// [`Error::NoPdfium`] and [`Error::Draw`].
-    pub fn check(&self) -> Result<PathBuf, Error> {
-        self.start("nothing", 0)?;
-        self.found_pdfium()
+    pub fn check(&self) -> Result<(PathBuf, Confinement), Error> {
+        let confinement = self.start("nothing", 0)?.confinement().clone();
+        Ok((self.found_pdfium()?, confinement))
     }
 }
 
@@ -276,6 +276,7 @@ impl Index {
             retry_failed: options.retry_failed,
             ocr_languages: options.ocr_languages.clone(),
             limits: options.limits.clone(),
+            sandbox: self.renderer.sandbox,
         };
         let mut writer = BlockingWriter::open(&self.folder, self.runtime.handle().clone())?;
         if let Some(model) = &model {

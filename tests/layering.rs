@@ -28,7 +28,7 @@ const RULES: [(&str, &[&str]); 8] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 9] = [
+const ONLY_IN: [(&str, &[&str]); 11] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -36,6 +36,8 @@ const ONLY_IN: [(&str, &[&str]); 9] = [
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),
     ("pdfium-render", &["pagesight-indexer"]),
+    ("landlock", &["pagesight-indexer"]),
+    ("seccompiler", &["pagesight-indexer"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
 ];

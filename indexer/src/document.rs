@@ -58,7 +58,7 @@ pub enum Message {
     Duplicate(DocumentId),
 }
 
-/// A thread's means: one worker process, replaced when it ends.
+/// A thread's means: one worker process, replaced when it ends or has served enough.
 pub struct DocumentReader<'a> {
     pub settings: &'a Settings,
     pub claims: &'a Claims,
@@ -119,9 +119,22 @@ impl DocumentReader<'_> {
                 return Ok(Err(closed));
             }
         }
+        let mut cut = false;
         for number in first..=last {
             let message = match self.page(&bytes, number, &mut worn_out, tell)? {
-                Ok(Ok(page)) => Message::Page(page),
+                // Once a document: a bomb has it on every page.
+                Ok(Ok((page, true))) if !std::mem::replace(&mut cut, true) => {
+                    let kb = self.settings.limits.text_bytes / 1000;
+                    let note = format!(
+                        "page {number} has more than {kb} KB of text, the rest is left out: raise \
+                         --max-text for more"
+                    );
+                    if let Err(closed) = tell(Message::Note(note)) {
+                        return Ok(Err(closed));
+                    }
+                    Message::Page(page)
+                }
+                Ok(Ok((page, _))) => Message::Page(page),
                 Ok(Err(reason)) => Message::PageFailed { number, reason },
                 Err(closed) => return Ok(Err(closed)),
             };
@@ -150,14 +163,17 @@ impl DocumentReader<'_> {
         worn_out: &mut usize,
     ) -> Result<Result<(u32, Option<String>), RendererError>, RendererError> {
         let settings = self.settings;
-        let renderer = match &mut self.renderer {
+        let renderer = self.renderer.take().filter(|renderer| !renderer.has_served());
+        let renderer = match renderer {
             Some(renderer) => renderer,
-            none => none.insert(Renderer::start(
+            None => Renderer::start(
                 &settings.worker_program,
                 &settings.pdfium,
                 &settings.limits,
-            )?),
+                settings.sandbox,
+            )?,
         };
+        let renderer = self.renderer.insert(renderer);
         let opened = renderer.open(bytes, &settings.passwords);
         if opened.as_ref().is_err_and(RendererError::is_fatal) {
             *worn_out += 1;
@@ -166,14 +182,14 @@ impl DocumentReader<'_> {
         Ok(opened)
     }
 
-    /// Reads one page, with OCR where it has no words of its own.
+    /// Reads one page, with OCR where it has no words of its own; says whether it has more.
     fn page(
         &mut self,
         bytes: &[u8],
         number: u32,
         worn_out: &mut usize,
         tell: Tell<'_>,
-    ) -> Result<Result<Result<PageRead, String>, Closed>, RendererError> {
+    ) -> Result<Result<Result<(PageRead, bool), String>, Closed>, RendererError> {
         if self.renderer.is_none()
             && let Err(error) = self.open(bytes, worn_out)?
         {
@@ -184,6 +200,7 @@ impl DocumentReader<'_> {
             Ok(drawing) => drawing,
             Err(error) => return Ok(Ok(Err(self.failed(error, worn_out)))),
         };
+        let text_cut = drawing.text_cut;
         let mut page = PageRead {
             number,
             size: drawing.size,
@@ -219,7 +236,7 @@ impl DocumentReader<'_> {
                 }
             }
         }
-        Ok(Ok(Ok(page)))
+        Ok(Ok(Ok((page, text_cut))))
     }
 
     fn failed(&mut self, error: RendererError, worn_out: &mut usize) -> String {

@@ -7,7 +7,8 @@ use pagesight_core::{PageImage, PageSize, resize_bicubic};
 use pdfium_render::prelude::*;
 
 use crate::canvas::Canvas;
-use crate::protocol::Draw;
+use crate::fonts;
+use crate::protocol::{Asked, Draw};
 
 /// File name of the library on this system.
 const LIBRARY: &str = match (cfg!(windows), cfg!(target_os = "macos")) {
@@ -69,10 +70,13 @@ pub fn find_pdfium(
     places
 }
 
-/// Binds the library at `path`.
+/// Binds the library at `path`, which reads no font of the system from then on.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
     let bindings = Pdfium::bind_to_library(path);
-    bindings.map(Pdfium::new).map_err(|error| format!("{}: {error}", path.display()))
+    let pdfium =
+        bindings.map(Pdfium::new).map_err(|error| format!("{}: {error}", path.display()))?;
+    fonts::use_ours(&pdfium);
+    Ok(pdfium)
 }
 
 /// Opens a document with the first of no password and `passwords` that fits. `Err` has a reason
@@ -131,17 +135,18 @@ pub fn title(document: &PdfDocument<'_>) -> Option<String> {
 pub struct ReadPage {
     pub size: PageSize,
     pub text: String,
+    /// There is more text than was asked for.
+    pub text_cut: bool,
     /// Width and height of the picture on the canvas, px; 0 x 0 when none was asked for.
     pub drawn_px: (u32, u32),
 }
 
-/// Reads page `number` (1-based): its text, at most `text_bytes` bytes, and its picture, drawn
-/// on `canvas` as RGB without gaps.
+/// Reads page `number` (1-based) as `asked`: its text, and its picture, drawn on `canvas` as RGB
+/// without gaps.
 pub fn read_page(
     document: &PdfDocument<'_>,
     number: u32,
-    text_bytes: usize,
-    draw: Option<Draw>,
+    asked: Asked,
     canvas: &mut Canvas,
 ) -> Result<ReadPage, String> {
     let index = PdfPageIndex::try_from(number - 1).map_err(|_| "no such page".to_string())?;
@@ -155,27 +160,24 @@ pub fn read_page(
     if [size.width_pt, size.height_pt].iter().any(|side| !(side.is_finite() && *side > 0.0)) {
         return Err(format!("the page is {} x {} points", size.width_pt, size.height_pt));
     }
-    let text = match text_bytes {
-        0 => String::new(),
-        _ => {
-            let mut text = page_text(&page, text_bytes)?;
-            field_values(&page, text_bytes, &mut text);
-            text
-        }
-    };
-    let drawn_px = match draw {
-        Some(draw) => draw_page(&page, size, draw, canvas)?,
+    let (mut text, mut text_cut) = (String::new(), false);
+    if asked.text_bytes > 0 {
+        (text, text_cut) = page_text(&page, asked.text_bytes)?;
+        text_cut |= !field_values(&page, asked.text_bytes, &mut text);
+    }
+    let drawn_px = match asked.draw {
+        Some(draw) => draw_page(&page, size, draw, asked.pixels, canvas)?,
         None => {
             canvas.take(0);
             (0, 0)
         }
     };
-    Ok(ReadPage { size, text, drawn_px })
+    Ok(ReadPage { size, text, text_cut, drawn_px })
 }
 
 /// The text layer in its own order: every character, whatever box it lies in. A word that is
-/// hyphenated at a line's end is joined.
-fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<String, String> {
+/// hyphenated at a line's end is joined. Says whether it was cut at `limit` bytes.
+fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), String> {
     // pdfium's marks for a hyphen that a line break made.
     let soft_hyphen = |c: char| matches!(c, '\u{2}' | '\u{FFFE}' | '\u{AD}');
     let layer = page.text().map_err(|error| format!("its text cannot be read ({error})"))?;
@@ -192,16 +194,18 @@ fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<String, String> {
                 text.push(c);
             }
         }
-        if text.len() >= limit {
+        if text.len() > limit {
             text.truncate(text.floor_char_boundary(limit));
-            break;
+            return Ok((text, true));
         }
     }
-    Ok(text)
+    Ok((text, false))
 }
 
-/// What is filled into a form is drawn on the page but is not in its text layer.
-fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) {
+/// What is filled into a form is drawn on the page but is not in its text layer. Says whether
+/// all of it found room.
+fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) -> bool {
+    let mut all = true;
     for annotation in page.annotations().iter() {
         let value = annotation.as_form_field().and_then(|field| match field {
             PdfFormField::Text(field) => field.value(),
@@ -214,9 +218,11 @@ fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) {
                 text.push('\n');
                 text.push_str(value.trim());
             }
-            _ => {}
+            Some(_) => all = false,
+            None => {}
         }
     }
+    all
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own
@@ -226,7 +232,7 @@ const OVERSAMPLE: u32 = 2;
 /// No side of a drawing is longer, px.
 pub(crate) const MAX_SIDE_PX: u32 = 10_000;
 
-/// No drawing has more pixels.
+/// No drawing has more pixels, whatever the limit that is set.
 pub(crate) const MAX_PIXELS: u64 = 64_000_000;
 
 /// No page is enlarged for OCR beyond this, px; tesseract gains nothing from more.
@@ -236,9 +242,10 @@ fn draw_page(
     page: &PdfPage<'_>,
     size: PageSize,
     draw: Draw,
+    limit: u64,
     canvas: &mut Canvas,
 ) -> Result<(u32, u32), String> {
-    let (width, height) = drawing_size(size, draw);
+    let (width, height) = drawing_size(size, draw, limit);
     // pdfium pads each row to four bytes.
     let (row, stride) = (width as usize * 3, (width as usize * 3).next_multiple_of(4));
     let pixels = canvas.take(stride * height as usize);
@@ -272,8 +279,8 @@ fn draw_page(
 }
 
 /// Pixels to draw, from the target and the page's shape, never from its size alone: a page of a
-/// kilometre costs what a page of a metre costs.
-fn drawing_size(size: PageSize, draw: Draw) -> (u32, u32) {
+/// kilometre costs what a page of a metre costs. No more than `limit` in all.
+fn drawing_size(size: PageSize, draw: Draw, limit: u64) -> (u32, u32) {
     let shape = size.width_pt / size.height_pt;
     let (width, height) = match draw {
         Draw::Squeezed { width_px, height_px } => {
@@ -294,8 +301,9 @@ fn drawing_size(size: PageSize, draw: Draw) -> (u32, u32) {
     let side = |px: f32| (px.round() as u32).clamp(1, MAX_SIDE_PX);
     let (mut width, mut height) = (side(width), side(height));
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PIXELS {
-        let shrink = (MAX_PIXELS as f64 / pixels as f64).sqrt();
+    let limit = limit.min(MAX_PIXELS);
+    if pixels > limit {
+        let shrink = (limit as f64 / pixels as f64).sqrt();
         width = (f64::from(width) * shrink) as u32;
         height = (f64::from(height) * shrink) as u32;
     }
@@ -321,10 +329,12 @@ mod tests {
             (size(72.0, 144.0), Draw::Dpi(200), (200, 400)),
             (size(1e-3, 1e-3), Draw::Dpi(200), (1, 1)),
         ] {
-            assert_eq!(drawing_size(page, draw), expected, "{page:?} {draw:?}");
+            assert_eq!(drawing_size(page, draw, MAX_PIXELS), expected, "{page:?} {draw:?}");
         }
-        let (width, height) = drawing_size(size(100.0, 100.0), Draw::Width(10_000));
-        assert!(u64::from(width) * u64::from(height) <= MAX_PIXELS);
+        for limit in [u64::MAX, 1_000_000, 1] {
+            let (width, height) = drawing_size(size(100.0, 100.0), Draw::Width(10_000), limit);
+            assert!(u64::from(width) * u64::from(height) <= limit.min(MAX_PIXELS));
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::{PageImage, PageSize};
 
-use crate::canvas::View;
-use crate::protocol::{Draw, Request, Response, receive, send};
+use crate::canvas::{CANVAS_BYTES, View};
+use crate::protocol::{Asked, Bounds, Draw, Request, Response, receive, send};
+use crate::sandbox::{Confinement, Sandbox};
 use crate::settings::Limits;
 use crate::worker::VERB;
 
@@ -21,6 +22,8 @@ pub struct Drawing {
     pub size: PageSize,
     /// The text layer, in its own order.
     pub text: String,
+    /// The page has more text than the limit.
+    pub text_cut: bool,
     /// The picture, when one was asked for.
     pub image: Option<PageImage>,
 }
@@ -44,6 +47,12 @@ pub enum RendererError {
         /// What the loader says.
         reason: String,
     },
+    /// A wall of the sandbox is missing, and every one was required.
+    #[error("the sandbox is not whole: {confinement}")]
+    Sandbox {
+        /// What there is of it.
+        confinement: Confinement,
+    },
     /// The document cannot be opened; the worker is fine.
     #[error("{reason}")]
     Document {
@@ -63,6 +72,12 @@ pub enum RendererError {
     Timeout {
         /// The limit, s.
         seconds: u64,
+    },
+    /// The worker said what no worker of ours says, and was stopped.
+    #[error("the PDF reader lost its way and was stopped ({what})")]
+    Nonsense {
+        /// One line.
+        what: String,
     },
     /// The worker died: a crash of the reader or the end of its memory.
     #[error("crashed the PDF reader or needed more than {megabytes} MB ({status})")]
@@ -90,6 +105,9 @@ pub struct Renderer {
     canvas: Option<View>,
     watch: Arc<Watch>,
     limits: Limits,
+    confinement: Confinement,
+    /// Opened so far.
+    documents: u32,
 }
 
 #[derive(Debug)]
@@ -101,19 +119,26 @@ struct Watch {
 #[derive(Debug)]
 struct WatchState {
     child: Child,
+    /// The child has been waited for: its number may be another process's.
+    reaped: bool,
     deadline: Option<Instant>,
     timed_out: bool,
     over: bool,
 }
 
 impl Renderer {
-    /// Starts `program` as a worker that loads the libpdfium at `pdfium`.
+    /// Starts `program` as a worker that loads the libpdfium at `pdfium` and shuts itself in.
     ///
     /// # Errors
-    /// [`RendererError::Start`] and [`RendererError::Library`].
-    pub fn start(program: &Path, pdfium: &Path, limits: &Limits) -> Result<Self, RendererError> {
+    /// [`RendererError::Start`], [`RendererError::Library`] and [`RendererError::Sandbox`].
+    pub fn start(
+        program: &Path,
+        pdfium: &Path,
+        limits: &Limits,
+        sandbox: Sandbox,
+    ) -> Result<Self, RendererError> {
         let mut command = Command::new(program);
-        command.arg(VERB).arg(pdfium).arg(limits.worker_bytes.to_string());
+        command.arg(VERB).arg(pdfium).arg(limits.worker_bytes.to_string()).arg(sandbox.as_str());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // Ctrl-C is for the parent, which ends its workers in its own time.
         #[cfg(unix)]
@@ -127,18 +152,56 @@ impl Renderer {
         let mut child = command.spawn().map_err(failed)?;
         let requests = child.stdin.take().expect("stdin is piped");
         let responses = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let state = WatchState { child, deadline: None, timed_out: false, over: false };
+        let state =
+            WatchState { child, reaped: false, deadline: None, timed_out: false, over: false };
         let watch = Arc::new(Watch { state: Mutex::new(state), changed: Condvar::new() });
         thread::spawn({
             let watch = Arc::clone(&watch);
             move || watch.run()
         });
-        let mut renderer = Self { requests, responses, canvas, watch, limits: limits.clone() };
-        match renderer.under_watch(|this| receive::<Response>(&mut this.responses))? {
-            (Response::Opened { .. }, _) => Ok(renderer),
-            (Response::NotOpened { reason, .. }, _) => Err(RendererError::Library { reason }),
-            _ => Err(renderer.died()),
+        let mut renderer = Self {
+            requests,
+            responses,
+            canvas,
+            watch,
+            limits: limits.clone(),
+            confinement: Confinement::unknown(),
+            documents: 0,
+        };
+        let bounds = Bounds::response(0, 0);
+        match renderer.under_watch(None, |this| receive(&mut this.responses, bounds))?.0 {
+            Response::Ready { confinement } => renderer.confinement = confinement,
+            Response::NotReady { reason } => return Err(RendererError::Library { reason }),
+            _ => return Err(renderer.nonsense("no greeting")),
         }
+        if sandbox == Sandbox::Require && !renderer.confinement.is_whole() {
+            return Err(RendererError::Sandbox { confinement: renderer.confinement.clone() });
+        }
+        Ok(renderer)
+    }
+
+    /// What shuts the worker in.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
+    }
+
+    /// Whether a new worker should open the next document: this one has opened as many as it
+    /// may, or keeps more memory than it may.
+    pub(crate) fn has_served(&self) -> bool {
+        let keeps_too_much =
+            || self.resident_bytes().is_some_and(|bytes| bytes > self.limits.worker_kept_bytes);
+        // One document each, whatever the limits: a new worker is no smaller.
+        self.documents > 0 && (self.documents >= self.limits.worker_documents || keeps_too_much())
+    }
+
+    /// The worker's own memory now, bytes, without what it shares with others; `None` where the
+    /// system does not say.
+    fn resident_bytes(&self) -> Option<u64> {
+        let pid = self.watch.state.lock().expect("no panic under the lock").child.id();
+        let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let mut pages = pages.split(' ').skip(1).map(|n| n.parse::<u64>().ok());
+        let (resident, shared) = (pages.next()??, pages.next()??);
+        Some(resident.saturating_sub(shared) * page_bytes())
     }
 
     /// Opens a document in place of the one before: its page count and title.
@@ -150,13 +213,14 @@ impl Renderer {
         bytes: &[u8],
         passwords: &[String],
     ) -> Result<(u32, Option<String>), RendererError> {
+        self.documents += 1;
         let request = Request::Open { passwords: passwords.to_vec() };
-        match self.ask(&request, bytes)?.0 {
+        match self.ask(&request, None, bytes)?.0 {
             Response::Opened { pages, title } => Ok((pages, title)),
             Response::NotOpened { reason, password } => {
                 Err(RendererError::Document { reason, password })
             }
-            _ => Err(self.died()),
+            _ => Err(self.nonsense("no answer to a document")),
         }
     }
 
@@ -198,52 +262,77 @@ impl Renderer {
         text_bytes: usize,
         draw: Option<Draw>,
     ) -> Result<Drawing, RendererError> {
-        let (response, body) = self.ask(&Request::Page { number, text_bytes, draw }, &[])?;
+        let asked = Asked { text_bytes, pixels: self.limits.pixels, draw };
+        let (response, body) = self.ask(&Request::Page { number, asked }, Some(&asked), &[])?;
         match response {
-            Response::Page { width_pt, height_pt, text, width_px, height_px } => {
+            Response::Page { width_pt, height_pt, text, text_cut, width_px, height_px } => {
                 let size = PageSize { width_pt, height_pt };
-                let wrong =
-                    |e: pagesight_core::ImageError| RendererError::Page { reason: e.to_string() };
-                let bytes =
-                    (width_px as usize).saturating_mul(height_px as usize).saturating_mul(3);
-                let rgb = match &self.canvas {
-                    Some(canvas) => canvas.read(bytes).ok_or_else(|| self.died())?,
-                    None => body,
-                };
                 let image = match draw {
                     None => None,
-                    Some(_) => Some(PageImage::new(width_px, height_px, rgb).map_err(wrong)?),
+                    Some(_) => {
+                        // Within the canvas: the sides were checked.
+                        let bytes = width_px as usize * height_px as usize * 3;
+                        let rgb = match &self.canvas {
+                            Some(canvas) => canvas.read(bytes),
+                            None => Some(body),
+                        };
+                        let image = rgb.map(|rgb| PageImage::new(width_px, height_px, rgb));
+                        let Some(Ok(image)) = image else {
+                            return Err(self.nonsense("a picture of another size"));
+                        };
+                        Some(image)
+                    }
                 };
-                Ok(Drawing { size, text, image })
+                Ok(Drawing { size, text, text_cut, image })
             }
             Response::NoPage { reason } => Err(RendererError::Page { reason }),
-            _ => Err(self.died()),
+            _ => Err(self.nonsense("no answer to a page")),
         }
     }
 
     fn ask(
         &mut self,
         request: &Request,
+        asked: Option<&Asked>,
         body: &[u8],
     ) -> Result<(Response, Vec<u8>), RendererError> {
-        self.under_watch(|this| {
+        let picture = if self.canvas.is_some() { 0 } else { CANVAS_BYTES };
+        let bounds = match asked {
+            Some(asked) => Bounds::response(asked.text_bytes, picture),
+            None => Bounds::response(0, 0),
+        };
+        self.under_watch(asked, |this| {
             send(&mut this.requests, request, body)?;
-            receive::<Response>(&mut this.responses)
+            receive(&mut this.responses, bounds)
         })
     }
 
-    /// Runs an exchange that the watch ends, by killing the worker, when the time is over.
+    /// Runs an exchange that the watch ends, by killing the worker, when the time is over. What
+    /// comes back is an answer to what was `asked`.
     fn under_watch(
         &mut self,
+        asked: Option<&Asked>,
         exchange: impl FnOnce(&mut Self) -> io::Result<Option<(Response, Vec<u8>)>>,
     ) -> Result<(Response, Vec<u8>), RendererError> {
         self.watch.set(Some(Instant::now() + self.limits.page_time));
         let answer = exchange(self);
         self.watch.set(None);
         match answer {
-            Ok(Some(answer)) => Ok(answer),
+            Ok(Some(answer)) => match answer.0.check(asked) {
+                Ok(()) => Ok(answer),
+                Err(what) => Err(self.nonsense(what)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(self.nonsense(&error.to_string()))
+            }
             Ok(None) | Err(_) => Err(self.died()),
         }
+    }
+
+    /// The worker cannot be trusted any more.
+    fn nonsense(&mut self, what: &str) -> RendererError {
+        self.watch.state.lock().expect("no panic under the lock").end();
+        RendererError::Nonsense { what: what.into() }
     }
 
     fn died(&mut self) -> RendererError {
@@ -252,15 +341,14 @@ impl Renderer {
             return RendererError::Timeout { seconds: self.limits.page_time.as_secs() };
         }
         // It may be alive and talk nonsense.
-        let ended = state.child.try_wait().ok().flatten();
-        let status = ended.map_or_else(
-            || {
-                thread::sleep(Duration::from_millis(20));
-                let _ = state.child.kill();
-                state.child.wait().map_or("no answer".into(), |status| status.to_string())
-            },
-            |status| status.to_string(),
-        );
+        let mut ended = state.child.try_wait().ok().flatten();
+        if ended.is_none() {
+            thread::sleep(Duration::from_millis(20));
+            state.end();
+            ended = state.child.wait().ok();
+        }
+        state.reaped = true;
+        let status = ended.map_or("no answer".into(), |status| status.to_string());
         RendererError::Died { status, megabytes: self.limits.worker_bytes >> 20 }
     }
 }
@@ -269,8 +357,9 @@ impl Drop for Renderer {
     fn drop(&mut self) {
         let mut state = self.watch.state.lock().expect("no panic under the lock");
         state.over = true;
-        let _ = state.child.kill();
+        state.end();
         let _ = state.child.wait();
+        state.reaped = true;
         self.watch.changed.notify_all();
     }
 }
@@ -292,7 +381,7 @@ impl Watch {
                     if left.is_zero() {
                         state.timed_out = true;
                         state.deadline = None;
-                        let _ = state.child.kill();
+                        state.end();
                         state
                     } else {
                         let waited = self.changed.wait_timeout(state, left);
@@ -302,4 +391,29 @@ impl Watch {
             };
         }
     }
+}
+
+impl WatchState {
+    /// Kills the worker, and whatever it has started in its group: a process that outlived it
+    /// would keep the pipe open, and its parent waiting.
+    fn end(&mut self) {
+        #[cfg(unix)]
+        if let (false, Ok(pid)) = (self.reaped, libc::pid_t::try_from(self.child.id())) {
+            // SAFETY: takes integers. The child has not been waited for, so that its number,
+            // which is its group's too, is still its own.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
+        }
+        let _ = self.child.kill();
+    }
+}
+
+#[cfg(unix)]
+fn page_bytes() -> u64 {
+    // SAFETY: takes an integer and reads a constant of the system.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(not(unix))]
+fn page_bytes() -> u64 {
+    4096
 }

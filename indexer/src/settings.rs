@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::sandbox::Sandbox;
+
 /// What one run reads, and how.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub ocr_languages: Option<String>,
     /// What a file, a page and a worker may cost.
     pub limits: Limits,
+    /// Whether workers must be shut in.
+    pub sandbox: Sandbox,
 }
 
 /// What a file, a page and a worker may cost.
@@ -40,6 +44,13 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Text kept of a page, bytes.
     pub text_bytes: usize,
+    /// Pixels of a drawing, at most 64 million; a larger one is drawn smaller.
+    pub pixels: u64,
+    /// Documents that a worker opens before a new one takes its place.
+    pub worker_documents: u32,
+    /// Memory that a worker may keep after a document; with more, a new one takes its place. Only
+    /// seen on Linux, bytes.
+    pub worker_kept_bytes: u64,
 }
 
 impl Default for Limits {
@@ -50,6 +61,9 @@ impl Default for Limits {
             pages: 10_000,
             file_bytes: 512 << 20,
             text_bytes: 1_000_000,
+            pixels: 64_000_000,
+            worker_documents: 500,
+            worker_kept_bytes: 256 << 20,
         }
     }
 }

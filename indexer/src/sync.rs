@@ -22,6 +22,7 @@ use crate::document::{Closed, DocumentReader, Message};
 use crate::event::{Event, Outcome, Summary};
 use crate::ocr::{Ocr, needs_ocr};
 use crate::process::{Renderer, RendererError};
+use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 
 /// A batch is committed at the first of these: pages, bytes of vectors and text, time.
@@ -160,8 +161,18 @@ impl Run<'_> {
             program: settings.worker_program.clone(),
             source: source.into(),
         };
-        let first = Renderer::start(&settings.worker_program, &settings.pdfium, &settings.limits)
-            .map_err(worker_error)?;
+        let first = Renderer::start(
+            &settings.worker_program,
+            &settings.pdfium,
+            &settings.limits,
+            settings.sandbox,
+        )
+        .map_err(worker_error)?;
+        let confinement = first.confinement();
+        if settings.sandbox != Sandbox::Off && !confinement.is_whole() {
+            let text = format!("the sandbox of the PDF reader is not whole: {confinement}");
+            (self.tell)(Event::Warning { text });
+        }
         let mut first = Some(first);
         let ocr = settings.ocr_languages.as_deref().and_then(Ocr::find);
         if let Some(missing) = ocr.as_ref().map(|ocr| &ocr.missing).filter(|m| !m.is_empty()) {

@@ -8,11 +8,13 @@ use pdfium_render::prelude::{PdfDocument, Pdfium};
 
 use crate::canvas::Canvas;
 use crate::pdfium::{bind, open, read_page, title};
-use crate::protocol::{Draw, Request, Response, receive, send};
+use crate::protocol::{Asked, Bounds, Request, Response, receive, send};
 use crate::restrict::restrict;
+use crate::sandbox::{Sandbox, shut_in};
 
 /// First argument of a program that is to serve as worker; the second is libpdfium, the third
-/// the limit on its address space, bytes, the fourth the descriptor of its canvas, if it has one.
+/// the limit on its address space, bytes, the fourth its sandbox, the fifth the descriptor of its
+/// canvas, if it has one.
 pub(crate) const VERB: &str = "__pagesight-worker";
 
 /// Turns this process into a worker when its parent started it as one, and then never returns.
@@ -24,8 +26,10 @@ pub fn serve_worker_if_asked() {
     }
     let library = PathBuf::from(arguments.next().unwrap_or_default());
     let bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
+    let sandbox = arguments.next().unwrap_or_default();
+    let sandbox = Sandbox::from_word(sandbox.to_str().unwrap_or_default());
     let canvas = arguments.next().and_then(|fd| fd.to_str()?.parse().ok());
-    exit(match serve(library, bytes, canvas) {
+    exit(match serve(library, bytes, sandbox, canvas) {
         Ok(()) => 0,
         Err(error) => {
             // The parent keeps a worker's stderr to itself; this is for a person with a debugger.
@@ -35,7 +39,12 @@ pub fn serve_worker_if_asked() {
     })
 }
 
-fn serve(library: PathBuf, limit: Option<u64>, canvas: Option<i32>) -> io::Result<()> {
+fn serve(
+    library: PathBuf,
+    limit: Option<u64>,
+    sandbox: Sandbox,
+    canvas: Option<i32>,
+) -> io::Result<()> {
     restrict(limit)?;
     let mut canvas = Canvas::inherited(canvas)?;
     let mut requests = BufReader::new(io::stdin().lock());
@@ -43,12 +52,18 @@ fn serve(library: PathBuf, limit: Option<u64>, canvas: Option<i32>) -> io::Resul
     let pdfium = match bind(&library) {
         Ok(pdfium) => pdfium,
         Err(reason) => {
-            send(&mut responses, &Response::NotOpened { reason, password: false }, &[])?;
+            send(&mut responses, &Response::NotReady { reason }, &[])?;
             return Ok(());
         }
     };
-    send(&mut responses, &Response::Opened { pages: 0, title: None }, &[])?;
-    let mut next = receive::<Request>(&mut requests)?;
+    let confinement = shut_in(sandbox);
+    // The parent sees the same and starts no document; this side does not rely on it.
+    let refused = sandbox == Sandbox::Require && !confinement.is_whole();
+    send(&mut responses, &Response::Ready { confinement }, &[])?;
+    if refused {
+        return Ok(());
+    }
+    let mut next = receive::<Request>(&mut requests, Bounds::REQUEST)?;
     while let Some((request, bytes)) = next {
         let Request::Open { passwords } = request else {
             return Err(io::Error::other("a page was asked for before a document"));
@@ -85,10 +100,10 @@ fn serve_document(
     };
     send(&mut responses, &response, &[])?;
     loop {
-        match receive::<Request>(&mut requests)? {
-            Some((Request::Page { number, text_bytes, draw }, _)) => {
+        match receive::<Request>(&mut requests, Bounds::REQUEST)? {
+            Some((Request::Page { number, asked }, _)) => {
                 let response = match &document {
-                    Ok(document) => answer(document, number, text_bytes, draw, canvas),
+                    Ok(document) => answer(document, number, asked, canvas),
                     Err((reason, _)) => Response::NoPage { reason: reason.clone() },
                 };
                 let body = match &response {
@@ -102,18 +117,13 @@ fn serve_document(
     }
 }
 
-fn answer(
-    document: &PdfDocument<'_>,
-    number: u32,
-    text_bytes: usize,
-    draw: Option<Draw>,
-    canvas: &mut Canvas,
-) -> Response {
-    match read_page(document, number.max(1), text_bytes, draw, canvas) {
+fn answer(document: &PdfDocument<'_>, number: u32, asked: Asked, canvas: &mut Canvas) -> Response {
+    match read_page(document, number.max(1), asked, canvas) {
         Ok(page) => Response::Page {
             width_pt: page.size.width_pt,
             height_pt: page.size.height_pt,
             text: page.text,
+            text_cut: page.text_cut,
             width_px: page.drawn_px.0,
             height_px: page.drawn_px.1,
         },

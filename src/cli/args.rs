@@ -54,6 +54,17 @@ pub struct ModelChoice {
     pub model: Option<PathBuf>,
 }
 
+/// How workers are shut in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SandboxChoice {
+    /// Read nothing where a part of it is missing.
+    Require,
+    /// As much of it as the system has, with a warning where a part is missing.
+    BestEffort,
+    /// Limits on time and memory only.
+    Off,
+}
+
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
 /// New files are added, changed ones read again, missing ones dropped, renamed ones kept without
@@ -87,11 +98,14 @@ pub struct IndexVerb {
     /// Worker processes [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// Shut the PDF reader in: no files, no network, no processes (landlock and seccomp).
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SandboxChoice::BestEffort)]
+    pub sandbox: SandboxChoice,
     /// Seconds that a page may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub page_timeout: u64,
-    /// Megabytes that a worker may use.
+    /// Megabytes that a worker may use for a page; a page that needs more is left out and named.
     #[arg(long, value_name = "MB", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u64).range(128..=1_048_576))]
     pub worker_memory: u64,
@@ -103,6 +117,22 @@ pub struct IndexVerb {
     #[arg(long, value_name = "MB", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub max_file_size: u64,
+    /// Megapixels that a page is drawn with; a larger one is drawn smaller.
+    #[arg(long, value_name = "MP", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub max_pixels: u64,
+    /// Kilobytes of text read of a page; the rest is left out and noted.
+    #[arg(long, value_name = "KB", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub max_text: u64,
+    /// Documents after which a worker is replaced by a new one.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker_documents: u32,
+    /// Megabytes that a worker may keep between documents before it is replaced by a new one.
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub worker_keep: u64,
     /// A line of JSON a document and a summary line, on stdout.
     #[arg(long)]
     pub json: bool,
@@ -167,6 +197,9 @@ pub struct GetVerb {
     /// Password to try on an encrypted document; may be given several times.
     #[arg(long, value_name = "PASSWORD")]
     pub password: Vec<String>,
+    /// Shut the PDF reader in: no files, no network, no processes (landlock and seccomp).
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SandboxChoice::BestEffort)]
+    pub sandbox: SandboxChoice,
 }
 
 /// Measure rankings against labelled questions.

@@ -69,14 +69,27 @@ struct Finding {
 }
 
 fn check(place: &Place, as_json: bool) -> Result<Outcome> {
-    let options = renderer(place, &[]);
+    let (library, sandbox) = match renderer(place, &[]).check() {
+        Ok((library, confinement)) => (Ok(library.display().to_string()), Ok(confinement)),
+        Err(error) => (Err(causes(error)), Err("no worker starts".to_string())),
+    };
     let findings = [
         Finding {
             check: "pdfium",
             needed: true,
-            found: options.check().map(|path| path.display().to_string()).map_err(causes),
+            found: library,
             way_out: "pip install pypdfium2 and activate its environment, or put libpdfium \
                       beside the program, or name it with --pdfium FILE",
+        },
+        Finding {
+            check: "sandbox",
+            needed: false,
+            found: sandbox.and_then(|walls| match walls.is_whole() {
+                true => Ok(walls.to_string()),
+                false => Err(format!("partial: {walls}")),
+            }),
+            way_out: "pages are read in processes with limits on time and memory all the same; \
+                      a Linux kernel from 5.13 on, with landlock enabled, has all of it",
         },
         Finding {
             check: "tesseract",

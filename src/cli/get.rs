@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use pagesight::{Error, Index, PageImage};
+use pagesight::{Error, Index, PageImage, RenderOptions};
 
 use super::args::{GetVerb, Place};
-use super::{Outcome, hinted, locate, renderer};
+use super::{Outcome, hinted, locate, renderer, sandbox};
 
 pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let wrong = || {
@@ -25,7 +25,8 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
     let mut index =
         Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-    index.set_renderer(renderer(place, &verb.password));
+    let renderer = renderer(place, &verb.password);
+    index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
     let here = std::env::current_dir().context("finding the current folder")?;
     let page = index.page(&here, path, number).map_err(|error| match error {
         Error::NoSuchDocument { .. } => {

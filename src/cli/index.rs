@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagesight::{
-    DocumentRecord, DocumentStatus, Event, Index, Limits, LoadOptions, Outcome as Did, Summary,
-    SyncOptions,
+    DocumentRecord, DocumentStatus, Event, Index, Limits, LoadOptions, Outcome as Did,
+    RenderOptions, Summary, SyncOptions,
 };
 use serde_json::{Value, json};
 
 use super::args::{IndexVerb, Place};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, renderer};
+use super::{Outcome, hinted, locate, renderer, sandbox};
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     for folder in &verb.folders {
@@ -25,7 +25,8 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
     let folder = locate::for_writing(place)?;
     let mut index =
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
-    index.set_renderer(renderer(place, &verb.password));
+    let renderer = renderer(place, &verb.password);
+    index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
     load_model(&mut index, verb)?;
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, stop.clone())
@@ -40,7 +41,10 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
             worker_bytes: verb.worker_memory << 20,
             pages: verb.max_pages,
             file_bytes: verb.max_file_size << 20,
-            ..Limits::default()
+            text_bytes: verb.max_text as usize * 1000,
+            pixels: verb.max_pixels * 1_000_000,
+            worker_documents: verb.worker_documents,
+            worker_kept_bytes: verb.worker_keep << 20,
         },
         stop,
     };
@@ -224,29 +228,7 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
         > 0;
     let mut out = io::stdout().lock();
     if verb.json {
-        let snapshot = index.snapshot();
-        writeln!(
-            out,
-            "{}",
-            json!({
-                "v": 1,
-                "type": "summary",
-                "documents": {
-                    "indexed": summary.documents_indexed,
-                    "skipped": summary.documents_skipped,
-                    "renamed": summary.documents_renamed,
-                    "dropped": summary.documents_dropped,
-                    "partial": summary.documents_partial,
-                    "failed": summary.documents_failed,
-                },
-                "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
-                "interrupted": summary.interrupted,
-                "seconds": (time.as_secs_f64() * 1e3).round() / 1e3,
-                "snapshot": snapshot.number,
-                "model_id": snapshot.model.as_ref().map(|model| &model.id),
-                "index": index.folder().display().to_string(),
-            })
-        )?;
+        writeln!(out, "{}", summary_json(index, summary, time))?;
     } else if found_any {
         human(&mut out, summary, time)?;
     }
@@ -260,6 +242,29 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
         summary if !summary.failures.is_empty() => Outcome::SomeFailed,
         _ if !found_any => Outcome::NothingFound,
         _ => Outcome::Done,
+    })
+}
+
+/// The last line of `--json`.
+pub fn summary_json(index: &Index, summary: &Summary, time: Duration) -> Value {
+    let snapshot = index.snapshot();
+    json!({
+        "v": 1,
+        "type": "summary",
+        "documents": {
+            "indexed": summary.documents_indexed,
+            "skipped": summary.documents_skipped,
+            "renamed": summary.documents_renamed,
+            "dropped": summary.documents_dropped,
+            "partial": summary.documents_partial,
+            "failed": summary.documents_failed,
+        },
+        "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
+        "interrupted": summary.interrupted,
+        "seconds": (time.as_secs_f64() * 1e3).round() / 1e3,
+        "snapshot": snapshot.number,
+        "model_id": snapshot.model.as_ref().map(|model| &model.id),
+        "index": index.folder().display().to_string(),
     })
 }
 

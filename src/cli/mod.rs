@@ -15,9 +15,9 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagesight::RenderOptions;
+use pagesight::{RenderOptions, Sandbox};
 
-use args::{Arguments, Place, Verb};
+use args::{Arguments, Place, SandboxChoice, Verb};
 use terminal::Terminal;
 
 /// What a run came to; the numbers are the exit codes.
@@ -74,6 +74,15 @@ fn renderer(place: &Place, passwords: &[String]) -> RenderOptions {
         python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
         worker_program: None,
         passwords: passwords.to_vec(),
+        sandbox: Sandbox::default(),
+    }
+}
+
+fn sandbox(choice: SandboxChoice) -> Sandbox {
+    match choice {
+        SandboxChoice::Require => Sandbox::Require,
+        SandboxChoice::BestEffort => Sandbox::BestEffort,
+        SandboxChoice::Off => Sandbox::Off,
     }
 }
 
