@@ -62,8 +62,8 @@ pub use pagesight_core::{
     PageImage, PageRecord, PageSize, Slices, TextSource,
 };
 pub use pagesight_indexer::{
-    Confinement, Event, IndexError, Layer, Limits, Ocr, Outcome, PdfiumPlace, RendererError,
-    Sandbox, Summary, find_pdfium, serve_worker_if_asked,
+    Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome, PdfiumPlace,
+    RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
 };
 pub use pagesight_model::{ColPali, LoadOptions, ModelError, ParityError, StageReport, parity};
 pub use pagesight_query::{Channel, QueryError, Timings, metrics};

@@ -28,7 +28,7 @@ const RULES: [(&str, &[&str]); 8] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 11] = [
+const ONLY_IN: [(&str, &[&str]); 12] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -38,6 +38,7 @@ const ONLY_IN: [(&str, &[&str]); 11] = [
     ("pdfium-render", &["pagesight-indexer"]),
     ("landlock", &["pagesight-indexer"]),
     ("seccompiler", &["pagesight-indexer"]),
+    ("inotify", &["pagesight-indexer"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
 ];

@@ -7,6 +7,8 @@ mod layering;
 mod library;
 mod robustness;
 mod sync;
+#[cfg(unix)]
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use ignore::WalkBuilder;
 use crate::IndexError;
 
 /// Leaves files and folders out of the walk, in the syntax of `.gitignore`.
-const IGNORE_FILE: &str = ".pagesightignore";
+pub(crate) const IGNORE_FILE: &str = ".pagesightignore";
 
 const PDF_HEAD: &[u8; 5] = b"%PDF-";
 
@@ -62,9 +62,7 @@ pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, Inde
             continue;
         }
         std::fs::read_dir(&root).map_err(unreadable)?;
-        let mut walk = WalkBuilder::new(&root);
-        walk.standard_filters(false).hidden(true).add_custom_ignore_filename(IGNORE_FILE);
-        for entry in walk.build() {
+        for entry in walk(&root) {
             match entry {
                 Ok(entry) => {
                     let file = entry.path();
@@ -93,6 +91,13 @@ pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, Inde
         }
     }
     Ok(discovery)
+}
+
+/// Everything below `root` that a run looks at.
+pub(crate) fn walk(root: &Path) -> ignore::Walk {
+    let mut walk = WalkBuilder::new(root);
+    walk.standard_filters(false).hidden(true).add_custom_ignore_filename(IGNORE_FILE);
+    walk.build()
 }
 
 impl Discovery {

@@ -28,6 +28,7 @@ mod restrict;
 mod sandbox;
 mod settings;
 mod sync;
+mod watch;
 mod worker;
 
 pub use discover::{decode_path, encode_path};
@@ -39,4 +40,5 @@ pub use process::{Drawing, Renderer, RendererError};
 pub use sandbox::{Confinement, Layer, Sandbox, shut_in};
 pub use settings::{Limits, Settings};
 pub use sync::sync;
+pub use watch::FolderWatch;
 pub use worker::serve_worker_if_asked;

@@ -73,7 +73,8 @@ pub enum SandboxChoice {
 #[command(after_help = "Examples:\n  \
     pagesight index reports papers\n  \
     pagesight index --model ~/colpali-v1.3-hf --slices 2x2 reports\n  \
-    pagesight index --password secret --ocr-lang eng+deu scans")]
+    pagesight index --password secret --ocr-lang eng+deu scans\n  \
+    pagesight index --watch ~/inbox")]
 pub struct IndexVerb {
     /// Folders to walk, or single PDF files.
     #[arg(required = true, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
@@ -133,6 +134,13 @@ pub struct IndexVerb {
     #[arg(long, value_name = "MB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub worker_keep: u64,
+    /// Go on when done: index again whenever something changes, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds after which --watch looks even if nothing was told, for network drives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub rescan: u64,
     /// A line of JSON a document and a summary line, on stdout.
     #[arg(long)]
     pub json: bool,

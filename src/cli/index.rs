@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagesight::{
-    DocumentRecord, DocumentStatus, Event, Index, Limits, LoadOptions, Outcome as Did,
+    DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits, LoadOptions, Outcome as Did,
     RenderOptions, Summary, SyncOptions,
 };
 use serde_json::{Value, json};
 
 use super::args::{IndexVerb, Place};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, renderer, sandbox};
+use super::{Outcome, hinted, locate, renderer, sandbox, watch};
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     for folder in &verb.folders {
@@ -48,12 +48,18 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         },
         stop,
     };
+    // Before the first walk, so that no change falls between the two.
+    let watch = verb.watch.then(|| FolderWatch::new(&verb.folders, index.folder()));
     let mut progress = Progress::new(verb, terminal);
     let summary = index.sync_all(&verb.folders, &options, &mut |event| progress.tell(event));
     progress.bar.finish_and_clear();
     let summary = summary.with_context(|| opening(&index.folder().display().to_string()))?;
     progress.failed?;
-    report(&index, verb, &summary, progress.start.elapsed())
+    let outcome = report(&index, verb, &summary, progress.start.elapsed())?;
+    match watch {
+        Some(watch) if !summary.interrupted => watch::run(&mut index, verb, &options, watch),
+        _ => Ok(outcome),
+    }
 }
 
 fn opening(folder: &str) -> String {

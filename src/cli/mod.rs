@@ -11,6 +11,7 @@ mod paths;
 mod query;
 mod status;
 mod terminal;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,118 @@
+//! `pagesight index --watch`: an index that keeps in step with its folders.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use pagesight::{DocumentStatus, Event, FolderWatch, Index, Outcome as Did, Summary, SyncOptions};
+use serde_json::Value;
+
+use super::Outcome;
+use super::args::IndexVerb;
+use super::index::{document_json, failure_line, summary_json};
+
+/// Syncs whenever a folder has changed, until Ctrl-C. A sync that fails, because a drive is gone
+/// or another process writes, is told and tried again.
+pub fn run(
+    index: &mut Index,
+    verb: &IndexVerb,
+    options: &SyncOptions,
+    mut watch: FolderWatch,
+) -> Result<Outcome> {
+    let rescan = Duration::from_secs(verb.rescan);
+    for (root, why) in watch.unwatched() {
+        eprintln!(
+            "warning: {} cannot be watched ({why}): looked at every {} s",
+            root.display(),
+            verb.rescan
+        );
+    }
+    if !verb.quiet {
+        eprintln!("watching for changes, Ctrl-C to end");
+    }
+    // A drive that stays away is told once.
+    let mut last_error = String::new();
+    loop {
+        watch.wait(rescan, &options.stop);
+        if options.stop.load(Ordering::Relaxed) {
+            return Ok(Outcome::Interrupted);
+        }
+        let start = Instant::now();
+        let mut news = News::default();
+        match index.sync_all(&verb.folders, options, &mut |event| news.hear(event)) {
+            Ok(summary) => {
+                last_error.clear();
+                if news.any {
+                    news.print(index, verb, &summary, start.elapsed())?;
+                }
+                if summary.interrupted {
+                    return Ok(Outcome::Interrupted);
+                }
+            }
+            Err(error) => {
+                let error = super::chain(&error.into());
+                if error != last_error {
+                    eprintln!("warning: {error}; tried again every {} s", verb.rescan);
+                }
+                last_error = error;
+                // What went away and came back is not watched any more.
+                watch = FolderWatch::new(&verb.folders, index.folder());
+            }
+        }
+    }
+}
+
+/// What one sync changed.
+#[derive(Default)]
+struct News {
+    any: bool,
+    documents: Vec<Value>,
+    failures: Vec<String>,
+}
+
+impl News {
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Document { record, outcome, .. } if outcome != Did::Skipped => {
+                self.any = true;
+                self.documents.push(document_json(record, outcome));
+                if record.status != DocumentStatus::Ok {
+                    self.failures.push(failure_line(record));
+                }
+            }
+            Event::Dropped { .. } => self.any = true,
+            _ => {}
+        }
+    }
+
+    fn print(
+        &self,
+        index: &Index,
+        verb: &IndexVerb,
+        summary: &Summary,
+        time: Duration,
+    ) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        for line in &self.failures {
+            eprintln!("{line}");
+        }
+        if verb.json {
+            for line in &self.documents {
+                writeln!(out, "{line}")?;
+            }
+            writeln!(out, "{}", summary_json(index, summary, time))?;
+        } else {
+            writeln!(
+                out,
+                "indexed {} documents, {} pages; {} renamed or copied, {} dropped; {:.1} s",
+                summary.documents_indexed,
+                summary.pages_indexed,
+                summary.documents_renamed,
+                summary.documents_dropped,
+                time.as_secs_f64()
+            )?;
+        }
+        out.flush()
+    }
+}
