@@ -3,15 +3,17 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::{Place, of_type};
+use crate::{Place, bombs, of_type};
 
 /// A PDF of `objects`, numbered from 1; the first is the catalog.
-fn pdf(objects: &[String]) -> Vec<u8> {
+pub fn pdf<T: AsRef<[u8]>>(objects: &[T]) -> Vec<u8> {
     let mut out = b"%PDF-1.7\n".to_vec();
     let mut offsets = Vec::new();
     for (i, object) in objects.iter().enumerate() {
         offsets.push(out.len());
-        out.extend(format!("{} 0 obj\n{object}\nendobj\n", i + 1).bytes());
+        out.extend(format!("{} 0 obj\n", i + 1).bytes());
+        out.extend(object.as_ref());
+        out.extend(b"\nendobj\n");
     }
     let start = out.len();
     out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
@@ -23,21 +25,21 @@ fn pdf(objects: &[String]) -> Vec<u8> {
     out
 }
 
-fn stream(dictionary: &str, content: &str) -> String {
+pub fn stream(dictionary: &str, content: &str) -> String {
     format!("<<{dictionary}/Length {}>>\nstream\n{content}\nendstream", content.len())
 }
 
-fn catalog() -> String {
+pub fn catalog() -> String {
     "<</Type/Catalog/Pages 2 0 R>>".into()
 }
 
-fn page(media_box: &str, rest: &str) -> String {
+pub fn page(media_box: &str, rest: &str) -> String {
     format!("<</Type/Page/Parent 2 0 R/MediaBox[{media_box}]{rest}>>")
 }
 
 /// Two pages: the first draws a form that draws the next one ten times, twelve deep; the second
 /// is a plain one.
-fn billion_laughs() -> Vec<u8> {
+pub fn billion_laughs() -> Vec<u8> {
     let mut objects = vec![
         catalog(),
         "<</Type/Pages/Kids[3 0 R 4 0 R]/Count 2>>".into(),
@@ -88,7 +90,7 @@ fn shapes_and_counts_without_measure_end_well() {
     for (name, bytes) in [
         ("huge.pdf", one("0 0 1e9 1e9")),
         ("strip.pdf", one("0 0 20000 1")),
-        ("none.pdf", pdf(&[catalog(), "<</Type/Pages/Kids[]/Count 0>>".into()])),
+        ("none.pdf", pdf(&[catalog(), "<</Type/Pages/Kids[]/Count 0>>".to_string()])),
         ("many.pdf", pdf(&many)),
     ] {
         fs::write(place.path().join(name), bytes).unwrap();
@@ -127,4 +129,49 @@ fn a_file_beyond_the_limit_is_not_read() {
     let lines = place.json(3, &["index", "--json", "--max-file-size", "2", "."]);
     let line = lines.iter().find(|line| line["path"] == "big.pdf").unwrap();
     assert!(line["reason"].as_str().unwrap().contains("--max-file-size"), "{line}");
+}
+
+#[test]
+fn bombs_end_at_their_limit_and_the_other_files_are_indexed() {
+    let place = Place::with(&["form.pdf"]);
+    let bombs = bombs::all();
+    for bomb in &bombs {
+        fs::write(place.path().join(bomb.name), &bomb.bytes).unwrap();
+    }
+    let model = crate::fixtures().join("parity/hf");
+    let model = model.to_str().unwrap();
+    let limits = ["--page-timeout", "1", "--max-pages", "20", "--worker-memory", "512"];
+    let arguments = [&["index", "--json", "--no-ocr", "--model", model][..], &limits, &["."]];
+    let start = Instant::now();
+    let lines = place.json(3, &arguments.concat());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert_eq!(of_type(&lines, "document").len(), bombs.len() + 1);
+    for document in of_type(&lines, "document") {
+        let whole = document["status"] == "ok";
+        assert_eq!(document["reason"].is_null(), whole, "{document}");
+    }
+    let form = lines.iter().find(|line| line["path"] == "form.pdf").unwrap();
+    assert_eq!((&form["status"], &form["pages"]), (&"ok".into(), &2.into()));
+}
+
+#[test]
+fn text_without_end_is_cut_and_noted() {
+    let place = Place::with(&["form.pdf"]);
+    let line = |n: u32| format!("BT /F 1 Tf {} {} Td (wordswords) Tj ET ", n % 60 * 9, n / 60 * 9);
+    let words: String = (0..2_000).map(line).collect();
+    let font = "/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>";
+    let objects = [
+        catalog(),
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>".into(),
+        page("0 0 600 800", &format!("/Contents 4 0 R{font}")),
+        stream("", &words),
+    ];
+    fs::write(place.path().join("words.pdf"), pdf(&objects)).unwrap();
+    let lines = place.json(0, &["index", "--json", "--no-ocr", "--max-text", "5", "."]);
+    let line = |name: &str| lines.iter().find(|line| line["path"] == name).unwrap();
+    let note = line("words.pdf")["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("page 1 has more than 5 KB of text"), "{note}");
+    assert_eq!(line("form.pdf")["notes"].as_array().map(Vec::len), Some(0));
+    let text = place.run(&["get", "words.pdf#1"]).out;
+    assert!((4_900..=5_001).contains(&text.len()), "{} bytes", text.len());
 }

@@ -1,10 +1,16 @@
 //! The real program and the façade on real PDFs; one binary, so that it links once.
 
+mod bombs;
 mod cli;
 mod eval;
 mod hostile;
 mod layering;
 mod library;
+#[cfg(target_os = "linux")]
+mod observed;
+#[cfg(target_os = "linux")]
+mod pages;
+#[cfg(target_os = "linux")]
 mod robustness;
 mod sync;
 #[cfg(unix)]

@@ -1,19 +1,44 @@
-//! A corpus of hostile, broken and odd PDFs against what its manifest expects. Long, and not in
-//! the repository: `make robustness DIR=...`, a folder with `manifest.jsonl` and `files/`.
+//! Hostile, broken and odd PDFs in number. Long: `make robustness DIR=...`, a folder with
+//! `manifest.jsonl` and `files/`, which is not in the repository; the others need none. A small
+//! part of each runs by default.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Place, fixtures};
+use crate::observed::{Observed, observe};
+use crate::{Place, bombs, fixtures};
 
 /// Resident memory of the program itself stays below, MB.
 const MEMORY_MB: u64 = 1_000;
+
+/// What a worker may address, MB.
+const WORKER_MB: u64 = 1_024;
+
+/// Indexes a folder as a large model would have it: slices make the small model's pages as large
+/// as a real one's, 448 px, drawn at 896 px.
+fn index(place: &Place, more: &[&str]) -> Observed {
+    let model = fixtures().join("parity/hf");
+    let model = model.to_str().unwrap();
+    let arguments = ["index", "--json", "--no-ocr", "--model", model, "--slices", "4x4"];
+    let observed = observe(place.command(&[&arguments[..], more, &["."]].concat()));
+    assert!(observed.program_mb < MEMORY_MB, "{}", observed.figures());
+    assert!(observed.worker_address_mb <= WORKER_MB, "{}", observed.figures());
+    observed
+}
+
+/// Every document has an end, and a reason where it is not whole.
+fn with_reasons(observed: &Observed, files: usize) {
+    assert!([Some(0), Some(3)].contains(&observed.status.code()), "{}", observed.status);
+    assert_eq!(observed.documents().count(), files, "each file is in the output");
+    for document in observed.documents() {
+        let whole = document["status"] == "ok" || document["status"] == "skipped";
+        assert_eq!(document["reason"].is_null(), whole, "{document}");
+    }
+}
 
 #[test]
 #[ignore = "needs a corpus: make robustness DIR=..."]
@@ -28,41 +53,11 @@ fn every_file_ends_as_its_manifest_expects() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), place.path().join(entry.file_name())).unwrap();
     }
-    // Slices make the small model's pages as large as a real one's: 448 px, drawn at 896 px.
-    let model = fixtures().join("parity/hf");
-    let model = model.to_str().unwrap();
-    let arguments = [
-        "index",
-        "--json",
-        "--no-ocr",
-        "--model",
-        model,
-        "--slices",
-        "4x4",
-        "--max-pages",
-        "1000",
-        ".",
-    ];
-    let start = Instant::now();
-    let out = fs::File::create(place.path().join("out.jsonl")).unwrap();
-    let mut child = place.command(&arguments).stdout(out).stderr(Stdio::null()).spawn().unwrap();
-    let mut peak = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak = peak.max(peak_mb(child.id()).unwrap_or(0));
-        sleep(Duration::from_millis(50));
-    };
-    let time = start.elapsed();
-    assert_eq!(status.code(), Some(3), "done, and some files failed");
-    let lines = fs::read_to_string(place.path().join("out.jsonl")).unwrap();
-    let documents: BTreeMap<String, Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|line| line["type"] == "document")
-        .map(|line| (line["path"].as_str().unwrap().to_string(), line))
-        .collect();
+    let observed = index(&place, &["--max-pages", "1000"]);
+    assert_eq!(observed.status.code(), Some(3), "done, and some files failed");
+    let path = |line: &Value| line["path"].as_str().unwrap().to_string();
+    let documents: BTreeMap<String, &Value> =
+        observed.documents().map(|line| (path(line), line)).collect();
     let mut wrong = Vec::new();
     for entry in &manifest {
         let file = entry["file"].as_str().unwrap();
@@ -74,14 +69,123 @@ fn every_file_ends_as_its_manifest_expects() {
             wrong.push(format!("{file}: expected {}: {what}: {document}", entry["expect"]));
         }
     }
-    println!(
-        "{} of {} files as expected, {:.0} s, {peak} MB at most in the program",
-        manifest.len() - wrong.len(),
-        manifest.len(),
-        time.as_secs_f64()
-    );
+    let (right, of) = (manifest.len() - wrong.len(), manifest.len());
+    println!("{right} of {of} files as expected; {}", observed.figures());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(peak < MEMORY_MB, "{peak} MB");
+}
+
+#[test]
+fn some_mutated_pdfs_end_well() {
+    mutated(60);
+}
+
+#[test]
+#[ignore = "long: make robustness"]
+fn a_thousand_mutated_pdfs_end_well() {
+    mutated(1_000);
+}
+
+/// Indexes `count` mutations of the fixtures.
+fn mutated(count: usize) {
+    let mut originals = Vec::new();
+    for folder in ["pdf", "pdf/debian", "pdf/papers", "fonts"] {
+        let entries = fs::read_dir(fixtures().join(folder)).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.retain(|file| file.is_file());
+        originals.extend(files.iter().map(|file| fs::read(file).unwrap()));
+    }
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let place = Place::new();
+    for n in 0..count {
+        let bytes = mutate(&originals[n % originals.len()], &originals, &mut random);
+        fs::write(place.path().join(format!("{n:04}.pdf")), bytes).unwrap();
+    }
+    let observed = index(&place, &["--page-timeout", "10"]);
+    with_reasons(&observed, count);
+    let of = |status: &str| observed.documents().filter(|d| d["status"] == status).count();
+    let (ok, partial, failed) = (of("ok") + of("skipped"), of("partial"), of("failed"));
+    println!(
+        "{count} mutated: {ok} whole, {partial} in part, {failed} failed; {}",
+        observed.figures()
+    );
+    let pages: u64 = observed.documents().map(|d| d["pages"].as_u64().unwrap()).sum();
+    assert!(pages > count as u64, "mutations leave much to read: {pages} pages");
+    assert!(ok < count, "and are felt");
+}
+
+/// xorshift64, so that each run has the same files.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+}
+
+/// Damages a PDF in one to eight places: bits, bytes, numbers, names, blocks, the end.
+fn mutate(original: &[u8], others: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    const NUMBERS: [&str; 6] = ["0", "-1", "4294967296", "99999999999999999999", "1e30", "0.0001"];
+    let mut bytes = original.to_vec();
+    for _ in 0..1 + random.below(8) {
+        let at = random.below(bytes.len());
+        let end = (at + 1 + random.below(4_000)).min(bytes.len());
+        match random.below(9) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.below(256) as u8,
+            2 => bytes[at..end].fill(random.below(256) as u8),
+            3 => drop(bytes.drain(at..end)),
+            4 => {
+                let block = bytes[at..end].to_vec();
+                let to = random.below(bytes.len());
+                bytes.splice(to..to, block);
+            }
+            // A number of the file's structure becomes one that nobody expects.
+            5 | 6 => {
+                let digits = |from: usize| bytes[from..].iter().position(u8::is_ascii_digit);
+                let Some(from) = digits(at).map(|n| at + n) else { continue };
+                let to = bytes[from..].iter().position(|b| !b.is_ascii_digit());
+                let to = to.map_or(bytes.len(), |n| from + n);
+                bytes.splice(from..to, NUMBERS[random.below(NUMBERS.len())].bytes());
+            }
+            7 => {
+                let other = &others[random.below(others.len())];
+                let from = random.below(other.len());
+                let until = (from + 4_000).min(other.len());
+                bytes.splice(at..end, other[from..until].iter().copied());
+            }
+            _ if random.below(4) == 0 => bytes.truncate(at + 1),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+#[ignore = "long: make robustness"]
+fn each_bomb_ends_at_its_limit() {
+    for bomb in bombs::all() {
+        let place = Place::with(&["form.pdf"]);
+        fs::write(place.path().join(bomb.name), &bomb.bytes).unwrap();
+        let observed = index(&place, &["--page-timeout", "20", "--max-pages", "1000"]);
+        with_reasons(&observed, 2);
+        let line = |name: &str| observed.documents().find(|line| line["path"] == name).unwrap();
+        assert_eq!(line("form.pdf")["pages"], 2);
+        let bomb_line = line(bomb.name);
+        let why = bomb_line["reason"].as_str().or(bomb_line["notes"][0].as_str());
+        println!(
+            "{}, {} kB: {} pages, {}; {}",
+            bomb.name,
+            bomb.bytes.len() / 1000,
+            bomb_line["pages"],
+            why.unwrap_or("whole"),
+            observed.figures()
+        );
+        assert!(observed.time < Duration::from_secs(30), "{}: {:?}", bomb.name, observed.time);
+    }
 }
 
 fn judge(entry: &Value, document: &Value) -> Result<(), &'static str> {
@@ -113,11 +217,4 @@ fn judge(entry: &Value, document: &Value) -> Result<(), &'static str> {
         _ => return Err("an expectation that is not known"),
     };
     if clean { Ok(()) } else { Err("another end") }
-}
-
-/// The most memory that process `pid` has had resident, MB.
-fn peak_mb(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
