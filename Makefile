@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test check bench eval robustness parity
+.PHONY: help setup build demo test check bench eval robustness pages fuzz parity
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,15 @@ check: setup ## formatting, lints and docs, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
-robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects, and how many
-	PAGESIGHT_ROBUSTNESS=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture robustness
+robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,000 mutated ones; bombs
+	PAGESIGHT_ROBUSTNESS=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 robustness
+
+pages: setup ## DIR=folder with thousands of pages: memory, workers, files and speed from start to end
+	PAGESIGHT_PAGES=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture pages::
+
+fuzz: ## the worker protocol, 60 s (needs nightly and cargo-fuzz)
+	@mkdir -p fuzz/corpus/protocol
+	cargo +nightly fuzz run protocol fuzz/corpus/protocol fuzz/seeds/protocol -- -max_total_time=60
 
 eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs
