@@ -170,7 +170,7 @@ fn each_bomb_ends_at_its_limit() {
     for bomb in bombs::all() {
         let place = Place::with(&["form.pdf"]);
         fs::write(place.path().join(bomb.name), &bomb.bytes).unwrap();
-        let observed = index(&place, &["--page-timeout", "20", "--max-pages", "1000"]);
+        let observed = index(&place, &["--page-timeout", "20", "--max-pages", "100"]);
         with_reasons(&observed, 2);
         let line = |name: &str| observed.documents().find(|line| line["path"] == name).unwrap();
         assert_eq!(line("form.pdf")["pages"], 2);

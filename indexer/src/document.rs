@@ -23,6 +23,8 @@ pub struct PageRead {
     pub size: PageSize,
     pub text: String,
     pub text_source: TextSource,
+    /// There is more text than the limit.
+    pub text_cut: bool,
     /// The model's input.
     pub image: Option<PageImage>,
 }
@@ -123,7 +125,7 @@ impl DocumentReader<'_> {
         for number in first..=last {
             let message = match self.page(&bytes, number, &mut worn_out, tell)? {
                 // Once a document: a bomb has it on every page.
-                Ok(Ok((page, true))) if !std::mem::replace(&mut cut, true) => {
+                Ok(Ok(page)) if page.text_cut && !std::mem::replace(&mut cut, true) => {
                     let kb = self.settings.limits.text_bytes / 1000;
                     let note = format!(
                         "page {number} has more than {kb} KB of text, the rest is left out: raise \
@@ -134,7 +136,7 @@ impl DocumentReader<'_> {
                     }
                     Message::Page(page)
                 }
-                Ok(Ok((page, _))) => Message::Page(page),
+                Ok(Ok(page)) => Message::Page(page),
                 Ok(Err(reason)) => Message::PageFailed { number, reason },
                 Err(closed) => return Ok(Err(closed)),
             };
@@ -182,14 +184,14 @@ impl DocumentReader<'_> {
         Ok(opened)
     }
 
-    /// Reads one page, with OCR where it has no words of its own; says whether it has more.
+    /// Reads one page, with OCR where it has no words of its own.
     fn page(
         &mut self,
         bytes: &[u8],
         number: u32,
         worn_out: &mut usize,
         tell: Tell<'_>,
-    ) -> Result<Result<Result<(PageRead, bool), String>, Closed>, RendererError> {
+    ) -> Result<Result<Result<PageRead, String>, Closed>, RendererError> {
         if self.renderer.is_none()
             && let Err(error) = self.open(bytes, worn_out)?
         {
@@ -200,7 +202,6 @@ impl DocumentReader<'_> {
             Ok(drawing) => drawing,
             Err(error) => return Ok(Ok(Err(self.failed(error, worn_out)))),
         };
-        let text_cut = drawing.text_cut;
         let mut page = PageRead {
             number,
             size: drawing.size,
@@ -209,6 +210,7 @@ impl DocumentReader<'_> {
                 false => TextSource::Layer,
             },
             text: drawing.text,
+            text_cut: drawing.text_cut,
             image: drawing.image,
         };
         if let Some(ocr) = self.ocr.filter(|_| needs_ocr(&page.text)) {
@@ -236,7 +238,7 @@ impl DocumentReader<'_> {
                 }
             }
         }
-        Ok(Ok(Ok((page, text_cut))))
+        Ok(Ok(Ok(page)))
     }
 
     fn failed(&mut self, error: RendererError, worn_out: &mut usize) -> String {
