@@ -105,21 +105,13 @@ fn deflated(pattern: &[u8], bytes: u64) -> Vec<u8> {
     for byte in pattern {
         bits.high_first(0x30 + u32::from(*byte), 8);
     }
-    let distance = pattern.len() as u32;
-    for _ in 0..bytes / 258 {
-        bits.high_first(0b1100_0101, 8); // 258 bytes
-        match distance {
-            1..=4 => bits.high_first(distance - 1, 5),
-            5..=8 => {
-                bits.high_first(4 + (distance - 5) / 2, 5);
-                bits.low_first((distance - 5) % 2, 1);
-            }
-            _ => {
-                bits.high_first(6 + (distance - 9) / 4, 5);
-                bits.low_first((distance - 9) % 4, 2);
-            }
-        }
+    // Eight copies are as many bytes as each has bits, and all eights are alike.
+    const FIRST: u64 = 16;
+    for _ in 0..FIRST {
+        bits.copy(pattern.len() as u32);
     }
+    let copy_bits = [13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15][pattern.len() - 1];
+    bits.repeat(copy_bits, (bytes / 258).saturating_sub(FIRST) / 8);
     bits.high_first(0, 7); // the end; readers do without the checksum
     bits.bytes
 }
@@ -137,9 +129,7 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
     while at < bytes.len() {
         let repeats = at >= 13 && at + 258 <= bytes.len();
         if repeats && bytes[at..at + 258] == bytes[at - 13..at + 258 - 13] {
-            bits.high_first(0b1100_0101, 8);
-            bits.high_first(7, 5); // 13 to 16 before
-            bits.low_first(0, 2);
+            bits.copy(13);
             at += 258;
         } else {
             literal(&mut bits, bytes[at]);
@@ -168,6 +158,27 @@ impl Bits {
         for bit in (0..count).rev() {
             self.push(value >> bit & 1);
         }
+    }
+
+    /// A copy of 258 bytes from `distance` before.
+    fn copy(&mut self, distance: u32) {
+        self.high_first(0b1100_0101, 8);
+        let (code, from, extra) = match distance {
+            1..=4 => (distance - 1, distance, 0),
+            5..=8 => (4 + (distance - 5) / 2, 5, 1),
+            9..=16 => (6 + (distance - 9) / 4, 9, 2),
+            _ => unreachable!("no bomb needs more"),
+        };
+        self.high_first(code, 5);
+        self.low_first((distance - from) % (1 << extra), extra);
+    }
+
+    /// The last `count` whole bytes so many `times` more.
+    fn repeat(&mut self, count: usize, times: u64) {
+        let part = if self.filled > 0 { self.bytes.pop() } else { None };
+        let block = self.bytes[self.bytes.len() - count..].to_vec();
+        (0..times).for_each(|_| self.bytes.extend(&block));
+        self.bytes.extend(part);
     }
 
     fn push(&mut self, bit: u32) {
