@@ -226,7 +226,7 @@ impl Index {
         if !stored.folder.is_dir() {
             return Err(Error::ModelGone { folder: stored.folder.clone() });
         }
-        let options = LoadOptions { slices: Some(stored.grid.slices) };
+        let options = LoadOptions { slices: Some(stored.grid.slices), ..Default::default() };
         let model = ColPali::load(&stored.folder, &options)?;
         let got = PageEncoder::model_id(&model).clone();
         if got != stored.id {

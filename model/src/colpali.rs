@@ -7,8 +7,9 @@ use candle_core::{D, Result as CandleResult, Tensor};
 use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
 use pagesight_core::{ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices};
 
-use crate::ModelError;
+use crate::adapter::AdapterConfig;
 use crate::attention::Linear;
+use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
 use crate::language::Language;
 use crate::preprocess::pixel_values;
@@ -16,12 +17,19 @@ use crate::recipe::Recipe;
 use crate::tokens::Tokens;
 use crate::vision::Vision;
 use crate::weights::Weights;
+use crate::{HubCache, ModelError};
 
 /// What a caller may choose beyond the checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Takes the place of the recipe's grid.
     pub slices: Option<Slices>,
+    /// Loads what queries need: the vision tower stays in its file, unread.
+    pub query_only: bool,
+    /// Takes the place of the base that an adapter names.
+    pub base: Option<PathBuf>,
+    /// Where to look for the base of an adapter by its name.
+    pub hub: Option<HubCache>,
 }
 
 /// A ColPali checkpoint in memory. `&self` throughout: share it between threads.
@@ -33,8 +41,8 @@ pub struct ColPali {
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) recipe: Recipe,
     pub(crate) tokens: Tokens,
-    pub(crate) vision: Vision,
-    pub(crate) projector: Linear,
+    /// The vision tower and its projector; `None` when loaded for queries alone.
+    vision: Option<(Vision, Linear)>,
     pub(crate) language: Language,
     head: Linear,
     /// Ids of a page after its image tokens are in place.
@@ -42,35 +50,41 @@ pub struct ColPali {
 }
 
 impl ColPali {
-    /// Loads a checkpoint in the HF-native layout (`vlm.*` and `embedding_proj_layer.*`, as
-    /// transformers saves `ColPaliForRetrieval`) from `folder`, as f32.
+    /// Loads the checkpoint in `folder`, as f32: whole weights in any published layout (HF-native
+    /// or colpali-engine, one file or shards), or a LoRA adapter over its base.
     ///
     /// # Errors
     /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
     /// off, or not this model's. Nothing is ever filled in.
     pub fn load(folder: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
-        let config = Config::read(folder)?;
-        let preprocessor = PreprocessorConfig::read(folder, &config)?;
-        let mut recipe = Recipe::read(folder)?;
+        let places = BasePlaces { folder: options.base.as_deref(), hub: options.hub.as_ref() };
+        let checkpoint = Checkpoint::open(folder, places)?;
+        let config = Config::read(&checkpoint.file("config.json"))?;
+        let preprocessor = PreprocessorConfig::read(&checkpoint, &config)?;
+        let mut recipe = Recipe::read(&checkpoint.file("recipe.json"))?;
         recipe.slices = options.slices.unwrap_or(recipe.slices);
-        let tokens = Tokens::read(folder, &config.vlm_config)?;
+        let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
-        let mut weights = Weights::open(folder)?;
-        let id = model_id(folder, weights.files(), &recipe)?;
+        let id = model_id(&checkpoint, &recipe)?;
+        let mut weights = Weights::open(&checkpoint)?;
         let vlm = &config.vlm_config;
         let (text, seen) = (&vlm.text_config, &vlm.vision_config);
-        let vision = Vision::take(&mut weights, "vlm.vision_tower.vision_model", seen)?;
-        let projector = Linear::take(
-            &mut weights,
-            "vlm.multi_modal_projector.linear",
-            seen.hidden_size,
-            text.hidden_size,
-            true,
-        )?;
-        let language = Language::take(&mut weights, "vlm.language_model.model", text)?;
         let (width, dim) = (text.hidden_size, config.embedding_dim);
-        let head = Linear::take(&mut weights, "embedding_proj_layer", width, dim, true)?;
+        let vision = match options.query_only {
+            true => {
+                weights.skip("vision_tower.");
+                weights.skip("multi_modal_projector.");
+                None
+            }
+            false => {
+                let vision = Vision::take(&mut weights, "vision_tower.vision_model", seen)?;
+                let key = "multi_modal_projector.linear";
+                Some((vision, Linear::take(&mut weights, key, seen.hidden_size, width, true)?))
+            }
+        };
+        let language = Language::take(&mut weights, "language_model", text)?;
+        let head = Linear::take(&mut weights, "head", width, dim, true)?;
         weights.finish()?;
         let folder = folder.to_path_buf();
         Ok(Self {
@@ -81,7 +95,6 @@ impl ColPali {
             recipe,
             tokens,
             vision,
-            projector,
             language,
             head,
             page_ids,
@@ -105,11 +118,20 @@ impl ColPali {
         PatchGrid { slices: self.recipe.slices, side, text }
     }
 
+    /// The vision tower and the projector behind it.
+    ///
+    /// # Errors
+    /// [`ModelError::QueryOnly`] when they were not loaded.
+    pub(crate) fn vision(&self) -> Result<(&Vision, &Linear), ModelError> {
+        self.vision.as_ref().map(|(v, p)| (v, p)).ok_or(ModelError::QueryOnly)
+    }
+
     /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
-    pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
-        let features = self.projector.forward(&self.vision.forward(pixels)?)?;
+    pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
+        let (vision, projector) = self.vision()?;
+        let features = projector.forward(&vision.forward(pixels)?)?;
         let x = self.page_input(&features, ids)?;
-        self.rows(&self.language.forward(&x, false)?)
+        Ok(self.rows(&self.language.forward(&x, false)?)?)
     }
 
     /// Text ids to rows, `[n_tokens, dim]` f32.
@@ -203,11 +225,12 @@ impl QueryEncoder for ColPali {
 
 /// The hash of all that decides about vectors: configuration, tokenizer, preprocessing, weights
 /// and the recipe in force.
-fn model_id(folder: &Path, weights: &[PathBuf], recipe: &Recipe) -> Result<ModelId, ModelError> {
+fn model_id(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<ModelId, ModelError> {
     let mut hasher = blake3::Hasher::new();
     let small = ["config.json", "preprocessor_config.json", "processor_config.json"];
-    let small = small.iter().chain(&["tokenizer.json"]).map(|name| folder.join(name));
-    for path in small.chain(weights.iter().cloned()).filter(|path| path.exists()) {
+    let small = small.iter().chain(&["tokenizer.json", AdapterConfig::FILE]);
+    let small = small.map(|name| checkpoint.file(name)).filter(|path| path.exists());
+    for path in small.chain(checkpoint.weight_files()) {
         let io = |source| ModelError::Io { path: path.clone(), source };
         let file = File::open(&path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();

@@ -8,19 +8,32 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::ModelError;
+use crate::checkpoint::Checkpoint;
 
 /// What `config.json` says of the model's sizes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Config {
-    #[serde(default = "embedding_dim")]
     pub embedding_dim: usize,
     pub vlm_config: VlmConfig,
+}
+
+/// The two families of files.
+#[derive(Deserialize)]
+struct ConfigFile {
+    /// transformers: the PaliGemma lies inside.
+    vlm_config: Option<VlmConfig>,
+    embedding_dim: Option<usize>,
+    /// colpali-engine: the file is the PaliGemma's own.
+    #[serde(alias = "image_token_id")]
+    image_token_index: Option<u32>,
+    text_config: Option<TextConfig>,
+    vision_config: Option<VisionConfig>,
 }
 
 /// The PaliGemma inside.
 #[derive(Debug, Clone, Deserialize)]
 pub struct VlmConfig {
-    #[serde(alias = "image_token_id")]
+    #[serde(default = "image_token", alias = "image_token_id")]
     pub image_token_index: u32,
     pub text_config: TextConfig,
     pub vision_config: VisionConfig,
@@ -28,6 +41,7 @@ pub struct VlmConfig {
 
 /// Gemma.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
 pub struct TextConfig {
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -35,16 +49,14 @@ pub struct TextConfig {
     pub num_attention_heads: usize,
     pub num_key_value_heads: usize,
     pub vocab_size: usize,
-    #[serde(default = "head_dim")]
     pub head_dim: usize,
-    #[serde(default = "rms_norm_eps")]
     pub rms_norm_eps: f64,
     rope_theta: Option<f64>,
     rope_parameters: Option<RopeParameters>,
     hidden_act: Option<String>,
     hidden_activation: Option<String>,
-    #[serde(default)]
     attention_bias: bool,
+    model_type: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -54,43 +66,70 @@ struct RopeParameters {
 
 /// SigLIP's vision tower.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
 pub struct VisionConfig {
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
-    #[serde(default = "image_size")]
     pub image_size: usize,
-    #[serde(default = "patch_size")]
     pub patch_size: usize,
-    #[serde(default = "layer_norm_eps")]
     pub layer_norm_eps: f64,
-    #[serde(default = "num_channels")]
     num_channels: usize,
     hidden_act: Option<String>,
+    model_type: String,
 }
 
-fn embedding_dim() -> usize {
-    128
+/// `PaliGemmaConfig`'s, where the file says nothing.
+fn image_token() -> u32 {
+    256_000
 }
-fn head_dim() -> usize {
-    256
+
+/// `ColPaliConfig`'s, and the only one that colpali-engine has.
+const EMBEDDING_DIM: usize = 128;
+
+/// `GemmaConfig`'s.
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 3072,
+            intermediate_size: 24576,
+            num_hidden_layers: 28,
+            num_attention_heads: 16,
+            num_key_value_heads: 16,
+            vocab_size: 256_000,
+            head_dim: 256,
+            rms_norm_eps: 1e-6,
+            rope_theta: None,
+            rope_parameters: None,
+            hidden_act: None,
+            hidden_activation: None,
+            attention_bias: false,
+            model_type: GEMMA.into(),
+        }
+    }
 }
-fn rms_norm_eps() -> f64 {
-    1e-6
+
+/// `SiglipVisionConfig`'s.
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 16,
+            layer_norm_eps: 1e-6,
+            num_channels: 3,
+            hidden_act: None,
+            model_type: SIGLIP.into(),
+        }
+    }
 }
-fn image_size() -> usize {
-    224
-}
-fn patch_size() -> usize {
-    16
-}
-fn layer_norm_eps() -> f64 {
-    1e-6
-}
-fn num_channels() -> usize {
-    3
-}
+
+const GEMMA: &str = "gemma";
+const SIGLIP: &str = "siglip_vision_model";
 
 /// The only activation that ColPali has, under the names that configurations use.
 const TANH_GELU: [&str; 3] = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"];
@@ -110,15 +149,36 @@ impl VisionConfig {
 }
 
 impl Config {
-    /// Reads and checks `config.json` in `folder`.
-    pub fn read(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("config.json");
-        let config: Self = read_json(&path)?;
-        let (text, vision) = (&config.vlm_config.text_config, &config.vlm_config.vision_config);
+    /// Reads and checks `config.json` at `path`.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let file: ConfigFile = read_json(path)?;
         let wrong = |key: &str, expected: &str, got: String| {
-            let (path, key, expected) = (path.clone(), key.into(), expected.into());
+            let (path, key, expected) = (path.to_path_buf(), key.into(), expected.into());
             Err(ModelError::Setting { path, key, expected, got })
         };
+        let vlm_config = match (file.vlm_config, file.text_config, file.vision_config) {
+            (Some(vlm), _, _) => vlm,
+            (None, Some(text_config), Some(vision_config)) => VlmConfig {
+                image_token_index: file.image_token_index.unwrap_or_else(image_token),
+                text_config,
+                vision_config,
+            },
+            _ => {
+                let expected = "there, or text_config and vision_config";
+                return wrong("vlm_config", expected, "missing".into());
+            }
+        };
+        let embedding_dim = file.embedding_dim.unwrap_or(EMBEDDING_DIM);
+        let config = Self { embedding_dim, vlm_config };
+        let (text, vision) = (&config.vlm_config.text_config, &config.vlm_config.vision_config);
+        for (key, expected, got) in [
+            ("text_config.model_type", GEMMA, &text.model_type),
+            ("vision_config.model_type", SIGLIP, &vision.model_type),
+        ] {
+            if got != expected {
+                return wrong(key, expected, got.clone());
+            }
+        }
         // `hidden_activation` is null in published files; where both are set they agree.
         for (key, act) in [
             ("text_config.hidden_act", &text.hidden_act),
@@ -193,10 +253,10 @@ fn rescale_factor() -> f64 {
 }
 
 impl PreprocessorConfig {
-    /// Reads and checks the file in `folder` against the input size of `config`.
-    pub fn read(folder: &Path, config: &Config) -> Result<Self, ModelError> {
-        let (old, new) =
-            (folder.join("preprocessor_config.json"), folder.join("processor_config.json"));
+    /// Reads and checks the file of `checkpoint` against the input size of `config`.
+    pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Self, ModelError> {
+        let [old, new] =
+            ["preprocessor_config.json", "processor_config.json"].map(|name| checkpoint.file(name));
         let (path, this) = match !old.exists() && new.exists() {
             true => (new.clone(), read_json::<ProcessorConfig>(&new)?.image_processor),
             false => (old.clone(), read_json(&old)?),

@@ -42,19 +42,70 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
-    /// A weights file is cut off or damaged.
+    /// The header of a weights file is damaged.
     #[error("the weights in {path} cannot be read")]
     Weights {
         /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
-        source: Box<candle_core::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A tensor that the model needs is not there.
-    #[error("{path} lacks the tensor {key}: it is not a checkpoint in the HF-native layout")]
-    MissingTensor {
+    /// A weights file has another length than its header says: a download that was cut off.
+    #[error("{path} has {got} bytes, its header says {expected}: fetch it again")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// By the header.
+        expected: u64,
+        /// By the file system.
+        got: u64,
+    },
+    /// A tensor is not in the shard that the index names.
+    #[error("{path}: {key} is in {got}, the index says {expected}")]
+    ShardIndex {
+        /// The index.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+        /// The shard by the index.
+        expected: String,
+        /// The shard that has it.
+        got: String,
+    },
+    /// No tensor has a name of a ColPali checkpoint.
+    #[error(
+        "{path} is not a ColPali checkpoint in a layout that pagesight knows; a tensor there is {key:?}"
+    )]
+    UnknownLayout {
         /// The folder.
+        path: PathBuf,
+        /// The first tensor.
+        key: String,
+    },
+    /// The base of an adapter is nowhere.
+    #[error("{path} adapts {name}, which is not found; looked at {}", paths(looked))]
+    NoBase {
+        /// The adapter's configuration.
+        path: PathBuf,
+        /// The base as it says.
+        name: String,
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The base of an adapter is an adapter itself.
+    #[error("{path} is an adapter; an adapter is merged into whole weights")]
+    AdapterOfAdapter {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The model was loaded for queries alone.
+    #[error("the model was loaded for queries, without its vision tower")]
+    QueryOnly,
+    /// A tensor that the model needs is not there.
+    #[error("{path} lacks the tensor {key}")]
+    MissingTensor {
+        /// The folder, or the adapter.
         path: PathBuf,
         /// The tensor.
         key: String,
@@ -103,4 +154,9 @@ pub enum ModelError {
     /// The model gave numbers that are not vectors.
     #[error("the model gave numbers that are not vectors")]
     Vectors(#[from] pagesight_core::VectorError),
+}
+
+fn paths(looked: &[PathBuf]) -> String {
+    let paths: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }

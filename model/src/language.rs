@@ -2,20 +2,21 @@
 //! last norm applied. Source: transformers 4.57.6 `models/gemma/modeling_gemma.py` and
 //! `models/paligemma/modeling_paligemma.py`.
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::rope;
 
 use crate::ModelError;
 use crate::attention::{Linear, attend, split_heads};
 use crate::config::TextConfig;
+use crate::stored::Stored;
 use crate::weights::Weights;
 
 /// The language model without its output layer.
 #[derive(Debug, Clone)]
 pub struct Language {
-    /// `[vocabulary, hidden]` in the file's type: it is looked up, not computed with.
-    embedding: Tensor,
+    /// `[vocabulary, hidden]`, in the file: its rows are looked up there.
+    embedding: Stored,
     layers: Vec<Layer>,
     norm: Norm,
     hidden: usize,
@@ -139,9 +140,7 @@ impl Language {
 
     /// Rows for `ids`, `[n, hidden]`, f32, scaled by the root of the width.
     pub fn embed(&self, ids: &[u32]) -> CandleResult<Tensor> {
-        let ids = Tensor::new(ids, &Device::Cpu)?;
-        let rows = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
-        rows * (self.hidden as f64).sqrt()
+        self.embedding.rows(ids)? * (self.hidden as f64).sqrt()
     }
 
     /// Rotations and mask for `n` positions. Only differences of positions count, so they start

@@ -21,19 +21,26 @@
 
 #![deny(missing_docs)]
 
+mod adapter;
 mod attention;
+mod checkpoint;
 mod colpali;
 mod config;
 mod error;
+mod hub_cache;
 mod language;
+mod layout;
 mod parity;
 mod preprocess;
 mod recipe;
+mod shard;
+mod stored;
 mod tokens;
 mod vision;
 mod weights;
 
 pub use colpali::{ColPali, LoadOptions};
 pub use error::ModelError;
+pub use hub_cache::{HubCache, HubSnapshot};
 pub use parity::{ParityError, StageReport, parity};
 pub use recipe::Recipe;

@@ -210,15 +210,15 @@ impl Check<'_> {
     fn vision(&mut self) -> Result<(), ParityError> {
         const TOLERANCE: f64 = 5e-5;
         let mut name = "pixel_values".to_string();
-        for stage in 0..self.model.vision.depth() + 3 {
-            let vision = &self.model.vision;
+        for stage in 0..self.model.vision()?.0.depth() + 3 {
+            let (vision, projector) = self.model.vision()?;
             let depth = vision.depth();
             let inputs = items(&self.get(&name)?)?;
             let run = |x: &Tensor| match stage {
                 0 => vision.embed(x),
                 n if n <= depth => vision.layer(n - 1, x),
                 n if n == depth + 1 => vision.finish(x),
-                _ => self.model.projector.forward(x),
+                _ => projector.forward(x),
             };
             let got = inputs.iter().map(run).collect::<candle_core::Result<Vec<_>>>()?;
             name = match stage {
@@ -245,7 +245,7 @@ impl Check<'_> {
         let rows = pixels
             .iter()
             .map(|pixels| self.model.encode_slice(pixels, &ids))
-            .collect::<candle_core::Result<Vec<_>>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         self.compare("hf.page.embeddings", 1e-5, &rows, None)
     }
 
@@ -394,7 +394,7 @@ impl Check<'_> {
         let rows = items(&self.get("pixel_values")?)?
             .iter()
             .map(|pixels| self.model.encode_slice(pixels, &ids))
-            .collect::<candle_core::Result<Vec<_>>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         self.compare("double_bos.page.embeddings", 1e-5, &rows, None)
     }
 

@@ -42,14 +42,13 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// The recipe in `folder`, or the default where there is no file.
+    /// The recipe at `path`, or the default where there is no file.
     ///
     /// # Errors
     /// [`ModelError::Config`] for a file that does not parse or has a field that is not known.
-    pub fn read(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("recipe.json");
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
         match path.exists() {
-            true => read_json(&path),
+            true => read_json(path),
             false => Ok(Self::default()),
         }
     }

@@ -18,9 +18,9 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads `tokenizer.json` in `folder` and checks that it is the one of `config`.
-    pub fn read(folder: &Path, config: &VlmConfig) -> Result<Self, ModelError> {
-        let path = folder.join("tokenizer.json");
+    /// Reads the `tokenizer.json` at `path` and checks that it is the one of `config`.
+    pub fn read(path: &Path, config: &VlmConfig) -> Result<Self, ModelError> {
+        let path = path.to_path_buf();
         let wrong = |reason: String| ModelError::Tokenizer { path: path.clone(), reason };
         if !path.exists() {
             let source = std::io::ErrorKind::NotFound.into();

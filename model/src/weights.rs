@@ -1,130 +1,133 @@
-//! Named tensors out of safetensors files. Every tensor of a checkpoint is used exactly once, in
-//! the shape that the configuration gives it, or loading fails: a half-loaded model gives vectors
-//! that look right and are not.
+//! The tensors of a checkpoint under their canonical names, whatever the layout of its files.
+//! Every tensor is used exactly once, in the shape that the configuration gives it, or loading
+//! fails: a half-loaded model gives vectors that look right and are not.
+//!
+//! Canonical names: `vision_tower.vision_model.*`, `multi_modal_projector.linear.*`,
+//! `language_model.{embed_tokens,layers.N,norm}.*` and `head.*`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Tensor};
-use serde::Deserialize;
+use candle_core::Tensor;
 
 use crate::ModelError;
-use crate::config::read_json;
+use crate::adapter::Adapter;
+use crate::checkpoint::Checkpoint;
+use crate::layout::Layout;
+use crate::stored::Stored;
 
-/// Tied to the token embedding and not used by ColPali; some files carry it.
-const UNUSED: [&str; 3] =
-    ["lm_head.weight", "vlm.lm_head.weight", "vlm.language_model.lm_head.weight"];
-
-/// The tensors of a folder, taken out one by one.
+/// The tensors, taken out one by one. Until one is taken, only headers have been read.
+#[derive(Debug)]
 pub struct Weights {
-    folder: PathBuf,
-    files: Vec<PathBuf>,
-    tensors: MmapedSafetensors,
-    left: BTreeSet<String>,
-}
-
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
+    path: PathBuf,
+    layout: Layout,
+    tensors: BTreeMap<String, Stored>,
+    adapter: Option<Adapter>,
+    /// Names that the layout does not have.
+    unknown: BTreeSet<String>,
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-    pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let files = weight_files(folder)?;
-        for path in &files {
-            // One at a time, so that a damaged shard is named.
-            map(std::slice::from_ref(path)).map_err(|source| damaged(path, source))?;
+    /// Names the tensors of `checkpoint`.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownLayout`]; [`ModelError::UnknownTensor`] for an adapter that changes a
+    /// weight which its base does not have.
+    pub fn open(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let path = checkpoint.weights_folder().to_path_buf();
+        let shards = &checkpoint.shards;
+        let keys = shards.iter().flat_map(|shard| shard.keys());
+        let layout = Layout::detect(keys.clone()).ok_or_else(|| ModelError::UnknownLayout {
+            path: path.clone(),
+            key: keys.clone().next().unwrap_or_default().into(),
+        })?;
+        let mut tensors = BTreeMap::new();
+        let mut unknown = BTreeSet::new();
+        for (shard, key) in shards.iter().flat_map(|s| s.keys().map(move |key| (s, key))) {
+            match layout.canonical(key).zip(shard.get(key)) {
+                Some((name, tensor)) => drop(tensors.insert(name, tensor)),
+                None if Layout::is_unused(key) => {}
+                None => drop(unknown.insert(key.to_string())),
+            }
         }
-        let tensors = map(&files).map_err(|source| damaged(folder, source))?;
-        let mut left: BTreeSet<String> =
-            tensors.tensors().into_iter().map(|(name, _)| name).collect();
-        left.retain(|name| !UNUSED.contains(&name.as_str()));
-        Ok(Self { folder: folder.to_path_buf(), files, tensors, left })
-    }
-
-    /// The files, for hashing.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
-    }
-
-    /// Takes tensor `key` of `shape`, as f32.
-    pub fn take(&mut self, key: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        Ok(self.take_stored(key, shape)?.to_dtype(DType::F32)?)
-    }
-
-    /// Takes tensor `key` of `shape` in the type that the file has.
-    pub fn take_stored(&mut self, key: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        if !self.left.remove(key) {
-            return Err(ModelError::MissingTensor { path: self.folder.clone(), key: key.into() });
+        let adapter = checkpoint.adapter.clone();
+        if let Some(adapter) = &adapter {
+            let strange: Vec<&str> = adapter
+                .targets()
+                .filter(|(name, _)| !tensors.contains_key(*name))
+                .map(|(_, key)| key)
+                .collect();
+            if let Some(key) = strange.first() {
+                let (path, key, count) =
+                    (adapter.path().to_path_buf(), key.to_string(), strange.len());
+                return Err(ModelError::UnknownTensor { path, key, count });
+            }
         }
-        let load = self.tensors.load(key, &Device::Cpu);
-        let tensor = load.map_err(|source| damaged(&self.folder, source))?;
-        if tensor.dims() != shape {
-            let (path, key) = (self.folder.clone(), key.to_string());
-            let (expected, got) = (shape.to_vec(), tensor.dims().to_vec());
-            return Err(ModelError::Shape { path, key, expected, got });
-        }
-        Ok(tensor)
+        Ok(Self { path, layout, tensors, adapter, unknown })
     }
 
-    /// Fails when a tensor was not taken.
+    /// How the files name their tensors.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether tensor `name` is there and was not taken yet.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Takes tensor `name` of `shape` as f32, copied out of the map.
+    ///
+    /// # Errors
+    /// As [`take_stored`](Self::take_stored); [`ModelError::Compute`] for a type that is not a
+    /// float.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        Ok(self.take_stored(name, shape)?.to_f32()?)
+    }
+
+    /// Takes tensor `name` of `shape` where it lies, in its stored type; nothing of it is read
+    /// yet. A weight that an adapter changes is merged now and comes as f32.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] and [`ModelError::Shape`] with the name in the file.
+    pub fn take_stored(&mut self, name: &str, shape: &[usize]) -> Result<Stored, ModelError> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            let (path, key) = (self.path.clone(), self.layout.key(name));
+            return Err(ModelError::MissingTensor { path, key });
+        };
+        if tensor.shape() != shape {
+            return Err(ModelError::Shape {
+                path: self.path.clone(),
+                key: tensor.key().into(),
+                expected: shape.into(),
+                got: tensor.shape().into(),
+            });
+        }
+        match &self.adapter {
+            Some(adapter) => adapter.merge(name, tensor),
+            None => Ok(tensor),
+        }
+    }
+
+    /// Leaves out all tensors whose names begin with `prefix`, unread.
+    pub fn skip(&mut self, prefix: &str) {
+        self.tensors.retain(|name, _| !name.starts_with(prefix));
+    }
+
+    /// Fails when a tensor was neither taken nor skipped.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownTensor`].
     pub fn finish(self) -> Result<(), ModelError> {
-        match self.left.first() {
+        let left = self.tensors.values().map(|tensor| tensor.key().to_string());
+        let left: BTreeSet<String> = self.unknown.into_iter().chain(left).collect();
+        match left.first() {
             None => Ok(()),
             Some(key) => Err(ModelError::UnknownTensor {
-                path: self.folder,
+                path: self.path,
                 key: key.clone(),
-                count: self.left.len(),
+                count: left.len(),
             }),
         }
     }
-}
-
-fn damaged(path: &Path, source: candle_core::Error) -> ModelError {
-    ModelError::Weights { path: path.to_path_buf(), source: Box::new(source) }
-}
-
-fn map(files: &[PathBuf]) -> candle_core::Result<MmapedSafetensors> {
-    // SAFETY: the map is read as plain numbers after its header was checked against the file's
-    // length. Who changes the file while it is loaded gets other numbers or a bus error, as with
-    // every mapped model; the weights are copied out before `load` returns.
-    unsafe { MmapedSafetensors::multi(files) }
-}
-
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let index = folder.join("model.safetensors.index.json");
-    if index.exists() {
-        let shards: ShardIndex = read_json(&index)?;
-        let names: BTreeSet<String> = shards.weight_map.into_values().collect();
-        return names
-            .into_iter()
-            .map(|name| {
-                // A shard lies beside its index; a path could lead anywhere.
-                let plain = Path::new(&name).file_name().is_some_and(|file| *file == *name);
-                let path = folder.join(&name);
-                match plain && path.is_file() {
-                    true => Ok(path),
-                    false => {
-                        let source = std::io::ErrorKind::NotFound.into();
-                        Err(ModelError::Io { path, source })
-                    }
-                }
-            })
-            .collect();
-    }
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let pickle = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let pickle = pickle.into_iter().find(|path| {
-        path.extension().is_some_and(|e| e == "bin" || e == "pt" || e == "pth" || e == "ckpt")
-    });
-    Err(match pickle {
-        Some(path) => ModelError::Pickle { path },
-        None => ModelError::Io { path: single, source: std::io::ErrorKind::NotFound.into() },
-    })
 }

@@ -93,7 +93,7 @@ fn the_encoder_keeps_the_contracts() {
 #[test]
 fn a_page_in_slices_is_its_slices_side_by_side() {
     let slices = Slices { cols: 2, rows: 3 };
-    let options = LoadOptions { slices: Some(slices) };
+    let options = LoadOptions { slices: Some(slices), ..LoadOptions::default() };
     let folder = fixture().join("hf");
     let (sliced, whole) = (ColPali::load(&folder, &options).unwrap(), load(&folder).unwrap());
     assert_ne!(PageEncoder::model_id(&sliced), PageEncoder::model_id(&whole));
@@ -161,7 +161,9 @@ fn files_that_are_cut_missing_or_pickled_are_named() {
     for length in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&weights, &bytes[..length]).unwrap();
         match load(folder.path()) {
-            Err(ModelError::Weights { path, .. }) => assert_eq!(path, weights),
+            Err(ModelError::Truncated { path, got, .. }) => {
+                assert_eq!((path, got), (weights.clone(), length as u64));
+            }
             other => panic!("{length} bytes: {other:?}"),
         }
     }

@@ -71,7 +71,7 @@ fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
     let folder = verb.model.model.clone().or(stored.map(|stored| stored.folder));
     match folder {
         Some(folder) => {
-            let options = LoadOptions { slices: verb.slices };
+            let options = LoadOptions { slices: verb.slices, ..Default::default() };
             index
                 .load_model(&folder, &options)
                 .with_context(|| format!("loading the model in {}", folder.display()))

@@ -1,0 +1,87 @@
+//! One safetensors file, mapped: its header is checked against its length before a tensor in it
+//! is trusted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::ModelError;
+use crate::stored::Stored;
+
+/// Bytes before the header: its length, little endian.
+const LENGTH: usize = 8;
+
+/// No published checkpoint comes near; safetensors itself refuses more.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A file with tensors.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    /// Where the numbers begin.
+    start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl Shard {
+    /// Maps `path`. Only the header is read.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`]; [`ModelError::Weights`] for a header that is no header or whose offsets
+    /// leave holes, overlap or do not fit their shapes; [`ModelError::Truncated`] when the file is
+    /// shorter or longer than its header says.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.to_path_buf(), source };
+        let file = File::open(path).map_err(io)?;
+        let got = file.metadata().map_err(io)?.len();
+        let truncated = |expected| ModelError::Truncated { path: path.into(), expected, got };
+        if got < LENGTH as u64 {
+            return Err(truncated(LENGTH as u64));
+        }
+        // SAFETY: the map is read as plain bytes, inside ranges checked below against its length.
+        // Who changes the file while the model is in use gets other numbers, who shortens it a bus
+        // error, as with every mapped model.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let header = u64::from_le_bytes(map[..LENGTH].try_into().expect("eight bytes"));
+        if header > LONGEST_HEADER {
+            let reason = format!("its header would be {header} bytes long");
+            return Err(ModelError::Weights { path: path.into(), source: reason.into() });
+        }
+        let start = LENGTH + header as usize;
+        let text = map.get(LENGTH..start).ok_or_else(|| truncated(start as u64))?;
+        // Parsing checks that the tensors lie one behind the other and are as long as their shapes.
+        let metadata: Metadata = serde_json::from_slice(text).map_err(|source| {
+            ModelError::Weights { path: path.into(), source: Box::new(source) }
+        })?;
+        let expected = start as u64 + metadata.data_len() as u64;
+        if expected != got {
+            return Err(truncated(expected));
+        }
+        let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone()));
+        let tensors = tensors.collect();
+        Ok(Self { path: path.into(), map: Arc::new(map), start, tensors })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of its tensors, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> + Clone {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Tensor `key` where it lies.
+    pub fn get(&self, key: &str) -> Option<Stored> {
+        let info = self.tensors.get(key)?;
+        let (from, to) = info.data_offsets;
+        let range = self.start + from..self.start + to;
+        Some(Stored::mapped(key, info.dtype, &info.shape, self.map.clone(), range))
+    }
+}

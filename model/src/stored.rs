@@ -1,0 +1,120 @@
+//! A tensor where it lies in its file: nothing is read, converted or paged in until it is asked
+//! for.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Result as CandleResult, Tensor, bail};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::Dtype;
+
+/// A tensor in its stored type. Cheap to clone; it keeps the map alive.
+#[derive(Clone)]
+pub struct Stored {
+    key: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Bytes,
+}
+
+#[derive(Clone)]
+enum Bytes {
+    Mapped {
+        map: Arc<Mmap>,
+        range: Range<usize>,
+    },
+    /// Made while loading, e.g. a weight with its adapter merged in.
+    Owned(Arc<[u8]>),
+}
+
+impl Stored {
+    /// A tensor inside `map`; `range` was checked.
+    pub fn mapped(
+        key: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        map: Arc<Mmap>,
+        range: Range<usize>,
+    ) -> Self {
+        let bytes = Bytes::Mapped { map, range };
+        Self { key: key.into(), dtype, shape: shape.into(), bytes }
+    }
+
+    /// A tensor made of `values`, f32.
+    pub fn owned(key: &str, shape: &[usize], values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = Bytes::Owned(bytes.into());
+        Self { key: key.into(), dtype: Dtype::F32, shape: shape.into(), bytes }
+    }
+
+    /// Its name in the file.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The type of its numbers in the file (f32 where an adapter was merged in).
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its numbers, little endian, row-major; not always aligned.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped { map, range } => &map[range.clone()],
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+
+    /// All of it as f32, copied out of the map.
+    pub fn to_f32(&self) -> CandleResult<Tensor> {
+        let mut values = Vec::with_capacity(self.shape.iter().product());
+        self.widen(self.bytes(), &mut values)?;
+        Tensor::from_vec(values, self.shape.as_slice(), &Device::Cpu)
+    }
+
+    /// Rows `ids` of a `[rows, width]` tensor as f32, `[ids.len(), width]`: only their pages of
+    /// the map are touched.
+    pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
+        let &[rows, width] = self.shape.as_slice() else {
+            bail!("{} is {:?}, not a table", self.key, self.shape)
+        };
+        let bytes = self.bytes();
+        let row_bytes = bytes.len() / rows.max(1);
+        let mut values = Vec::with_capacity(ids.len() * width);
+        for &id in ids {
+            if id as usize >= rows {
+                bail!("{} has {rows} rows, not a row {id}", self.key)
+            }
+            let at = id as usize * row_bytes;
+            self.widen(&bytes[at..at + row_bytes], &mut values)?;
+        }
+        Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)
+    }
+
+    /// Appends the numbers in `bytes` to `values`.
+    fn widen(&self, bytes: &[u8], values: &mut Vec<f32>) -> CandleResult<()> {
+        fn each<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+            bytes.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks of N"))
+        }
+        match self.dtype {
+            Dtype::F32 => values.extend(each(bytes).map(f32::from_le_bytes)),
+            Dtype::BF16 => values.extend(each(bytes).map(|b| bf16::from_le_bytes(b).to_f32())),
+            Dtype::F16 => values.extend(each(bytes).map(|b| f16::from_le_bytes(b).to_f32())),
+            other => bail!("{} holds {other}, expected F32, BF16 or F16", self.key),
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {:?}", self.key, self.dtype, self.shape)
+    }
+}
