@@ -22,13 +22,17 @@
 #![deny(missing_docs)]
 
 mod exact;
+mod hierarchical;
 mod int8;
 mod kernel;
 mod reference;
 mod sign;
+mod similarity;
 
 pub use exact::{DimMismatch, PreparedQuery};
+pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
 pub use int8::{Int8Page, Int8Query};
 pub use kernel::Instructions;
 pub use reference::maxsim_reference;
 pub use sign::{SignCoder, SignPage, SignQuery};
+pub use similarity::SimilarityMap;
