@@ -158,29 +158,33 @@ impl Adapter {
         self.pairs.iter().map(|(name, [a, _])| (name.as_str(), a.key()))
     }
 
-    /// `base` with the adapter merged in, f32; as it is where the adapter does not change it.
+    /// Whether the factors of `name` fit `base`.
     ///
     /// # Errors
-    /// [`ModelError::Shape`] for factors that do not fit.
-    pub fn merge(&self, name: &str, base: Stored) -> Result<Stored, ModelError> {
-        let Some([a, b]) = self.pairs.get(name) else { return Ok(base) };
-        if let &[output, input] = base.shape() {
-            for (factor, expected) in [(a, [self.rank, input]), (b, [output, self.rank])] {
-                if factor.shape() != expected {
-                    return Err(ModelError::Shape {
-                        path: self.path.clone(),
-                        key: factor.key().into(),
-                        expected: expected.into(),
-                        got: factor.shape().into(),
-                    });
-                }
+    /// [`ModelError::Shape`] with the factor that does not.
+    pub fn check(&self, name: &str, base: &Stored) -> Result<(), ModelError> {
+        let Some([a, b]) = self.pairs.get(name) else { return Ok(()) };
+        // A weight that is no matrix has no factors of a fitting shape.
+        let &[output, input] = base.shape() else { return Err(self.misshapen(a, Vec::new())) };
+        for (factor, expected) in [(a, [self.rank, input]), (b, [output, self.rank])] {
+            if factor.shape() != expected {
+                return Err(self.misshapen(factor, expected.into()));
             }
         }
-        let merged = || -> CandleResult<Vec<f32>> {
-            let change = (b.to_f32()?.matmul(&a.to_f32()?)? * self.scale)?;
-            (base.to_f32()? + change)?.flatten_all()?.to_vec1()
-        };
-        Ok(Stored::owned(base.key(), base.shape(), &merged()?))
+        Ok(())
+    }
+
+    fn misshapen(&self, factor: &Stored, expected: Vec<usize>) -> ModelError {
+        let (path, key) = (self.path.clone(), factor.key().to_string());
+        ModelError::Shape { path, key, expected, got: factor.shape().into() }
+    }
+
+    /// `base` with the adapter merged in, f32; as it is where the adapter does not change it.
+    pub fn merge(&self, name: &str, base: Stored) -> CandleResult<Stored> {
+        let Some([a, b]) = self.pairs.get(name) else { return Ok(base) };
+        let change = (b.to_f32()?.matmul(&a.to_f32()?)? * self.scale)?;
+        let merged = (base.to_f32()? + change)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Stored::owned(base.key(), base.shape(), &merged))
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Checkpoint {
     /// The weights, without the adapter's.
     pub shards: Vec<Shard>,
     pub adapter: Option<Adapter>,
+    adapter_shard: Option<Shard>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +42,9 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 
 impl Checkpoint {
+    /// Where an imported adapter has its base, below its own folder.
+    pub const BASE: &str = "base";
+
     /// Opens the checkpoint in `folder`; what it is says its content.
     ///
     /// # Errors
@@ -50,20 +54,21 @@ impl Checkpoint {
         let mut shards = open_shards(folder)?;
         let folder = folder.to_path_buf();
         let [shard] = shards.as_slice() else {
-            return Ok(Self { folder, base: None, shards, adapter: None });
+            return Ok(Self { folder, base: None, shards, adapter: None, adapter_shard: None });
         };
         if !Adapter::has(shard.keys()) {
-            return Ok(Self { folder, base: None, shards, adapter: None });
+            return Ok(Self { folder, base: None, shards, adapter: None, adapter_shard: None });
         }
         let config = AdapterConfig::read(&folder)?;
         let adapter = Adapter::new(&config, shard)?;
+        let adapter_shard = Some(shard.clone());
         let base = find_base(&folder, &config, places)?;
         shards = open_shards(&base)?;
         if let Some(shard) = shards.iter().find(|shard| Adapter::has(shard.keys())) {
             let path = shard.path().to_path_buf();
             return Err(ModelError::AdapterOfAdapter { path });
         }
-        Ok(Self { folder, base: Some(base), shards, adapter: Some(adapter) })
+        Ok(Self { folder, base: Some(base), shards, adapter: Some(adapter), adapter_shard })
     }
 
     /// The folder that was asked for.
@@ -88,6 +93,11 @@ impl Checkpoint {
             Some(base) if !own.exists() => base.join(name),
             _ => own,
         }
+    }
+
+    /// The file of the adapter.
+    pub fn adapter_shard(&self) -> Option<&Shard> {
+        self.adapter_shard.as_ref()
     }
 
     /// All files with weights.
@@ -184,8 +194,10 @@ fn find_base(
     }
     let name = &config.base_model_name_or_path;
     let beside = folder.join(name);
-    if beside.is_dir() {
-        return Ok(beside);
+    for base in [folder.join(Checkpoint::BASE), beside.clone()] {
+        if base.is_dir() {
+            return Ok(base);
+        }
     }
     // What was fetched together lies together.
     let around = HubCache::around(folder);

@@ -1,6 +1,5 @@
 //! The whole model: load it, and pages and queries become multi-vectors.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::{D, Result as CandleResult, Tensor};
@@ -11,9 +10,11 @@ use crate::adapter::AdapterConfig;
 use crate::attention::Linear;
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
+use crate::digest::Digests;
+use crate::inventory;
 use crate::language::Language;
 use crate::preprocess::pixel_values;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, RecipeOrigin};
 use crate::tokens::Tokens;
 use crate::vision::Vision;
 use crate::weights::Weights;
@@ -22,6 +23,8 @@ use crate::{HubCache, ModelError};
 /// What a caller may choose beyond the checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
+    /// Takes the place of the checkpoint's recipe.
+    pub recipe: Option<Recipe>,
     /// Takes the place of the recipe's grid.
     pub slices: Option<Slices>,
     /// Loads what queries need: the vision tower stays in its file, unread.
@@ -30,6 +33,9 @@ pub struct LoadOptions {
     pub base: Option<PathBuf>,
     /// Where to look for the base of an adapter by its name.
     pub hub: Option<HubCache>,
+    /// A file that remembers the hashes of weights files, so that they are not read whole at each
+    /// start; it is made when it is not there.
+    pub digests: Option<PathBuf>,
 }
 
 /// A ColPali checkpoint in memory. `&self` throughout: share it between threads.
@@ -40,6 +46,7 @@ pub struct ColPali {
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) recipe: Recipe,
+    recipe_origin: RecipeOrigin,
     pub(crate) tokens: Tokens,
     /// The vision tower and its projector; `None` when loaded for queries alone.
     vision: Option<(Vision, Linear)>,
@@ -61,20 +68,20 @@ impl ColPali {
         let checkpoint = Checkpoint::open(folder, places)?;
         let config = Config::read(&checkpoint.file("config.json"))?;
         let preprocessor = PreprocessorConfig::read(&checkpoint, &config)?;
-        let mut recipe = Recipe::read(&checkpoint.file("recipe.json"))?;
+        let (mut recipe, origin) = Recipe::in_force(&checkpoint, options.recipe.as_ref())?;
         recipe.slices = options.slices.unwrap_or(recipe.slices);
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
-        let id = model_id(&checkpoint, &recipe)?;
+        let digests = Digests::new(options.digests.clone());
+        let id = model_id(&checkpoint, &recipe, &digests)?;
         let mut weights = Weights::open(&checkpoint)?;
         let vlm = &config.vlm_config;
         let (text, seen) = (&vlm.text_config, &vlm.vision_config);
         let (width, dim) = (text.hidden_size, config.embedding_dim);
         let vision = match options.query_only {
             true => {
-                weights.skip("vision_tower.");
-                weights.skip("multi_modal_projector.");
+                weights.skip(&inventory::vision(&config))?;
                 None
             }
             false => {
@@ -93,6 +100,7 @@ impl ColPali {
             config,
             preprocessor,
             recipe,
+            recipe_origin: origin,
             tokens,
             vision,
             language,
@@ -106,9 +114,19 @@ impl ColPali {
         &self.folder
     }
 
+    /// Whether it was loaded without its vision tower.
+    pub fn is_query_only(&self) -> bool {
+        self.vision.is_none()
+    }
+
     /// What it does around its weights.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// Why it does that.
+    pub fn recipe_origin(&self) -> &RecipeOrigin {
+        &self.recipe_origin
     }
 
     /// How the vectors of a page are laid out.
@@ -179,8 +197,18 @@ impl ColPali {
         Ok(PageVectors::from_f32(self.dim(), &rows)?)
     }
 
+    /// Ids of a page: its image tokens and the prompt.
+    pub(crate) fn page_ids(&self) -> &[u32] {
+        &self.page_ids
+    }
+
+    /// Ids of a question with all that the recipe puts around it.
+    pub(crate) fn query_ids(&self, question: &str) -> Result<Vec<u32>, ModelError> {
+        self.tokens.ids(&self.recipe.query_text(question))
+    }
+
     fn encode_query(&self, question: &str) -> Result<QueryVectors, ModelError> {
-        let ids = self.tokens.ids(&self.recipe.query_text(question))?;
+        let ids = self.query_ids(question)?;
         let rows = self.encode_ids(&ids, self.recipe.causal_queries)?;
         let rows = rows.flatten_all()?.to_vec1::<f32>()?;
         Ok(QueryVectors::new(self.dim(), rows, self.tokens.names(&ids))?)
@@ -224,21 +252,22 @@ impl QueryEncoder for ColPali {
 }
 
 /// The hash of all that decides about vectors: configuration, tokenizer, preprocessing, weights
-/// and the recipe in force.
-fn model_id(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<ModelId, ModelError> {
+/// and the recipe in force. Where the files lie does not matter.
+pub(crate) fn model_id(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    digests: &Digests,
+) -> Result<ModelId, ModelError> {
     let mut hasher = blake3::Hasher::new();
     let small = ["config.json", "preprocessor_config.json", "processor_config.json"];
     let small = small.iter().chain(&["tokenizer.json", AdapterConfig::FILE]);
     let small = small.map(|name| checkpoint.file(name)).filter(|path| path.exists());
     for path in small.chain(checkpoint.weight_files()) {
-        let io = |source| ModelError::Io { path: path.clone(), source };
-        let file = File::open(&path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        // Name and length keep two files from being taken for one.
+        // The name keeps two files from being taken for each other.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        hasher.update(format!("{name}\0{bytes}\0").as_bytes());
-        hasher.update_reader(file).map_err(io)?;
+        let (digest, bytes) = digests.of(&path)?;
+        hasher.update(format!("{name}\0{bytes}\0{digest}\0").as_bytes());
     }
-    hasher.update(&serde_json::to_vec(recipe).expect("a recipe is plain data"));
+    hasher.update(recipe.to_json().as_bytes());
     Ok(ModelId(hasher.finalize().to_hex().to_string()))
 }

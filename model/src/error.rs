@@ -99,6 +99,32 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
+    /// No model has this name.
+    #[error("there is no model {name}; looked at {}", paths(looked))]
+    NotFound {
+        /// As asked.
+        name: String,
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// A file is not what was imported or fetched.
+    #[error("{path} has hash {got}, expected {expected}: it was changed or is damaged")]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// When it was imported, or by the hub.
+        expected: String,
+        /// Now.
+        got: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error("{path}: tensor {key} has numbers that are not finite")]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+    },
     /// The model was loaded for queries alone.
     #[error("the model was loaded for queries, without its vision tower")]
     QueryOnly,

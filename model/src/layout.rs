@@ -67,10 +67,10 @@ const UNUSED: [&str; 6] = [
 impl Layout {
     /// The layout that knows most of `keys`; `None` when none knows any.
     pub fn detect<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
-        let known = |layout: &Self| keys.clone().filter(|key| layout.canonical(key).is_some());
+        let known = |layout: Self| keys.clone().filter(move |key| layout.canonical(key).is_some());
         let (layout, count) = LAYOUTS
             .into_iter()
-            .map(|layout| (layout, known(&layout).count()))
+            .map(|layout| (layout, known(layout).count()))
             // The first of equals.
             .reduce(|best, next| if next.1 > best.1 { next } else { best })?;
         (count > 0).then_some(layout)

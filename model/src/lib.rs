@@ -26,11 +26,18 @@ mod attention;
 mod checkpoint;
 mod colpali;
 mod config;
+mod digest;
 mod error;
+#[cfg(feature = "hub")]
+mod fetch;
 mod hub_cache;
+mod info;
+mod inventory;
 mod language;
 mod layout;
+mod models;
 mod parity;
+mod picture;
 mod preprocess;
 mod recipe;
 mod shard;
@@ -41,6 +48,10 @@ mod weights;
 
 pub use colpali::{ColPali, LoadOptions};
 pub use error::ModelError;
+#[cfg(feature = "hub")]
+pub use fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use hub_cache::{HubCache, HubSnapshot};
+pub use info::{ModelInfo, Verified};
+pub use models::{ModelEntry, Models};
 pub use parity::{ParityError, StageReport, parity};
-pub use recipe::Recipe;
+pub use recipe::{Recipe, RecipeOrigin};

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use pagesight_core::{PageImage, resize_bicubic};
-use pagesight_maxsim::maxsim_reference;
+use pagesight_maxsim::{SimilarityMap, hierarchical_clusters, maxsim_reference, pool_hierarchical};
 use serde::{Deserialize, Serialize};
 
 use crate::colpali::unit_rows;
 use crate::config::read_json;
+use crate::picture::{cmyk_to_rgb, read_picture};
 use crate::preprocess::pixel_values;
 use crate::recipe::Recipe;
 use crate::{ColPali, LoadOptions, ModelError};
@@ -88,17 +89,22 @@ struct Strings {
     queries: Vec<String>,
 }
 
-/// Formats of queries in the history of colpali-engine: name, prefix, suffix.
-const PROFILES: [(&str, &str, &str); 4] = [
-    ("hf", "<bos>Question: ", "\n"),
-    ("engine_0.3.4_0.3.10", "<bos>Query: ", "\n"),
-    ("engine_0.3.11_0.3.12", "<bos>Query: ", ""),
-    ("engine_0.3.13_on", "<bos>", ""),
+/// Names of expected tensors and the recipes that give them.
+const PROFILES: [(&str, &str); 4] = [
+    ("hf", "transformers"),
+    ("engine_0.3.4_0.3.10", "colpali-engine-0.3.4"),
+    ("engine_0.3.11_0.3.12", "colpali-engine-0.3.11"),
+    ("engine_0.3.13_on", "colpali-engine-0.3.13"),
 ];
 
+/// Checkpoints in other layouts beside `hf/`, and the profile whose tensors they give.
+const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
+
 /// Runs the checkpoint in `folder/hf` against `folder/expected.safetensors`: preprocessing, ids,
-/// every layer of both towers, head, embeddings and scores. Depth, sizes, pictures
-/// (`images/page*.png`, by name) and queries (`fixture.json`) are the folder's.
+/// every layer of both towers, head, embeddings, scores, pooling and similarity maps; then the
+/// same weights in `folder/orig` (colpali-engine's layout) and the adapter in `folder/lora` from
+/// end to end, where they are there. Depth, sizes, pictures (`images/page*.png`, by name) and
+/// queries (`fixture.json`) are the folder's.
 ///
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
@@ -110,7 +116,8 @@ const PROFILES: [(&str, &str, &str); 4] = [
 /// # Ok::<(), pagesight_model::ParityError>(())
 /// ```
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
-    let model = ColPali::load(&folder.join("hf"), &LoadOptions::default())?;
+    let options = LoadOptions { recipe: Some(Recipe::default()), ..LoadOptions::default() };
+    let model = ColPali::load(&folder.join("hf"), &options)?;
     let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
     let path = folder.join("expected.safetensors");
     let expected = candle_core::safetensors::load(&path, &Device::Cpu)
@@ -119,12 +126,18 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
     check.images()?;
     check.vision()?;
     check.pages()?;
-    for (profile, prefix, suffix) in PROFILES {
-        check.queries(profile, prefix, suffix, &fixture.strings.queries)?;
+    for (profile, recipe) in PROFILES {
+        let recipe = Recipe::named(recipe).expect("a recipe of ours");
+        check.queries(profile, &recipe, &fixture.strings.queries)?;
     }
     check.causal(&fixture.strings.queries)?;
     check.double_bos()?;
     check.long()?;
+    check.pooling()?;
+    check.similarity()?;
+    for (profile, expected) in OTHER_CHECKPOINTS {
+        check.checkpoint(profile, expected, &fixture.strings.queries)?;
+    }
     Ok(check.reports)
 }
 
@@ -174,13 +187,20 @@ impl Check<'_> {
 
     /// Decoding as PIL's `convert("RGB")` does, and the exact bicubic.
     fn images(&mut self) -> Result<(), ParityError> {
-        for mode in ["gray", "gray_alpha", "rgba", "palette", "bilevel"] {
+        for mode in ["gray", "gray_alpha", "rgba", "palette", "bilevel", "gray16"] {
             let name = format!("modes.{mode}.rgb");
             if self.has(&name) {
                 let image = read_image(&self.folder.join(format!("images/mode_{mode}.png")))?;
                 let worst = max_difference(&image_tensor(&image)?, &self.get(&name)?)?;
                 self.report(&name, 0.0, worst);
             }
+        }
+        if self.has("modes.cmyk.rgb") {
+            let input = self.get("modes.cmyk.input")?;
+            let rgb = cmyk_to_rgb(&input.flatten_all()?.to_vec1::<u8>()?);
+            let expected = self.get("modes.cmyk.rgb")?;
+            let rgb = Tensor::from_vec(rgb, expected.dims(), &Device::Cpu)?;
+            self.report("modes.cmyk.rgb", 0.0, max_difference(&rgb, &expected)?);
         }
         let folder = self.folder.join("images");
         let entries = std::fs::read_dir(&folder)
@@ -297,19 +317,13 @@ impl Check<'_> {
     fn queries(
         &mut self,
         profile: &str,
-        prefix: &str,
-        suffix: &str,
+        recipe: &Recipe,
         queries: &[String],
     ) -> Result<(), ParityError> {
         if !self.has(&format!("{profile}.query.embeddings")) {
             return Ok(());
         }
-        let recipe = Recipe {
-            query_prefix: prefix.into(),
-            query_suffix: suffix.into(),
-            ..Recipe::default()
-        };
-        let ids = self.query_ids(&recipe, queries)?;
+        let ids = self.query_ids(recipe, queries)?;
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let tensors = ids.iter().map(|ids| id_tensor(ids)).collect::<Result<Vec<_>, _>>()?;
         self.compare(&format!("{profile}.query.input_ids"), 0.0, &tensors, Some(&lengths))?;
@@ -328,14 +342,15 @@ impl Check<'_> {
             self.compare(&format!("{profile}.query.lm.input"), 1e-4, &inputs, Some(&lengths))?;
             self.language(&format!("{profile}.query"), Some(&lengths))?;
         }
-        self.embeddings(profile, &ids, false)
+        self.embeddings(profile, &ids, recipe)
     }
 
     fn causal(&mut self, queries: &[String]) -> Result<(), ParityError> {
         match self.has("causal.query.embeddings") {
             true => {
-                let ids = self.query_ids(&Recipe::default(), queries)?;
-                self.embeddings("causal", &ids, true)
+                let recipe = Recipe { causal_queries: true, ..Recipe::default() };
+                let ids = self.query_ids(&recipe, queries)?;
+                self.embeddings("causal", &ids, &recipe)
             }
             false => Ok(()),
         }
@@ -351,11 +366,11 @@ impl Check<'_> {
         &mut self,
         profile: &str,
         ids: &[Vec<u32>],
-        causal: bool,
+        recipe: &Recipe,
     ) -> Result<(), ParityError> {
         let rows = ids
             .iter()
-            .map(|ids| self.model.encode_ids(ids, causal))
+            .map(|ids| self.model.encode_ids(ids, recipe.causal_queries))
             .collect::<candle_core::Result<Vec<_>>>()?;
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         self.compare(&format!("{profile}.query.embeddings"), 1e-5, &rows, Some(&lengths))?;
@@ -364,23 +379,12 @@ impl Check<'_> {
             return Ok(());
         }
         let side = self.model.config.vlm_config.vision_config.side();
-        // colpali-engine's pages have a second <bos> on the reference's transformers.
-        let second = if profile.starts_with("engine") { "<bos>" } else { "" };
-        let prompt = format!("{second}{}", self.model.recipe.page_prompt);
-        let page_ids = self.model.tokens.page_ids(side * side, &prompt)?;
+        let page_ids = self.model.tokens.page_ids(side * side, &recipe.page_prompt)?;
         let pages = items(&self.get("pixel_values")?)?
             .iter()
-            .map(|pixels| numbers(&self.model.encode_slice(pixels, &page_ids)?))
+            .map(|pixels| self.model.encode_slice(pixels, &page_ids))
             .collect::<Result<Vec<_>, _>>()?;
-        let dim = self.model.config.embedding_dim;
-        let scores = rows
-            .iter()
-            .map(|query| {
-                let query = numbers(query)?;
-                let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
-                Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &Device::Cpu)?)
-            })
-            .collect::<Result<Vec<_>, ParityError>>()?;
+        let scores = scores(&rows, &pages)?;
         self.compare(&name, 1e-4, &scores, None)
     }
 
@@ -410,16 +414,104 @@ impl Check<'_> {
         self.report("long.embeddings", 2e-5, worst);
         Ok(())
     }
+
+    /// colpali-engine's pooling of the reference's own page vectors.
+    fn pooling(&mut self) -> Result<(), ParityError> {
+        for (factor, page) in [(2, 0), (3, 0)] {
+            let name = |what| format!("pool.factor{factor}.page{page}.{what}");
+            if !self.has(&name("labels")) {
+                continue;
+            }
+            let rows = self.get("hf.page.embeddings")?.get(page)?;
+            let (n, dim) = rows.dims2()?;
+            let rows = numbers(&rows)?;
+            let labels = hierarchical_clusters(dim, &rows, (n / factor).max(1));
+            let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
+            let worst = max_difference(&id_tensor(&labels)?, &self.get(&name("labels"))?)?;
+            self.report(&name("labels"), 0.0, worst);
+            let pooled = pool_hierarchical(dim, &rows, factor).vectors;
+            let pooled = Tensor::from_slice(&pooled, (pooled.len() / dim, dim), &Device::Cpu)?;
+            let worst = max_difference(&pooled, &self.get(&name("embeddings"))?)?;
+            self.report(&name("embeddings"), 1e-5, worst);
+        }
+        Ok(())
+    }
+
+    /// Maps of the first query over the first page, from the reference's vectors.
+    fn similarity(&mut self) -> Result<(), ParityError> {
+        const NAME: &str = "simmap.query0.page0";
+        if !self.has(NAME) {
+            return Ok(());
+        }
+        let expected = self.get(NAME)?;
+        let (tokens, side, _) = expected.dims3()?;
+        let query = self.get("hf.query.embeddings")?.get(0)?.narrow(0, 0, tokens)?;
+        let dim = query.dim(1)?;
+        let page = self.get("hf.page.embeddings")?.get(0)?.narrow(0, 0, side * side)?;
+        let (query, page) = (numbers(&query)?, numbers(&page)?);
+        let maps: Vec<SimilarityMap> =
+            query.chunks_exact(dim).map(|token| SimilarityMap::new(token, &page)).collect();
+        let by_column = |map: &SimilarityMap| -> Result<Tensor, ParityError> {
+            let places = (0..side).flat_map(|x| (0..side).map(move |y| (x, y)));
+            let values: Vec<f32> = places.map(|(x, y)| map.at(x, y)).collect();
+            Ok(Tensor::from_vec(values, (side, side), &Device::Cpu)?)
+        };
+        let plain = maps.iter().map(by_column).collect::<Result<Vec<_>, _>>()?;
+        self.compare(NAME, 1e-5, &plain, None)?;
+        let scaled = maps.iter().map(|map| by_column(&map.scaled()));
+        let scaled = scaled.collect::<Result<Vec<_>, _>>()?;
+        self.compare(&format!("{NAME}.normalized"), 1e-5, &scaled, None)
+    }
+
+    /// Another checkpoint of the folder, from pixels and words to scores.
+    fn checkpoint(
+        &mut self,
+        profile: &str,
+        expected: &str,
+        queries: &[String],
+    ) -> Result<(), ParityError> {
+        let folder = self.folder.join(profile);
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let options = LoadOptions { recipe: Some(Recipe::default()), ..LoadOptions::default() };
+        let model = ColPali::load(&folder, &options)?;
+        let pages = items(&self.get("pixel_values")?)?
+            .iter()
+            .map(|pixels| model.encode_slice(pixels, model.page_ids()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ids = queries.iter().map(|query| model.query_ids(query));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let rows = ids.iter().map(|ids| model.encode_ids(ids, false));
+        let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
+        let scores = scores(&rows, &pages)?;
+        for (what, tolerance, got, lengths) in [
+            ("page.embeddings", 1e-5, &pages, None),
+            ("query.embeddings", 1e-5, &rows, Some(lengths.as_slice())),
+            ("scores", 1e-4, &scores, None),
+        ] {
+            self.compare(&format!("{expected}.{what}"), tolerance, got, lengths)?;
+            let last = self.reports.last_mut().expect("reported above");
+            last.stage = format!("{profile}.{what}");
+        }
+        Ok(())
+    }
 }
 
-/// A picture as PIL's `convert("RGB")` gives it: grey is repeated, alpha is dropped and the
-/// colour under it kept.
+/// MaxSim of each query with each page, a row a query.
+fn scores(queries: &[Tensor], pages: &[Tensor]) -> Result<Vec<Tensor>, ParityError> {
+    let pages = pages.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
+    let row = |query: &Tensor| -> Result<Tensor, ParityError> {
+        let (dim, query) = (query.dim(1)?, numbers(query)?);
+        let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
+        Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &Device::Cpu)?)
+    };
+    queries.iter().map(row).collect()
+}
+
 fn read_image(path: &Path) -> Result<PageImage, ParityError> {
-    let image = image::open(path)
-        .map_err(|source| ParityError::Image { path: path.to_path_buf(), source })?;
-    let rgb = image.to_rgb8();
-    let (width, height) = rgb.dimensions();
-    Ok(PageImage::new(width, height, rgb.into_raw()).expect("the picture has its own size"))
+    read_picture(path).map_err(|source| ParityError::Image { path: path.to_path_buf(), source })
 }
 
 fn image_tensor(image: &PageImage) -> Result<Tensor, ParityError> {

@@ -1,16 +1,24 @@
 //! Everything between pixels or words and vectors that is not a weight: it differs between
 //! published checkpoints and is part of the model's identity.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use pagesight_core::Slices;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::checkpoint::Checkpoint;
 use crate::config::read_json;
+use crate::{HubCache, ModelError};
 
 /// `recipe.json` beside the weights; fields left out have these defaults, which are what
 /// `ColPaliProcessor` of transformers does.
+///
+/// ```
+/// use pagesight_model::Recipe;
+/// let recipe = Recipe::named("colpali-v1.3").unwrap();
+/// assert_eq!(recipe.query_text("who?"), format!("<bos>Query: who?{}\n", "<pad>".repeat(10)));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -28,34 +36,232 @@ pub struct Recipe {
     pub causal_queries: bool,
 }
 
+const PAGE: &str = "<bos>Describe the image.\n";
+
+/// colpali-engine writes one <bos>, transformers 4.47 and later put another before it.
+const PAGE_TWICE: &str = "<bos><bos>Describe the image.\n";
+
+/// Recipes that come with pagesight: name, page prompt, query prefix and suffix.
+///
+/// What each checkpoint was trained with: v1.1 and v1.2 by colpali-engine 0.2, v1.3 by 0.3.4 to
+/// 0.3.10 on a transformers that wrote one <bos>. Those of colpali-engine are what its later
+/// versions do with any checkpoint, for indexes that must agree with them.
+const NAMED: [(&str, &str, &str, &str); 7] = [
+    ("transformers", PAGE, "<bos>Question: ", "\n"),
+    ("colpali-v1.1", PAGE, "<bos>Question: ", "\n"),
+    ("colpali-v1.2", PAGE, "<bos>Question: ", "\n"),
+    ("colpali-v1.3", PAGE, "<bos>Query: ", "\n"),
+    ("colpali-engine-0.3.4", PAGE_TWICE, "<bos>Query: ", "\n"),
+    ("colpali-engine-0.3.11", PAGE_TWICE, "<bos>Query: ", ""),
+    ("colpali-engine-0.3.13", PAGE_TWICE, "<bos>", ""),
+];
+
+/// More cannot be meant: a question has a few dozen tokens.
+const MOST_PADS: usize = 1024;
+
 impl Default for Recipe {
     fn default() -> Self {
-        Self {
-            slices: Slices::default(),
-            page_prompt: "<bos>Describe the image.\n".into(),
-            query_prefix: "<bos>Question: ".into(),
-            query_pads: 10,
-            query_suffix: "\n".into(),
-            causal_queries: false,
+        Self::named("transformers").expect("it is in the list")
+    }
+}
+
+/// Why a checkpoint has its recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecipeOrigin {
+    /// Given by the caller.
+    Caller,
+    /// A file beside the weights.
+    File(PathBuf),
+    /// One that comes with pagesight, since the checkpoint is called so.
+    Called {
+        /// The recipe.
+        recipe: &'static str,
+        /// Where the checkpoint says its name.
+        clue: String,
+    },
+    /// Nothing says; what transformers does by default.
+    Default,
+}
+
+impl fmt::Display for RecipeOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caller => f.write_str("as asked"),
+            Self::File(path) => write!(f, "from {}", path.display()),
+            Self::Called { recipe, clue } => write!(f, "{recipe}, the checkpoint is {clue}"),
+            Self::Default => f.write_str("the default of transformers"),
         }
     }
 }
 
+#[derive(Deserialize)]
+struct ProcessorPrompts {
+    query_prefix: Option<String>,
+    visual_prompt_prefix: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigName {
+    #[serde(rename = "_name_or_path")]
+    name: Option<String>,
+}
+
 impl Recipe {
-    /// The recipe at `path`, or the default where there is no file.
+    /// Where a recipe lies beside the weights.
+    pub const FILE: &str = "recipe.json";
+
+    /// One that comes with pagesight.
+    pub fn named(name: &str) -> Option<Self> {
+        let (_, page, prefix, suffix) = NAMED.iter().find(|(known, ..)| *known == name)?;
+        Some(Self {
+            slices: Slices::default(),
+            page_prompt: (*page).into(),
+            query_prefix: (*prefix).into(),
+            query_pads: 10,
+            query_suffix: (*suffix).into(),
+            causal_queries: false,
+        })
+    }
+
+    /// The names that [`named`](Self::named) knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(name, ..)| *name)
+    }
+
+    /// All fields as JSON, in one form only: what goes into a model's identity.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a recipe is plain data")
+    }
+
+    /// The inverse of [`to_json`](Self::to_json); fields left out have their defaults.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for a file that does not parse or has a field that is not known.
+    /// What is wrong with `text`.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for a file that does not parse or has a field that is not known;
+    /// [`ModelError::Setting`] for a value that cannot be meant.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        match path.exists() {
-            true => read_json(path),
-            false => Ok(Self::default()),
+        let recipe: Self = read_json(path)?;
+        if recipe.query_pads > MOST_PADS {
+            return Err(ModelError::Setting {
+                path: path.into(),
+                key: "query_pads".into(),
+                expected: format!("at most {MOST_PADS}"),
+                got: recipe.query_pads.to_string(),
+            });
         }
+        Ok(recipe)
+    }
+
+    /// The caller's recipe, else that of `checkpoint`.
+    pub(crate) fn in_force(
+        checkpoint: &Checkpoint,
+        given: Option<&Self>,
+    ) -> Result<(Self, RecipeOrigin), ModelError> {
+        match given {
+            Some(recipe) => Ok((recipe.clone(), RecipeOrigin::Caller)),
+            None => Self::of(checkpoint),
+        }
+    }
+
+    /// The recipe of `checkpoint`: its file, else the prompts of its `processor_config.json`
+    /// (transformers 4.53 and later), else the one that comes with pagesight for the name that
+    /// the checkpoint goes by, else the default.
+    fn of(checkpoint: &Checkpoint) -> Result<(Self, RecipeOrigin), ModelError> {
+        let own = checkpoint.folder().join(Self::FILE);
+        if own.exists() {
+            return Ok((Self::read(&own)?, RecipeOrigin::File(own)));
+        }
+        let processor = checkpoint.folder().join("processor_config.json");
+        if processor.exists() {
+            let prompts: ProcessorPrompts = read_json(&processor)?;
+            if let Some(prefix) = prompts.query_prefix {
+                let mut recipe = Self { query_prefix: format!("<bos>{prefix}"), ..Self::default() };
+                if let Some(prompt) = prompts.visual_prompt_prefix {
+                    recipe.page_prompt = format!("<bos>{prompt}\n");
+                }
+                return Ok((recipe, RecipeOrigin::File(processor)));
+            }
+        }
+        for clue in names(checkpoint)? {
+            if let Some(recipe) = called(&clue) {
+                let this = Self::named(recipe).expect("it is in the list");
+                return Ok((this, RecipeOrigin::Called { recipe, clue }));
+            }
+        }
+        Ok((Self::default(), RecipeOrigin::Default))
     }
 
     /// What is tokenized for `question`.
     pub fn query_text(&self, question: &str) -> String {
         let pads = "<pad>".repeat(self.query_pads);
         format!("{}{question}{pads}{}", self.query_prefix, self.query_suffix)
+    }
+}
+
+/// Names that a checkpoint goes by: on the hub, as a folder, in its configuration.
+fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, ModelError> {
+    let folder = checkpoint.folder();
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut names = Vec::new();
+    if HubCache::around(folder).is_some() {
+        names.extend(folder.ancestors().nth(2).and_then(last));
+    }
+    names.extend(last(folder));
+    let config = checkpoint.file("config.json");
+    names.extend(read_json::<ConfigName>(&config)?.name);
+    Ok(names)
+}
+
+/// The recipe for a checkpoint called `name`, e.g. `vidore/colpali-v1.3-hf`.
+fn called(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase().replace('_', "-");
+    let after = &name[name.find("colpali-v")?..];
+    // v1.3 is not v1.30.
+    let of = |known: &&str| {
+        let rest = after.strip_prefix(known);
+        known.starts_with("colpali-v") && rest.is_some_and(|r| !r.starts_with(char::is_numeric))
+    };
+    Recipe::names().find(|known| of(&known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_known_by_its_name() {
+        for (name, expected) in [
+            ("vidore/colpali-v1.3-hf", Some("colpali-v1.3")),
+            ("models--vidore--colpali-v1.2-merged", Some("colpali-v1.2")),
+            ("ColPali_v1.1", Some("colpali-v1.1")),
+            ("colpali-v1.30", None),
+            ("colpali-v1.4", None),
+            ("colqwen2-v1.0", None),
+            ("colpali-engine-0.3.4", None),
+            ("", None),
+        ] {
+            assert_eq!(called(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_named_recipe_survives_its_file() {
+        for name in Recipe::names() {
+            let recipe = Recipe::named(name).unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), recipe.to_json()).unwrap();
+            assert_eq!(Recipe::read(file.path()).unwrap(), recipe);
+        }
+        assert_eq!(Recipe::named("colpali"), None);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"query_pads": 99999999}"#).unwrap();
+        assert!(matches!(Recipe::read(file.path()), Err(ModelError::Setting { .. })));
     }
 }

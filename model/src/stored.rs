@@ -59,6 +59,11 @@ impl Stored {
         self.dtype
     }
 
+    /// Whether its numbers can be read as f32 as they are; packed ones cannot.
+    pub fn is_float(&self) -> bool {
+        matches!(self.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16)
+    }
+
     /// Its shape.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -70,6 +75,23 @@ impl Stored {
             Bytes::Mapped { map, range } => &map[range.clone()],
             Bytes::Owned(bytes) => bytes,
         }
+    }
+
+    /// How many numbers it has, packed ones not told apart.
+    pub fn numbers(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
+
+    /// Whether none of its floats is infinite or no number. Reads all of it.
+    pub fn is_finite(&self) -> bool {
+        // All ones in the exponent, in the upper half of each number.
+        let (width, mask) = match self.dtype {
+            Dtype::F32 | Dtype::BF16 => (self.dtype.bitsize() / 8, 0x7f80),
+            Dtype::F16 => (2, 0x7c00),
+            _ => return true,
+        };
+        let upper = |number: &[u8]| u16::from_le_bytes([number[width - 2], number[width - 1]]);
+        self.bytes().chunks_exact(width).all(|number| upper(number) & mask != mask)
     }
 
     /// All of it as f32, copied out of the map.

@@ -13,6 +13,7 @@ use candle_core::Tensor;
 use crate::ModelError;
 use crate::adapter::Adapter;
 use crate::checkpoint::Checkpoint;
+use crate::inventory::Entry;
 use crate::layout::Layout;
 use crate::stored::Stored;
 
@@ -32,7 +33,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ModelError::UnknownLayout`]; [`ModelError::UnknownTensor`] for an adapter that changes a
-    /// weight which its base does not have.
+    /// weight which its base does not have, [`ModelError::Shape`] for one that does not fit.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         let path = checkpoint.weights_folder().to_path_buf();
         let shards = &checkpoint.shards;
@@ -52,15 +53,14 @@ impl Weights {
         }
         let adapter = checkpoint.adapter.clone();
         if let Some(adapter) = &adapter {
-            let strange: Vec<&str> = adapter
-                .targets()
-                .filter(|(name, _)| !tensors.contains_key(*name))
-                .map(|(_, key)| key)
-                .collect();
-            if let Some(key) = strange.first() {
-                let (path, key, count) =
-                    (adapter.path().to_path_buf(), key.to_string(), strange.len());
-                return Err(ModelError::UnknownTensor { path, key, count });
+            let (known, strange): (Vec<_>, Vec<_>) =
+                adapter.targets().partition(|(name, _)| tensors.contains_key(*name));
+            if let Some((_, key)) = strange.first() {
+                let (path, key) = (adapter.path().to_path_buf(), key.to_string());
+                return Err(ModelError::UnknownTensor { path, key, count: strange.len() });
+            }
+            for (name, _) in known {
+                adapter.check(name, &tensors[name])?;
             }
         }
         Ok(Self { path, layout, tensors, adapter, unknown })
@@ -69,6 +69,11 @@ impl Weights {
     /// How the files name their tensors.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// What has not been taken yet.
+    pub fn tensors(&self) -> impl Iterator<Item = &Stored> {
+        self.tensors.values()
     }
 
     /// Whether tensor `name` is there and was not taken yet.
@@ -91,27 +96,54 @@ impl Weights {
     /// # Errors
     /// [`ModelError::MissingTensor`] and [`ModelError::Shape`] with the name in the file.
     pub fn take_stored(&mut self, name: &str, shape: &[usize]) -> Result<Stored, ModelError> {
-        let Some(tensor) = self.tensors.remove(name) else {
-            let (path, key) = (self.path.clone(), self.layout.key(name));
-            return Err(ModelError::MissingTensor { path, key });
-        };
+        let Some(tensor) = self.tensors.remove(name) else { return Err(self.missing(name)) };
         if tensor.shape() != shape {
-            return Err(ModelError::Shape {
-                path: self.path.clone(),
-                key: tensor.key().into(),
-                expected: shape.into(),
-                got: tensor.shape().into(),
-            });
+            return Err(self.misshapen(&tensor, shape));
         }
         match &self.adapter {
-            Some(adapter) => adapter.merge(name, tensor),
+            Some(adapter) => Ok(adapter.merge(name, tensor)?),
             None => Ok(tensor),
         }
     }
 
-    /// Leaves out all tensors whose names begin with `prefix`, unread.
-    pub fn skip(&mut self, prefix: &str) {
-        self.tensors.retain(|name, _| !name.starts_with(prefix));
+    /// Leaves out `entries`, unread; they must be there. What a quantized weight has beside it
+    /// (`NAME_SUFFIX`) goes with it.
+    ///
+    /// # Errors
+    /// As [`take_stored`](Self::take_stored), but shapes only of floats: packed weights have their
+    /// own.
+    pub fn skip(&mut self, entries: &[Entry]) -> Result<(), ModelError> {
+        for Entry { name, shape } in entries {
+            if !self.contains(name) {
+                return Err(self.missing(name));
+            }
+            let tensor = &self.tensors[name];
+            if tensor.is_float() && tensor.shape() != shape {
+                return Err(self.misshapen(tensor, shape));
+            }
+        }
+        let is_left_out = |name: &str| {
+            let is_of = |entry: &Entry| {
+                let rest = name.strip_prefix(&entry.name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            };
+            entries.iter().any(is_of)
+        };
+        self.tensors.retain(|name, _| !is_left_out(name));
+        Ok(())
+    }
+
+    fn missing(&self, name: &str) -> ModelError {
+        ModelError::MissingTensor { path: self.path.clone(), key: self.layout.key(name) }
+    }
+
+    fn misshapen(&self, tensor: &Stored, expected: &[usize]) -> ModelError {
+        ModelError::Shape {
+            path: self.path.clone(),
+            key: tensor.key().into(),
+            expected: expected.into(),
+            got: tensor.shape().into(),
+        }
     }
 
     /// Fails when a tensor was neither taken nor skipped.
