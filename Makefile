@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test check bench eval robustness pages fuzz parity
+.PHONY: help setup build demo test test-hub check bench eval robustness pages fuzz parity
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: build ## index fixtures/pdf and ask three questions
 
 test: setup ## every test
 	cargo test --workspace
+
+test-hub: setup ## fetching checkpoints, against a server of its own (compiles rustls anew)
+	cargo test -p pagesight-model --features hub
 
 check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check

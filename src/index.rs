@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use pagesight_core::seam::PageEncoder;
-use pagesight_core::{DocumentId, DocumentRecord, ModelId};
+use pagesight_core::{DocumentId, DocumentRecord, ModelId, Slices};
 use pagesight_indexer::{
     Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary, decode_path,
     encode_path, find_pdfium,
 };
-use pagesight_model::{ColPali, LoadOptions};
+use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe};
 use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
 use tokio::runtime::Runtime;
 
@@ -25,6 +25,7 @@ pub struct Index {
     runtime: Arc<Runtime>,
     view: View,
     renderer: RenderOptions,
+    loading: LoadOptions,
     model: OnceLock<Arc<ColPali>>,
 }
 
@@ -180,6 +181,7 @@ impl Index {
             runtime,
             view,
             renderer: RenderOptions::default(),
+            loading: LoadOptions::default(),
             model: OnceLock::new(),
         })
     }
@@ -187,6 +189,12 @@ impl Index {
     /// Says how pages are drawn.
     pub fn set_renderer(&mut self, options: RenderOptions) {
         self.renderer = options;
+    }
+
+    /// Says where the model that the index remembers may find its base and hashes; its recipe and
+    /// grid are the index's own.
+    pub fn set_loading(&mut self, options: LoadOptions) {
+        self.loading = options;
     }
 
     /// Loads the model in `folder` for this index. An index that has vectors keeps their model.
@@ -202,8 +210,14 @@ impl Index {
         })?;
         let mut options = options.clone();
         let stored = self.snapshot().model.as_ref();
-        // The grid is a part of the model that the index was made with.
-        options.slices = options.slices.or(stored.map(|stored| stored.grid.slices));
+        let kept = stored.is_some_and(|stored| stored.folder == absolute);
+        if (kept || self.encoded_with().is_some())
+            && let Some((slices, recipe)) = self.stored_recipe()?
+        {
+            // The recipe and the grid are parts of the model that the index was made with.
+            options.slices = options.slices.or(Some(slices));
+            options.recipe = options.recipe.or(recipe);
+        }
         let model = ColPali::load(&absolute, &options)?;
         let got = PageEncoder::model_id(&model).clone();
         if let Some(expected) = self.encoded_with().filter(|&expected| *expected != got) {
@@ -214,26 +228,57 @@ impl Index {
         Ok(())
     }
 
-    /// The model of this index: the one loaded, or the one that it remembers.
+    /// What encodes queries: the model loaded, or the one that the index remembers without its
+    /// vision tower.
     ///
     /// # Errors
     /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::Model`].
-    pub(crate) fn model(&self) -> Result<Option<Arc<ColPali>>, Error> {
+    pub(crate) fn query_model(&self) -> Result<Option<Arc<ColPali>>, Error> {
         if let Some(model) = self.model.get() {
             return Ok(Some(Arc::clone(model)));
         }
+        let model = self.remembered(true)?;
+        Ok(model.map(|model| Arc::clone(self.model.get_or_init(|| Arc::new(model)))))
+    }
+
+    /// What encodes pages.
+    fn page_model(&mut self) -> Result<Option<Arc<ColPali>>, Error> {
+        if let Some(model) = self.model.get().filter(|model| !model.is_query_only()) {
+            return Ok(Some(Arc::clone(model)));
+        }
+        if let Some(model) = self.remembered(false)? {
+            self.model = OnceLock::from(Arc::new(model));
+        }
+        Ok(self.model.get().map(Arc::clone))
+    }
+
+    /// The model that the index was made with, from where it was.
+    fn remembered(&self, query_only: bool) -> Result<Option<ColPali>, Error> {
         let Some(stored) = &self.snapshot().model else { return Ok(None) };
         if !stored.folder.is_dir() {
             return Err(Error::ModelGone { folder: stored.folder.clone() });
         }
-        let options = LoadOptions { slices: Some(stored.grid.slices), ..Default::default() };
+        let (slices, recipe) = self.stored_recipe()?.expect("there is a model");
+        let slices = Some(slices);
+        let options = LoadOptions { slices, recipe, query_only, ..self.loading.clone() };
         let model = ColPali::load(&stored.folder, &options)?;
         let got = PageEncoder::model_id(&model).clone();
         if got != stored.id {
             let (folder, expected) = (stored.folder.clone(), stored.id.clone());
             return Err(Error::ModelChanged { folder, expected, got });
         }
-        Ok(Some(Arc::clone(self.model.get_or_init(|| Arc::new(model)))))
+        Ok(Some(model))
+    }
+
+    /// The grid and the recipe of the stored model.
+    fn stored_recipe(&self) -> Result<Option<(Slices, Option<Recipe>)>, Error> {
+        let Some(stored) = &self.snapshot().model else { return Ok(None) };
+        let recipe = stored.recipe.as_deref().map(Recipe::from_json).transpose();
+        let recipe = recipe.map_err(|source| {
+            let path = self.folder.clone();
+            ModelError::Config { path, source }
+        })?;
+        Ok(Some((stored.grid.slices, recipe)))
     }
 
     /// The model of the stored vectors, if there are any.
@@ -264,7 +309,7 @@ impl Index {
         options: &SyncOptions,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Summary, Error> {
-        let model = self.model()?;
+        let model = self.page_model()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
             base: self.base.clone(),
@@ -284,6 +329,7 @@ impl Index {
                 id: PageEncoder::model_id(&**model).clone(),
                 folder: model.folder().to_path_buf(),
                 grid: model.patch_grid(),
+                recipe: Some(model.recipe().to_json()),
             };
             writer.set_model(stored, model.dim())?;
         }

@@ -65,6 +65,11 @@ pub use pagesight_indexer::{
     Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome, PdfiumPlace,
     RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
 };
-pub use pagesight_model::{ColPali, LoadOptions, ModelError, ParityError, StageReport, parity};
+pub use pagesight_model::{
+    ColPali, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
+    ParityError, Recipe, RecipeOrigin, StageReport, Verified, parity,
+};
+#[cfg(feature = "hub")]
+pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use pagesight_query::{Channel, QueryError, Timings, metrics};
 pub use pagesight_store::{Snapshot, Snippet, StoreError, StoredModel};

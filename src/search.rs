@@ -142,7 +142,7 @@ impl<'a> Search<'a> {
         let mut notice = None;
         let model = match self.channel {
             Channel::Text => None,
-            Channel::Visual | Channel::Both => match self.index.model() {
+            Channel::Visual | Channel::Both => match self.index.query_model() {
                 Ok(None) => {
                     notice = Some("no vision model: words alone answer".to_string());
                     None

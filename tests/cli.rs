@@ -182,7 +182,8 @@ fn wrong_calls_say_what_to_do() {
         (&["index"], 2, "Usage"),
         (&["index", "--slices", "9x", "."], 2, "COLSxROWS"),
         (&["index", "--slices", "2x2", "."], 2, "--model"),
-        (&["index", "--model", "nowhere", "."], 2, "config.json"),
+        (&["index", "--model", "nowhere", "."], 2, "pagesight model list"),
+        (&["index", "--recipe", "colpali-v1.3", "."], 2, "--model"),
         (&["eval", "--queries", "nowhere.jsonl"], 2, "nowhere.jsonl"),
         (&["--index", "nowhere", "query", "x"], 2, "nowhere"),
         (&["frobnicate"], 2, "Usage"),
@@ -196,7 +197,9 @@ fn wrong_calls_say_what_to_do() {
 #[test]
 fn every_verb_helps_with_an_example() {
     let place = Place::new();
-    for verb in ["index", "query", "get", "eval", "status", "doctor", "paths", "completions"] {
+    for verb in
+        ["index", "query", "get", "eval", "status", "doctor", "model", "paths", "completions"]
+    {
         let ran = place.run(&[verb, "--help"]);
         assert_eq!(ran.code, 0);
         assert!(ran.out.contains("Example"), "{verb}");

@@ -28,10 +28,12 @@ const RULES: [(&str, &[&str]); 8] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 12] = [
+const ONLY_IN: [(&str, &[&str]); 14] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
+    ("hf-hub", &["pagesight-model"]),
+    ("ureq", &["pagesight-model"]),
     ("lancedb", &["pagesight-store"]),
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),

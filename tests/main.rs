@@ -6,6 +6,7 @@ mod eval;
 mod hostile;
 mod layering;
 mod library;
+mod model;
 #[cfg(target_os = "linux")]
 mod observed;
 #[cfg(target_os = "linux")]

@@ -42,6 +42,7 @@ pub enum Verb {
     Eval(EvalVerb),
     Status(StatusVerb),
     Doctor(DoctorVerb),
+    Model(ModelVerb),
     Paths(PathsVerb),
     Completions(CompletionsVerb),
 }
@@ -49,9 +50,124 @@ pub enum Verb {
 /// A ColPali checkpoint.
 #[derive(Debug, Args)]
 pub struct ModelChoice {
-    /// Folder with a ColPali checkpoint [default: the one that the index was made with].
-    #[arg(long, env = "PAGESIGHT_MODEL", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// A ColPali checkpoint: a folder, or a name that `pagesight model list` shows [default: the
+    /// one that the index was made with].
+    #[arg(long, env = "PAGESIGHT_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub loading: Loading,
+}
+
+/// What may be said about a checkpoint.
+#[derive(Debug, Args)]
+pub struct Loading {
+    /// Prompts and the rest around the weights: a recipe of pagesight, e.g. colpali-v1.3, or a
+    /// JSON file [default: the checkpoint's own].
+    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    pub recipe: Option<PathBuf>,
+    /// Whole weights that an adapter is merged into [default: the ones that it names].
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub base: Option<PathBuf>,
+}
+
+/// Fetch, list and check ColPali checkpoints.
+///
+/// A model is a folder, a model of ours (imported), or ORG/NAME[@REVISION] in the cache that
+/// Hugging Face's programs share.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight model fetch vidore/colpali-v1.3-hf\n  \
+    pagesight model list\n  \
+    pagesight model info vidore/colpali-v1.3-hf\n  \
+    pagesight model import ~/my-checkpoint --name invoices\n  \
+    pagesight model verify invoices")]
+pub struct ModelVerb {
+    #[command(subcommand)]
+    pub action: ModelAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelAction {
+    /// The checkpoints of this machine.
+    #[command(after_help = "Example:\n  pagesight model list --json")]
+    List {
+        /// A line of JSON a model.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a checkpoint is: layout, sizes, recipe, identity.
+    #[command(after_help = "Examples:\n  \
+        pagesight model info vidore/colpali-v1.3-hf\n  \
+        pagesight model info ~/adapter --base ~/colpaligemma-3b-pt-448-base --json")]
+    Info(ModelTarget),
+    /// Read all of a checkpoint: every tensor there, every hash that is known right, every number
+    /// finite.
+    #[command(after_help = "Example:\n  pagesight model verify invoices")]
+    Verify(ModelTarget),
+    /// Copy a checkpoint, with the base of an adapter, into pagesight's own folder.
+    #[command(after_help = "Example:\n  \
+        pagesight model import ~/my-checkpoint --name invoices --recipe colpali-v1.3")]
+    Import(ImportModel),
+    /// Download a checkpoint, with the base of an adapter, into the Hugging Face cache.
+    ///
+    /// Goes on where an earlier download stopped. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and
+    /// HF_HUB_OFFLINE are respected.
+    #[command(after_help = "Examples:\n  \
+        pagesight model fetch vidore/colpali-v1.3-hf\n  \
+        pagesight model fetch vidore/colpali-v1.2 --revision 6b89bc6c16809af4d111bfe412e2ac6bc3c9451e")]
+    Fetch(FetchModel),
+}
+
+/// One checkpoint.
+#[derive(Debug, Args)]
+pub struct ModelTarget {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A checkpoint to keep.
+#[derive(Debug, Args)]
+pub struct ImportModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// What it is called from then on [default: its folder's name].
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint of a hub.
+#[derive(Debug, Args)]
+pub struct FetchModel {
+    /// ORG/NAME, or ORG/NAME@REVISION.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A commit, branch or tag [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Ask nobody: what is in the cache, or an error.
+    #[arg(long)]
+    pub offline: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// How workers are shut in.

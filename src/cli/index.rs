@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::args::{IndexVerb, Place};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, renderer, sandbox, watch};
+use super::{Outcome, hinted, locate, model, renderer, sandbox, watch};
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     for folder in &verb.folders {
@@ -67,17 +67,21 @@ fn opening(folder: &str) -> String {
 }
 
 fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
-    let stored = index.snapshot().model.clone();
-    let folder = verb.model.model.clone().or(stored.map(|stored| stored.folder));
+    index.set_loading(model::options(&verb.model.loading)?);
+    let folder = match &verb.model.model {
+        Some(name) => Some(model::find(name)?),
+        None => index.snapshot().model.as_ref().map(|stored| stored.folder.clone()),
+    };
     match folder {
         Some(folder) => {
-            let options = LoadOptions { slices: verb.slices, ..Default::default() };
+            let options =
+                LoadOptions { slices: verb.slices, ..model::options(&verb.model.loading)? };
             index
                 .load_model(&folder, &options)
                 .with_context(|| format!("loading the model in {}", folder.display()))
         }
-        None if verb.slices.is_some() => {
-            Err(hinted("--slices needs a model", "name one with --model DIR"))
+        None if verb.slices.is_some() || verb.model.loading.recipe.is_some() => {
+            Err(hinted("--slices and --recipe need a model", "name one with --model MODEL"))
         }
         None => {
             if !verb.quiet {

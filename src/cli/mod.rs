@@ -4,9 +4,12 @@ mod args;
 mod completions;
 mod doctor;
 mod eval;
+#[cfg(feature = "hub")]
+mod fetch;
 mod get;
 mod index;
 mod locate;
+mod model;
 mod paths;
 mod query;
 mod status;
@@ -51,6 +54,7 @@ pub fn run() -> ExitCode {
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
         Verb::Status(verb) => status::run(&arguments.place, verb),
         Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
+        Verb::Model(verb) => model::run(verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),
         Verb::Completions(verb) => completions::run(verb),
     };
@@ -89,8 +93,12 @@ fn sandbox(choice: SandboxChoice) -> Sandbox {
 
 /// The error and its causes on one line, a cause that only repeats its effect left out.
 fn chain(error: &anyhow::Error) -> String {
+    one_line(error.chain().map(ToString::to_string))
+}
+
+fn one_line(causes: impl Iterator<Item = String>) -> String {
     let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in causes {
         if line.is_empty() {
             line = cause;
         } else if !line.ends_with(&cause) {
@@ -98,6 +106,12 @@ fn chain(error: &anyhow::Error) -> String {
         }
     }
     line
+}
+
+/// As [`chain`], of an error of the library.
+fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    one_line(causes.map(ToString::to_string))
 }
 
 /// `pagesight query ... | head -1` is not an error.

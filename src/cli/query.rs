@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::{ChannelChoice, ModelChoice, Place, QueryVerb};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, locate, renderer};
+use super::{Outcome, locate, model, renderer};
 
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.model)?;
@@ -39,14 +39,17 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
 }
 
 /// Opens the index that a verb reads, with the model that it asks for.
-pub fn open(place: &Place, model: &ModelChoice) -> Result<Index> {
+pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     let folder = locate::existing(place)?;
     let mut index =
         Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
     index.set_renderer(renderer(place, &[]));
-    if let Some(model) = &model.model {
-        let loaded = index.load_model(model, &LoadOptions::default());
-        loaded.with_context(|| format!("loading the model in {}", model.display()))?;
+    let options = LoadOptions { query_only: true, ..model::options(&choice.loading)? };
+    index.set_loading(options.clone());
+    if let Some(name) = &choice.model {
+        let folder = model::find(name)?;
+        let loaded = index.load_model(&folder, &options);
+        loaded.with_context(|| format!("loading the model in {}", folder.display()))?;
     }
     Ok(index)
 }

@@ -55,6 +55,9 @@ pub struct StoredModel {
     pub folder: PathBuf,
     /// How the vectors of a page are laid out.
     pub grid: PatchGrid,
+    /// Its recipe as the model wrote it, so that a later run does the same around the weights.
+    #[serde(default)]
+    pub recipe: Option<String>,
 }
 
 /// Size and hash of a file that was synced.

@@ -1,0 +1,277 @@
+//! `pagesight model`: the checkpoints of this machine. The environment of Hugging Face's programs
+//! is read here, the library does not.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use indicatif::HumanBytes;
+use pagesight::{HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, Models, Recipe};
+use serde_json::{Value, json};
+
+use super::args::{ImportModel, Loading, ModelAction, ModelTarget, ModelVerb};
+use super::terminal::{Terminal, printable};
+use super::{Outcome, hinted, paths};
+
+#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "only downloads show progress"))]
+pub fn run(verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
+    match &verb.action {
+        ModelAction::List { json } => list(*json),
+        ModelAction::Info(target) => info(target),
+        ModelAction::Verify(target) => verify(target),
+        ModelAction::Import(import) => copy(import),
+        #[cfg(feature = "hub")]
+        ModelAction::Fetch(wanted) => super::fetch::run(wanted, terminal),
+        #[cfg(not(feature = "hub"))]
+        ModelAction::Fetch(wanted) => Err(hinted(
+            "this pagesight was built without downloading (feature `hub`)",
+            format!(
+                "`hf download {}` puts it where pagesight finds it, or build with --features hub",
+                wanted.name
+            ),
+        )),
+    }
+}
+
+/// Where checkpoints are kept.
+pub fn models() -> Models {
+    let own = paths::data_folder().map(|folder| folder.join("models"));
+    Models { own, hub: hub_cache() }
+}
+
+/// The folder of the model that a user calls `name`.
+pub fn find(name: &Path) -> Result<PathBuf> {
+    models().find(name).map_err(|error| {
+        let name = name.to_str().filter(|name| HubCache::is_name(name));
+        let fetch = name.map(|name| format!(", `pagesight model fetch {name}` downloads it"));
+        let hint =
+            format!("`pagesight model list` shows what there is{}", fetch.unwrap_or_default());
+        hinted(error.to_string(), hint)
+    })
+}
+
+/// How a model is loaded, by what was typed and by the environment.
+pub fn options(loading: &Loading) -> Result<LoadOptions> {
+    Ok(LoadOptions {
+        recipe: loading.recipe.as_deref().map(recipe).transpose()?,
+        base: loading.base.as_deref().map(find).transpose()?,
+        hub: hub_cache(),
+        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
+        ..LoadOptions::default()
+    })
+}
+
+fn recipe(name: &Path) -> Result<Recipe> {
+    if let Some(recipe) = name.to_str().and_then(Recipe::named) {
+        return Ok(recipe);
+    }
+    if !name.exists() {
+        let known: Vec<&str> = Recipe::names().collect();
+        return Err(hinted(
+            format!("there is no recipe {}", name.display()),
+            format!("pagesight has {}; or name a JSON file", known.join(", ")),
+        ));
+    }
+    Recipe::read(name).context("reading the recipe")
+}
+
+/// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.
+pub fn hub_cache() -> Option<HubCache> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || dirs::home_dir().map(|home| home.join(".cache"));
+    let shared = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
+        .map(HubCache::new)
+}
+
+fn list(as_json: bool) -> Result<Outcome> {
+    let models = models();
+    let entries = models.list();
+    let mut out = io::stdout().lock();
+    let width = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(0);
+    for ModelEntry { name, revision, folder, state } in &entries {
+        if as_json {
+            let (layout, bytes) = state.as_ref().ok().cloned().unzip();
+            writeln!(
+                out,
+                "{}",
+                json!({
+                    "v": 1, "type": "model", "name": name, "revision": revision,
+                    "folder": folder.display().to_string(), "layout": layout, "bytes": bytes,
+                    "error": state.as_ref().err(),
+                })
+            )?;
+            continue;
+        }
+        let commit = revision.as_deref().unwrap_or("").get(..8).unwrap_or("");
+        let what = match state {
+            Ok((layout, bytes)) => format!("{:>10}  {layout}", HumanBytes(*bytes).to_string()),
+            Err(error) => format!("{:>10}  {}", "damaged", printable(error)),
+        };
+        writeln!(out, "{:width$}  {commit:8}  {what}", printable(name))?;
+    }
+    if entries.is_empty() {
+        let places = [models.own.as_deref(), models.hub.as_ref().map(HubCache::root)];
+        let places: Vec<String> =
+            places.iter().flatten().map(|path| path.display().to_string()).collect();
+        eprintln!("no models in {}", places.join(" or "));
+        eprintln!("hint: `pagesight model fetch vidore/colpali-v1.3-hf` downloads one");
+        return Ok(Outcome::NothingFound);
+    }
+    Ok(Outcome::Done)
+}
+
+fn info(target: &ModelTarget) -> Result<Outcome> {
+    let folder = find(&target.model)?;
+    let info = read(&folder, &options(&target.loading)?)?;
+    let mut out = io::stdout().lock();
+    match target.json {
+        true => writeln!(out, "{}", object("model", serde_json::to_value(&info)?))?,
+        false => describe(&mut out, &info)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn read(folder: &Path, options: &LoadOptions) -> Result<ModelInfo> {
+    ModelInfo::read(folder, options)
+        .map_err(with_hint)
+        .with_context(|| format!("looking at {}", folder.display()))
+}
+
+/// `value` with the fields that each line of ours has.
+pub fn object(kind: &str, value: Value) -> Value {
+    let mut line = json!({"v": 1, "type": kind});
+    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), value) {
+        line.extend(fields);
+    }
+    line
+}
+
+fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
+    let types: Vec<String> = info.types.keys().cloned().collect();
+    writeln!(out, "folder      {}", info.folder.display())?;
+    if let Some(base) = &info.base {
+        writeln!(out, "adapts      {}", base.display())?;
+    }
+    writeln!(out, "layout      {}, {} files", info.layout, info.files.len())?;
+    writeln!(
+        out,
+        "weights     {} numbers as {}, {}",
+        info.parameters,
+        types.join(" and "),
+        HumanBytes(info.bytes)
+    )?;
+    writeln!(
+        out,
+        "layers      {} of vision, {} of language",
+        info.vision_layers, info.language_layers
+    )?;
+    let edge = info.input_px;
+    writeln!(out, "input       {edge} x {edge} px, {} patches", info.patches)?;
+    writeln!(out, "vectors     {} numbers each", info.dim)?;
+    let recipe = &info.recipe;
+    writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
+    writeln!(out, "  page      {} slices, {:?}", recipe.slices, recipe.page_prompt)?;
+    writeln!(
+        out,
+        "  query     {:?}, the question, {} <pad>, {:?}{}",
+        recipe.query_prefix,
+        recipe.query_pads,
+        recipe.query_suffix,
+        if recipe.causal_queries { ", causal" } else { "" }
+    )?;
+    writeln!(out, "model id    {}", info.model_id)
+}
+
+fn verify(target: &ModelTarget) -> Result<Outcome> {
+    let folder = find(&target.model)?;
+    let options = options(&target.loading)?;
+    let info = read(&folder, &options)?;
+    let verified = ModelInfo::verify(&folder, &options, &mut |path| {
+        if !target.json {
+            eprintln!("reading {}", path.display());
+        }
+    });
+    let verified =
+        verified.map_err(with_hint).with_context(|| format!("verifying {}", folder.display()))?;
+    let mut out = io::stdout().lock();
+    match target.json {
+        true => {
+            let mut line = object("verified", serde_json::to_value(verified)?);
+            line["model_id"] = json!(info.model_id);
+            writeln!(out, "{line}")?;
+        }
+        false => writeln!(
+            out,
+            "sound: {} numbers, all finite; {} files with the hash that they should have",
+            verified.numbers, verified.hashes
+        )?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn copy(import: &ImportModel) -> Result<Outcome> {
+    let from = find(&import.model)?;
+    let options = options(&import.loading)?;
+    let name = match &import.name {
+        Some(name) => name.clone(),
+        None => called(&import.model, &from),
+    };
+    let copied = models().import(&from, &name, &options, &mut |path| {
+        if !import.quiet {
+            eprintln!("copying {}", path.display());
+        }
+    });
+    let folder = copied
+        .map_err(|error| match &error {
+            ModelError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                hinted(format!("there is a model {name} already"), "choose another one with --name")
+            }
+            _ => with_hint(error),
+        })
+        .with_context(|| format!("importing {}", from.display()))?;
+    let mut out = io::stdout().lock();
+    match import.json {
+        true => {
+            let folder = folder.display().to_string();
+            writeln!(
+                out,
+                "{}",
+                json!({"v": 1, "type": "imported", "name": name, "folder": folder})
+            )?;
+        }
+        false => {
+            writeln!(out, "{name} is in {}", folder.display())?;
+            writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The last part of a name or folder; a snapshot's folder is only a commit.
+fn called(typed: &Path, folder: &Path) -> String {
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = match typed.is_dir() {
+        true => std::path::absolute(folder).ok().as_deref().and_then(last),
+        false => last(typed),
+    };
+    name.unwrap_or_default().split('@').next().unwrap_or_default().into()
+}
+
+fn with_hint(error: ModelError) -> anyhow::Error {
+    let hint = match &error {
+        ModelError::NoBase { name, .. } => {
+            format!("`pagesight model fetch {name}` downloads it, --base DIR names it")
+        }
+        ModelError::Pickle { .. } => {
+            "convert it with safetensors.torch.save_file, or take a version with safetensors".into()
+        }
+        ModelError::Truncated { .. } | ModelError::Hash { .. } => {
+            "delete the file and fetch or copy it again".into()
+        }
+        _ => return error.into(),
+    };
+    hinted(super::chain_of(&error), hint)
+}

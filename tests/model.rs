@@ -1,0 +1,177 @@
+//! `pagesight model`, and models called by name.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{Place, Ran, fixtures, of_type};
+
+/// A user whose models, caches and hub lie in the test's folder.
+fn command(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = place.command(arguments);
+    for (variable, folder) in [
+        ("XDG_DATA_HOME", "data"),
+        ("XDG_CACHE_HOME", "cache"),
+        ("HF_HOME", "hf"),
+        ("HOME", "home"),
+    ] {
+        command.env(variable, place.path().join(folder));
+    }
+    for variable in ["HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Ran {
+    Ran::from(command(place, arguments).output().unwrap())
+}
+
+fn json(place: &Place, code: i32, arguments: &[&str]) -> Vec<Value> {
+    let ran = run(place, arguments);
+    assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.out, ran.err);
+    ran.out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+fn checkpoint(name: &str) -> String {
+    fixtures().join("parity").join(name).display().to_string()
+}
+
+#[test]
+fn an_imported_model_is_used_by_name_and_checked() {
+    let place = Place::with(&["form.pdf"]);
+    let ran = run(&place, &["model", "list"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("pagesight model fetch"), "{}", ran.err);
+
+    let (lora, tiny) = (checkpoint("lora"), "tiny");
+    let lines = json(&place, 0, &["model", "import", &lora, "--name", tiny, "--quiet", "--json"]);
+    assert_eq!(lines[0]["type"], "imported");
+    let ran = run(&place, &["model", "import", &lora, "--name", tiny, "--quiet"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--name"), "{}", ran.err);
+
+    let lines = json(&place, 0, &["model", "list", "--json"]);
+    assert_eq!((&lines[0]["name"], &lines[0]["revision"]), (&tiny.into(), &Value::Null));
+    assert_eq!(lines[0]["layout"], "adapter over colpali-engine");
+    let info = &json(&place, 0, &["model", "info", tiny, "--json"])[0];
+    assert_eq!(info["parameters"], 181_432);
+    assert_eq!((&info["input_px"], &info["dim"]), (&112.into(), &128.into()));
+    let there = &json(&place, 0, &["model", "info", &lora, "--json"])[0];
+    assert_eq!(info["model_id"], there["model_id"], "where it lies does not matter");
+    let ran = run(&place, &["model", "info", tiny]);
+    assert!(ran.out.contains("112 x 112 px, 64 patches"), "{}", ran.out);
+    let verified = &json(&place, 0, &["model", "verify", tiny, "--json"])[0];
+    assert_eq!(verified["model_id"], info["model_id"]);
+    assert!(verified["hashes"].as_u64() > Some(5) && verified["numbers"].as_u64() > Some(181_432));
+
+    let lines = json(&place, 0, &["index", "--model", tiny, "--json", "."]);
+    assert_eq!(of_type(&lines, "summary")[0]["model_id"], info["model_id"]);
+    let lines = json(&place, 0, &["query", "--channel", "visual", "--json", "travel"]);
+    assert_eq!(of_type(&lines, "summary")[0]["model_id"], info["model_id"]);
+
+    let file =
+        place.path().join("data/pagesight/models/tiny/base/model-00002-of-00002.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let ran = run(&place, &["model", "verify", tiny]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("model-00002-of-00002.safetensors"), "{}", ran.err);
+}
+
+#[test]
+fn an_index_keeps_the_recipe_that_it_was_made_with() {
+    let place = Place::with(&["form.pdf"]);
+    let hf = checkpoint("hf");
+    let made = ["index", "--model", &hf, "--recipe", "colpali-v1.3", "--json", "."];
+    let model = of_type(&json(&place, 0, &made), "summary")[0]["model_id"].clone();
+    let plain = json(&place, 0, &["model", "info", &hf, "--json"])[0]["model_id"].clone();
+    assert_ne!(model, plain);
+    let ask = ["query", "--channel", "visual", "--json", "travel"];
+    let lines = json(&place, 0, &ask);
+    assert_eq!(of_type(&lines, "summary")[0]["model_id"], model);
+    json(&place, 0, &["index", "--json", "."]);
+    let ran = run(&place, &["query", "--model", &hf, "--recipe", "colpali-v1.2", "travel"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("the index was made with model"), "{}", ran.err);
+
+    let file = place.path().join("mine.json");
+    fs::write(&file, r#"{"query_prefix": "<bos>Query: "}"#).unwrap();
+    let mine =
+        ["query", "--model", &hf, "--recipe", "mine.json", "--channel", "visual", "--json", "x"];
+    assert_eq!(of_type(&json(&place, 0, &mine), "summary")[0]["model_id"], model);
+    let ran = run(&place, &["model", "info", &hf, "--recipe", "colpali-v9"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("colpali-v1.3"), "{}", ran.err);
+}
+
+#[test]
+fn what_was_fetched_is_found_by_its_name() {
+    let place = Place::with(&["form.pdf"]);
+    let ran = run(&place, &["index", "--model", "tiny/colpali-v1.3", "."]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("pagesight model fetch tiny/colpali-v1.3"), "{}", ran.err);
+    let fetch = ["model", "fetch", "tiny/colpali-v1.3", "--quiet"];
+    if cfg!(not(feature = "hub")) {
+        let ran = run(&place, &fetch);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("hf download tiny/colpali-v1.3"), "{}", ran.err);
+    }
+    let nobody = "http://127.0.0.1:1";
+    if cfg!(feature = "hub") {
+        let ran = Ran::from(command(&place, &fetch).env("HF_HUB_OFFLINE", "1").output().unwrap());
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("HF_HUB_OFFLINE"), "{}", ran.err);
+        let ran = Ran::from(command(&place, &fetch).env("HF_ENDPOINT", nobody).output().unwrap());
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains(nobody) && ran.err.contains("connection"), "{}", ran.err);
+    }
+
+    let model = place.path().join("hf/hub/models--tiny--colpali-v1.3");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    copy(&fixtures().join("parity/orig"), &model.join("snapshots").join(commit));
+    fs::create_dir(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), commit).unwrap();
+    if cfg!(feature = "hub") {
+        let ran = Ran::from(command(&place, &fetch).env("HF_ENDPOINT", nobody).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.contains(commit) && ran.err.contains("cache is used"), "{}", ran.err);
+    }
+
+    let lines = json(&place, 0, &["model", "list", "--json"]);
+    assert_eq!(
+        (&lines[0]["name"], &lines[0]["revision"]),
+        (&"tiny/colpali-v1.3".into(), &commit.into())
+    );
+    let info = &json(&place, 0, &["model", "info", "tiny/colpali-v1.3", "--json"])[0];
+    assert_eq!(info["recipe"]["query_prefix"], "<bos>Query: ");
+    let lines = json(&place, 0, &["index", "--model", "tiny/colpali-v1.3", "--json", "."]);
+    assert_eq!(of_type(&lines, "summary")[0]["model_id"], info["model_id"]);
+}
+
+#[test]
+fn an_adapter_without_its_base_says_where_to_get_it() {
+    let place = Place::new();
+    let folder = place.path().join("adapter");
+    copy(&fixtures().join("parity/lora"), &folder);
+    let config = folder.join("adapter_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("../orig", "vidore/base")).unwrap();
+    let ran = run(&place, &["model", "info", "adapter"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("pagesight model fetch vidore/base"), "{}", ran.err);
+    let base = checkpoint("orig");
+    assert_eq!(run(&place, &["model", "info", "adapter", "--base", &base]).code, 0);
+    assert_eq!(run(&place, &["model", "verify", "adapter", "--base", &base]).code, 0);
+}
