@@ -1,15 +1,21 @@
 //! Ranks a corpus folder and prints one JSON object: rate, latency, quality against exact MaxSim.
 //!
 //! ```text
-//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|int8|sign]
-//!     [--rerank N|bound] [--threads N] [--instructions portable|avx2|avx512]
+//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|bf16|int8|4bit|2bit|1bit|sign]
+//!     [--rerank N|bound] [--threads N] [--batch N]
+//!     [--instructions portable|avx2|avx512|amx] [--pool F]
 //! ```
+//!
+//! `--pool F` merges the vectors of each page into n / F before they are coded; reranking uses all
+//! of them. The code `fde:K:P:R` is one int8 vector a page, MUVERA's fixed-dimensional encoding
+//! (Jayaram et al. 2024) with 2^K buckets, P numbers a bucket and R repetitions.
 //!
 //! DIR holds `header.json` (`pages`, `patches`, `dim`, `docs_data_offset`, `queries_data_offset`,
 //! `query_offsets`, `query_target`), `docs.npy` and `queries.npy` (little-endian f32 after those
 //! offsets), and `gt_ids.npy` (i32, `[queries, 100]`), the exact ranking. With `--rerank N` the best
 //! N pages by code are scored again in f16; with `--rerank bound` (int8 only) all that the bound on
-//! the code's error leaves, so that the ranking is that of f16 for certain.
+//! the code's error leaves, so that the ranking is that of f16 for certain. `quality.in_first`
+//! says what share of the exact ten best is among the first 10, 50, 100, 200 and 500 by code.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,7 +24,8 @@ use std::time::Instant;
 
 use pagesight_core::{PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Instructions, Int8Page, Int8Query, PreparedQuery, SignCoder, SignPage, SignQuery,
+    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
+    ScalarPage, SignCoder, SignPage, SignQuery, pool,
 };
 use serde_json::{Value, json};
 
@@ -37,8 +44,11 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 enum Coded {
     F32(Vec<Vec<f32>>),
     F16,
+    Bf16(Vec<Bf16Page>),
     Int8(Vec<Int8Page>),
+    Scalar(ScalarCoder, Vec<ScalarPage>),
     Sign(Vec<SignPage>),
+    Fde(Fde, Vec<Int8Page>),
 }
 
 struct Corpus {
@@ -60,6 +70,10 @@ struct Options {
     code: String,
     rerank: Rerank,
     threads: usize,
+    /// Queries scored in one pass.
+    batch: usize,
+    /// Vectors that are merged into one.
+    pool: usize,
     instructions: Instructions,
 }
 
@@ -70,6 +84,8 @@ fn main() -> Outcome<()> {
         code: "int8".into(),
         rerank: Rerank::Best(0),
         threads: std::thread::available_parallelism()?.get(),
+        batch: 1,
+        pool: 1,
         instructions: Instructions::best(),
     };
     while let Some(name) = arguments.next() {
@@ -79,6 +95,8 @@ fn main() -> Outcome<()> {
             "--rerank" if value == "bound" => options.rerank = Rerank::Bound,
             "--rerank" => options.rerank = Rerank::Best(value.parse()?),
             "--threads" => options.threads = value.parse()?,
+            "--pool" => options.pool = value.parse::<usize>()?.max(1),
+            "--batch" => options.batch = value.parse::<usize>()?.max(1),
             "--instructions" => {
                 let named = |i: &Instructions| format!("{i:?}").eq_ignore_ascii_case(&value);
                 let missing = || format!("this processor has no {value}");
@@ -116,15 +134,32 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
         }
     }
     let start = Instant::now();
+    let pooled = match options.pool {
+        1 => None,
+        factor => Some(encoded(&pages, options.threads, |page| pool(page, factor))),
+    };
+    let masters = std::mem::take(&mut pages);
+    let pages = pooled.as_ref().unwrap_or(&masters);
     let coded = match options.code.as_str() {
         "f32" => Coded::F32(wide),
         "f16" => Coded::F16,
-        "int8" => Coded::Int8(pages.iter().map(Int8Page::encode).collect()),
+        "bf16" => Coded::Bf16(encoded(pages, options.threads, Bf16Page::encode)),
+        "int8" => Coded::Int8(encoded(pages, options.threads, Int8Page::encode)),
+        "4bit" => scalar(Bits::Four, pages, options.threads)?,
+        "2bit" => scalar(Bits::Two, pages, options.threads)?,
+        "1bit" => scalar(Bits::One, pages, options.threads)?,
         "sign" => {
-            let coder = SignCoder::fit(pages.iter().step_by(count.div_ceil(SAMPLE)))?;
-            Coded::Sign(pages.iter().map(|page| coder.encode(page)).collect::<Result<_, _>>()?)
+            let coder = SignCoder::fit(sample(pages))?;
+            let encode = |page: &PageVectors| coder.encode(page).expect("one dim in a corpus");
+            Coded::Sign(encoded(pages, options.threads, encode))
         }
-        other => return Err(format!("no code {other}: f32, f16, int8 or sign").into()),
+        name if name.starts_with("fde:") => {
+            let fde = Fde::new(name, pages)?;
+            let encode = |page: &PageVectors| fde.page(page);
+            let coded = encoded(pages, options.threads, encode);
+            Coded::Fde(fde, coded)
+        }
+        other => return Err(format!("no code {other}; see the head of this example").into()),
     };
     let build_s = start.elapsed().as_secs_f64();
     let offsets = list("query_offsets")?;
@@ -144,7 +179,7 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
         data.as_chunks().0.iter().map(|four| i32::from_le_bytes(*four) as usize).collect();
     let exact = ids.chunks_exact(ids.len() / queries.len()).map(<[usize]>::to_vec).collect();
     let targets = list("query_target")?;
-    Ok((Corpus { pages, coded, queries, targets, exact }, build_s))
+    Ok((Corpus { pages: masters, coded, queries, targets, exact }, build_s))
 }
 
 fn floats(file: &mut File, count: usize) -> Outcome<Vec<f32>> {
@@ -153,42 +188,192 @@ fn floats(file: &mut File, count: usize) -> Outcome<Vec<f32>> {
     Ok(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect())
 }
 
-/// The `K` best pages for `query`, and how many were scored again.
-fn rank(corpus: &Corpus, options: &Options, query: &QueryVectors) -> (Vec<usize>, usize) {
-    let exact = PreparedQuery::with(options.instructions, query);
+fn sample(pages: &[PageVectors]) -> impl Iterator<Item = &PageVectors> {
+    pages.iter().step_by(pages.len().div_ceil(SAMPLE))
+}
+
+fn scalar(bits: Bits, pages: &[PageVectors], threads: usize) -> Outcome<Coded> {
+    let coder = ScalarCoder::fit(bits, sample(pages))?;
+    let encode = |page: &PageVectors| coder.encode(page).expect("one dim in a corpus");
+    let coded = encoded(pages, threads, encode);
+    Ok(Coded::Scalar(coder, coded))
+}
+
+/// Encodes `pages` on `threads` threads.
+fn encoded<T: Send>(
+    pages: &[PageVectors],
+    threads: usize,
+    encode: impl Fn(&PageVectors) -> T + Sync,
+) -> Vec<T> {
+    let part = pages.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let encode = &encode;
+        let work = |pages| scope.spawn(move || Vec::from_iter(<[_]>::iter(pages).map(encode)));
+        let parts: Vec<_> = pages.chunks(part).map(work).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("encoding does not panic")).collect()
+    })
+}
+
+/// Scores a page for each query of a batch.
+type Scorer<'a> = Box<dyn Fn(usize) -> Vec<f32> + Sync + 'a>;
+
+fn scorer<'a>(corpus: &'a Corpus, with: Instructions, queries: &[&QueryVectors]) -> Scorer<'a> {
     let dims = "one dim in a corpus";
-    let all: Vec<usize> = (0..corpus.pages.len()).collect();
-    let score_f16 = |page: usize| exact.score(&corpus.pages[page]).expect(dims);
-    let mut scored = match &corpus.coded {
+    match &corpus.coded {
         Coded::F32(pages) => {
-            scores(&all, options.threads, |page| exact.score_f32(&pages[page]).expect(dims))
+            let each: Vec<_> = queries.iter().map(|q| PreparedQuery::with(with, q)).collect();
+            let score =
+                move |page: &[f32]| each.iter().map(|q| q.score_f32(page).expect(dims)).collect();
+            Box::new(move |page| score(&pages[page]))
         }
-        Coded::F16 => scores(&all, options.threads, score_f16),
+        Coded::F16 => {
+            let batch = PreparedQuery::batch(with, queries).expect(dims);
+            Box::new(move |page| batch.scores(&corpus.pages[page]).expect(dims))
+        }
+        Coded::Bf16(pages) => {
+            let batch = Bf16Query::batch(with, queries).expect(dims);
+            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
+        }
         Coded::Int8(pages) => {
-            let query = Int8Query::with(options.instructions, query);
-            let scored =
-                scores(&all, options.threads, |page| query.score(&pages[page]).expect(dims));
-            match options.rerank {
-                Rerank::Bound => within_bounds(scored, |page| query.bound(&pages[page])),
-                Rerank::Best(_) => scored,
-            }
+            let batch = Int8Query::batch(with, queries).expect(dims);
+            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
+        }
+        Coded::Scalar(coder, pages) => {
+            let batch = coder.query(with, queries).expect(dims);
+            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
+        }
+        Coded::Fde(fde, pages) => {
+            let each: Vec<_> =
+                queries.iter().map(|q| Int8Query::with(with, &fde.query(q))).collect();
+            Box::new(move |page| each.iter().map(|q| q.score(&pages[page]).expect(dims)).collect())
         }
         Coded::Sign(pages) => {
-            let query = SignQuery::with(options.instructions, query);
-            scores(&all, options.threads, |page| query.score(&pages[page]).expect(dims))
+            let each: Vec<_> = queries.iter().map(|q| SignQuery::with(with, q)).collect();
+            Box::new(move |page| each.iter().map(|q| q.score(&pages[page]).expect(dims)).collect())
         }
-    };
-    let again = match options.rerank {
-        Rerank::Bound => scored.len(),
-        Rerank::Best(n) => n.min(scored.len()),
-    };
-    keep_best(&mut scored, again.max(K));
-    if again > 0 {
-        let candidates: Vec<usize> = scored.iter().map(|&(page, _)| page).collect();
-        scored = scores(&candidates, options.threads, score_f16);
-        keep_best(&mut scored, K);
     }
-    (scored.into_iter().map(|(page, _)| page).collect(), again)
+}
+
+/// Scores of all pages for each query of a batch.
+fn scan(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> Vec<Vec<(usize, f32)>> {
+    let score = scorer(corpus, options.instructions, queries);
+    let all: Vec<usize> = (0..corpus.pages.len()).collect();
+    let scored = scores(&all, options.threads, |page| score(page));
+    let of = |n: usize| scored.iter().map(move |(page, scores)| (*page, scores[n])).collect();
+    (0..queries.len()).map(of).collect()
+}
+
+/// Fixed-dimensional encodings: in each repetition vectors are thrown into buckets by the signs of
+/// some random projections; a query sums the vectors of a bucket, a page takes their mean (an
+/// empty bucket that of the nearest one); another random projection makes them short.
+struct Fde {
+    bits: usize,
+    short: usize,
+    repetitions: usize,
+    mean: Vec<f32>,
+    /// `[repetitions, bits + short, dim]`
+    planes: Vec<f32>,
+}
+
+impl Fde {
+    fn new(name: &str, pages: &[PageVectors]) -> Outcome<Self> {
+        let numbers: Vec<usize> =
+            name.split(':').skip(1).map(str::parse).collect::<Result<_, _>>()?;
+        let [bits, short, repetitions] = numbers[..] else { return Err("fde:K:P:R".into()) };
+        let dim = pages[0].dim();
+        let (mut mean, mut count) = (vec![0.0f32; dim], 0.0);
+        for row in sample(pages).flat_map(|page| page.values().chunks_exact(dim)) {
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x.to_f32());
+            count += 1.0;
+        }
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        // Sums of uniform numbers are as good as normal.
+        let planes = (0..repetitions * (bits + short) * dim)
+            .map(|_| uniform() + uniform() + uniform() + uniform())
+            .collect();
+        Ok(Self { bits, short, repetitions, mean, planes })
+    }
+
+    fn page(&self, page: &PageVectors) -> Int8Page {
+        let rows: Vec<f32> = page.values().iter().map(|value| value.to_f32()).collect();
+        let values = self.encode(&rows, true);
+        Int8Page::encode(&PageVectors::from_f32(values.len(), &values).expect("finite"))
+    }
+
+    fn query(&self, query: &QueryVectors) -> QueryVectors {
+        let values = self.encode(query.values(), false);
+        QueryVectors::new(values.len(), values, vec![String::new()]).expect("finite")
+    }
+
+    fn encode(&self, rows: &[f32], means: bool) -> Vec<f32> {
+        let dim = self.mean.len();
+        let buckets = 1 << self.bits;
+        let mut out = Vec::with_capacity(self.repetitions * buckets * self.short);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let centred: Vec<f32> =
+            rows.iter().zip(self.mean.iter().cycle()).map(|(x, mean)| x - mean).collect();
+        for planes in self.planes.chunks_exact((self.bits + self.short) * dim) {
+            let (hash, project) = planes.split_at(self.bits * dim);
+            let mut sums = vec![0.0f32; buckets * dim];
+            let mut counts = vec![0.0f32; buckets];
+            for (row, centred) in rows.chunks_exact(dim).zip(centred.chunks_exact(dim)) {
+                let bit = |(n, plane): (usize, &[f32])| usize::from(dot(plane, centred) > 0.0) << n;
+                let bucket: usize = hash.chunks_exact(dim).enumerate().map(bit).sum();
+                let from = if means { centred } else { row };
+                sums[bucket * dim..][..dim].iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
+                counts[bucket] += 1.0;
+            }
+            for bucket in 0..buckets {
+                let near = |other: &usize| (other ^ bucket).count_ones();
+                let from = match means {
+                    true => {
+                        (0..buckets).filter(|&b| counts[b] > 0.0).min_by_key(near).unwrap_or(bucket)
+                    }
+                    false => bucket,
+                };
+                let scale = if means { counts[from].max(1.0).recip() } else { 1.0 };
+                let sum = &sums[from * dim..][..dim];
+                out.extend(project.chunks_exact(dim).map(|plane| dot(plane, sum) * scale));
+            }
+        }
+        out
+    }
+}
+
+/// The `K` best pages for each query of a batch, and how many were scored again.
+fn rank(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> (Vec<Vec<usize>>, usize) {
+    let mut again = 0;
+    let scanned = scan(corpus, options, queries);
+    let rankings = queries.iter().zip(scanned).map(|(query, mut scored)| {
+        let most = match (options.rerank, &corpus.coded) {
+            (Rerank::Bound, Coded::Int8(pages)) => {
+                let bounds = Int8Query::with(options.instructions, query);
+                scored = within_bounds(scored, |page| bounds.bound(&pages[page]));
+                scored.len()
+            }
+            (Rerank::Bound, _) => unreachable!("checked with the options"),
+            (Rerank::Best(n), _) => n.min(scored.len()),
+        };
+        keep_best(&mut scored, most.max(K));
+        if most > 0 {
+            let exact = PreparedQuery::with(options.instructions, query);
+            let candidates: Vec<usize> = scored.iter().map(|&(page, _)| page).collect();
+            scored = scores(&candidates, options.threads, |page| {
+                exact.score(&corpus.pages[page]).expect("one dim in a corpus")
+            });
+            again += most;
+        }
+        keep_best(&mut scored, K);
+        scored.into_iter().map(|(page, _)| page).collect()
+    });
+    (rankings.collect(), again)
 }
 
 /// The pages that may be among the `K` best: at best not below what `K` pages have at worst.
@@ -200,12 +385,12 @@ fn within_bounds(scored: Vec<(usize, f32)>, bound: impl Fn(usize) -> f32) -> Vec
 }
 
 /// Scores `pages` on `threads` threads.
-fn scores(
+fn scores<T: Default + Send>(
     pages: &[usize],
     threads: usize,
-    score: impl Fn(usize) -> f32 + Sync,
-) -> Vec<(usize, f32)> {
-    let mut scored: Vec<(usize, f32)> = pages.iter().map(|&page| (page, 0.0)).collect();
+    score: impl Fn(usize) -> T + Sync,
+) -> Vec<(usize, T)> {
+    let mut scored: Vec<(usize, T)> = pages.iter().map(|&page| (page, T::default())).collect();
     let work = std::sync::Mutex::new(scored.chunks_mut(CHUNK));
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -233,29 +418,31 @@ fn keep_best(scored: &mut Vec<(usize, f32)>, k: usize) {
 }
 
 fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
-    for query in corpus.queries.iter().take(3) {
-        rank(corpus, options, query);
-    }
+    let queries: Vec<&QueryVectors> = corpus.queries.iter().collect();
+    rank(corpus, options, &queries[..queries.len().min(3)]);
     let (mut ms, mut rates, mut gflops, mut found) = (vec![], vec![], vec![], vec![]);
     let mut again = 0;
     let (count, dim) = (corpus.pages.len() as f64, corpus.pages[0].dim() as f64);
     let vectors: usize = corpus.pages.iter().map(PageVectors::len).sum();
     let cpu = cpu_seconds();
-    for query in &corpus.queries {
+    for batch in queries.chunks(options.batch) {
         let start = Instant::now();
-        let (ranking, reranked) = rank(corpus, options, query);
+        let (rankings, reranked) = rank(corpus, options, batch);
         let seconds = start.elapsed().as_secs_f64();
-        found.push(ranking);
+        let tokens: usize = batch.iter().map(|query| query.len()).sum();
+        found.extend(rankings);
         again += reranked;
         ms.push(seconds * 1e3);
-        rates.push(count / seconds);
-        gflops.push(2.0 * query.len() as f64 * dim * vectors as f64 / seconds / 1e9);
+        rates.push(count * batch.len() as f64 / seconds);
+        gflops.push(2.0 * tokens as f64 * dim * vectors as f64 / seconds / 1e9);
     }
     let cpu = cpu_seconds() - cpu;
     let bytes = match &corpus.coded {
         Coded::F32(_) => vectors * dim as usize * 4,
         Coded::F16 => vectors * dim as usize * 2,
-        Coded::Int8(pages) => pages.iter().map(Int8Page::bytes).sum(),
+        Coded::Bf16(pages) => pages.iter().map(Bf16Page::bytes).sum(),
+        Coded::Int8(pages) | Coded::Fde(_, pages) => pages.iter().map(Int8Page::bytes).sum(),
+        Coded::Scalar(_, pages) => pages.iter().map(ScalarPage::bytes).sum(),
         Coded::Sign(pages) => pages.iter().map(SignPage::bytes).sum(),
     };
     let queries = corpus.queries.len() as f64;
@@ -270,6 +457,7 @@ fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
         let shared = corpus.exact[n][..K].iter().filter(|page| found[n].contains(page)).count();
         shared as f64 / K as f64
     });
+    let in_first = in_first(corpus, options);
     let ndcg = mean(&|n| gain(&found[n], corpus.targets[n]));
     let ndcg_exact = mean(&|n| gain(&corpus.exact[n], corpus.targets[n]));
     json!({
@@ -277,6 +465,8 @@ fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
         "code": options.code,
         "reranked": again as f64 / queries,
         "threads": options.threads,
+        "batch": options.batch,
+        "pool": options.pool,
         "instructions": format!("{:?}", options.instructions),
         "pages": corpus.pages.len(),
         "build_s": build_s,
@@ -295,10 +485,28 @@ fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
             "ndcg_ratio_to_exact": ndcg / ndcg_exact.max(1e-9),
             "ndcg10": ndcg,
             "ndcg10_exact": ndcg_exact,
+            "in_first": in_first,
             "same_top1": mean(&|n| f64::from(u8::from(found[n][0] == corpus.exact[n][0]))),
             "n_queries": corpus.queries.len(),
         },
     })
+}
+
+/// The share of the exact `K` best among the first pages by code, for each depth.
+fn in_first(corpus: &Corpus, options: &Options) -> Value {
+    const DEPTHS: [usize; 5] = [10, 50, 100, 200, 500];
+    let mut found = [0; DEPTHS.len()];
+    for (n, query) in corpus.queries.iter().enumerate() {
+        let mut scored = scan(corpus, options, &[query]).remove(0);
+        keep_best(&mut scored, DEPTHS[DEPTHS.len() - 1]);
+        for (found, depth) in found.iter_mut().zip(DEPTHS) {
+            let first = &scored[..depth.min(scored.len())];
+            let is_among = |page: &&usize| first.iter().any(|(other, _)| other == *page);
+            *found += corpus.exact[n][..K].iter().filter(is_among).count();
+        }
+    }
+    let all = (corpus.queries.len() * K) as f64;
+    DEPTHS.iter().zip(found).map(|(d, n)| (d.to_string(), json!(n as f64 / all))).collect()
 }
 
 fn quantile(values: &mut [f64], q: f64) -> f64 {

@@ -4,6 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::kernel::{Instructions, LANES, Lanes, raise_f32};
+use crate::tokens::Tokens;
 
 /// Page rows widened to f32 at a time: 48 rows of 128, whole tiles of every kernel, stay in the
 /// first-level cache beside the query.
@@ -19,13 +20,12 @@ pub struct DimMismatch {
     pub page: usize,
 }
 
-/// A query laid out for scoring many pages: blocks of 16 tokens, `[blocks, dim, 16]`, f32, the
-/// last block filled up with zeros that are left out of the sum.
+/// A query, or several, laid out for scoring many pages: blocks of 16 tokens, `[blocks, dim, 16]`,
+/// f32, the last block filled up with zeros that are left out of the sum.
 #[derive(Debug, Clone)]
 pub struct PreparedQuery {
     instructions: Instructions,
-    dim: usize,
-    tokens: usize,
+    tokens: Tokens,
     blocks: Vec<Lanes<f32>>,
 }
 
@@ -37,57 +37,98 @@ impl PreparedQuery {
 
     /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
     pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
-        let (dim, tokens) = (query.dim(), query.len());
-        let mut blocks = vec![[0.0; LANES]; tokens.div_ceil(LANES) * dim];
-        for (n, row) in query.values().chunks_exact(dim).enumerate() {
+        Self::batch(instructions, &[query]).expect("one query has one dim")
+    }
+
+    /// Lays several queries out, to be scored in one pass over a page.
+    ///
+    /// ```
+    /// use pagesight_core::{PageVectors, QueryVectors};
+    /// use pagesight_maxsim::{Instructions, PreparedQuery};
+    ///
+    /// let query = |x, y| QueryVectors::new(2, vec![x, y], vec!["a".into()]).unwrap();
+    /// let batch = PreparedQuery::batch(Instructions::best(), &[&query(1.0, 0.0), &query(0.0, 1.0)])?;
+    /// let page = PageVectors::from_f32(2, &[0.5, 0.25]).unwrap();
+    /// assert_eq!(batch.scores(&page)?, [0.5, 0.25]);
+    /// # Ok::<(), pagesight_maxsim::DimMismatch>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when they differ in dim.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn batch(
+        instructions: Instructions,
+        queries: &[&QueryVectors],
+    ) -> Result<Self, DimMismatch> {
+        let tokens = Tokens::of(queries)?;
+        let dim = tokens.dim();
+        let mut blocks = vec![[0.0; LANES]; tokens.blocks() * dim];
+        let rows = queries.iter().flat_map(|query| query.values().chunks_exact(dim));
+        for (n, row) in rows.enumerate() {
             for (d, &value) in row.iter().enumerate() {
                 blocks[n / LANES * dim + d][n % LANES] = value;
             }
         }
-        Self { instructions: instructions.or_portable(), dim, tokens, blocks }
+        Ok(Self { instructions: instructions.or_portable(), tokens, blocks })
     }
 
-    /// MaxSim of the query and `page`, f32. Deterministic: the same on any thread, and the order
-    /// of the page's vectors does not matter. Two infinities cannot meet, since multi-vectors
-    /// are finite; an overflow of f32 scores as infinity.
+    /// MaxSim of the query (of a batch, the first) and `page`, f32. Deterministic: the same on
+    /// any thread, alone or in a batch, and the order of the page's vectors does not matter. Two
+    /// infinities cannot meet, since multi-vectors are finite; an overflow of f32 scores as
+    /// infinity.
     ///
     /// # Errors
     /// [`DimMismatch`] when the row lengths differ.
     pub fn score(&self, page: &PageVectors) -> Result<f32, DimMismatch> {
-        if page.dim() != self.dim {
-            return Err(DimMismatch { query: self.dim, page: page.dim() });
-        }
-        let mut best = self.no_maxima();
-        let mut wide = vec![0.0f32; ROWS * self.dim];
-        for rows in page.values().chunks(ROWS * self.dim) {
-            let wide = &mut wide[..rows.len()];
-            rows.convert_to_f32_slice(wide);
-            raise_f32(self.instructions, self.dim, &self.blocks, wide, &mut best);
-        }
-        Ok(self.sum(&best))
+        let best = self.best(page)?;
+        Ok(self.tokens.first_sum(|n| best.as_flattened()[n]))
     }
 
-    /// As [`score`](Self::score), for a page in f32, `[n_vectors, dim]`.
+    /// MaxSim of each query of the batch and `page`: its vectors are read once for all.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn scores(&self, page: &PageVectors) -> Result<Vec<f32>, DimMismatch> {
+        let best = self.best(page)?;
+        Ok(self.tokens.sums(|n| best.as_flattened()[n]).collect())
+    }
+
+    fn best(&self, page: &PageVectors) -> Result<Vec<Lanes<f32>>, DimMismatch> {
+        let dim = self.tokens.dim();
+        if page.dim() != dim {
+            return Err(DimMismatch { query: dim, page: page.dim() });
+        }
+        let mut best = self.no_maxima();
+        let mut wide = vec![0.0f32; ROWS * dim];
+        for rows in page.values().chunks(ROWS * dim) {
+            let wide = &mut wide[..rows.len()];
+            rows.convert_to_f32_slice(wide);
+            raise_f32(self.instructions, dim, &self.blocks, wide, &mut best);
+        }
+        Ok(best)
+    }
+
+    /// As [`score`](Self::score), for a page in f32, `[n_vectors, dim]`. A row with a number that
+    /// is not one never wins.
     ///
     /// # Errors
     /// [`DimMismatch`] when `rows` is empty or not whole rows of the query's dim.
     pub fn score_f32(&self, rows: &[f32]) -> Result<f32, DimMismatch> {
-        if rows.is_empty() || !rows.len().is_multiple_of(self.dim) {
-            return Err(DimMismatch { query: self.dim, page: rows.len() });
+        let dim = self.tokens.dim();
+        if rows.is_empty() || !rows.len().is_multiple_of(dim) {
+            return Err(DimMismatch { query: dim, page: rows.len() });
         }
         let mut best = self.no_maxima();
-        for rows in rows.chunks(ROWS * self.dim) {
-            raise_f32(self.instructions, self.dim, &self.blocks, rows, &mut best);
+        for rows in rows.chunks(ROWS * dim) {
+            raise_f32(self.instructions, dim, &self.blocks, rows, &mut best);
         }
-        Ok(self.sum(&best))
+        Ok(self.tokens.first_sum(|n| best.as_flattened()[n]))
     }
 
     fn no_maxima(&self) -> Vec<Lanes<f32>> {
-        vec![[f32::NEG_INFINITY; LANES]; self.tokens.div_ceil(LANES)]
-    }
-
-    fn sum(&self, best: &[Lanes<f32>]) -> f32 {
-        best.as_flattened()[..self.tokens].iter().sum()
+        vec![[f32::NEG_INFINITY; LANES]; self.tokens.blocks()]
     }
 }
 
@@ -98,19 +139,7 @@ mod tests {
 
     use super::*;
     use crate::maxsim_reference;
-
-    fn query(dim: usize, values: Vec<f32>) -> QueryVectors {
-        let tokens = vec![String::new(); values.len() / dim];
-        QueryVectors::new(dim, values, tokens).unwrap()
-    }
-
-    /// dim, query rows and page rows of any length, values as unit vectors have them.
-    fn case() -> impl Strategy<Value = (usize, Vec<f32>, Vec<f32>)> {
-        (1usize..200, 1usize..40, 1usize..150).prop_flat_map(|(dim, n, s)| {
-            let row = |count| prop::collection::vec(-1.0f32..1.0, count * dim);
-            (Just(dim), row(n), row(s))
-        })
-    }
+    use crate::testing::{case, query};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -154,6 +183,19 @@ mod tests {
         let page = PageVectors::new(2, vec![f16::from_f32(-1.0), f16::ZERO]).unwrap();
         let score = PreparedQuery::new(&query(2, vec![1.0, 0.0])).score(&page);
         assert_eq!(score, Ok(-1.0));
+    }
+
+    #[test]
+    fn what_is_not_a_number_never_wins_and_infinity_does() {
+        for with in Instructions::available() {
+            let prepared = PreparedQuery::with(with, &query(2, vec![1.0, 0.0]));
+            for rows in [[f32::NAN, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, f32::NAN]] {
+                assert_eq!(prepared.score_f32(&rows), Ok(0.5), "{with:?}");
+            }
+            let infinite = prepared.score_f32(&[f32::INFINITY, 0.0, 0.5, 0.0]);
+            assert_eq!(infinite, Ok(f32::INFINITY), "{with:?}");
+            assert_eq!(prepared.score_f32(&[]), Err(DimMismatch { query: 2, page: 0 }));
+        }
     }
 
     #[test]

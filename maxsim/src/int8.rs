@@ -4,6 +4,7 @@ use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
 use crate::kernel::{Instructions, LANES, Lanes, Quads, raise_int8};
+use crate::tokens::Tokens;
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
 const MAX_CODE: f32 = 127.0;
@@ -57,6 +58,22 @@ impl Int8Page {
         self.dim
     }
 
+    pub(crate) fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    pub(crate) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    pub(crate) fn error(&self) -> f32 {
+        self.error
+    }
+
+    pub(crate) fn length(&self) -> f32 {
+        self.length
+    }
+
     /// What the code takes, bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * size_of::<f32>()
@@ -71,21 +88,101 @@ impl Int8Page {
     }
 }
 
-/// A query in int8, laid out for scoring many pages.
-#[derive(Debug, Clone)]
-pub struct Int8Query {
-    instructions: Instructions,
+/// A page in int8 that lies elsewhere, e.g. in a mapped file. See [`Int8Page`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Int8View<'a> {
     dim: usize,
+    codes: &'a [u8],
+    scales: Vec<f32>,
+    error: f32,
+    length: f32,
+}
+
+impl<'a> Int8View<'a> {
+    pub(crate) fn new(
+        dim: usize,
+        codes: &'a [u8],
+        scales: Vec<f32>,
+        error: f32,
+        length: f32,
+    ) -> Self {
+        Self { dim, codes, scales, error, length }
+    }
+
+    /// Number of vectors.
+    pub fn vectors(&self) -> usize {
+        self.scales.len()
+    }
+}
+
+/// The tokens of one or several queries in int8, laid out for the kernels.
+#[derive(Debug, Clone)]
+pub(crate) struct Int8Tokens {
+    instructions: Instructions,
+    tokens: Tokens,
     /// `[blocks, dim / 4, 16, 4]`
     blocks: Vec<Quads>,
     /// `[blocks]`: what the bias of the page's codes adds to each token's dot products, negated.
     offsets: Vec<Lanes<i32>>,
     /// `[n_tokens]`
     scales: Vec<f32>,
-    /// Lengths of the tokens, summed.
-    lengths: f64,
-    /// Distances of the tokens from what their codes stand for, summed.
-    errors: f64,
+}
+
+impl Int8Tokens {
+    /// Rounds `rows` to int8, one of `dim` (in whole fours) numbers a token.
+    pub fn new<'a>(
+        instructions: Instructions,
+        tokens: Tokens,
+        dim: usize,
+        rows: impl IntoIterator<Item = &'a [f32]>,
+    ) -> Self {
+        let quads = dim.div_ceil(4);
+        let mut blocks = vec![[[0; 4]; LANES]; tokens.blocks() * quads];
+        let mut offsets = vec![[0; LANES]; tokens.blocks()];
+        let mut scales = Vec::with_capacity(tokens.count());
+        for (n, row) in rows.into_iter().enumerate() {
+            let scale = scale_of(row);
+            for (d, &x) in row.iter().enumerate() {
+                let code = round(x, scale);
+                blocks[n / LANES * quads + d / 4][n % LANES][d % 4] = code;
+                offsets[n / LANES][n % LANES] -= BIAS * i32::from(code);
+            }
+            scales.push(scale);
+        }
+        Self { instructions: instructions.or_portable(), tokens, blocks, offsets, scales }
+    }
+
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    pub fn no_maxima(&self) -> Vec<Lanes<f32>> {
+        vec![[f32::NEG_INFINITY; LANES]; self.offsets.len()]
+    }
+
+    /// Raises `best` by rows of codes, see [`raise_int8`].
+    pub fn raise(&self, codes: &[u8], scales: &[f32], best: &mut [Lanes<f32>]) {
+        raise_int8(self.instructions, &self.blocks, &self.offsets, codes, scales, best);
+    }
+
+    /// What token `n` adds to the score.
+    pub fn value(&self, best: &[Lanes<f32>], n: usize) -> f32 {
+        best.as_flattened()[n] * self.scales[n]
+    }
+}
+
+/// A query, or several, in int8, laid out for scoring many pages.
+#[derive(Debug, Clone)]
+pub struct Int8Query {
+    inner: Int8Tokens,
+    /// For each query, the lengths of its tokens, summed.
+    lengths: Vec<f64>,
+    /// For each query, the distances of its tokens from what their codes stand for, summed.
+    errors: Vec<f64>,
 }
 
 impl Int8Query {
@@ -96,25 +193,29 @@ impl Int8Query {
 
     /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
     pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
-        let (dim, quads) = (query.dim(), query.dim().div_ceil(4));
-        let count = query.len().div_ceil(LANES);
-        let mut blocks = vec![[[0; 4]; LANES]; count * quads];
-        let mut offsets = vec![[0; LANES]; count];
-        let mut scales = Vec::with_capacity(query.len());
-        let (mut lengths, mut errors) = (0.0, 0.0);
-        for (n, row) in query.values().chunks_exact(dim).enumerate() {
-            let scale = scale_of(row);
-            for (d, &x) in row.iter().enumerate() {
-                let code = round(x, scale);
-                blocks[n / LANES * quads + d / 4][n % LANES][d % 4] = code;
-                offsets[n / LANES][n % LANES] -= BIAS * i32::from(code);
-            }
-            scales.push(scale);
-            errors += distances(row, scale).0;
-            lengths += row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-        }
-        let instructions = instructions.or_portable();
-        Self { instructions, dim, blocks, offsets, scales, lengths, errors }
+        Self::batch(instructions, &[query]).expect("one query has one dim")
+    }
+
+    /// Lays several queries out, to be scored in one pass over a page.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when they differ in dim.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn batch(
+        instructions: Instructions,
+        queries: &[&QueryVectors],
+    ) -> Result<Self, DimMismatch> {
+        let tokens = Tokens::of(queries)?;
+        let dim = tokens.dim();
+        let rows = || queries.iter().map(|query| query.values().chunks_exact(dim));
+        let length = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let error = |row: &[f32]| distances(row, scale_of(row)).0;
+        let lengths = rows().map(|rows| rows.map(length).sum()).collect();
+        let errors = rows().map(|rows| rows.map(error).sum()).collect();
+        let inner = Int8Tokens::new(instructions, tokens, dim, rows().flatten());
+        Ok(Self { inner, lengths, errors })
     }
 
     /// How far [`score`](Self::score) may be from the exact MaxSim of the page, f32 rounding
@@ -124,15 +225,26 @@ impl Int8Query {
     /// `|<q, p> - <q', p'>| <= |q| |p - p'| + |q - q'| |p'|`, and a maximum moves by no more than
     /// its terms.
     pub fn bound(&self, page: &Int8Page) -> f32 {
-        let (error, length) = (f64::from(page.error), f64::from(page.length));
-        let codes = self.lengths * error + self.errors * length;
+        self.bound_of(0, page.error, page.length)
+    }
+
+    /// As [`bound`](Self::bound).
+    pub fn bound_view(&self, page: &Int8View<'_>) -> f32 {
+        self.bound_of(0, page.error, page.length)
+    }
+
+    /// For query `query` of the batch and a page known by its `error` and `length`.
+    fn bound_of(&self, query: usize, error: f32, length: f32) -> f32 {
+        let (error, length) = (f64::from(error), f64::from(length));
+        let codes = self.lengths[query] * error + self.errors[query] * length;
         // Sums of `dim` products and of the tokens, in f32.
-        let terms = (self.dim + self.scales.len()) as f64;
-        let rounding = terms * f64::from(f32::EPSILON) * self.lengths * (length + error);
+        let terms = (self.inner.tokens.dim() + self.inner.tokens.count()) as f64;
+        let rounding = terms * f64::from(f32::EPSILON) * self.lengths[query] * (length + error);
         ((codes + rounding) as f32).next_up()
     }
 
-    /// MaxSim of the two codes, f32; the same to the bit on every processor.
+    /// MaxSim of the two codes (of a batch, of its first query), f32; the same to the bit on every
+    /// processor.
     ///
     /// ```
     /// use pagesight_core::{PageVectors, QueryVectors};
@@ -148,13 +260,45 @@ impl Int8Query {
     /// # Errors
     /// [`DimMismatch`] when the row lengths differ.
     pub fn score(&self, page: &Int8Page) -> Result<f32, DimMismatch> {
-        if page.dim != self.dim {
-            return Err(DimMismatch { query: self.dim, page: page.dim });
+        let best = self.best(page)?;
+        Ok(self.inner.tokens.first_sum(|n| self.inner.value(&best, n)))
+    }
+
+    /// MaxSim of each query of the batch and `page`: its codes are read once for all.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn scores(&self, page: &Int8Page) -> Result<Vec<f32>, DimMismatch> {
+        let best = self.best(page)?;
+        Ok(self.inner.tokens.sums(|n| self.inner.value(&best, n)).collect())
+    }
+
+    /// As [`score`](Self::score).
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn score_view(&self, page: &Int8View<'_>) -> Result<f32, DimMismatch> {
+        let best = self.best_of(page.dim, page.codes, &page.scales)?;
+        Ok(self.inner.tokens.first_sum(|n| self.inner.value(&best, n)))
+    }
+
+    fn best(&self, page: &Int8Page) -> Result<Vec<Lanes<f32>>, DimMismatch> {
+        self.best_of(page.dim, &page.codes, &page.scales)
+    }
+
+    fn best_of(
+        &self,
+        page_dim: usize,
+        codes: &[u8],
+        scales: &[f32],
+    ) -> Result<Vec<Lanes<f32>>, DimMismatch> {
+        let dim = self.inner.tokens.dim();
+        if page_dim != dim {
+            return Err(DimMismatch { query: dim, page: page_dim });
         }
-        let mut best = vec![[f32::NEG_INFINITY; LANES]; self.offsets.len()];
-        let (codes, scales) = (&page.codes, &page.scales);
-        raise_int8(self.instructions, &self.blocks, &self.offsets, codes, scales, &mut best);
-        Ok(best.as_flattened().iter().zip(&self.scales).map(|(best, scale)| best * scale).sum())
+        let mut best = self.inner.no_maxima();
+        self.inner.raise(codes, scales, &mut best);
+        Ok(best)
     }
 }
 
@@ -173,6 +317,13 @@ fn distances(row: &[f32], scale: f32) -> (f64, f64) {
     (off.sqrt(), long.sqrt())
 }
 
+/// What the codes of `row` stand for.
+#[cfg(test)]
+pub(crate) fn rounded(row: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    let scale = scale_of(row);
+    row.iter().map(move |&x| f32::from(round(x, scale)) * scale)
+}
+
 fn round(x: f32, scale: f32) -> i8 {
     // A vector of zeros has scale 0, and 0 / 0 as an integer is 0.
     (x / scale).round_ties_even().clamp(-MAX_CODE, MAX_CODE) as i8
@@ -184,18 +335,7 @@ mod tests {
 
     use super::*;
     use crate::maxsim_reference;
-
-    fn query(dim: usize, values: Vec<f32>) -> QueryVectors {
-        let tokens = vec![String::new(); values.len() / dim];
-        QueryVectors::new(dim, values, tokens).unwrap()
-    }
-
-    fn case() -> impl Strategy<Value = (usize, Vec<f32>, Vec<f32>)> {
-        (1usize..200, 1usize..40, 1usize..80).prop_flat_map(|(dim, n, s)| {
-            let row = |count| prop::collection::vec(-1.0f32..1.0, count * dim);
-            (Just(dim), row(n), row(s))
-        })
-    }
+    use crate::testing::{case, query};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -204,14 +344,7 @@ mod tests {
         fn equals_the_reference_of_what_it_stands_for((dim, q, p) in case()) {
             let page = Int8Page::encode(&PageVectors::from_f32(dim, &p).unwrap());
             let query = query(dim, q);
-            let rounded: Vec<f32> = query
-                .values()
-                .chunks_exact(dim)
-                .flat_map(|row| {
-                    let scale = scale_of(row);
-                    row.iter().map(move |&x| f32::from(round(x, scale)) * scale)
-                })
-                .collect();
+            let rounded: Vec<f32> = query.values().chunks_exact(dim).flat_map(rounded).collect();
             let expected = maxsim_reference(dim, &rounded, &page.decode());
             let scores: Vec<f32> = Instructions::available()
                 .into_iter()

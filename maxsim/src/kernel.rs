@@ -6,11 +6,15 @@
 //! one or two blocks. The last tile overlaps the one before it: a row that counts twice changes
 //! no maximum, and so no tile is ever cut.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+
+use half::bf16;
 
 /// Query tokens scored together.
 pub(crate) const LANES: usize = 16;
@@ -25,8 +29,10 @@ pub enum Instructions {
     Portable,
     /// AVX2 and FMA.
     Avx2,
-    /// AVX-512 F, BW and VNNI.
+    /// AVX-512 F, BW and VNNI; BF16 and VPOPCNTDQ where they are there too.
     Avx512,
+    /// AMX tiles for int8 and bf16, AVX-512 for all else. Linux.
+    Amx,
 }
 
 impl Instructions {
@@ -43,6 +49,10 @@ impl Instructions {
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vnni");
+            #[cfg(target_os = "linux")]
+            if avx512 && is_x86_feature_detected!("avx512bf16") && amx::available() {
+                available.push(Self::Amx);
+            }
             if avx512 {
                 available.push(Self::Avx512);
             }
@@ -83,11 +93,37 @@ pub(crate) fn raise_f32(
         // SAFETY: `Instructions` other than the portable ones come from `available`, through
         // `or_portable`; the lengths are checked above.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => unsafe { avx512::raise_f32(dim, query, rows, best) },
+        Instructions::Avx512 | Instructions::Amx => unsafe {
+            avx512::raise_f32(dim, query, rows, best);
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::raise_f32(dim, query, rows, best) },
         _ => portable::raise_f32(dim, query, rows, best),
+    }
+}
+
+/// The dot products of `row` `[dim]` with `blocks` `[blocks, dim, 16]`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn dots_f32(
+    with: Instructions,
+    dim: usize,
+    blocks: &[Lanes<f32>],
+    row: &[f32],
+    dots: &mut [Lanes<f32>],
+) {
+    assert_eq!(blocks.len(), dots.len() * dim, "whole blocks");
+    assert!(dim > 0 && row.len() == dim, "a whole row");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 | Instructions::Amx => unsafe { avx512::dots_f32(blocks, row, dots) },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { avx2::dots_f32(blocks, row, dots) },
+        _ => portable::dots_f32(blocks, row, dots),
     }
 }
 
@@ -113,6 +149,9 @@ pub(crate) fn raise_int8(
     assert_eq!(rows.len(), scales.len() * (query.len() / best.len()) * 4, "whole rows");
     match with {
         // SAFETY: as in `raise_f32`.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Instructions::Amx => unsafe { amx::raise_int8(query, offsets, rows, scales, best) },
+        // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 => unsafe {
             avx512::raise_int8(query, offsets, rows, scales, best);
@@ -121,6 +160,73 @@ pub(crate) fn raise_int8(
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::raise_int8(query, offsets, rows, scales, best) },
         _ => portable::raise_int8(query, offsets, rows, scales, best),
+    }
+}
+
+/// Two numbers of each of 16 query tokens: how bf16 dot products are taken.
+pub(crate) type Pairs = [[bf16; 2]; LANES];
+
+/// Whether [`raise_bf16`] can run with these instructions.
+pub(crate) fn has_bf16(with: Instructions) -> bool {
+    match with {
+        Instructions::Amx => true,
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => is_x86_feature_detected!("avx512bf16"),
+        _ => false,
+    }
+}
+
+/// Raises `best` `[blocks]` by the dot products of `query` `[blocks, dim / 2, 16, 2]` with `rows`
+/// `[n, dim]`, products and sums in f32, in order.
+///
+/// # Panics
+/// When the lengths do not fit, or the instructions do not have it.
+pub(crate) fn raise_bf16(
+    with: Instructions,
+    query: &[Pairs],
+    rows: &[bf16],
+    best: &mut [Lanes<f32>],
+) {
+    assert!(has_bf16(with), "{with:?} has no bf16");
+    assert!(!best.is_empty() && query.len().is_multiple_of(best.len()), "blocks of the query");
+    let dim = query.len() / best.len() * 2;
+    assert!(dim > 0 && rows.len().is_multiple_of(dim), "whole rows");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Instructions::Amx => unsafe { amx::raise_bf16(query, rows, best) },
+        // SAFETY: as in `raise_f32`, and BF16 was found.
+        #[cfg(target_arch = "x86_64")]
+        _ => unsafe { avx512::raise_bf16(query, rows, best) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("checked above"),
+    }
+}
+
+/// Writes the codes of `packed` rows into `rows` as [`raise_int8`] reads them. A packed row has
+/// `dim * BITS / 8` bytes, and byte `j` has the codes of the numbers `j`, `j + bytes`, ..., the
+/// lowest bits first; code `c` stands for the odd number `2 c + 1 - 2^BITS`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn unpack<const BITS: usize>(
+    with: Instructions,
+    row_bytes: usize,
+    packed: &[u8],
+    rows: &mut [u8],
+) {
+    assert!(row_bytes > 0 && packed.len().is_multiple_of(row_bytes), "whole rows");
+    assert_eq!(packed.len() * 8, rows.len() * BITS, "as many codes as places");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 | Instructions::Amx => unsafe {
+            avx512::unpack::<BITS>(row_bytes, packed, rows);
+        },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { avx2::unpack::<BITS>(row_bytes, packed, rows) },
+        _ => portable::unpack::<BITS>(row_bytes, packed, rows),
     }
 }
 
@@ -154,11 +260,12 @@ pub(crate) fn lower_sign(
     assert!(row_words > 0 && rows.len().is_multiple_of(row_words), "whole rows");
     #[cfg(target_arch = "x86_64")]
     match with {
-        Instructions::Avx512 if is_x86_feature_detected!("avx512vpopcntdq") => {
+        Instructions::Avx512 | Instructions::Amx if is_x86_feature_detected!("avx512vpopcntdq") => {
             // SAFETY: as in `raise_f32`, and VPOPCNTDQ was found.
             return unsafe { avx512::lower_sign(row_words, query, rows, fewest) };
         }
-        Instructions::Avx512 | Instructions::Avx2 if is_x86_feature_detected!("popcnt") => {
+        Instructions::Portable => {}
+        _ if is_x86_feature_detected!("popcnt") => {
             // SAFETY: POPCNT was found.
             return unsafe { avx2::lower_sign(row_words, query, rows, fewest) };
         }

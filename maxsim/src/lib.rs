@@ -21,18 +21,33 @@
 
 #![deny(missing_docs)]
 
+mod bf16;
 mod exact;
 mod hierarchical;
 mod int8;
 mod kernel;
+mod matches;
+mod mean;
+mod pooling;
 mod reference;
+mod rotation;
+mod scalar;
+mod segment;
 mod sign;
 mod similarity;
+#[cfg(test)]
+mod testing;
+mod tokens;
 
+pub use bf16::{Bf16Page, Bf16Query};
 pub use exact::{DimMismatch, PreparedQuery};
 pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
-pub use int8::{Int8Page, Int8Query};
+pub use int8::{Int8Page, Int8Query, Int8View};
 pub use kernel::Instructions;
+pub use matches::best_vectors;
+pub use pooling::pool;
 pub use reference::maxsim_reference;
+pub use scalar::{Bits, ScalarCoder, ScalarPage, ScalarQuery};
+pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};
 pub use sign::{SignCoder, SignPage, SignQuery};
 pub use similarity::SimilarityMap;

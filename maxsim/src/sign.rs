@@ -5,6 +5,7 @@ use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
 use crate::kernel::{Instructions, SIGN_LANES, SignLanes, lower_sign};
+use crate::mean::mean_vector;
 
 /// What a sign is taken against: the mean of the pages' vectors. They share a direction, whose
 /// signs would tell nothing; taking it away changes every dot product of a query token by the
@@ -31,25 +32,9 @@ impl SignCoder {
     /// Takes the mean of all vectors of `pages`, a sample of the corpus.
     ///
     /// # Errors
-    /// [`DimMismatch`] when the pages differ in dim. Of no pages the mean is 0.
+    /// [`DimMismatch`] when the pages differ in dim.
     pub fn fit<'a>(pages: impl IntoIterator<Item = &'a PageVectors>) -> Result<Self, DimMismatch> {
-        let mut sums: Vec<f64> = Vec::new();
-        let mut count = 0usize;
-        for page in pages {
-            if sums.is_empty() {
-                sums.resize(page.dim(), 0.0);
-            }
-            if page.dim() != sums.len() {
-                return Err(DimMismatch { query: sums.len(), page: page.dim() });
-            }
-            for row in page.values().chunks_exact(page.dim()) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += value.to_f64();
-                }
-            }
-            count += page.len();
-        }
-        Ok(Self { mean: sums.into_iter().map(|sum| (sum / count as f64) as f32).collect() })
+        Ok(Self { mean: mean_vector(pages)? })
     }
 
     /// The signs of `page`.

@@ -148,3 +148,17 @@ pub unsafe fn lower_sign(
 ) {
     super::portable::lower_sign(row_words, query, rows, fewest);
 }
+
+/// # Safety
+/// AVX2.
+#[target_feature(enable = "avx2")]
+pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8]) {
+    super::portable::unpack::<BITS>(row_bytes, packed, rows);
+}
+
+/// # Safety
+/// AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn dots_f32(blocks: &[Lanes<f32>], row: &[f32], dots: &mut [Lanes<f32>]) {
+    super::portable::dots_f32(blocks, row, dots);
+}

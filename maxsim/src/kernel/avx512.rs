@@ -1,13 +1,16 @@
 //! AVX-512: 16 lanes are one register. Tiles of 12 rows and two blocks take 24 registers of 32.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
-    _mm512_min_epu32, _mm512_mul_ps, _mm512_popcnt_epi64, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_cvtepi32_ps,
+    _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_max_ps, _mm512_min_epu32, _mm512_mul_ps, _mm512_popcnt_epi64, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_xor_si512,
 };
 
-use super::{Lanes, Quads, SignLanes, tiles};
+use half::bf16;
+
+use super::{Lanes, Pairs, Quads, SignLanes, tiles};
 
 /// Rows of a tile.
 const TILE: usize = 12;
@@ -206,6 +209,109 @@ unsafe fn tile_int8<const R: usize, const B: usize>(
     }
 }
 
+/// # Safety
+/// AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of `dim`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
+    let pairs = query.len() / best.len();
+    let mut blocks = query.chunks(2 * pairs);
+    for best in best.chunks_mut(2) {
+        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
+        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
+        unsafe {
+            match best {
+                [_, _] => cover_bf16::<2>(pairs, block, rows, best),
+                _ => cover_bf16::<1>(pairs, block, rows, best),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`raise_bf16`], with `B` blocks at `query` and in `best`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn cover_bf16<const B: usize>(
+    pairs: usize,
+    query: *const Pairs,
+    rows: &[bf16],
+    best: &mut [Lanes<f32>],
+) {
+    let mut held = [_mm512_setzero_ps(); B];
+    // SAFETY: `best` has B blocks, `query` B blocks of `pairs`, and tiles lie inside `rows`.
+    unsafe {
+        for b in 0..B {
+            held[b] = _mm512_loadu_ps(best[b].as_ptr());
+        }
+        let n = rows.len() / (2 * pairs);
+        match tiles(n, TILE) {
+            Some(tiles) => {
+                for first in tiles {
+                    let rows = rows.as_ptr().add(first * 2 * pairs);
+                    tile_bf16::<TILE, B>(pairs, query, rows, &mut held);
+                }
+            }
+            None => {
+                for row in 0..n {
+                    let rows = rows.as_ptr().add(row * 2 * pairs);
+                    tile_bf16::<1, B>(pairs, query, rows, &mut held);
+                }
+            }
+        }
+        for b in 0..B {
+            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
+        }
+    }
+}
+
+/// # Safety
+/// `R` rows of `2 * pairs` at `rows`, `B` blocks of `pairs` at `query`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+unsafe fn tile_bf16<const R: usize, const B: usize>(
+    pairs: usize,
+    query: *const Pairs,
+    rows: *const bf16,
+    held: &mut [__m512; B],
+) {
+    let as_bf16 = |bits: __m512i| {
+        // SAFETY: 512 bits are 512 bits.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
+    };
+    let mut sums = [[_mm512_setzero_ps(); B]; R];
+    for d in 0..pairs {
+        let mut q = [_mm512_set1_epi32(0); B];
+        for b in 0..B {
+            // SAFETY: row d of block b.
+            q[b] = unsafe { _mm512_loadu_si512(query.add(b * pairs + d).cast()) };
+        }
+        if R == TILE {
+            // A prefetch may point anywhere.
+            _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(AHEAD * 2 * pairs + d * 32).cast());
+        }
+        for r in 0..R {
+            // SAFETY: pair d of row r.
+            let x = unsafe { rows.add((r * pairs + d) * 2).cast::<i32>().read_unaligned() };
+            let x = as_bf16(_mm512_set1_epi32(x));
+            for b in 0..B {
+                sums[r][b] = _mm512_dpbf16_ps(sums[r][b], x, as_bf16(q[b]));
+            }
+        }
+    }
+    for sums in sums {
+        for b in 0..B {
+            // The second operand wins when the first is not a number.
+            held[b] = _mm512_max_ps(sums[b], held[b]);
+        }
+    }
+}
+
+/// # Safety
+/// AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8]) {
+    super::portable::unpack::<BITS>(row_bytes, packed, rows);
+}
+
 /// Blocks of 8 tokens whose words are held in registers.
 const SIGN_BLOCKS: usize = 4;
 
@@ -269,4 +375,11 @@ fn cover_sign<const W: usize, const B: usize>(
         // SAFETY: 8 words.
         unsafe { _mm512_storeu_si512(fewest.as_mut_ptr().cast(), held) };
     }
+}
+
+/// # Safety
+/// AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn dots_f32(blocks: &[Lanes<f32>], row: &[f32], dots: &mut [Lanes<f32>]) {
+    super::portable::dots_f32(blocks, row, dots);
 }

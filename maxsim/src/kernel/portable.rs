@@ -71,3 +71,68 @@ pub fn lower_sign(row_words: usize, query: &[SignLanes], rows: &[u64], fewest: &
         }
     }
 }
+
+/// `inline(always)`, so that each caller gets it in its own instructions.
+#[inline(always)]
+pub fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8]) {
+    // The widths of dim 128 as constants make loops of whole registers.
+    match row_bytes {
+        16 => unpack_rows::<BITS, 16>(packed, rows),
+        32 => unpack_rows::<BITS, 32>(packed, rows),
+        64 => unpack_rows::<BITS, 64>(packed, rows),
+        _ => {
+            let rows = rows.chunks_exact_mut(row_bytes * 8 / BITS);
+            for (packed, row) in packed.chunks_exact(row_bytes).zip(rows) {
+                for (part, row) in row.chunks_exact_mut(row_bytes).enumerate() {
+                    for (code, &byte) in row.iter_mut().zip(packed) {
+                        *code = spread::<BITS>(byte, part);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn unpack_rows<const BITS: usize, const BYTES: usize>(packed: &[u8], rows: &mut [u8]) {
+    let rows = rows.as_chunks_mut::<BYTES>().0.chunks_exact_mut(8 / BITS);
+    for (packed, row) in packed.as_chunks::<BYTES>().0.iter().zip(rows) {
+        for part in 0..8 / BITS {
+            row[part] = packed.map(|byte| spread::<BITS>(byte, part));
+        }
+    }
+}
+
+/// Code `part` of a packed byte, as a biased odd number: 128 stands for 0.
+#[inline(always)]
+fn spread<const BITS: usize>(byte: u8, part: usize) -> u8 {
+    let mask = ((1u16 << BITS) - 1) as u8;
+    let base = (129 - (1u16 << BITS)) as u8;
+    base + (((byte >> (part * BITS)) & mask) << 1)
+}
+
+/// `inline(always)`, so that each caller gets it in its own instructions.
+#[inline(always)]
+pub fn dots_f32(blocks: &[Lanes<f32>], row: &[f32], dots: &mut [Lanes<f32>]) {
+    // Four sums hide the latency of one.
+    for (block, dots) in blocks.chunks_exact(row.len()).zip(dots) {
+        let mut sums = [[0.0; LANES]; 4];
+        let (fours, rest) = block.as_chunks::<4>();
+        let (row_fours, row_rest) = row.as_chunks::<4>();
+        for (values, row) in fours.iter().zip(row_fours) {
+            for ((sums, values), &x) in sums.iter_mut().zip(values).zip(row) {
+                for (sum, &value) in sums.iter_mut().zip(values) {
+                    *sum += value * x;
+                }
+            }
+        }
+        for (values, &x) in rest.iter().zip(row_rest) {
+            for (sum, &value) in sums[0].iter_mut().zip(values) {
+                *sum += value * x;
+            }
+        }
+        for (lane, dot) in dots.iter_mut().enumerate() {
+            *dot = (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
+        }
+    }
+}

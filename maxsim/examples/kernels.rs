@@ -1,0 +1,296 @@
+//! What share of this machine's limit each kernel reaches. x86-64 with AVX-512.
+//!
+//! ```text
+//! cargo run --release -p pagesight-maxsim --example kernels -- [--threads N] [--pages N]
+//! ```
+//!
+//! Question: how near are the kernels to the arithmetic of the processor and to its memory? Data:
+//! pages of 1,030 vectors of dim 128 (hash noise), queries of 32 tokens (two full blocks) and of
+//! 25 (what the shared corpus has on average), and four of 25 in one pass. `hot` scores 8 pages
+//! over and over, `memory` as many as do not fit in the second-level cache. Peaks are loops of 16
+//! independent chains of the one instruction that counts. Best of 5 runs; JSON Lines.
+
+#[cfg(target_arch = "x86_64")]
+fn main() {
+    x86::main();
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {
+    eprintln!("the peaks of this processor are not known here; see the corpus example");
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::asm;
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+    use std::sync::Barrier;
+    use std::time::Instant;
+
+    use pagesight_core::{PageVectors, QueryVectors};
+    use pagesight_maxsim::{
+        Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
+        SignCoder, SignQuery,
+    };
+    use serde_json::json;
+
+    const ROWS: usize = 1030;
+    const DIM: usize = 128;
+    const CHAINS: usize = 16;
+    const STEPS: u64 = 4_000_000;
+    const RUNS: usize = 5;
+
+    pub fn main() {
+        let arguments: Vec<String> = std::env::args().collect();
+        let given = |name: &str| {
+            let at = arguments.iter().position(|argument| argument == name)?;
+            arguments.get(at + 1)?.parse::<usize>().ok()
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = given("--threads").unwrap_or(cores);
+        let pages = given("--pages").unwrap_or(2000);
+        peaks(threads);
+        kernels(threads, pages);
+    }
+
+    /// Seconds that `work` takes on each of `threads` threads at once; the best of the runs.
+    fn seconds(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
+        let run = || {
+            let barrier = Barrier::new(threads + 1);
+            std::thread::scope(|scope| {
+                let (barrier, work) = (&barrier, &work);
+                for thread in 0..threads {
+                    scope.spawn(move || {
+                        barrier.wait();
+                        work(thread);
+                        barrier.wait();
+                    });
+                }
+                barrier.wait();
+                let start = Instant::now();
+                barrier.wait();
+                start.elapsed().as_secs_f64()
+            })
+        };
+        run();
+        (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min)
+    }
+
+    fn peaks(threads: usize) {
+        let report = |name: &str, operations: u64, seconds: f64| {
+            let rate = operations as f64 * threads as f64 / seconds / 1e9;
+            println!("{}", json!({"peak": name, "threads": threads, "gops": rate.round()}));
+        };
+        let chains = CHAINS as u64 * STEPS;
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: found above.
+            report("f32 fma", chains * 32, seconds(threads, |_| unsafe { fma() }));
+        }
+        if is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: found above.
+            report("bf16 dp", chains * 64, seconds(threads, |_| unsafe { bf16() }));
+        }
+        if is_x86_feature_detected!("avx512vnni") {
+            // SAFETY: found above.
+            report("int8 vnni", chains * 128, seconds(threads, |_| unsafe { vnni() }));
+        }
+        if is_x86_feature_detected!("avx512vpopcntdq") {
+            // SAFETY: found above. A bit that is compared counts as two operations.
+            report("1-bit popcnt", chains * 1024, seconds(threads, |_| unsafe { popcnt() }));
+        }
+        if Instructions::best() == Instructions::Amx {
+            // SAFETY: AMX is available, and the library has asked for it.
+            let int8 = seconds(threads, |_| unsafe { amx::<true>() });
+            report("int8 amx", STEPS * 16 * 16 * 64 * 2, int8);
+            // SAFETY: as above.
+            let bf16 = seconds(threads, |_| unsafe { amx::<false>() });
+            report("bf16 amx", STEPS * 16 * 16 * 32 * 2, bf16);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn fma() {
+        let (x, y) = (black_box(_mm512_set1_ps(0.999)), black_box(_mm512_set1_ps(1e-3)));
+        let mut sums = [_mm512_set1_ps(1.0); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn bf16() {
+        // SAFETY: 512 bits are 512 bits.
+        let ones = |n| unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi16(n)) };
+        let (x, y) = (black_box(ones(0x3f00)), black_box(ones(0x3e00)));
+        let mut sums = [_mm512_set1_ps(1.0); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn vnni() {
+        let (x, y) = (black_box(_mm512_set1_epi8(3)), black_box(_mm512_set1_epi8(1)));
+        let mut sums = [_mm512_set1_epi32(1); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// Xor, count, add: what a word of signs takes.
+    #[target_feature(enable = "avx512f,avx512vpopcntdq")]
+    unsafe fn popcnt() {
+        let mut words = [black_box(_mm512_set1_epi64(77)); CHAINS / 2];
+        let other = black_box(_mm512_set1_epi64(99));
+        let mut sums = [_mm512_set1_epi64(1); CHAINS / 2];
+        for _ in 0..2 * STEPS {
+            for (sum, word) in sums.iter_mut().zip(&mut words) {
+                // SAFETY: nothing at all; the compiler may not assume that the word stays.
+                unsafe { asm!("/* {} */", inout(zmm_reg) * word, options(nomem, nostack)) };
+                let differ = _mm512_popcnt_epi64(_mm512_xor_si512(*word, other));
+                *sum = _mm512_add_epi64(*sum, differ);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// Tile products into four tiles, from four others.
+    unsafe fn amx<const INT8: bool>() {
+        #[repr(align(64))]
+        struct Layout([u8; 64]);
+        let mut layout = Layout([0; 64]);
+        layout.0[0] = 1;
+        for tile in 0..8 {
+            layout.0[16 + 2 * tile] = 64;
+            layout.0[48 + tile] = 16;
+        }
+        // SAFETY: the layout has eight tiles of 16 rows of 64 bytes; the tiles are zeros, and
+        // released at the end.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const layout, options(nostack));
+            let steps = STEPS / 4;
+            macro_rules! products {
+                ($product:literal) => {
+                    asm!(
+                        "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                        "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                        "2:",
+                        concat!($product, " tmm0, tmm4, tmm6"),
+                        concat!($product, " tmm1, tmm4, tmm7"),
+                        concat!($product, " tmm2, tmm5, tmm6"),
+                        concat!($product, " tmm3, tmm5, tmm7"),
+                        "dec {steps}",
+                        "jnz 2b",
+                        "tilerelease",
+                        steps = inout(reg) steps => _,
+                        options(nostack, nomem),
+                    )
+                };
+            }
+            match INT8 {
+                true => products!("tdpbusd"),
+                false => products!("tdpbf16ps"),
+            }
+        }
+    }
+
+    fn noise(seed: u64, count: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.15
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn query(seed: u64, tokens: usize) -> QueryVectors {
+        QueryVectors::new(DIM, noise(seed, tokens * DIM), vec![String::new(); tokens])
+            .expect("noise is finite")
+    }
+
+    fn kernels(threads: usize, count: usize) {
+        // 16 different pages; copies lie apart in memory, which is what counts.
+        let distinct: Vec<PageVectors> = (0..16)
+            .map(|n| PageVectors::from_f32(DIM, &noise(n, ROWS * DIM)).expect("noise is finite"))
+            .collect();
+        let wide = |page: &PageVectors| page.values().iter().map(|v| v.to_f32()).collect();
+        fn many<T: Clone>(of: Vec<T>, count: usize) -> Vec<T> {
+            of.iter().cycle().take(count).cloned().collect()
+        }
+        let batches =
+            [vec![query(99, 32)], vec![query(99, 25)], (0..4).map(|n| query(n, 25)).collect()];
+        for with in [Instructions::Amx, Instructions::Avx512, Instructions::Avx2] {
+            if !Instructions::available().contains(&with) {
+                continue;
+            }
+            for batch in &batches {
+                let batch: Vec<&QueryVectors> = batch.iter().collect();
+                let tokens: usize = batch.iter().map(|query| query.len()).sum();
+                let measure = |code: &str, pages: usize, score: &(dyn Fn(usize) + Sync)| {
+                    for (place, distinct, rounds) in [("hot", 8, 20), ("memory", pages, 1)] {
+                        let part = distinct / threads;
+                        let work = |thread: usize| {
+                            for _ in 0..rounds {
+                                (thread * part..(thread + 1) * part).for_each(score);
+                            }
+                        };
+                        let scored = (part * threads * rounds) as f64;
+                        let rate = scored / seconds(threads, work);
+                        let gops = rate * 2.0 * (tokens * ROWS * DIM) as f64 / 1e9;
+                        println!(
+                            "{}",
+                            json!({
+                                "code": code, "instructions": format!("{with:?}"), "threads": threads,
+                                "queries": batch.len(), "tokens": tokens, "place": place,
+                                "pages_per_s": rate.round(), "gops": gops.round(),
+                            })
+                        );
+                    }
+                };
+                if batch.len() == 1 && with != Instructions::Amx {
+                    let pages: Vec<Vec<f32>> = many(distinct.iter().map(wide).collect(), count);
+                    let query = PreparedQuery::with(with, batch[0]);
+                    measure("f32", count, &|n| _ = black_box(query.score_f32(&pages[n])));
+                }
+                if with != Instructions::Amx {
+                    let pages = many(distinct.clone(), count);
+                    let query = PreparedQuery::batch(with, &batch).expect("one dim");
+                    measure("f16", count, &|n| _ = black_box(query.scores(&pages[n])));
+                }
+                let pages = many(distinct.iter().map(Bf16Page::encode).collect(), count);
+                let query = Bf16Query::batch(with, &batch).expect("one dim");
+                measure("bf16", count, &|n| _ = black_box(query.scores(&pages[n])));
+                drop(pages);
+                let pages = many(distinct.iter().map(Int8Page::encode).collect(), 2 * count);
+                let query = Int8Query::batch(with, &batch).expect("one dim");
+                measure("int8", 2 * count, &|n| _ = black_box(query.scores(&pages[n])));
+                drop(pages);
+                for (name, bits) in [("4bit", Bits::Four), ("2bit", Bits::Two), ("1bit", Bits::One)]
+                {
+                    let coder = ScalarCoder::fit(bits, &distinct).expect("one dim");
+                    let encode = |page| coder.encode(page).expect("one dim");
+                    let pages = many(distinct.iter().map(encode).collect(), 2 * count);
+                    let query = coder.query(with, &batch).expect("one dim");
+                    measure(name, 2 * count, &|n| _ = black_box(query.scores(&pages[n])));
+                }
+                if batch.len() == 1 && with != Instructions::Amx {
+                    let coder = SignCoder::fit(&distinct).expect("one dim");
+                    let encode = |page| coder.encode(page).expect("one dim");
+                    let pages = many(distinct.iter().map(encode).collect(), 8 * count);
+                    let query = SignQuery::with(with, batch[0]);
+                    measure("sign", 8 * count, &|n| _ = black_box(query.score(&pages[n])));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! AMX: a matrix unit beside AVX-512, for int8 and bf16. One instruction multiplies 16 page rows
+//! of 64 bytes with those bytes of 16 query tokens. Tiles of 32 rows and two blocks take the eight
+//! tile registers: four of sums, two of rows, two of the query.
+//!
+//! The compiler has no stable names for these instructions, so they are written in assembly. It
+//! uses no tile register of its own accord, and every block here loads all that it reads.
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __cpuid_count, __m512, _MM_HINT_T0, _mm_prefetch, _mm512_cvtepi32_ps, _mm512_load_ps,
+    _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
+};
+use std::sync::LazyLock;
+
+use half::bf16;
+
+use super::{LANES, Lanes, Pairs, Quads, avx512, tiles};
+
+/// Rows of a tile register, and of its square of sums.
+const SQUARE: usize = 16;
+
+/// Rows of a tile: two registers.
+const TILE: usize = 2 * SQUARE;
+
+/// Bytes of a row of a tile register.
+const STEP: usize = 64;
+
+/// Whether the processor has AMX tiles with int8 and bf16, and the system lets us use them: Linux
+/// makes room for the registers when a process asks, once.
+pub fn available() -> bool {
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| has_tiles() && ask_permission());
+    *AVAILABLE
+}
+
+fn has_tiles() -> bool {
+    /// AMX-BF16, AMX-TILE and AMX-INT8 in EDX of leaf 7 (Intel SDM vol. 2A, CPUID).
+    const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+    // Every x86-64 processor has leaf 0, which names the last.
+    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
+}
+
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; the kernel's Documentation/arch/x86/xstate.
+fn ask_permission() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call that touches none of our memory; the kernel overwrites rcx and r11.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+/// The shapes of the tile registers, loaded for as long as this lives: an unused register that
+/// stays loaded makes every switch of threads save 8 KB.
+struct Shapes;
+
+/// What `ldtilecfg` reads (Intel SDM vol. 1, 18.3).
+#[repr(C, align(64))]
+struct Layout {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Shapes {
+    /// # Safety
+    /// [`available`].
+    unsafe fn load() -> Self {
+        let mut layout = Layout {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
+        layout.row_bytes[..8].fill(STEP as u16);
+        layout.rows[..8].fill(SQUARE as u8);
+        // SAFETY: 64 bytes that describe eight registers within the limits of palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const layout, options(nostack)) }
+        Self
+    }
+}
+
+impl Drop for Shapes {
+    fn drop(&mut self) {
+        // SAFETY: AMX is there, since a value of this type is.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    }
+}
+
+/// Squares of sums, `[row half * B + block][row][token]`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Sums<T>([[Lanes<T>; SQUARE]; 4]);
+
+/// Multiplies 32 rows with one or two blocks.
+macro_rules! multiply {
+    ($name:ident, $multiply:literal, $number:ty) => {
+        /// # Safety
+        /// [`available`], with [`Shapes`] loaded; `steps` (at least 1) times 64 bytes in each of
+        /// 32 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
+        /// `query`, as many `start`.
+        unsafe fn $name<const B: usize>(
+            steps: usize,
+            query: *const u8,
+            start: &[Lanes<$number>],
+            rows: *const u8,
+            sums: &mut Sums<$number>,
+        ) {
+            const { assert!(B == 1 || B == 2) };
+            let row_bytes = steps * STEP;
+            let (start, sums) = (start.as_ptr(), std::ptr::from_mut(sums));
+            // SAFETY: the caller promises the extent of `query` and `rows`; `start` has B lanes,
+            // read 16 times over with a stride of 0; `sums` has room for 4 squares.
+            unsafe {
+                if B == 2 {
+                    asm!(
+                        "tileloadd tmm0, [{start} + 1*{zero}]",
+                        "tileloadd tmm1, [{start} + 1*{zero} + 64]",
+                        "tileloadd tmm2, [{start} + 1*{zero}]",
+                        "tileloadd tmm3, [{start} + 1*{zero} + 64]",
+                        "2:",
+                        "tileloadd tmm4, [{upper} + 1*{row_bytes}]",
+                        "tileloadd tmm6, [{first} + 1*{step}]",
+                        "tileloadd tmm7, [{second} + 1*{step}]",
+                        "tileloadd tmm5, [{lower} + 1*{row_bytes}]",
+                        concat!($multiply, " tmm0, tmm4, tmm6"),
+                        concat!($multiply, " tmm1, tmm4, tmm7"),
+                        concat!($multiply, " tmm2, tmm5, tmm6"),
+                        concat!($multiply, " tmm3, tmm5, tmm7"),
+                        "add {upper}, 64",
+                        "add {lower}, 64",
+                        "add {first}, 1024",
+                        "add {second}, 1024",
+                        "dec {steps}",
+                        "jnz 2b",
+                        "tilestored [{sums} + 1*{step}], tmm0",
+                        "tilestored [{sums} + 1*{step} + 1024], tmm1",
+                        "tilestored [{sums} + 1*{step} + 2048], tmm2",
+                        "tilestored [{sums} + 1*{step} + 3072], tmm3",
+                        start = in(reg) start,
+                        zero = in(reg) 0usize,
+                        upper = inout(reg) rows => _,
+                        lower = inout(reg) rows.add(SQUARE * row_bytes) => _,
+                        first = inout(reg) query => _,
+                        second = inout(reg) query.add(SQUARE * row_bytes) => _,
+                        row_bytes = in(reg) row_bytes,
+                        step = in(reg) STEP,
+                        steps = inout(reg) steps => _,
+                        sums = in(reg) sums,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    );
+                } else {
+                    asm!(
+                        "tileloadd tmm0, [{start} + 1*{zero}]",
+                        "tileloadd tmm2, [{start} + 1*{zero}]",
+                        "2:",
+                        "tileloadd tmm4, [{upper} + 1*{row_bytes}]",
+                        "tileloadd tmm6, [{first} + 1*{step}]",
+                        "tileloadd tmm5, [{lower} + 1*{row_bytes}]",
+                        concat!($multiply, " tmm0, tmm4, tmm6"),
+                        concat!($multiply, " tmm2, tmm5, tmm6"),
+                        "add {upper}, 64",
+                        "add {lower}, 64",
+                        "add {first}, 1024",
+                        "dec {steps}",
+                        "jnz 2b",
+                        "tilestored [{sums} + 1*{step}], tmm0",
+                        "tilestored [{sums} + 1*{step} + 1024], tmm2",
+                        start = in(reg) start,
+                        zero = in(reg) 0usize,
+                        upper = inout(reg) rows => _,
+                        lower = inout(reg) rows.add(SQUARE * row_bytes) => _,
+                        first = inout(reg) query => _,
+                        row_bytes = in(reg) row_bytes,
+                        step = in(reg) STEP,
+                        steps = inout(reg) steps => _,
+                        sums = in(reg) sums,
+                        out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+                        options(nostack),
+                    );
+                }
+            }
+        }
+    };
+}
+
+multiply!(multiply_int8, "tdpbusd", i32);
+multiply!(multiply_bf16, "tdpbf16ps", f32);
+
+/// # Safety
+/// [`available`]; AVX-512 F, BW and VNNI; the lengths fit as in the parent.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn raise_int8(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let row_bytes = query.len() / best.len() * 4;
+    if !row_bytes.is_multiple_of(STEP) || scales.len() < TILE {
+        // SAFETY: the caller promises the same.
+        return unsafe { avx512::raise_int8(query, offsets, rows, scales, best) };
+    }
+    // SAFETY: the caller promises AMX; a block of the query has `row_bytes / 4` rows of 64 bytes,
+    // and there are as many offsets as blocks.
+    unsafe {
+        let _shapes = Shapes::load();
+        let mut blocks = query.chunks(2 * row_bytes / 4);
+        for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
+            let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
+            match best {
+                [_, _] => cover_int8::<2>(row_bytes, block, offsets, rows, scales, best),
+                _ => cover_int8::<1>(row_bytes, block, offsets, rows, scales, best),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, and [`Shapes`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn cover_int8<const B: usize>(
+    row_bytes: usize,
+    query: *const u8,
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+) {
+    let mut held = load::<B>(best);
+    // The sums of a tile are taken up while the next one is multiplied.
+    let mut sums = [Sums([[[0i32; LANES]; SQUARE]; 4]); 2];
+    let mut before = None;
+    for (t, first) in tiles(scales.len(), TILE).into_iter().flatten().enumerate() {
+        let (steps, rows) = (row_bytes / STEP, rows.as_ptr().wrapping_add(first * row_bytes));
+        // SAFETY: tiles lie inside `rows`.
+        unsafe { multiply_int8::<B>(steps, query, offsets, rows, &mut sums[t % 2]) };
+        prefetch(rows, row_bytes);
+        if let Some(before) = before.replace(first) {
+            take_int8(&sums[(t + 1) % 2], &scales[before..before + TILE], &mut held);
+        }
+        if t + 1 == scales.len().div_ceil(TILE) {
+            take_int8(&sums[t % 2], &scales[first..first + TILE], &mut held);
+        }
+    }
+    store(best, held);
+}
+
+/// Raises `held` by the sums of a tile times the scale of each row.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn take_int8<const B: usize>(sums: &Sums<i32>, scales: &[f32], held: &mut [__m512; B]) {
+    for (half, scales) in scales.chunks_exact(SQUARE).enumerate() {
+        for (r, &scale) in scales.iter().enumerate() {
+            let scale = _mm512_set1_ps(scale);
+            for b in 0..B {
+                // SAFETY: 16 numbers, aligned.
+                let sum = unsafe { _mm512_load_si512(sums.0[half * B + b][r].as_ptr().cast()) };
+                let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+                held[b] = _mm512_max_ps(sum, held[b]);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// [`available`]; AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of
+/// `dim`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
+    let pairs = query.len() / best.len();
+    let (row_bytes, n) = (pairs * 4, rows.len() / (2 * pairs));
+    if !row_bytes.is_multiple_of(STEP) || n < TILE {
+        // SAFETY: the caller promises the same.
+        return unsafe { avx512::raise_bf16(query, rows, best) };
+    }
+    // SAFETY: as in `raise_int8`.
+    unsafe {
+        let _shapes = Shapes::load();
+        let mut blocks = query.chunks(2 * pairs);
+        for best in best.chunks_mut(2) {
+            let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
+            match best {
+                [_, _] => cover_bf16::<2>(row_bytes, block, rows, n, best),
+                _ => cover_bf16::<1>(row_bytes, block, rows, n, best),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`raise_bf16`], with `B` blocks at `query` and in `best`, `n` rows, and [`Shapes`].
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn cover_bf16<const B: usize>(
+    row_bytes: usize,
+    query: *const u8,
+    rows: &[bf16],
+    n: usize,
+    best: &mut [Lanes<f32>],
+) {
+    let start = [[0.0; LANES]; B];
+    let mut held = load::<B>(best);
+    let mut sums = [Sums([[[0.0f32; LANES]; SQUARE]; 4]); 2];
+    let last = n.div_ceil(TILE) - 1;
+    for (t, first) in tiles(n, TILE).into_iter().flatten().enumerate() {
+        let rows = rows.as_ptr().cast::<u8>().wrapping_add(first * row_bytes);
+        // SAFETY: tiles lie inside `rows`.
+        unsafe { multiply_bf16::<B>(row_bytes / STEP, query, &start, rows, &mut sums[t % 2]) };
+        prefetch(rows, row_bytes);
+        if t > 0 {
+            take_f32(&sums[(t + 1) % 2], &mut held);
+        }
+        if t == last {
+            take_f32(&sums[t % 2], &mut held);
+        }
+    }
+    store(best, held);
+}
+
+/// Raises `held` by the sums of a tile.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn take_f32<const B: usize>(sums: &Sums<f32>, held: &mut [__m512; B]) {
+    for half in 0..2 {
+        for r in 0..SQUARE {
+            for b in 0..B {
+                // SAFETY: 16 numbers, aligned.
+                let sum = unsafe { _mm512_load_ps(sums.0[half * B + b][r].as_ptr()) };
+                // The second operand wins when the first is not a number.
+                held[b] = _mm512_max_ps(sum, held[b]);
+            }
+        }
+    }
+}
+
+/// Asks memory for the tile after the next one.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn prefetch(rows: *const u8, row_bytes: usize) {
+    let ahead = rows.wrapping_add(2 * TILE * row_bytes);
+    for line in 0..TILE * row_bytes / STEP {
+        // A prefetch may point anywhere.
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * STEP).cast());
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load<const B: usize>(best: &[Lanes<f32>]) -> [__m512; B] {
+    let mut held = [_mm512_setzero_ps(); B];
+    for (held, best) in held.iter_mut().zip(best) {
+        // SAFETY: 16 numbers.
+        *held = unsafe { _mm512_loadu_ps(best.as_ptr()) };
+    }
+    held
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store<const B: usize>(best: &mut [Lanes<f32>], held: [__m512; B]) {
+    for (best, held) in best.iter_mut().zip(held) {
+        // SAFETY: 16 numbers.
+        unsafe { _mm512_storeu_ps(best.as_mut_ptr(), held) };
+    }
+}

@@ -1,0 +1,190 @@
+//! Fewer vectors a page: similar ones merged into their mean.
+
+use pagesight_core::PageVectors;
+
+use crate::kernel::{Instructions, LANES, Lanes, dots_f32};
+
+/// Rounds of k-means after the first assignment; more change little (see benches/results).
+const ROUNDS: usize = 2;
+
+/// Merges the vectors of `page` into at most `n / factor` (rounded up), each the mean of those
+/// that are nearest to it, of length 1: spherical k-means (Dhillon & Modha 2001) from centres
+/// that lie as far apart as they can (Gonzalez 1985). The many vectors of blank paper are alike
+/// and end in few.
+///
+/// It does what hierarchical pooling (Clavie et al. 2024, "Reducing the footprint of
+/// multi-vector retrieval") does, in `n * n / factor` dot products instead of `n * n` and a tree.
+/// Deterministic; the same on every thread.
+///
+/// ```
+/// use pagesight_core::PageVectors;
+/// use pagesight_maxsim::pool;
+///
+/// let page = PageVectors::from_f32(2, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0])?;
+/// let pooled = pool(&page, 2);
+/// assert_eq!((pooled.len(), pooled.dim()), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Panics
+/// When `factor` is 0.
+pub fn pool(page: &PageVectors, factor: usize) -> PageVectors {
+    let count = page.len().div_ceil(factor);
+    if count == page.len() {
+        return page.clone();
+    }
+    let dim = page.dim();
+    let rows: Vec<f32> = page.values().iter().map(|value| value.to_f32()).collect();
+    let with = Instructions::best();
+    let mut centres = Centres::new(dim, count);
+    let mut nearest = spread(with, &rows, &mut centres);
+    for round in 0..=ROUNDS {
+        centres.move_to_means(&rows, &nearest);
+        if round < ROUNDS {
+            centres.assign(with, &rows, &mut nearest);
+        }
+    }
+    let used = centres.used();
+    PageVectors::from_f32(dim, &used).expect("means of finite vectors, scaled to length 1")
+}
+
+/// Centres in the lanes of the kernels, `[blocks, dim, 16]`.
+struct Centres {
+    dim: usize,
+    count: usize,
+    blocks: Vec<Lanes<f32>>,
+    /// Vectors that each is the mean of.
+    members: Vec<usize>,
+}
+
+impl Centres {
+    fn new(dim: usize, count: usize) -> Self {
+        let blocks = vec![[0.0; LANES]; count.div_ceil(LANES) * dim];
+        Self { dim, count, blocks, members: vec![0; count] }
+    }
+
+    fn set(&mut self, centre: usize, row: &[f32]) {
+        let block = &mut self.blocks[centre / LANES * self.dim..][..self.dim];
+        for (lanes, &x) in block.iter_mut().zip(row) {
+            lanes[centre % LANES] = x;
+        }
+    }
+
+    fn get(&self, centre: usize) -> impl Iterator<Item = f32> + '_ {
+        let block = &self.blocks[centre / LANES * self.dim..][..self.dim];
+        block.iter().map(move |lanes| lanes[centre % LANES])
+    }
+
+    /// Moves each centre to the mean direction of its vectors; one without any stays.
+    fn move_to_means(&mut self, rows: &[f32], nearest: &[usize]) {
+        let mut sums = vec![0.0f32; self.count * self.dim];
+        self.members.fill(0);
+        for (row, &centre) in rows.chunks_exact(self.dim).zip(nearest) {
+            self.members[centre] += 1;
+            let sum = &mut sums[centre * self.dim..][..self.dim];
+            sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        for (centre, sum) in sums.chunks_exact_mut(self.dim).enumerate() {
+            let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+            // Opposite vectors have no mean direction.
+            if self.members[centre] > 0 && length > 0.0 {
+                sum.iter_mut().for_each(|x| *x /= length);
+                self.set(centre, sum);
+            }
+        }
+    }
+
+    fn assign(&self, with: Instructions, rows: &[f32], nearest: &mut [usize]) {
+        let mut dots = vec![[0.0; LANES]; self.count.div_ceil(LANES)];
+        for (row, nearest) in rows.chunks_exact(self.dim).zip(nearest) {
+            dots_f32(with, self.dim, &self.blocks, row, &mut dots);
+            let dots = dots.as_flattened()[..self.count].iter().enumerate();
+            let first = (0, f32::NEG_INFINITY);
+            *nearest =
+                dots.fold(first, |best, (n, &dot)| if dot > best.1 { (n, dot) } else { best }).0;
+        }
+    }
+
+    fn used(&self) -> Vec<f32> {
+        (0..self.count).filter(|&c| self.members[c] > 0).flat_map(|c| self.get(c)).collect()
+    }
+}
+
+/// Takes as centres the first row, and then always the row that is least like any centre so far;
+/// returns the centre that each row is nearest to.
+fn spread(with: Instructions, rows: &[f32], centres: &mut Centres) -> Vec<usize> {
+    let dim = centres.dim;
+    let n = rows.len() / dim;
+    // Rows in lanes: one pass over them a centre.
+    let mut blocks = vec![[0.0; LANES]; n.div_ceil(LANES) * dim];
+    for (r, row) in rows.chunks_exact(dim).enumerate() {
+        for (d, &x) in row.iter().enumerate() {
+            blocks[r / LANES * dim + d][r % LANES] = x;
+        }
+    }
+    let (mut nearest, mut like) = (vec![0; n], vec![f32::NEG_INFINITY; n]);
+    let mut dots = vec![[0.0; LANES]; n.div_ceil(LANES)];
+    let mut next = 0;
+    for centre in 0..centres.count {
+        let row = &rows[next * dim..][..dim];
+        centres.set(centre, row);
+        dots_f32(with, dim, &blocks, row, &mut dots);
+        let mut least = f32::INFINITY;
+        for (r, &dot) in dots.as_flattened()[..n].iter().enumerate() {
+            if dot > like[r] {
+                (like[r], nearest[r]) = (dot, centre);
+            }
+            if like[r] < least {
+                (least, next) = (like[r], r);
+            }
+        }
+    }
+    nearest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn pooled_vectors_are_means_of_the_page(
+            (dim, factor, p) in (1usize..40, 1usize..9).prop_flat_map(|(dim, factor)| {
+                let rows = prop::collection::vec(-1.0f32..1.0, dim..60 * dim);
+                (Just(dim), Just(factor), rows)
+            })
+        ) {
+            let p = &p[..p.len() / dim * dim];
+            let page = PageVectors::from_f32(dim, p).unwrap();
+            let pooled = pool(&page, factor);
+            prop_assert!(pooled.len() <= page.len().div_ceil(factor));
+            prop_assert_eq!(pooled.dim(), dim);
+            if factor > 1 && page.len() > 1 {
+                for row in pooled.values().chunks_exact(dim) {
+                    let length: f32 = row.iter().map(|x| x.to_f32().powi(2)).sum();
+                    prop_assert!((length - 1.0).abs() < 0.01, "{length}");
+                }
+            }
+            prop_assert_eq!(&pool(&page, factor), &pooled);
+        }
+    }
+
+    #[test]
+    fn groups_are_found_and_alike_vectors_end_in_one() {
+        // 30 vectors near one axis, and one on each of two others: a third of the vectors holds all.
+        let mut rows = Vec::new();
+        for n in 0..30 {
+            rows.extend([1.0, 0.001 * n as f32, 0.0]);
+        }
+        rows.extend([0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let pooled = pool(&PageVectors::from_f32(3, &rows).unwrap(), 10);
+        let near =
+            |axis: usize| pooled.values().chunks_exact(3).any(|row| row[axis].to_f32() > 0.99);
+        assert!(near(0) && near(1) && near(2), "{pooled:?}");
+        assert!(pooled.len() <= 4);
+    }
+}

@@ -1,0 +1,335 @@
+//! Codes of 4, 2 or 1 bit a number, scored against an int8 query: a fourth to a sixteenth of the
+//! bytes of the f16 masters.
+//!
+//! What all pages share is taken away (their mean), what is left is rotated so that every number
+//! matters alike, and each number is rounded to one of `2^bits` odd steps. A scale a vector makes
+//! the dot product of the vector with its own code right, as RaBitQ does (Gao & Long 2024, sec. 3):
+//! the estimate of any other dot product is then without bias over rotations.
+
+use half::f16;
+use pagesight_core::{PageVectors, QueryVectors};
+
+use crate::DimMismatch;
+use crate::int8::Int8Tokens;
+use crate::kernel::{Instructions, Lanes, unpack};
+use crate::mean::mean_vector;
+use crate::rotation::rotate;
+use crate::tokens::Tokens;
+
+/// Rows unpacked at a time: 32 kB at dim 128.
+const ROWS: usize = 256;
+
+/// Bits a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bits {
+    /// Signs alone.
+    One = 1,
+    /// Four steps.
+    Two = 2,
+    /// Sixteen steps.
+    Four = 4,
+}
+
+impl Bits {
+    /// Width of a step over the root mean square of a vector's numbers: the best uniform
+    /// quantiser of a normal distribution (Max 1960, table II); for signs it does not matter.
+    fn step(self) -> f32 {
+        match self {
+            Self::One => 1.0,
+            Self::Two => 0.9957,
+            Self::Four => 0.3352,
+        }
+    }
+
+    /// The largest odd step.
+    fn largest(self) -> i32 {
+        (1 << self as u32) - 1
+    }
+}
+
+/// How pages are coded: the bits and the mean of the pages' vectors.
+///
+/// ```
+/// use pagesight_core::{PageVectors, QueryVectors};
+/// use pagesight_maxsim::{Bits, Instructions, ScalarCoder};
+///
+/// let near = PageVectors::from_f32(2, &[0.8, 0.6])?;
+/// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
+/// let coder = ScalarCoder::fit(Bits::Four, [&near, &far])?;
+/// let query = QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?;
+/// let query = coder.query(Instructions::best(), &[&query])?;
+/// assert!((query.score(&coder.encode(&near)?)? - 0.96).abs() < 0.05);
+/// assert!((query.score(&coder.encode(&far)?)? + 0.28).abs() < 0.05);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalarCoder {
+    bits: Bits,
+    mean: Vec<f32>,
+}
+
+/// A page in 4, 2 or 1 bit a number; `bits dim / 8` (dim in whole eights) and 2 bytes a vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalarPage {
+    bits: Bits,
+    dim: usize,
+    /// `[n, bits * dim / 8]`
+    codes: Vec<u8>,
+    /// `[n]`
+    scales: Vec<f16>,
+}
+
+/// A query, or several, laid out for scoring pages of one coder.
+#[derive(Debug, Clone)]
+pub struct ScalarQuery {
+    bits: Bits,
+    inner: Int8Tokens,
+    /// For each query, the dot products of its tokens with the mean, summed.
+    shared: Vec<f32>,
+}
+
+impl ScalarCoder {
+    /// Takes the mean of all vectors of `pages`, a sample of the corpus.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when the pages differ in dim.
+    pub fn fit<'a>(
+        bits: Bits,
+        pages: impl IntoIterator<Item = &'a PageVectors>,
+    ) -> Result<Self, DimMismatch> {
+        Ok(Self { bits, mean: mean_vector(pages)? })
+    }
+
+    /// Rounds `page`.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when its dim is not the coder's.
+    pub fn encode(&self, page: &PageVectors) -> Result<ScalarPage, DimMismatch> {
+        let dim = self.mean.len();
+        if page.dim() != dim {
+            return Err(DimMismatch { query: dim, page: page.dim() });
+        }
+        let (bits, row_bytes) = (self.bits as usize, self.row_bytes());
+        let mut codes = vec![0u8; page.len() * row_bytes];
+        let mut scales = Vec::with_capacity(page.len());
+        let mut row = vec![0.0f32; dim];
+        for (values, codes) in
+            page.values().chunks_exact(dim).zip(codes.chunks_exact_mut(row_bytes))
+        {
+            for ((x, value), mean) in row.iter_mut().zip(values).zip(&self.mean) {
+                *x = value.to_f32() - mean;
+            }
+            rotate(&mut row);
+            let square: f32 = row.iter().map(|x| x * x).sum();
+            let step = (square / dim as f32).sqrt() * self.bits.step();
+            let largest = self.bits.largest();
+            let mut along = 0.0f32;
+            for (d, &x) in row.iter().enumerate() {
+                // A vector that is the mean has step 0: 0 / 0 as an integer is 0, its scale too.
+                let odd = ((x / step).floor() as i32 * 2 + 1).clamp(-largest, largest);
+                along += x * odd as f32;
+                let code = ((odd + largest) / 2) as u8;
+                codes[d % row_bytes] |= code << (d / row_bytes * bits);
+            }
+            let scale = if along > 0.0 { square / along } else { 0.0 };
+            scales.push(f16::from_f32(scale.min(f16::MAX.to_f32())));
+        }
+        Ok(ScalarPage { bits: self.bits, dim, codes, scales })
+    }
+
+    /// Lays `queries` out, to be scored in one pass over a page of this coder.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when one has another dim.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn query(
+        &self,
+        instructions: Instructions,
+        queries: &[&QueryVectors],
+    ) -> Result<ScalarQuery, DimMismatch> {
+        let tokens = Tokens::of(queries)?;
+        let dim = tokens.dim();
+        if dim != self.mean.len() {
+            return Err(DimMismatch { query: dim, page: self.mean.len() });
+        }
+        let mut rotated = Vec::with_capacity(tokens.count() * dim);
+        let mut shared = Vec::with_capacity(queries.len());
+        for query in queries {
+            let products = query.values().iter().zip(self.mean.iter().cycle());
+            shared.push(products.map(|(&q, &m)| f64::from(q) * f64::from(m)).sum::<f64>() as f32);
+            rotated.extend_from_slice(query.values());
+        }
+        rotated.chunks_exact_mut(dim).for_each(rotate);
+        let padded = dim.next_multiple_of(8);
+        let inner = Int8Tokens::new(instructions, tokens, padded, rotated.chunks_exact(dim));
+        Ok(ScalarQuery { bits: self.bits, inner, shared })
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.mean.len().next_multiple_of(8) * self.bits as usize / 8
+    }
+}
+
+impl ScalarPage {
+    /// What the code takes, bytes.
+    pub fn bytes(&self) -> usize {
+        self.codes.len() + self.scales.len() * size_of::<f16>()
+    }
+}
+
+impl ScalarQuery {
+    /// An estimate of MaxSim (of a batch, of its first query), f32; the same to the bit on every
+    /// processor.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when the row lengths differ.
+    ///
+    /// # Panics
+    /// When the page has other bits than the coder of this query.
+    pub fn score(&self, page: &ScalarPage) -> Result<f32, DimMismatch> {
+        let best = self.best(page)?;
+        let sum = self.inner.tokens().first_sum(|n| self.inner.value(&best, n));
+        Ok(sum + self.shared[0])
+    }
+
+    /// An estimate of MaxSim for each query of the batch: the page's codes are read once for all.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    ///
+    /// # Panics
+    /// As [`score`](Self::score).
+    pub fn scores(&self, page: &ScalarPage) -> Result<Vec<f32>, DimMismatch> {
+        let best = self.best(page)?;
+        let sums = self.inner.tokens().sums(|n| self.inner.value(&best, n));
+        Ok(sums.zip(&self.shared).map(|(sum, shared)| sum + shared).collect())
+    }
+
+    fn best(&self, page: &ScalarPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
+        let dim = self.inner.tokens().dim();
+        if page.dim != dim {
+            return Err(DimMismatch { query: dim, page: page.dim });
+        }
+        assert_eq!(self.bits, page.bits, "bits of the query and of the page");
+        Ok(match self.bits {
+            Bits::One => self.raise::<1>(page),
+            Bits::Two => self.raise::<2>(page),
+            Bits::Four => self.raise::<4>(page),
+        })
+    }
+
+    fn raise<const BITS: usize>(&self, page: &ScalarPage) -> Vec<Lanes<f32>> {
+        let padded = page.dim.next_multiple_of(8);
+        let row_bytes = padded * BITS / 8;
+        let mut best = self.inner.no_maxima();
+        let mut rows = vec![0; ROWS.min(page.scales.len()) * padded];
+        let mut wide = [0.0f32; ROWS];
+        let scales = page.scales.chunks(ROWS);
+        for (codes, scales) in page.codes.chunks(ROWS * row_bytes).zip(scales) {
+            let rows = &mut rows[..scales.len() * padded];
+            unpack::<BITS>(self.inner.instructions(), row_bytes, codes, rows);
+            let wide = &mut wide[..scales.len()];
+            for (wide, scale) in wide.iter_mut().zip(scales) {
+                *wide = scale.to_f32();
+            }
+            self.inner.raise(rows, wide, &mut best);
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::int8::rounded;
+    use crate::maxsim_reference;
+    use crate::testing::{case, query};
+
+    /// The vectors that a code stands for, in the rotated space, and read bit by bit.
+    fn decode(page: &ScalarPage) -> Vec<f32> {
+        let bits = page.bits as usize;
+        let row_bytes = page.dim.next_multiple_of(8) * bits / 8;
+        let rows = page.codes.chunks_exact(row_bytes).zip(&page.scales);
+        let number = |row: &[u8], scale: &f16, d: usize| {
+            let code = row[d % row_bytes] >> (d / row_bytes * bits) & ((1 << bits) - 1) as u8;
+            (2 * i32::from(code) - page.bits.largest()) as f32 * scale.to_f32()
+        };
+        rows.flat_map(|(row, scale)| (0..page.dim).map(move |d| number(row, scale, d))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn equals_the_reference_of_what_it_stands_for((dim, q, p) in case()) {
+            let page = PageVectors::from_f32(dim, &p).unwrap();
+            for bits in [Bits::One, Bits::Two, Bits::Four] {
+                let coder = ScalarCoder::fit(bits, [&page]).unwrap();
+                let code = coder.encode(&page).unwrap();
+                let mut rotated = q.clone();
+                rotated.chunks_exact_mut(dim).for_each(rotate);
+                let rotated: Vec<f32> = rotated.chunks_exact(dim).flat_map(rounded).collect();
+                let shared: f64 = q
+                    .iter()
+                    .zip(coder.mean.iter().cycle())
+                    .map(|(&q, &m)| f64::from(q) * f64::from(m))
+                    .sum();
+                let expected = maxsim_reference(dim, &rotated, &decode(&code)) + shared;
+                let scores: Vec<f32> = Instructions::available()
+                    .into_iter()
+                    .map(|with| coder.query(with, &[&query(dim, q.clone())]).unwrap())
+                    .map(|query| query.score(&code).unwrap())
+                    .collect();
+                prop_assert!(scores.iter().all(|s| s.to_bits() == scores[0].to_bits()));
+                let error = (f64::from(scores[0]) - expected).abs();
+                prop_assert!(error <= 1e-6 * q.len() as f64 + 1e-5, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_bits_are_nearer() {
+        // Numbers as a hash throws them: no pattern for the code to profit from.
+        let value = |n: usize| ((n * 2_654_435_761) % 1_000_003) as f32 / 500_001.5 - 1.0;
+        let dim = 128;
+        let p: Vec<f32> = (0..40 * dim).map(value).collect();
+        let q: Vec<f32> = (0..20 * dim).map(|n| value(n + 77_777)).collect();
+        let page = PageVectors::from_f32(dim, &p).unwrap();
+        let exact = maxsim_reference(dim, &q, &p);
+        let query = query(dim, q);
+        let error = |bits| {
+            let coder = ScalarCoder::fit(bits, [&page]).unwrap();
+            let query = coder.query(Instructions::best(), &[&query]).unwrap();
+            let score = query.score(&coder.encode(&page).unwrap()).unwrap();
+            (f64::from(score) - exact).abs() / exact
+        };
+        let errors = [Bits::Four, Bits::Two, Bits::One].map(error);
+        assert!(errors[0] < 0.03 && errors[1] < 0.2 && errors[2] < 0.5, "{errors:?}");
+        assert!(errors[0] < errors[1] && errors[1] < errors[2], "{errors:?}");
+    }
+
+    #[test]
+    fn pages_of_one_vector_and_of_its_mean_score_as_the_mean() {
+        // The page is its own mean: nothing is left to code, the shared part is the score.
+        let page = PageVectors::from_f32(3, &[0.5, 0.25, 0.0]).unwrap();
+        for bits in [Bits::One, Bits::Two, Bits::Four] {
+            let coder = ScalarCoder::fit(bits, [&page]).unwrap();
+            let code = coder.encode(&page).unwrap();
+            let query = coder.query(Instructions::best(), &[&query(3, vec![1.0; 3])]).unwrap();
+            assert_eq!(query.score(&code), Ok(0.75));
+        }
+    }
+
+    #[test]
+    fn another_dim_is_an_error() {
+        let page = PageVectors::from_f32(3, &[1.0; 3]).unwrap();
+        let coder = ScalarCoder::fit(Bits::Two, [&page]).unwrap();
+        let other = PageVectors::from_f32(2, &[1.0; 2]).unwrap();
+        assert_eq!(coder.encode(&other), Err(DimMismatch { query: 3, page: 2 }));
+        assert!(coder.query(Instructions::best(), &[&query(2, vec![1.0; 2])]).is_err());
+    }
+}

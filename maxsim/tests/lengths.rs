@@ -1,0 +1,104 @@
+//! Every code and all instructions on pages of awkward lengths: around each tile, and long.
+
+use pagesight_core::{PageVectors, QueryVectors};
+use pagesight_maxsim::{
+    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
+    SignCoder, SignQuery, maxsim_reference,
+};
+
+const DIMS: [usize; 7] = [1, 3, 63, 64, 100, 128, 192];
+const LENGTHS: [usize; 17] =
+    [1, 2, 6, 11, 12, 13, 31, 32, 33, 48, 49, 63, 255, 257, 1030, 1031, 5000];
+
+/// Numbers from -1 to 1 as a hash throws them, the same in every run.
+fn noise(seed: usize, count: usize) -> Vec<f32> {
+    let mut state = seed as u64 + 1;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn query(dim: usize, seed: usize, tokens: usize) -> QueryVectors {
+    QueryVectors::new(dim, noise(seed, tokens * dim), vec![String::new(); tokens]).unwrap()
+}
+
+/// For each code, the scores of `queries` one by one and as a batch.
+fn scores(
+    with: Instructions,
+    queries: &[&QueryVectors],
+    page: &PageVectors,
+) -> Vec<(&'static str, Vec<f32>, Vec<f32>)> {
+    let one = |score: &dyn Fn(&QueryVectors) -> f32| queries.iter().map(|q| score(q)).collect();
+    let mut all = vec![(
+        "f16",
+        one(&|q| PreparedQuery::with(with, q).score(page).unwrap()),
+        PreparedQuery::batch(with, queries).unwrap().scores(page).unwrap(),
+    )];
+    let code = Bf16Page::encode(page);
+    all.push((
+        "bf16",
+        one(&|q| Bf16Query::with(with, q).score(&code).unwrap()),
+        Bf16Query::batch(with, queries).unwrap().scores(&code).unwrap(),
+    ));
+    let code = Int8Page::encode(page);
+    all.push((
+        "int8",
+        one(&|q| Int8Query::with(with, q).score(&code).unwrap()),
+        Int8Query::batch(with, queries).unwrap().scores(&code).unwrap(),
+    ));
+    for (name, bits) in [("4 bits", Bits::Four), ("2 bits", Bits::Two), ("1 bit", Bits::One)] {
+        let coder = ScalarCoder::fit(bits, [page]).unwrap();
+        let code = coder.encode(page).unwrap();
+        all.push((
+            name,
+            one(&|q| coder.query(with, &[q]).unwrap().score(&code).unwrap()),
+            coder.query(with, queries).unwrap().scores(&code).unwrap(),
+        ));
+    }
+    let code = SignCoder::fit([page]).unwrap().encode(page).unwrap();
+    let signs: Vec<f32> = one(&|q| SignQuery::with(with, q).score(&code).unwrap());
+    all.push(("signs", signs.clone(), signs));
+    all
+}
+
+#[test]
+fn instructions_agree_and_a_batch_scores_as_each_query_alone() {
+    for dim in DIMS {
+        let queries = [query(dim, 1, 9), query(dim, 2, 1), query(dim, 3, 25)];
+        let queries: Vec<&QueryVectors> = queries.iter().collect();
+        for length in LENGTHS {
+            // The longest pages once; their dim is the usual one.
+            if length > 1031 && dim != 128 {
+                continue;
+            }
+            let page = PageVectors::from_f32(dim, &noise(length, length * dim)).unwrap();
+            let masters: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
+            let portable = scores(Instructions::Portable, &queries, &page);
+            for (q, score) in queries.iter().zip(&portable[0].1) {
+                let expected = maxsim_reference(dim, q.values(), &masters);
+                assert!((f64::from(*score) - expected).abs() < 1e-3, "{dim} {length}");
+            }
+            for with in Instructions::available() {
+                for (got, expected) in scores(with, &queries, &page).iter().zip(&portable) {
+                    let place = format!("{} {with:?} dim {dim} length {length}", got.0);
+                    assert_eq!(got.1, got.2, "{place}: alone and as a batch");
+                    for (got, expected) in got.1.iter().zip(&expected.1) {
+                        let near = (got - expected).abs() <= 1e-4 * expected.abs().max(1.0);
+                        assert!(near, "{place}: {got} {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_two_dims_is_an_error() {
+    let (a, b) = (query(2, 1, 1), query(3, 1, 1));
+    assert!(PreparedQuery::batch(Instructions::best(), &[&a, &b]).is_err());
+    assert!(Int8Query::batch(Instructions::best(), &[&a, &b]).is_err());
+    assert!(Bf16Query::batch(Instructions::best(), &[&a, &b]).is_err());
+}
