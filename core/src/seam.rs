@@ -116,6 +116,21 @@ pub trait VectorSource: Send + Sync {
     /// # Errors
     /// When a page cannot be read or its checksum is wrong; never a partial result as if whole.
     fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError>;
+
+    /// The multi-vectors of `pages`, in any order; a page that has none is left out. By default
+    /// the pages of their documents are scanned.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
+        let wanted: HashSet<PageId> = pages.iter().copied().collect();
+        let documents = pages.iter().map(|page| page.document).collect();
+        let mut found = Vec::with_capacity(pages.len());
+        self.scan(Some(&documents), &mut |batch| {
+            found.extend(batch.iter().filter(|(id, _)| wanted.contains(id)).cloned());
+        })?;
+        Ok(found)
+    }
 }
 
 /// The words of one snapshot.

@@ -5,7 +5,8 @@ use std::path::Path;
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
 };
-use pagesight_core::{DocumentRecord, PageId, PageRecord};
+use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
 use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Writer};
@@ -29,6 +30,14 @@ impl BlockingReader {
     /// See [`Reader::snapshot`].
     pub fn snapshot(&self) -> &Snapshot {
         self.reader.snapshot()
+    }
+
+    /// See [`Reader::codes`].
+    ///
+    /// # Errors
+    /// As [`Reader::codes`].
+    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
+        self.reader.codes()
     }
 
     /// See [`Reader::documents`].
@@ -71,6 +80,10 @@ impl VectorSource for BlockingReader {
         }
         // A reader that panicked has not read to the end.
         Ok(self.runtime.block_on(reading)?)
+    }
+
+    fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
+        Ok(self.runtime.block_on(self.reader.vectors_of_pages(pages))?)
     }
 }
 

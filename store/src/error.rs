@@ -124,6 +124,15 @@ pub enum StoreError {
         #[source]
         source: Box<lancedb::Error>,
     },
+    /// The codes that searches scan are damaged. They are derived: indexing makes them again.
+    #[error("the codes {path} cannot be read")]
+    Codes {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// tantivy failed.
     #[error("{action} the text index {path}")]
     Text {

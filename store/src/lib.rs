@@ -7,6 +7,7 @@
 //! documents.lance/  the ledger, a plain Lance table
 //! pages.lance/      sizes, words and multi-vectors, a plain Lance table
 //! text/             tantivy segments; which of them count stands in the pointer
+//! codes/            int8 codes of the multi-vectors, derived, for searches to scan
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod analysis;
 mod blocking;
+mod codes;
 mod error;
 mod lock;
 mod pinned;

@@ -42,6 +42,10 @@ pub struct Snapshot {
     pub documents: u64,
     /// Pages stored.
     pub pages: u64,
+    /// Segments of int8 codes in `codes/`, the oldest first; `None` before the vectors of an index
+    /// of an earlier pagesight are coded.
+    #[serde(default)]
+    pub codes: Option<Vec<String>>,
     /// Every file that belongs to the snapshot, by its path below the index folder.
     pub files: BTreeMap<String, FileMark>,
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt;
 use pagesight_core::seam::DocumentFilter;
 use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use pagesight_maxsim::Segments;
 
 use crate::StoreError;
+use crate::codes;
 use crate::pointer::Snapshot;
 use crate::schema::Rows;
 use crate::snippet::{Snippet, snippet};
@@ -80,17 +82,10 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub async fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
-        let mut numbers: HashMap<_, Vec<String>> = HashMap::new();
-        for id in ids {
-            numbers.entry(id.document).or_default().push(id.number.to_string());
-        }
-        let one = |(document, numbers): (pagesight_core::DocumentId, Vec<String>)| {
-            format!("(document = '{document}' AND number IN ({}))", numbers.join(", "))
-        };
-        let filter = numbers.into_iter().map(one).collect::<Vec<_>>().join(" OR ");
-        if filter.is_empty() {
+        if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let filter = these_pages(ids);
         let mut found: HashMap<PageId, PageRecord> = HashMap::new();
         for batch in self.pages.read_all(&TEXT_COLUMNS, Some(filter)).await? {
             let pages = Rows { batch: &batch, path: &self.pages.path }.pages()?;
@@ -104,13 +99,34 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub async fn vectors(&self, filter: DocumentFilter<'_>) -> Result<VectorStream, StoreError> {
-        let mut sql = "n_vectors > 0".to_string();
-        if let Some(documents) = document_filter(filter) {
-            sql = format!("{sql} AND {documents}");
+        vectors_of(&self.pages, filter).await
+    }
+
+    /// The multi-vectors of `ids`, in any order; a page that has none is left out.
+    ///
+    /// # Errors
+    /// As [`vectors`](Self::vectors).
+    pub async fn vectors_of_pages(
+        &self,
+        ids: &[PageId],
+    ) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(MAX_PAGES) {
+            let filter = format!("n_vectors > 0 AND ({})", these_pages(ids));
+            for batch in self.pages.read_all(&VECTOR_COLUMNS, Some(filter)).await? {
+                found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
+            }
         }
-        let columns = ["document", "number", "vectors", "vectors_crc32c"];
-        let stream = self.pages.read(&columns, Some(sql)).await?;
-        Ok(VectorStream { stream, path: self.pages.path.clone(), within: filter.cloned() })
+        Ok(found)
+    }
+
+    /// The codes of this snapshot, mapped; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Codes`] when they are damaged.
+    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
+        let names = self.snapshot.codes.as_ref();
+        names.map(|names| codes::open(&self.folder, names)).transpose()
     }
 
     /// The `k` best pages for `query` by BM25.
@@ -130,6 +146,37 @@ impl Reader {
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
         snippet(&self.text.telling_forms(query), text)
     }
+}
+
+/// SQL that lets `ids` through.
+fn these_pages(ids: &[PageId]) -> String {
+    let mut numbers: HashMap<_, Vec<String>> = HashMap::new();
+    for id in ids {
+        numbers.entry(id.document).or_default().push(id.number.to_string());
+    }
+    let one = |(document, numbers): (pagesight_core::DocumentId, Vec<String>)| {
+        format!("(document = '{document}' AND number IN ({}))", numbers.join(", "))
+    };
+    numbers.into_iter().map(one).collect::<Vec<_>>().join(" OR ")
+}
+
+/// Pages asked for at a time.
+const MAX_PAGES: usize = 256;
+
+/// What [`Rows::vectors`] needs.
+const VECTOR_COLUMNS: [&str; 4] = ["document", "number", "vectors", "vectors_crc32c"];
+
+/// The multi-vectors in `table`, a batch at a time.
+pub(crate) async fn vectors_of(
+    table: &LanceTable,
+    filter: DocumentFilter<'_>,
+) -> Result<VectorStream, StoreError> {
+    let mut sql = "n_vectors > 0".to_string();
+    if let Some(documents) = document_filter(filter) {
+        sql = format!("{sql} AND {documents}");
+    }
+    let stream = table.read(&VECTOR_COLUMNS, Some(sql)).await?;
+    Ok(VectorStream { stream, path: table.path.clone(), within: filter.cloned() })
 }
 
 /// What [`Rows::pages`] needs.

@@ -13,9 +13,10 @@ use pagesight_core::seam::Batch;
 use pagesight_core::{DocumentId, DocumentRecord, PageRecord};
 
 use crate::StoreError;
+use crate::codes;
 use crate::lock::WriterLock;
 use crate::pointer::{FORMAT, Snapshot, StoredModel, settle, sync_folder};
-use crate::reader::{read_ledger, read_pages_of};
+use crate::reader::{read_ledger, read_pages_of, vectors_of};
 use crate::schema::{documents_batch, documents_schema, pages_batch, pages_schema};
 use crate::tables::{LanceTable, any_of, connect};
 use crate::text::{PageWords, TextWriter};
@@ -26,7 +27,7 @@ const DEFAULT_DIM: usize = 128;
 /// How long a reader may hold a snapshot that newer ones have replaced.
 const KEEP: Duration = Duration::from_secs(3600);
 
-const DATA_FOLDERS: [&str; 3] = ["documents.lance", "pages.lance", "text"];
+const DATA_FOLDERS: [&str; 4] = ["documents.lance", "pages.lance", "text", codes::FOLDER];
 
 /// Writes to an index; there is one at a time.
 pub struct Writer {
@@ -83,6 +84,7 @@ impl Writer {
             dim: DEFAULT_DIM,
             documents: 0,
             pages: 0,
+            codes: Some(Vec::new()),
             files: BTreeMap::new(),
         };
         let mut writer = Self {
@@ -180,6 +182,9 @@ impl Writer {
             pages.overwrite(pages_schema(dim), vec![pages_batch(dim, &kept)]).await?;
         }
         let before = self.snapshot.clone();
+        if self.snapshot.dim != dim {
+            self.snapshot.codes = Some(Vec::new());
+        }
         self.snapshot.model = Some(model);
         self.snapshot.dim = dim;
         let outcome = self.publish().await;
@@ -270,6 +275,15 @@ impl Writer {
         if !rows.is_empty() {
             tables.pages.add(pages_batch(dim, &rows)).await?;
         }
+        let mut named = self.snapshot.codes.clone();
+        if let Some(named) = &mut named {
+            let gone: Vec<DocumentId> = match named.is_empty() {
+                true => Vec::new(),
+                false => dropped.iter().filter(|id| known.contains(id)).copied().collect(),
+            };
+            let number = self.snapshot.number + 1;
+            named.extend(codes::write(&self.folder, number, dim, &gone, &rows)?);
+        }
         drop(rows);
         let words = pages
             .into_values()
@@ -283,10 +297,17 @@ impl Writer {
         if !words.is_empty() || !dropped.is_empty() {
             tables.text.commit(dropped, words)?;
         }
-        self.publish().await
+        self.publish_with(named).await
     }
 
     async fn publish(&mut self) -> Result<(), StoreError> {
+        self.publish_with(self.snapshot.codes.clone()).await
+    }
+
+    /// Publishes what the tables hold, with `codes` as the segments that count.
+    async fn publish_with(&mut self, codes: Option<Vec<String>>) -> Result<(), StoreError> {
+        let folder = self.folder.join(codes::FOLDER);
+        fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
         let files = settle(&self.folder, &DATA_FOLDERS, &self.snapshot.files)?;
         let tables = self.open.as_ref().expect("publishing writers are open");
         let living = tables.text.living_files()?;
@@ -301,11 +322,13 @@ impl Writer {
             pages: tables.pages.rows().await?,
             files: files
                 .into_iter()
-                .filter(|(name, _)| match name.strip_prefix("text/") {
-                    Some(name) => living.contains(Path::new(name)),
-                    None => true,
+                .filter(|(name, _)| match name.split_once('/') {
+                    Some(("text", name)) => living.contains(Path::new(name)),
+                    Some((codes::FOLDER, name)) => codes.iter().flatten().any(|c| c == name),
+                    _ => true,
                 })
                 .collect(),
+            codes,
             ..self.snapshot.clone()
         };
         next.publish(&self.folder)?;
@@ -326,10 +349,16 @@ impl Writer {
         };
         let mut outcome = outcome.await;
         if outcome.is_ok() {
-            outcome = self.publish().await;
+            outcome = match self.tidy_codes().await {
+                Ok(codes) => self.publish_with(Some(codes)).await,
+                Err(error) => Err(error),
+            };
         }
         match outcome {
-            Ok(()) => self.collect_text(),
+            Ok(()) => {
+                self.collect("text")?;
+                self.collect(codes::FOLDER)
+            }
             Err(error) => {
                 self.open = None;
                 Err(error)
@@ -337,14 +366,30 @@ impl Writer {
         }
     }
 
-    /// Removes text segments that no snapshot of the last hour names.
-    fn collect_text(&mut self) -> Result<(), StoreError> {
-        let folder = self.folder.join("text");
+    /// Joins small segments of codes; derives all again from the tables when there are none yet
+    /// or they cannot be read.
+    async fn tidy_codes(&mut self) -> Result<Vec<String>, StoreError> {
+        let number = self.snapshot.number + 1;
+        if let Some(named) = &self.snapshot.codes {
+            match codes::join(&self.folder, named, number) {
+                Err(StoreError::Codes { .. }) => {}
+                joined => return joined,
+            }
+        }
+        let tables = self.open.as_ref().expect("opened by maintain");
+        let dim = self.snapshot.dim;
+        let stream = vectors_of(&tables.pages, None).await?;
+        codes::derive(&self.folder, number, dim, stream).await
+    }
+
+    /// Removes segments in `folder` that no snapshot of the last hour names.
+    fn collect(&self, kind: &str) -> Result<(), StoreError> {
+        let folder = self.folder.join(kind);
         let reading = || StoreError::io("reading", &folder);
         for entry in fs::read_dir(&folder).map_err(reading())? {
             let entry = entry.map_err(reading())?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let named = self.snapshot.files.contains_key(&format!("text/{name}"));
+            let named = self.snapshot.files.contains_key(&format!("{kind}/{name}"));
             let modified = entry.metadata().and_then(|meta| meta.modified());
             let age = modified.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
             if !named && !name.starts_with('.') && age > KEEP {
