@@ -11,6 +11,7 @@ use pagesight_indexer::{
     Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary, decode_path,
     encode_path, find_pdfium,
 };
+use pagesight_maxsim::Segments;
 use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe};
 use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
 use tokio::runtime::Runtime;
@@ -36,6 +37,8 @@ pub(crate) struct View {
     pub ledger: BTreeMap<String, DocumentRecord>,
     /// Paths of each document, in order.
     pub paths: HashMap<DocumentId, Vec<String>>,
+    /// Mapped by the first search; why not, when they are damaged.
+    codes: OnceLock<Result<Option<Segments>, String>>,
 }
 
 /// How pages are drawn.
@@ -438,6 +441,17 @@ impl Index {
     }
 }
 
+/// The error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
     let runtime = Runtime::new();
     let failed = |source| Error::Io { action: "starting threads for", path: folder.into(), source };
@@ -455,7 +469,17 @@ impl View {
             }
         }
         let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
-        Ok(Self { reader, ledger, paths })
+        Ok(Self { reader, ledger, paths, codes: OnceLock::new() })
+    }
+
+    /// The codes that searches scan. They are derived, so damage to them is no error: it is the
+    /// second value, and the vectors themselves are scanned.
+    pub fn codes(&self) -> (Option<&Segments>, Option<&str>) {
+        let open = || self.reader.codes().map_err(|error| chain(&error));
+        match self.codes.get_or_init(open) {
+            Ok(codes) => (codes.as_ref(), None),
+            Err(why) => (None, Some(why)),
+        }
     }
 
     /// Documents with a path that passes `keep`.

@@ -9,7 +9,8 @@
 //!    head gives one unit vector of 128 numbers a patch: the page's *multi-vector*.
 //! 4. **Commit** (store): multi-vectors, words and ledger become one *snapshot*, or nothing does.
 //! 5. **Ask** (query): the question becomes vectors too, one a *query token*; *MaxSim* sums, over
-//!    the query tokens, the best match among a page's patches (maxsim). BM25 ranks the words
+//!    the query tokens, the best match among a page's patches (maxsim). int8 codes are scanned
+//!    first, and the vectors decide where the codes' error might matter. BM25 ranks the words
 //!    beside it, and reciprocal rank fusion joins the two.
 //!
 //! ```standalone_crate
@@ -51,15 +52,17 @@ mod error;
 mod index;
 mod page;
 mod search;
+mod tune;
 
 pub use error::Error;
 pub use index::{Index, RenderOptions, SyncOptions};
 pub use page::Page;
-pub use search::{Answer, PageHit, Search};
+pub use search::{Answer, PageHit, PatchMatch, Search};
+pub use tune::{Question, Receipt};
 
 pub use pagesight_core::{
     ChannelScore, DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId,
-    PageImage, PageRecord, PageSize, Slices, TextSource,
+    PageImage, PageRecord, PageSize, Rect, Slices, TextSource,
 };
 pub use pagesight_indexer::{
     Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome, PdfiumPlace,
@@ -71,5 +74,5 @@ pub use pagesight_model::{
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
-pub use pagesight_query::{Channel, QueryError, Timings, metrics};
+pub use pagesight_query::{Channel, Code, QueryError, Timings, Work, ladder, metrics};
 pub use pagesight_store::{Snapshot, Snippet, StoreError, StoredModel};

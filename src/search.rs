@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::QueryEncoder;
-use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId};
-use pagesight_query::{Channel, Channels, PathFilter, QueryError, Request, Timings};
+use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId, PageSize, Rect};
+use pagesight_query::{
+    Channel, Channels, PathFilter, QueryError, Request, Timings, TokenMatch, Work,
+};
 
 use crate::{Error, Index, Page};
 
@@ -21,6 +23,19 @@ pub struct Search<'a> {
     channel: Channel,
     paths: Vec<String>,
     documents: Option<HashSet<DocumentId>>,
+    explain: bool,
+    exact: bool,
+}
+
+/// A query token and the patch of a page that answers it best.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatchMatch {
+    /// The token's text.
+    pub token: String,
+    /// Their dot product: what the token adds to the visual score.
+    pub similarity: f32,
+    /// Where the patch is, points; `None` when a vector of the prompt answers best.
+    pub rect: Option<Rect>,
 }
 
 /// A ranked page and the reasons why.
@@ -33,6 +48,8 @@ pub struct PageHit<'a> {
     pub visual: Option<ChannelScore>,
     /// What the words said, when the page was among the best.
     pub text: Option<ChannelScore>,
+    /// What of the page answers each query token; empty unless asked for.
+    pub matches: Vec<PatchMatch>,
     /// The page.
     pub page: Page<'a>,
 }
@@ -49,15 +66,25 @@ pub struct Answer<'a> {
     pub timings: Timings,
     /// From call to answer.
     pub total: Duration,
-    /// Pages that late interaction scored.
-    pub pages_scored: usize,
-    /// Why words alone answered although both channels were asked, one line.
+    /// What late interaction did.
+    pub work: Work,
+    /// Why words alone answered although both channels were asked, or all vectors were read
+    /// although there are codes; one line.
     pub notice: Option<String>,
 }
 
 impl<'a> Search<'a> {
     pub(crate) fn new(index: &'a Index, query: &'a str) -> Self {
-        Self { index, query, k: 10, channel: Channel::Both, paths: Vec::new(), documents: None }
+        Self {
+            index,
+            query,
+            k: 10,
+            channel: Channel::Both,
+            paths: Vec::new(),
+            documents: None,
+            explain: false,
+            exact: false,
+        }
     }
 
     /// How many hits; 10 by default.
@@ -84,6 +111,19 @@ impl<'a> Search<'a> {
         self
     }
 
+    /// Reads all vectors instead of scanning their codes first. The ranking is the same; this is
+    /// what it is measured against.
+    pub fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Also says what of each hit answers each query token.
+    pub fn explain(mut self, explain: bool) -> Self {
+        self.explain = explain;
+        self
+    }
+
     /// Ranks pages.
     ///
     /// # Errors
@@ -95,6 +135,7 @@ impl<'a> Search<'a> {
         let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
         let mut pages = view.reader.pages(&ids)?.into_iter();
         let mut hits = Vec::with_capacity(ids.len());
+        let mut matches = ranked.ranking.matches.iter();
         for (hit, rank) in ranked.ranking.hits.iter().zip(1..) {
             let Some(record) = pages.next().filter(|page| page.id == hit.page) else {
                 // Words and pages are one snapshot; only damage parts them.
@@ -102,9 +143,12 @@ impl<'a> Search<'a> {
                 let (path, page) = (ranked.path_of(hit.page), hit.page.number);
                 return Err(Error::NoSuchPage { path, page, reason });
             };
+            let size = record.size;
+            let matches = matches.next().map_or(&[][..], Vec::as_slice);
+            let matches = matches.iter().map(|found| self.place(found, size)).collect();
             let page = Page { index: self.index, path: ranked.path_of(hit.page), record };
             let (score, visual, text) = (hit.score, hit.visual, hit.text);
-            hits.push(PageHit { rank, score, visual, text, page });
+            hits.push(PageHit { rank, score, visual, text, matches, page });
         }
         Ok(Answer {
             hits,
@@ -112,9 +156,16 @@ impl<'a> Search<'a> {
             model: ranked.model,
             timings: ranked.ranking.timings,
             total: start.elapsed(),
-            pages_scored: ranked.ranking.pages_scored,
-            notice: ranked.notice,
+            work: ranked.ranking.work,
+            notice: ranked.notice.or(ranked.ranking.notice),
         })
+    }
+
+    /// Where the vector that a token met is on a page of `size`.
+    fn place(&self, found: &TokenMatch, size: PageSize) -> PatchMatch {
+        let stored = self.index.snapshot().model.as_ref();
+        let rect = stored.and_then(|stored| stored.grid.rect(found.vector, size));
+        PatchMatch { token: found.token.clone(), similarity: found.similarity, rect }
     }
 
     /// Ranks pages without reading their words, best first.
@@ -123,6 +174,12 @@ impl<'a> Search<'a> {
     /// As [`run`](Self::run).
     pub fn ranking(&self) -> Result<Vec<PageId>, Error> {
         Ok(self.rank()?.ranking.hits.iter().map(|hit| hit.page).collect())
+    }
+
+    /// As [`ranking`](Self::ranking), with what late interaction did.
+    pub(crate) fn ranking_with_work(&self) -> Result<(Vec<PageId>, Work), Error> {
+        let ranking = self.rank()?.ranking;
+        Ok((ranking.hits.iter().map(|hit| hit.page).collect(), ranking.work))
     }
 
     fn rank(&self) -> Result<Ranked<'a>, Error> {
@@ -158,8 +215,14 @@ impl<'a> Search<'a> {
         if self.channel == Channel::Visual && model.is_none() {
             return Err(QueryError::NoModel.into());
         }
+        let (codes, damage) = match model {
+            Some(_) if !self.exact => view.codes(),
+            _ => (None, None),
+        };
+        let notice = notice.or(damage.map(|why| format!("{why}: all vectors are read")));
         let channels = Channels {
             vectors: &view.reader,
+            codes,
             encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
             text: &view.reader,
         };
@@ -169,6 +232,7 @@ impl<'a> Search<'a> {
             k: self.k,
             depth: DEPTH,
             documents: documents.as_ref(),
+            explain: self.explain,
         };
         let ranking = pagesight_query::search(&channels, &request)?;
         let model = model.map(|model| QueryEncoder::model_id(&*model).clone());

@@ -2,6 +2,7 @@
 
 mod bombs;
 mod cli;
+mod codes;
 mod eval;
 mod hostile;
 mod layering;

@@ -1,16 +1,21 @@
 //! The read path: a question in, ranked pages out.
 //!
-//! [`search()`] asks two channels, the picture (exact MaxSim over the stored multi-vectors) and
-//! the words (BM25), and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what each
+//! [`search()`] asks two channels, the picture (exact MaxSim, over codes first and over the stored
+//! multi-vectors where those leave a doubt) and the words (BM25), and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what each
 //! channel said. [`metrics`] measures rankings against labelled questions.
 
 #![deny(missing_docs)]
 
+mod candidates;
+mod explain;
 mod filter;
 mod fusion;
+pub mod ladder;
 pub mod metrics;
 mod search;
 
+pub use candidates::{Code, Work};
+pub use explain::TokenMatch;
 pub use filter::{PathFilter, PathFilterError};
 pub use fusion::fuse;
 pub use search::{Channel, Channels, QueryError, Ranking, Request, Timings, search};

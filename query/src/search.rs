@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource};
 use pagesight_core::{Hit, PageId, QueryVectors};
-use pagesight_maxsim::{DimMismatch, PreparedQuery};
-use rayon::prelude::*;
+use pagesight_maxsim::{DimMismatch, Segments};
 
+use crate::candidates::{CodesError, Work, rank_by_codes, rank_by_masters};
+use crate::explain::{TokenMatch, explain};
 use crate::fuse;
 
 /// What looks at a page.
@@ -25,6 +26,8 @@ pub enum Channel {
 pub struct Channels<'a> {
     /// The stored multi-vectors.
     pub vectors: &'a dyn VectorSource,
+    /// Codes of all of them; without, the multi-vectors themselves are scanned.
+    pub codes: Option<&'a Segments>,
     /// The model; without one there is no visual channel.
     pub encoder: Option<&'a dyn QueryEncoder>,
     /// The words.
@@ -44,6 +47,8 @@ pub struct Request<'a> {
     pub depth: usize,
     /// Only pages of these documents.
     pub documents: DocumentFilter<'a>,
+    /// Say what of each hit answers each query token.
+    pub explain: bool,
 }
 
 /// Where the time went.
@@ -64,8 +69,12 @@ pub struct Ranking {
     pub hits: Vec<Hit>,
     /// Where the time went.
     pub timings: Timings,
-    /// Pages that the visual channel scored.
-    pub pages_scored: usize,
+    /// What the visual channel did.
+    pub work: Work,
+    /// For each hit, what answers each query token; empty unless asked for.
+    pub matches: Vec<Vec<TokenMatch>>,
+    /// Why the codes did not answer, one line; the ranking is exact all the same.
+    pub notice: Option<String>,
     /// The visual channel was asked.
     pub visual: bool,
     /// The text channel was asked.
@@ -110,25 +119,31 @@ pub enum QueryError {
 ///     pages: vec![page_record(id, 1, "net revenue by region", None)],
 ///     ..Batch::default()
 /// })?;
-/// let channels = Channels { vectors: &store, encoder: None, text: &store };
+/// let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
+/// let (channel, documents) = (Channel::Both, None);
 /// let request =
-///     Request { query: "revenue", channel: Channel::Both, k: 10, depth: 100, documents: None };
+///     Request { query: "revenue", channel, k: 10, depth: 100, documents, explain: false };
 /// assert_eq!(search(&channels, &request)?.hits[0].page.number, 1);
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking, QueryError> {
     let depth = request.depth.max(request.k);
     let mut timings = Timings::default();
-    let mut pages_scored = 0;
-    let visual = match (request.channel, channels.encoder) {
+    let (mut work, mut notice) = (Work::default(), None);
+    let query = match (request.channel, channels.encoder) {
         (Channel::Text, _) | (Channel::Both, None) => None,
         (Channel::Visual, None) => return Err(QueryError::NoModel),
-        (_, Some(encoder)) => {
-            let query = timed(&mut timings.encode, || encode(encoder, request.query))?;
-            let (ranking, scored) = timed(&mut timings.visual, || {
-                rank_by_maxsim(channels.vectors, &query, depth, request.documents)
+        (_, Some(encoder)) => Some(timed(&mut timings.encode, || encode(encoder, request.query))?),
+    };
+    let visual = match &query {
+        None => None,
+        Some(query) => {
+            // Below the last hit nothing is fused with one channel alone.
+            let depth = if request.channel == Channel::Visual { request.k } else { depth };
+            let (ranking, done, why) = timed(&mut timings.visual, || {
+                rank_by_pictures(channels, query, depth, request.documents)
             })?;
-            pages_scored = scored;
+            (work, notice) = (done, why);
             Some(ranking)
         }
     };
@@ -143,7 +158,34 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
     };
     let mut hits = fuse(visual.as_deref(), text.as_deref());
     hits.truncate(request.k);
-    Ok(Ranking { hits, timings, pages_scored, visual: visual.is_some(), text: text.is_some() })
+    let matches = match &query {
+        Some(query) if request.explain => explain(channels.vectors, query, &hits)?,
+        _ => Vec::new(),
+    };
+    let (visual, text) = (visual.is_some(), text.is_some());
+    Ok(Ranking { hits, timings, work, matches, notice, visual, text })
+}
+
+type Pictures = (Vec<(PageId, f32)>, Work, Option<String>);
+
+/// The visual ranking. Codes are derived: when they are damaged the masters answer, and the
+/// notice says so.
+fn rank_by_pictures(
+    channels: &Channels<'_>,
+    query: &QueryVectors,
+    depth: usize,
+    documents: DocumentFilter<'_>,
+) -> Result<Pictures, QueryError> {
+    let mut notice = None;
+    if let Some(codes) = channels.codes {
+        match rank_by_codes(codes, channels.vectors, query, depth, documents) {
+            Ok((ranking, work)) => return Ok((ranking, work, None)),
+            Err(CodesError::Failed(error)) => return Err(error),
+            Err(CodesError::Damaged(why)) => notice = Some(format!("{why}: all vectors were read")),
+        }
+    }
+    let (ranking, work) = rank_by_masters(channels.vectors, query, depth, documents)?;
+    Ok((ranking, work, notice))
 }
 
 fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
@@ -156,38 +198,6 @@ fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
 fn encode(encoder: &dyn QueryEncoder, query: &str) -> Result<QueryVectors, QueryError> {
     let mut vectors = encoder.encode_queries(&[query]).map_err(QueryError::Encode)?;
     vectors.pop().ok_or_else(|| QueryError::Encode("the encoder gave nothing back".into()))
-}
-
-/// The `depth` best pages by exact MaxSim, ties by [`PageId`], and how many were scored.
-fn rank_by_maxsim(
-    source: &dyn VectorSource,
-    query: &QueryVectors,
-    depth: usize,
-    documents: DocumentFilter<'_>,
-) -> Result<(Vec<(PageId, f32)>, usize), QueryError> {
-    let prepared = PreparedQuery::new(query);
-    let mut best: Vec<(PageId, f32)> = Vec::new();
-    let mut scored = 0;
-    let mut mismatch = None;
-    source
-        .scan(documents, &mut |pages| {
-            let scores: Result<Vec<_>, DimMismatch> =
-                pages.par_iter().map(|(id, page)| Ok((*id, prepared.score(page)?))).collect();
-            match scores {
-                Ok(scores) => {
-                    scored += scores.len();
-                    best.extend(scores);
-                    best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                    best.truncate(depth);
-                }
-                Err(error) => mismatch = Some(error),
-            }
-        })
-        .map_err(QueryError::Vectors)?;
-    match mismatch {
-        Some(error) => Err(error.into()),
-        None => Ok((best, scored)),
-    }
 }
 
 #[cfg(test)]
@@ -214,14 +224,15 @@ mod tests {
     }
 
     fn ask<'a>(channel: Channel, k: usize, documents: DocumentFilter<'a>) -> Request<'a> {
-        Request { query: "number3 words", channel, k, depth: 100, documents }
+        Request { query: "number3 words", channel, k, depth: 100, documents, explain: false }
     }
 
     #[test]
     fn the_visual_ranking_is_the_brute_force_ranking() {
         let (store, _) = store();
         let encoder = FakeEncoder::new(8, Slices::default());
-        let channels = Channels { vectors: &store, encoder: Some(&encoder), text: &store };
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
         let ranking = search(&channels, &ask(Channel::Visual, 3, None)).unwrap();
         let query = &encoder.encode_queries(&["number3 words"]).unwrap()[0];
         let mut expected: Vec<(PageId, f64)> = store
@@ -237,14 +248,15 @@ mod tests {
         let got: Vec<PageId> = ranking.hits.iter().map(|h| h.page).collect();
         let expected: Vec<PageId> = expected.iter().take(3).map(|e| e.0).collect();
         assert_eq!(got, expected);
-        assert_eq!(ranking.pages_scored, 7);
+        assert_eq!(ranking.work.seen, 7);
     }
 
     #[test]
     fn both_channels_show_in_a_fused_hit() {
         let (store, _) = store();
         let encoder = FakeEncoder::new(8, Slices::default());
-        let channels = Channels { vectors: &store, encoder: Some(&encoder), text: &store };
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
         let ranking = search(&channels, &ask(Channel::Both, 10, None)).unwrap();
         assert!(ranking.hits.iter().all(|h| h.visual.is_some() && h.text.is_some()));
         let third = ranking.hits.iter().find(|h| h.page.number == 3).unwrap();
@@ -254,7 +266,7 @@ mod tests {
     #[test]
     fn without_a_model_words_answer_and_the_visual_channel_says_so() {
         let (store, _) = store();
-        let channels = Channels { vectors: &store, encoder: None, text: &store };
+        let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
         let ranking = search(&channels, &ask(Channel::Both, 1, None)).unwrap();
         assert_eq!((ranking.hits[0].page.number, ranking.visual), (3, false));
         let error = search(&channels, &ask(Channel::Visual, 1, None)).unwrap_err();
@@ -265,7 +277,8 @@ mod tests {
     fn a_filter_holds_in_both_channels() {
         let (store, _) = store();
         let encoder = FakeEncoder::new(8, Slices::default());
-        let channels = Channels { vectors: &store, encoder: Some(&encoder), text: &store };
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
         let none = std::collections::HashSet::from([DocumentId::of(b"another")]);
         assert!(search(&channels, &ask(Channel::Both, 9, Some(&none))).unwrap().hits.is_empty());
     }
@@ -276,7 +289,8 @@ mod tests {
         let pages = vec![page_record(id, 8, "", Some((2, &[1.0, 0.0])))];
         store.commit(Batch { pages, ..Batch::default() }).unwrap();
         let encoder = FakeEncoder::new(8, Slices::default());
-        let channels = Channels { vectors: &store, encoder: Some(&encoder), text: &store };
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
         let error = search(&channels, &ask(Channel::Visual, 3, None)).unwrap_err();
         assert!(matches!(error, QueryError::Dim(DimMismatch { query: 4, page: 2 })));
     }

@@ -40,6 +40,7 @@ pub enum Verb {
     Query(QueryVerb),
     Get(GetVerb),
     Eval(EvalVerb),
+    Tune(TuneVerb),
     Status(StatusVerb),
     Doctor(DoctorVerb),
     Model(ModelVerb),
@@ -280,7 +281,8 @@ pub enum ChannelChoice {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight query \"operating margin by segment\"\n  \
-    pagesight query -k 3 --path 'reports/2024/**' --json \"goodwill impairment\"")]
+    pagesight query -k 3 --path 'reports/2024/**' --json \"goodwill impairment\"\n  \
+    pagesight query -k 1 --explain \"operating margin by segment\"")]
 pub struct QueryVerb {
     /// The question.
     #[arg(value_name = "TEXT")]
@@ -295,6 +297,10 @@ pub struct QueryVerb {
     /// Only documents whose path matches; may be given several times.
     #[arg(long, value_name = "GLOB")]
     pub path: Vec<String>,
+    /// Say how the answer was found: pages seen and scored again, time by stage, and for each
+    /// word of the question the patch of the page that answers it best.
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a hit and a summary line.
@@ -353,6 +359,53 @@ pub struct EvalVerb {
     /// A line of JSON a channel and setting.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Measure what faster searches would lose on your pages.
+///
+/// Every code of the vectors, from f16 down to 1 bit, is compared with exact MaxSim on pages of
+/// this index and questions made from their words, and the cheapest within the loss is named.
+/// Searches scan int8 and read the vectors wherever its error might matter: `--recall` shows that
+/// they find what exact MaxSim finds.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight tune --max-loss 1%\n  \
+    pagesight tune --queries q.jsonl --json\n  \
+    pagesight tune --recall")]
+pub struct TuneVerb {
+    /// What may be lost of nDCG@10 and of the ten best, e.g. 1% or 0.01.
+    #[arg(long, value_name = "LOSS", default_value = "1%", value_parser = share)]
+    pub max_loss: f64,
+    /// Compare the searches of this index with exact MaxSim: overlap@10 and nDCG ratio.
+    #[arg(long)]
+    pub recall: bool,
+    /// Labelled questions, JSON Lines as for `eval` [default: made from the pages].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub queries: Option<PathBuf>,
+    /// Questions to make from pages.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub questions: u32,
+    /// Pages to measure codes on; a megabyte of memory for every two.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub pages: u32,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a code and depth, or one for the recall.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `1%` or `0.01`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, of) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    let value = number.trim().parse::<f64>().map(|value| value / of).ok();
+    let value = value.filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| format!("a share such as 1% or 0.01, not {text:?}"))
 }
 
 /// What the index holds, and what failed.

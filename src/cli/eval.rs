@@ -104,15 +104,15 @@ fn name(channel: Channel) -> &'static str {
 }
 
 /// Labelled documents and where they are in the index.
-struct Labels {
-    documents: BTreeMap<String, DocumentId>,
+pub struct Labels {
+    pub documents: BTreeMap<String, DocumentId>,
     /// What a hit on a document is called: its label, or its path.
     names: HashMap<DocumentId, String>,
     missing: Vec<String>,
 }
 
 impl Labels {
-    fn new(index: &Index, queries: &[LabelledQuery]) -> Result<Self> {
+    pub fn new(index: &Index, queries: &[LabelledQuery]) -> Result<Self> {
         let mut this =
             Self { documents: BTreeMap::new(), names: HashMap::new(), missing: Vec::new() };
         for record in index.documents() {

@@ -14,6 +14,7 @@ mod paths;
 mod query;
 mod status;
 mod terminal;
+mod tune;
 mod watch;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ pub fn run() -> ExitCode {
         Verb::Query(verb) => query::run(&arguments.place, verb, &terminal),
         Verb::Get(verb) => get::run(&arguments.place, verb),
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
+        Verb::Tune(verb) => tune::run(&arguments.place, verb, &terminal),
         Verb::Status(verb) => status::run(&arguments.place, verb),
         Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
         Verb::Model(verb) => model::run(verb, &terminal),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pagesight::{Answer, Channel, ChannelScore, Index, LoadOptions, PageHit, Snippet};
+use pagesight::{Answer, Channel, ChannelScore, Index, LoadOptions, PageHit, PatchMatch, Snippet};
 use serde_json::{Value, json};
 
 use super::args::{ChannelChoice, ModelChoice, Place, QueryVerb};
@@ -14,6 +14,7 @@ use super::{Outcome, locate, model, renderer};
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.model)?;
     let mut search = index.search(&verb.text).k(verb.k as usize).channel(channel(verb.channel));
+    search = search.explain(verb.explain);
     for glob in &verb.path {
         search = search.path(glob);
     }
@@ -27,6 +28,10 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     } else {
         for hit in &answer.hits {
             print_hit(&mut out, &verb.text, hit, terminal)?;
+            print_matches(&mut out, &hit.matches)?;
+        }
+        if verb.explain {
+            print_work(&mut out, &answer)?;
         }
     }
     Ok(match answer.hits.is_empty() {
@@ -83,6 +88,42 @@ fn print_hit(
     }
 }
 
+/// A line a query token: what it adds to the visual score, and the patch that does.
+fn print_matches(out: &mut impl Write, matches: &[PatchMatch]) -> io::Result<()> {
+    for found in matches {
+        let place = match found.rect {
+            Some(r) => format!("x {:.0}-{:.0}  y {:.0}-{:.0} pt", r.x0, r.x1, r.y0, r.y1),
+            None => "the prompt, no place on the page".into(),
+        };
+        let token = printable(&found.token);
+        writeln!(out, "     {:>7.4}  {token:<16}  {place}", found.similarity)?;
+    }
+    Ok(())
+}
+
+/// How the answer was found.
+fn print_work(out: &mut impl Write, answer: &Answer<'_>) -> io::Result<()> {
+    let (work, timings) = (answer.work, answer.timings);
+    let model = answer.model.as_ref().map_or("none".into(), ToString::to_string);
+    writeln!(out, "snapshot {}, model {model}", answer.snapshot)?;
+    writeln!(
+        out,
+        "pages seen {} in {}, {} scored again in f16",
+        work.seen,
+        work.code.as_str(),
+        work.reranked
+    )?;
+    writeln!(
+        out,
+        "ms: total {}, encode {}, scan {}, rerank {}, text {}",
+        ms(answer.total),
+        ms(timings.encode),
+        ms(work.scan),
+        ms(work.rerank),
+        ms(timings.text)
+    )
+}
+
 /// The snippet with its words marked; nothing in it reaches the terminal as a command.
 fn marked(snippet: &Snippet, terminal: &Terminal) -> String {
     let mut line = String::new();
@@ -121,6 +162,7 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
                 "document": hit.page.document().to_string(),
                 "size_pt": [size.width_pt, size.height_pt],
                 "text_source": hit.page.text_source(),
+                "matches": hit.matches.iter().map(match_json).collect::<Vec<_>>(),
             })
         )?;
     }
@@ -134,16 +176,25 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
             "hits": answer.hits.len(),
             "snapshot": answer.snapshot,
             "model_id": answer.model,
-            "pages_scored": answer.pages_scored,
+            "pages_scored": answer.work.seen,
+            "pages_reranked": answer.work.reranked,
+            "code": answer.work.code.as_str(),
             "ms": {
                 "total": ms(answer.total),
                 "encode": ms(timings.encode),
                 "visual": ms(timings.visual),
+                "scan": ms(answer.work.scan),
+                "rerank": ms(answer.work.rerank),
                 "text": ms(timings.text),
             },
             "notice": answer.notice,
         })
     )
+}
+
+fn match_json(found: &PatchMatch) -> Value {
+    let rect = found.rect.map(|r| [r.x0, r.y0, r.x1, r.y1]);
+    json!({"token": found.token, "similarity": found.similarity, "rect_pt": rect})
 }
 
 fn channel_json(score: Option<ChannelScore>) -> Value {

@@ -1,0 +1,273 @@
+//! The visual ranking: late interaction over codes first, and over the f16 masters only where the
+//! codes leave a doubt.
+//!
+//! The int8 code of a page comes with a bound on its error. A page whose score and bound together
+//! do not reach what `depth` pages have for certain cannot be among the best `depth`; all others
+//! are scored again in full. The ranking is the exact one, to the last bit, at a fraction of the
+//! reading. (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor
+//! 2003, "Optimal aggregation algorithms for middleware".)
+
+use std::time::{Duration, Instant};
+
+use pagesight_core::seam::{DocumentFilter, VectorSource};
+use pagesight_core::{PageId, QueryVectors};
+use pagesight_maxsim::{DimMismatch, Int8Query, PreparedQuery, SegmentError, Segments};
+use rayon::prelude::*;
+
+use crate::QueryError;
+
+/// Masters held in memory at a time, pages: 68 MB at 1,030 vectors of dim 128.
+const MASTERS: usize = 256;
+
+/// How pages were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Code {
+    /// All masters were read.
+    #[default]
+    F16,
+    /// int8 codes were scanned; masters decided wherever the error of the codes might matter.
+    Int8,
+}
+
+impl Code {
+    /// The word used in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// What the visual channel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// The code that was scanned.
+    pub code: Code,
+    /// Pages scored in that code.
+    pub seen: usize,
+    /// Pages scored again from the masters.
+    pub reranked: usize,
+    /// Scanning, with reading.
+    pub scan: Duration,
+    /// Scoring again, with reading.
+    pub rerank: Duration,
+}
+
+/// Why the codes did not answer.
+pub(crate) enum CodesError {
+    /// A page of the codes is damaged, or the masters lack one.
+    Damaged(String),
+    Failed(QueryError),
+}
+
+impl<E: Into<QueryError>> From<E> for CodesError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A page scored by its code, and between which two scores its exact one lies.
+struct Scored {
+    page: PageId,
+    least: f32,
+    most: f32,
+}
+
+/// The `depth` best pages, ties by [`PageId`]: the same as [`rank_by_masters`] gives.
+pub(crate) fn rank_by_codes(
+    codes: &Segments,
+    source: &dyn VectorSource,
+    query: &QueryVectors,
+    depth: usize,
+    documents: DocumentFilter<'_>,
+) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
+    let start = Instant::now();
+    let coded = Int8Query::new(query);
+    let passes = |page: PageId| documents.is_none_or(|within| within.contains(&page.document));
+    let score = |slot| -> Result<Scored, CodeError> {
+        let page = codes.page(slot)?;
+        let (score, bound) = (coded.score_view(&page)?, coded.bound_view(&page));
+        let (least, most) = ((score - bound).next_down(), (score + bound).next_up());
+        Ok(Scored { page: slot.id, least, most })
+    };
+    let slots: Vec<_> = codes.living().iter().filter(|slot| passes(slot.id)).collect();
+    let scored: Result<Vec<Scored>, CodeError> = slots.into_par_iter().map(score).collect();
+    let scored = scored.map_err(|error| match error {
+        CodeError::Damaged(error) => CodesError::Damaged(error.to_string()),
+        CodeError::Dim(error) => error.into(),
+    })?;
+    let doubtful = doubtful(&scored, depth);
+    let mut work = Work { code: Code::Int8, seen: scored.len(), ..Work::default() };
+    work.scan = start.elapsed();
+    let start = Instant::now();
+    let exact = PreparedQuery::new(query);
+    let mut best = Vec::new();
+    for pages in doubtful.chunks(MASTERS) {
+        let masters = source.vectors_of(pages).map_err(QueryError::Vectors)?;
+        if masters.len() != pages.len() {
+            let missing = pages.len() - masters.len();
+            return Err(CodesError::Damaged(format!(
+                "{missing} pages of the codes have no vectors"
+            )));
+        }
+        keep_best(&mut best, score_all(&exact, &masters)?, depth);
+    }
+    work.reranked = doubtful.len();
+    work.rerank = start.elapsed();
+    Ok((best, work))
+}
+
+enum CodeError {
+    Damaged(SegmentError),
+    Dim(DimMismatch),
+}
+
+impl From<SegmentError> for CodeError {
+    fn from(error: SegmentError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl From<DimMismatch> for CodeError {
+    fn from(error: DimMismatch) -> Self {
+        Self::Dim(error)
+    }
+}
+
+/// Pages that may be among the `depth` best.
+fn doubtful(scored: &[Scored], depth: usize) -> Vec<PageId> {
+    let mut least: Vec<f32> = scored.iter().map(|page| page.least).collect();
+    let certain = match depth.checked_sub(1).filter(|&last| last < least.len()) {
+        Some(last) => *least.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1,
+        None => f32::NEG_INFINITY,
+    };
+    scored.iter().filter(|page| page.most >= certain).map(|page| page.page).collect()
+}
+
+/// The `depth` best pages by exact MaxSim over all masters, ties by [`PageId`].
+pub(crate) fn rank_by_masters(
+    source: &dyn VectorSource,
+    query: &QueryVectors,
+    depth: usize,
+    documents: DocumentFilter<'_>,
+) -> Result<(Vec<(PageId, f32)>, Work), QueryError> {
+    let start = Instant::now();
+    let prepared = PreparedQuery::new(query);
+    let mut best: Vec<(PageId, f32)> = Vec::new();
+    let mut seen = 0;
+    let mut mismatch = None;
+    source
+        .scan(documents, &mut |pages| match score_all(&prepared, pages) {
+            Ok(scores) => {
+                seen += scores.len();
+                keep_best(&mut best, scores, depth);
+            }
+            Err(error) => mismatch = Some(error),
+        })
+        .map_err(QueryError::Vectors)?;
+    match mismatch {
+        Some(error) => Err(error.into()),
+        None => Ok((best, Work { seen, scan: start.elapsed(), ..Work::default() })),
+    }
+}
+
+type Page = (PageId, pagesight_core::PageVectors);
+
+fn score_all(query: &PreparedQuery, pages: &[Page]) -> Result<Vec<(PageId, f32)>, DimMismatch> {
+    pages.par_iter().map(|(id, page)| Ok((*id, query.score(page)?))).collect()
+}
+
+fn keep_best(best: &mut Vec<(PageId, f32)>, more: Vec<(PageId, f32)>, depth: usize) {
+    best.extend(more);
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    best.truncate(depth);
+}
+
+#[cfg(test)]
+mod tests {
+    use pagesight_core::DocumentId;
+    use pagesight_core::seam::{Batch, PageSink};
+    use pagesight_core::testing::{FakeStore, document_record, page_record};
+    use pagesight_maxsim::{Int8Page, Segment, SegmentWriter};
+
+    use super::*;
+
+    const DIM: usize = 16;
+
+    fn noise(state: &mut u64) -> f32 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    /// Pages of two documents, some of them copies: ties.
+    fn filled() -> (FakeStore, Segments, QueryVectors) {
+        let mut store = FakeStore::default();
+        let mut writer = SegmentWriter::new(Vec::new(), DIM);
+        let mut state = 7;
+        let documents = [DocumentId::of(b"a"), DocumentId::of(b"b")];
+        let mut pages = Vec::new();
+        for n in 0..120u32 {
+            let mut rows: Vec<f32> =
+                (0..(1 + n as usize % 5) * DIM).map(|_| noise(&mut state)).collect();
+            if n % 10 == 9 {
+                rows = vec![0.25; DIM];
+            }
+            let document = documents[n as usize % 2];
+            pages.push(page_record(document, n / 2 + 1, "words", Some((DIM, &rows))));
+        }
+        for page in &pages {
+            let vectors = page.vectors.as_ref().unwrap();
+            writer.push(page.id, &Int8Page::encode(vectors)).unwrap();
+        }
+        let records = documents.map(|id| document_record(&id.to_string(), id, 60)).to_vec();
+        store.commit(Batch { documents: records, pages, ..Batch::default() }).unwrap();
+        let segment = Segment::open(writer.finish().unwrap()).unwrap();
+        let values = (0..3 * DIM).map(|_| noise(&mut state)).collect();
+        let query = QueryVectors::new(DIM, values, vec![String::new(); 3]).unwrap();
+        (store, Segments::new(vec![segment]).unwrap(), query)
+    }
+
+    #[test]
+    fn codes_give_the_exact_ranking_at_every_depth() {
+        let (store, codes, query) = filled();
+        for depth in [1, 2, 10, 25, 119, 120, 500] {
+            let (expected, all) = rank_by_masters(&store, &query, depth, None).unwrap();
+            let Ok((got, work)) = rank_by_codes(&codes, &store, &query, depth, None) else {
+                panic!("codes failed")
+            };
+            assert_eq!(got, expected, "{depth}");
+            assert_eq!((all.seen, work.seen, work.code), (120, 120, Code::Int8));
+            assert!(work.reranked >= depth.min(120));
+        }
+        let (_, work) = rank_by_codes(&codes, &store, &query, 1, None).ok().unwrap();
+        assert!(work.reranked < 60, "{} of 120 were scored again", work.reranked);
+    }
+
+    #[test]
+    fn any_number_of_threads_ranks_the_same() {
+        let (store, codes, query) = filled();
+        let ranking = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| rank_by_codes(&codes, &store, &query, 40, None).ok().unwrap().0)
+        };
+        assert_eq!(ranking(1), ranking(4));
+    }
+
+    #[test]
+    fn a_filter_holds_before_scoring() {
+        let (store, codes, query) = filled();
+        let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
+        let (got, work) = rank_by_codes(&codes, &store, &query, 9, Some(&within)).ok().unwrap();
+        assert_eq!(got, rank_by_masters(&store, &query, 9, Some(&within)).unwrap().0);
+        assert_eq!(work.seen, 60);
+    }
+
+    #[test]
+    fn nothing_is_found_in_nothing() {
+        let (_, _, query) = filled();
+        let codes = Segments::default();
+        let (got, _) = rank_by_codes(&codes, &FakeStore::default(), &query, 9, None).ok().unwrap();
+        assert!(got.is_empty());
+    }
+}
