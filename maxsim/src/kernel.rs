@@ -203,9 +203,19 @@ pub(crate) fn raise_bf16(
     }
 }
 
+/// Byte and shift of the code of number `d` in a packed row of `row_bytes`. Signs lie in order;
+/// of more bits, byte `j` has the codes of the numbers `j`, `j + row_bytes` and so on, which
+/// whole registers unpack at once.
+#[inline(always)]
+pub(crate) fn place<const BITS: usize>(d: usize, row_bytes: usize) -> (usize, usize) {
+    match BITS {
+        1 => (d / 8, d % 8),
+        _ => (d % row_bytes, d / row_bytes * BITS),
+    }
+}
+
 /// Writes the codes of `packed` rows into `rows` as [`raise_int8`] reads them. A packed row has
-/// `dim * BITS / 8` bytes, and byte `j` has the codes of the numbers `j`, `j + bytes`, ..., the
-/// lowest bits first; code `c` stands for the odd number `2 c + 1 - 2^BITS`.
+/// `dim * BITS / 8` bytes, see [`place`]; code `c` stands for the odd number `2 c + 1 - 2^BITS`.
 ///
 /// # Panics
 /// When the lengths do not fit.

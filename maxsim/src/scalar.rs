@@ -11,7 +11,7 @@ use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
 use crate::int8::Int8Tokens;
-use crate::kernel::{Instructions, Lanes, unpack};
+use crate::kernel::{Instructions, Lanes, place, unpack};
 use crate::mean::mean_vector;
 use crate::rotation::rotate;
 use crate::tokens::Tokens;
@@ -38,6 +38,15 @@ impl Bits {
             Self::One => 1.0,
             Self::Two => 0.9957,
             Self::Four => 0.3352,
+        }
+    }
+
+    /// Byte and shift of number `d` in a row.
+    fn place(self, d: usize, row_bytes: usize) -> (usize, usize) {
+        match self {
+            Self::One => place::<1>(d, row_bytes),
+            Self::Two => place::<2>(d, row_bytes),
+            Self::Four => place::<4>(d, row_bytes),
         }
     }
 
@@ -109,7 +118,7 @@ impl ScalarCoder {
         if page.dim() != dim {
             return Err(DimMismatch { query: dim, page: page.dim() });
         }
-        let (bits, row_bytes) = (self.bits as usize, self.row_bytes());
+        let row_bytes = self.row_bytes();
         let mut codes = vec![0u8; page.len() * row_bytes];
         let mut scales = Vec::with_capacity(page.len());
         let mut row = vec![0.0f32; dim];
@@ -129,7 +138,8 @@ impl ScalarCoder {
                 let odd = ((x / step).floor() as i32 * 2 + 1).clamp(-largest, largest);
                 along += x * odd as f32;
                 let code = ((odd + largest) / 2) as u8;
-                codes[d % row_bytes] |= code << (d / row_bytes * bits);
+                let (byte, shift) = self.bits.place(d, row_bytes);
+                codes[byte] |= code << shift;
             }
             let scale = if along > 0.0 { square / along } else { 0.0 };
             scales.push(f16::from_f32(scale.min(f16::MAX.to_f32())));
@@ -255,7 +265,8 @@ mod tests {
         let row_bytes = page.dim.next_multiple_of(8) * bits / 8;
         let rows = page.codes.chunks_exact(row_bytes).zip(&page.scales);
         let number = |row: &[u8], scale: &f16, d: usize| {
-            let code = row[d % row_bytes] >> (d / row_bytes * bits) & ((1 << bits) - 1) as u8;
+            let (byte, shift) = page.bits.place(d, row_bytes);
+            let code = row[byte] >> shift & ((1 << bits) - 1) as u8;
             (2 * i32::from(code) - page.bits.largest()) as f32 * scale.to_f32()
         };
         rows.flat_map(|(row, scale)| (0..page.dim).map(move |d| number(row, scale, d))).collect()

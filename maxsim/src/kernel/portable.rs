@@ -1,6 +1,6 @@
 //! Plain loops over lanes, which compilers turn into vector instructions.
 
-use super::{LANES, Lanes, Quads, SIGN_LANES, SignLanes};
+use super::{LANES, Lanes, Quads, SIGN_LANES, SignLanes, place};
 
 /// `a * b + c`, fused where the processor has that at no cost; elsewhere it is a library call.
 #[inline(always)]
@@ -77,38 +77,49 @@ pub fn lower_sign(row_words: usize, query: &[SignLanes], rows: &[u64], fewest: &
 pub fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8]) {
     // The widths of dim 128 as constants make loops of whole registers.
     match row_bytes {
-        16 => unpack_rows::<BITS, 16>(packed, rows),
         32 => unpack_rows::<BITS, 32>(packed, rows),
         64 => unpack_rows::<BITS, 64>(packed, rows),
         _ => {
             let rows = rows.chunks_exact_mut(row_bytes * 8 / BITS);
             for (packed, row) in packed.chunks_exact(row_bytes).zip(rows) {
-                for (part, row) in row.chunks_exact_mut(row_bytes).enumerate() {
-                    for (code, &byte) in row.iter_mut().zip(packed) {
-                        *code = spread::<BITS>(byte, part);
-                    }
+                for (d, code) in row.iter_mut().enumerate() {
+                    let (byte, shift) = place::<BITS>(d, row_bytes);
+                    *code = odd::<BITS>(packed[byte] >> shift);
                 }
             }
         }
     }
 }
 
+/// Loops over indices: closures would not get the caller's instructions.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "see above")]
 fn unpack_rows<const BITS: usize, const BYTES: usize>(packed: &[u8], rows: &mut [u8]) {
     let rows = rows.as_chunks_mut::<BYTES>().0.chunks_exact_mut(8 / BITS);
     for (packed, row) in packed.as_chunks::<BYTES>().0.iter().zip(rows) {
+        if BITS == 1 {
+            for part in 0..8 {
+                for j in 0..BYTES {
+                    let (byte, shift) = place::<1>(part * BYTES + j, BYTES);
+                    row[part][j] = odd::<1>(packed[byte] >> shift);
+                }
+            }
+            continue;
+        }
         for part in 0..8 / BITS {
-            row[part] = packed.map(|byte| spread::<BITS>(byte, part));
+            for j in 0..BYTES {
+                row[part][j] = odd::<BITS>(packed[j] >> (part * BITS));
+            }
         }
     }
 }
 
-/// Code `part` of a packed byte, as a biased odd number: 128 stands for 0.
+/// The biased odd number of a code in the lowest bits: 128 stands for 0.
 #[inline(always)]
-fn spread<const BITS: usize>(byte: u8, part: usize) -> u8 {
+fn odd<const BITS: usize>(code: u8) -> u8 {
     let mask = ((1u16 << BITS) - 1) as u8;
     let base = (129 - (1u16 << BITS)) as u8;
-    base + (((byte >> (part * BITS)) & mask) << 1)
+    base + ((code & mask) << 1)
 }
 
 /// `inline(always)`, so that each caller gets it in its own instructions.
