@@ -1,18 +1,21 @@
 //! The whole model: load it, and pages and queries become multi-vectors.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use candle_core::{D, Result as CandleResult, Tensor};
 use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
 use pagesight_core::{ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices};
 
 use crate::adapter::AdapterConfig;
-use crate::attention::Linear;
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
 use crate::digest::Digests;
 use crate::inventory;
+use crate::lanes::Lanes;
 use crate::language::Language;
+use crate::linear::{Linear, lanes, tensor};
+use crate::precision::Precision;
 use crate::preprocess::pixel_values;
 use crate::recipe::{Recipe, RecipeOrigin};
 use crate::tokens::Tokens;
@@ -27,6 +30,9 @@ pub struct LoadOptions {
     pub recipe: Option<Recipe>,
     /// Takes the place of the recipe's grid.
     pub slices: Option<Slices>,
+    /// Takes the place of the precision that the weights have: f32, bf16 and f16 weights are run
+    /// as what they are, quantized ones as theirs.
+    pub precision: Option<Precision>,
     /// Loads what queries need: the vision tower stays in its file, unread.
     pub query_only: bool,
     /// Takes the place of the base that an adapter names.
@@ -43,6 +49,7 @@ pub struct LoadOptions {
 pub struct ColPali {
     folder: PathBuf,
     id: ModelId,
+    precision: Precision,
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) recipe: Recipe,
@@ -74,8 +81,10 @@ impl ColPali {
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
         let digests = Digests::new(options.digests.clone());
-        let id = model_id(&checkpoint, &recipe, &digests)?;
         let mut weights = Weights::open(&checkpoint)?;
+        let precision = Precision::choose(options.precision, &weights, folder)?;
+        let id = model_id(&checkpoint, &recipe, &digests)?;
+        let id = in_precision(id, options.precision);
         let vlm = &config.vlm_config;
         let (text, seen) = (&vlm.text_config, &vlm.vision_config);
         let (width, dim) = (text.hidden_size, config.embedding_dim);
@@ -85,18 +94,23 @@ impl ColPali {
                 None
             }
             false => {
-                let vision = Vision::take(&mut weights, "vision_tower.vision_model", seen)?;
+                let vision =
+                    Vision::take(&mut weights, precision, "vision_tower.vision_model", seen)?;
                 let key = "multi_modal_projector.linear";
-                Some((vision, Linear::take(&mut weights, key, seen.hidden_size, width, true)?))
+                Some((
+                    vision,
+                    Linear::take(&mut weights, precision, key, seen.hidden_size, width, true)?,
+                ))
             }
         };
-        let language = Language::take(&mut weights, "language_model", text)?;
-        let head = Linear::take(&mut weights, "head", width, dim, true)?;
+        let language = Language::take(&mut weights, precision, "language_model", text)?;
+        let head = Linear::take(&mut weights, precision.of_the_ends(), "head", width, dim, true)?;
         weights.finish()?;
         let folder = folder.to_path_buf();
         Ok(Self {
             folder,
             id,
+            precision,
             config,
             preprocessor,
             recipe,
@@ -117,6 +131,11 @@ impl ColPali {
     /// Whether it was loaded without its vision tower.
     pub fn is_query_only(&self) -> bool {
         self.vision.is_none()
+    }
+
+    /// What it runs in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What it does around its weights.
@@ -146,26 +165,58 @@ impl ColPali {
 
     /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
     pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
+        self.encode_slices(std::slice::from_ref(pixels), ids)
+    }
+
+    /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
+    fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
         let (vision, projector) = self.vision()?;
-        let features = projector.forward(&vision.forward(pixels)?)?;
-        let x = self.page_input(&features, ids)?;
-        Ok(self.rows(&self.language.forward(&x, false)?)?)
+        let seen = vision.encode(pictures)?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        let x = self.page_lanes(&features, ids)?;
+        Ok(self.rows(&self.language.encode(x, false))?)
     }
 
     /// Text ids to rows, `[n_tokens, dim]` f32.
     pub(crate) fn encode_ids(&self, ids: &[u32], causal: bool) -> CandleResult<Tensor> {
-        self.rows(&self.language.forward(&self.language.embed(ids)?, causal)?)
+        let x = lanes(&self.language.embed(ids)?)?;
+        self.rows(&self.language.encode(x, causal))
     }
 
-    /// The language model's input for a page: image features, not scaled, where the image tokens
+    /// The language model's input for a page, `[n_tokens, hidden]`.
+    pub(crate) fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+        tensor(&self.page_lanes(&lanes(features)?, ids)?)
+    }
+
+    /// The language model's input for pages: image features, not scaled, where the image tokens
     /// stand, and scaled token rows after them. (The reference divides the features by the root
     /// of the width and Gemma multiplies the whole sequence by it again.)
-    pub(crate) fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+    fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
         let patches = ids.iter().take_while(|&&id| id == self.tokens.image()).count();
-        if patches != features.dim(0)? {
-            candle_core::bail!("{patches} image tokens for {} patches", features.dim(0)?);
+        if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
+            candle_core::bail!("{patches} image tokens for {got} patches");
         }
-        Tensor::cat(&[features, &self.language.embed(&ids[patches..])?], 0)
+        let text = self.language.embed(&ids[patches..])?;
+        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
+    }
+
+    /// Encodes the first slice of a page and tells how long the vision tower with its projector,
+    /// the language model and the head took. For benches.
+    ///
+    /// # Errors
+    /// As encoding it.
+    pub fn time_page(&self, page: &PageImage) -> Result<[Duration; 3], ModelError> {
+        let pictures = &self.slices(page)?[..1];
+        let (vision, projector) = self.vision()?;
+        let start = Instant::now();
+        let seen = vision.encode(pictures)?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        let after_vision = Instant::now();
+        let x = self.language.encode(self.page_lanes(&features, &self.page_ids)?, false);
+        let after_language = Instant::now();
+        self.rows(&x)?;
+        let end = Instant::now();
+        Ok([after_vision - start, after_language - after_vision, end - after_language])
     }
 
     /// The head without its normalisation, `[n, dim]`.
@@ -173,11 +224,12 @@ impl ColPali {
         self.head.forward(x)
     }
 
-    fn rows(&self, x: &Tensor) -> CandleResult<Tensor> {
-        unit_rows(&self.head(x)?)
+    fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
+        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
     }
 
-    fn encode_page(&self, page: &PageImage) -> Result<PageVectors, ModelError> {
+    /// The model's inputs of a page, row by row.
+    fn slices(&self, page: &PageImage) -> Result<Vec<Tensor>, ModelError> {
         let input = self.input();
         let expected = (input.width_px(), input.height_px());
         let got = (page.width_px(), page.height_px());
@@ -185,14 +237,20 @@ impl ColPali {
             return Err(ModelError::ImageSize { expected, got });
         }
         let edge = input.edge_px;
+        let places = (0..input.slices.rows)
+            .flat_map(|row| (0..input.slices.cols).map(move |column| (column, row)));
+        let slices = places.map(|(column, row)| {
+            let slice = page.crop(column * edge, row * edge, edge, edge);
+            Ok(pixel_values(&slice, &self.preprocessor)?)
+        });
+        slices.collect()
+    }
+
+    fn encode_page(&self, page: &PageImage) -> Result<PageVectors, ModelError> {
         let mut rows = Vec::with_capacity(self.patch_grid().vectors() * self.dim());
-        for row in 0..input.slices.rows {
-            for column in 0..input.slices.cols {
-                let slice = page.crop(column * edge, row * edge, edge, edge);
-                let pixels = pixel_values(&slice, &self.preprocessor)?;
-                let vectors = self.encode_slice(&pixels, &self.page_ids)?;
-                rows.extend(vectors.flatten_all()?.to_vec1::<f32>()?);
-            }
+        for pictures in self.slices(page)?.chunks(SLICES_TOGETHER) {
+            let vectors = self.encode_slices(pictures, &self.page_ids)?;
+            rows.extend(vectors.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(PageVectors::from_f32(self.dim(), &rows)?)
     }
@@ -207,13 +265,32 @@ impl ColPali {
         self.tokens.ids(&self.recipe.query_text(question))
     }
 
-    fn encode_query(&self, question: &str) -> Result<QueryVectors, ModelError> {
-        let ids = self.query_ids(question)?;
-        let rows = self.encode_ids(&ids, self.recipe.causal_queries)?;
+    /// Queries to vectors, together: the weights pass by once for all of them.
+    fn encode_together(&self, questions: &[&str]) -> Result<Vec<QueryVectors>, ModelError> {
+        let ids = questions.iter().map(|question| self.query_ids(question));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let x = self.language.embed(&ids.concat())?;
+        let (_, width) = x.dims2()?;
+        let x = Lanes::from_rows(&lengths, width, &x.flatten_all()?.to_vec1::<f32>()?);
+        let rows = self.rows(&self.language.encode(x, self.recipe.causal_queries))?;
         let rows = rows.flatten_all()?.to_vec1::<f32>()?;
-        Ok(QueryVectors::new(self.dim(), rows, self.tokens.names(&ids))?)
+        let mut start = 0;
+        let vectors = ids.iter().map(|ids| {
+            let end = start + ids.len() * self.dim();
+            let rows = rows[start..end].to_vec();
+            start = end;
+            Ok(QueryVectors::new(self.dim(), rows, self.tokens.names(ids))?)
+        });
+        vectors.collect()
     }
 }
+
+/// Slices of a page encoded at once. One fills the processor; more cost memory.
+const SLICES_TOGETHER: usize = 1;
+
+/// Queries encoded at once.
+const QUERIES_TOGETHER: usize = 32;
 
 /// Each row divided by its length, without an epsilon, as the reference does.
 pub(crate) fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
@@ -234,8 +311,7 @@ impl PageEncoder for ColPali {
         self.config.embedding_dim
     }
 
-    /// Slices run one after the other, each with all cores: alone or in a batch the arithmetic
-    /// is the same.
+    /// Slices run one after the other, each with all cores.
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError> {
         pages.iter().map(|page| Ok(self.encode_page(page)?)).collect()
     }
@@ -247,7 +323,11 @@ impl QueryEncoder for ColPali {
     }
 
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-        queries.iter().map(|query| Ok(self.encode_query(query)?)).collect()
+        let mut vectors = Vec::with_capacity(queries.len());
+        for queries in queries.chunks(QUERIES_TOGETHER) {
+            vectors.extend(self.encode_together(queries)?);
+        }
+        Ok(vectors)
     }
 }
 
@@ -270,4 +350,15 @@ pub(crate) fn model_id(
     }
     hasher.update(recipe.to_json().as_bytes());
     Ok(ModelId(hasher.finalize().to_hex().to_string()))
+}
+
+/// Another precision than the weights' own gives other vectors, so it is another model.
+fn in_precision(id: ModelId, asked: Option<Precision>) -> ModelId {
+    match asked {
+        None => id,
+        Some(precision) => {
+            let hash = blake3::hash(format!("{}\0{precision}", id.0).as_bytes());
+            ModelId(hash.to_hex().to_string())
+        }
+    }
 }

@@ -158,6 +158,26 @@ pub enum ModelError {
         /// In the file.
         got: Vec<usize>,
     },
+    /// A weight is stored in a type that is not computed with.
+    #[error("tensor {key} is stored as {got}, expected F32, BF16, F16 or quantized weights")]
+    Dtype {
+        /// The tensor.
+        key: String,
+        /// Its type.
+        got: String,
+    },
+    /// The output of a conversion is there already.
+    #[error("{path} is there already: name a folder that is not")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The weights were quantized before, and what is lost stays lost.
+    #[error("{path} is quantized already: quantize the checkpoint that it was made from")]
+    Quantized {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The tokenizer cannot be read or is not this model's.
     #[error("{path}: {reason}")]
     Tokenizer {

@@ -2,19 +2,22 @@
 //! last norm applied. Source: transformers 4.57.6 `models/gemma/modeling_gemma.py` and
 //! `models/paligemma/modeling_paligemma.py`.
 
-use candle_core::{Device, Result as CandleResult, Tensor};
-use candle_nn::ops::rms_norm;
-use candle_nn::rotary_emb::rope;
+use candle_core::{Result as CandleResult, Tensor};
 
 use crate::ModelError;
-use crate::attention::{Linear, attend, split_heads};
+use crate::attention::{Heads, attend};
 use crate::config::TextConfig;
+use crate::lanes::{LANES, Lanes, groups_of, rms_norm, rotate};
+use crate::linear::{Linear, lanes, tensor};
+use crate::matmul::{Arithmetic, Operand};
+use crate::precision::Precision;
 use crate::stored::Stored;
 use crate::weights::Weights;
 
 /// The language model without its output layer.
 #[derive(Debug, Clone)]
 pub struct Language {
+    arithmetic: Arithmetic,
     /// `[vocabulary, hidden]`, in the file: its rows are looked up there.
     embedding: Stored,
     layers: Vec<Layer>,
@@ -27,18 +30,18 @@ pub struct Language {
 /// Root mean square norm; the stored weight is the difference from one.
 #[derive(Debug, Clone)]
 struct Norm {
-    weight: Tensor,
+    weight: Vec<f32>,
     eps: f32,
 }
 
 impl Norm {
     fn take(weights: &mut Weights, key: &str, config: &TextConfig) -> Result<Self, ModelError> {
         let weight = weights.take(&format!("{key}.weight"), &[config.hidden_size])?;
-        Ok(Self { weight: (weight + 1.0)?, eps: config.rms_norm_eps as f32 })
+        Ok(Self { weight: (weight + 1.0)?.to_vec1()?, eps: config.rms_norm_eps as f32 })
     }
 
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        rms_norm(x, &self.weight, self.eps)
+    fn apply(&self, x: &[[f32; LANES]], y: &mut [[f32; LANES]]) {
+        rms_norm(x, &self.weight, self.eps, y);
     }
 }
 
@@ -53,18 +56,21 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    heads: usize,
-    kv_heads: usize,
-    scale: f64,
+    heads: Heads,
 }
 
 impl Layer {
-    fn take(weights: &mut Weights, key: &str, config: &TextConfig) -> Result<Self, ModelError> {
+    fn take(
+        weights: &mut Weights,
+        precision: Precision,
+        key: &str,
+        config: &TextConfig,
+    ) -> Result<Self, ModelError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let q = config.num_attention_heads * config.head_dim;
         let kv = config.num_key_value_heads * config.head_dim;
         let mut linear = |name: &str, input, output| {
-            Linear::take(weights, &format!("{key}.{name}"), input, output, false)
+            Linear::take(weights, precision, &format!("{key}.{name}"), input, output, false)
         };
         Ok(Self {
             query: linear("self_attn.q_proj", hidden, q)?,
@@ -76,49 +82,60 @@ impl Layer {
             down: linear("mlp.down_proj", inner, hidden)?,
             input_norm: Norm::take(weights, &format!("{key}.input_layernorm"), config)?,
             mlp_norm: Norm::take(weights, &format!("{key}.post_attention_layernorm"), config)?,
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            scale: (config.head_dim as f64).powf(-0.5),
+            heads: Heads {
+                queries: config.num_attention_heads,
+                keys: config.num_key_value_heads,
+                dim: config.head_dim,
+                scale: (config.head_dim as f64).powf(-0.5) as f32,
+            },
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Context) -> CandleResult<Tensor> {
-        let y = self.input_norm.forward(x)?;
-        let turned = |linear: &Linear, heads| -> CandleResult<Tensor> {
-            let x = split_heads(&linear.forward(&y)?, heads)?;
-            rope(&x.unsqueeze(0)?, &context.cos, &context.sin)?.squeeze(0)
-        };
-        let (q, k) = (turned(&self.query, self.heads)?, turned(&self.key, self.kv_heads)?);
-        let v = split_heads(&self.value.forward(&y)?, self.kv_heads)?;
-        let seen = attend(&q, &k, &v, context.mask.as_ref(), self.scale)?;
-        let x = (x + self.out.forward(&seen)?)?;
-        let y = self.mlp_norm.forward(&x)?;
-        let inner = (self.gate.forward(&y)?.gelu()? * self.up.forward(&y)?)?;
-        &x + self.down.forward(&inner)?
+    fn forward(&self, arithmetic: Arithmetic, x: &mut Lanes, context: &Context) {
+        let y = Operand::made(arithmetic, x, |x, y| self.input_norm.apply(x, y));
+        let [mut q, mut k, v] =
+            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
+        q.each_group(|group, rows| context.rotate(group, rows));
+        k.each_group(|group, rows| context.rotate(group, rows));
+        let seen = attend(arithmetic, self.heads, context.causal, &q, &k, &v);
+        self.out.add_to(&Operand::round(arithmetic, &seen), x);
+        let y = Operand::made(arithmetic, x, |x, y| self.mlp_norm.apply(x, y));
+        self.down.add_to(&Linear::apply_gated(&self.gate, &self.up, &y), x);
     }
 }
 
-/// What all layers of one sequence share.
+/// What all layers share: the rotations of positions, in f32 whatever is multiplied.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// `[n, head_dim / 2]`, f32.
-    cos: Tensor,
-    sin: Tensor,
-    /// `[n, n]`: 0 where a position is seen, minus infinity where not.
-    mask: Option<Tensor>,
+    causal: bool,
+    /// The group inside its sequence, for every group.
+    groups: Vec<usize>,
+    /// `[groups, head_dim / 2, LANES]`.
+    cos: Vec<[f32; LANES]>,
+    sin: Vec<[f32; LANES]>,
+    half: usize,
+}
+
+impl Context {
+    fn rotate(&self, group: usize, rows: &mut [[f32; LANES]]) {
+        let angles = self.groups[group] * self.half..(self.groups[group] + 1) * self.half;
+        rotate(rows, &self.cos[angles.clone()], &self.sin[angles]);
+    }
 }
 
 impl Language {
     /// Takes the model's tensors below `prefix`.
     pub fn take(
         weights: &mut Weights,
+        precision: Precision,
         prefix: &str,
         config: &TextConfig,
     ) -> Result<Self, ModelError> {
         let layer = |weights: &mut Weights, n: usize| {
-            Layer::take(weights, &format!("{prefix}.layers.{n}"), config)
+            Layer::take(weights, precision, &format!("{prefix}.layers.{n}"), config)
         };
         Ok(Self {
+            arithmetic: precision.arithmetic(),
             embedding: weights.take_stored(
                 &format!("{prefix}.embed_tokens.weight"),
                 &[config.vocab_size, config.hidden_size],
@@ -143,9 +160,18 @@ impl Language {
         self.embedding.rows(ids)? * (self.hidden as f64).sqrt()
     }
 
-    /// Rotations and mask for `n` positions. Only differences of positions count, so they start
-    /// at 0; the tables are f32 whatever the weights are.
-    pub fn context(&self, n: usize, causal: bool) -> CandleResult<Context> {
+    /// All layers and the last norm, for every sequence.
+    pub fn encode(&self, mut x: Lanes, causal: bool) -> Lanes {
+        let context = self.contexts(x.lengths(), causal);
+        for layer in &self.layers {
+            layer.forward(self.arithmetic, &mut x, &context);
+        }
+        self.finish_all(&x)
+    }
+
+    /// Rotations for sequences of these lengths. Only differences of positions count, so they
+    /// start at 0.
+    fn contexts(&self, lengths: &[usize], causal: bool) -> Context {
         let half = self.head_dim / 2;
         let angle = |position: usize, i: usize| {
             // As the reference: the frequency is rounded to f32, then the product.
@@ -153,35 +179,37 @@ impl Language {
             let frequency = 1.0 / (self.rope_theta as f32).powf(exponent);
             position as f32 * frequency
         };
-        let angles: Vec<f32> =
-            (0..n).flat_map(|position| (0..half).map(move |i| angle(position, i))).collect();
-        let angles = Tensor::from_vec(angles, (n, half), &Device::Cpu)?;
-        let mask = match causal {
-            false => None,
-            true => {
-                let seen = |row, column| if column <= row { 0.0 } else { f32::NEG_INFINITY };
-                let mask: Vec<f32> =
-                    (0..n).flat_map(|row| (0..n).map(move |column| seen(row, column))).collect();
-                Some(Tensor::from_vec(mask, (n, n), &Device::Cpu)?)
-            }
-        };
-        Ok(Context { cos: angles.cos()?, sin: angles.sin()?, mask })
+        let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
+        let rows = (0..longest).flat_map(|group| (0..half).map(move |i| (group, i)));
+        let (cos, sin) = rows
+            .map(|(group, i)| {
+                let angles: [f32; LANES] =
+                    std::array::from_fn(|lane| angle(group * LANES + lane, i));
+                (angles.map(f32::cos), angles.map(f32::sin))
+            })
+            .unzip();
+        let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
+        Context { causal, groups, cos, sin, half }
     }
 
-    /// Layer `n`, `[n_tokens, hidden]`.
+    fn finish_all(&self, x: &Lanes) -> Lanes {
+        x.map_groups(x.width(), |x, y| self.norm.apply(x, y))
+    }
+
+    /// What the layers of one sequence of `n` positions share.
+    pub fn context(&self, n: usize, causal: bool) -> CandleResult<Context> {
+        Ok(self.contexts(&[n], causal))
+    }
+
+    /// Layer `n` of one sequence, `[n_tokens, hidden]`.
     pub fn layer(&self, n: usize, x: &Tensor, context: &Context) -> CandleResult<Tensor> {
-        self.layers[n].forward(x, context)
+        let mut x = lanes(x)?;
+        self.layers[n].forward(self.arithmetic, &mut x, context);
+        tensor(&x)
     }
 
     /// The last norm, `[n_tokens, hidden]`.
     pub fn finish(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.norm.forward(x)
-    }
-
-    /// All layers and the last norm: `[n_tokens, hidden]` to the same.
-    pub fn forward(&self, x: &Tensor, causal: bool) -> CandleResult<Tensor> {
-        let context = self.context(x.dim(0)?, causal)?;
-        let x = (0..self.depth()).try_fold(x.clone(), |x, n| self.layer(n, &x, &context))?;
-        self.finish(&x)
+        tensor(&self.finish_all(&lanes(x)?))
     }
 }

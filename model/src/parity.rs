@@ -14,7 +14,7 @@ use crate::config::read_json;
 use crate::picture::{cmyk_to_rgb, read_picture};
 use crate::preprocess::pixel_values;
 use crate::recipe::Recipe;
-use crate::{ColPali, LoadOptions, ModelError};
+use crate::{ColPali, LoadOptions, ModelError, Precision};
 
 /// One stage compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -116,7 +116,11 @@ const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
 /// # Ok::<(), pagesight_model::ParityError>(())
 /// ```
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
-    let options = LoadOptions { recipe: Some(Recipe::default()), ..LoadOptions::default() };
+    let options = LoadOptions {
+        recipe: Some(Recipe::default()),
+        precision: Some(Precision::F32),
+        ..LoadOptions::default()
+    };
     let model = ColPali::load(&folder.join("hf"), &options)?;
     let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
     let path = folder.join("expected.safetensors");
@@ -474,7 +478,11 @@ impl Check<'_> {
         if !folder.is_dir() {
             return Ok(());
         }
-        let options = LoadOptions { recipe: Some(Recipe::default()), ..LoadOptions::default() };
+        let options = LoadOptions {
+            recipe: Some(Recipe::default()),
+            precision: Some(Precision::F32),
+            ..LoadOptions::default()
+        };
         let model = ColPali::load(&folder, &options)?;
         let pages = items(&self.get("pixel_values")?)?
             .iter()

@@ -2,29 +2,33 @@
 //! class token, no pooling head. Source: transformers 4.57.6 `models/siglip/modeling_siglip.py`.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::ops::layer_norm;
 
 use crate::ModelError;
-use crate::attention::{Linear, attend, split_heads};
+use crate::attention::{Heads, attend};
 use crate::config::VisionConfig;
+use crate::lanes::{LANES, Lanes, add_rows, groups_of, layer_norm};
+use crate::linear::{Linear, lanes, tensor};
+use crate::matmul::{Arithmetic, Operand};
+use crate::precision::Precision;
 use crate::preprocess::patches;
 use crate::weights::Weights;
 
 /// The tower.
 #[derive(Debug, Clone)]
 pub struct Vision {
+    arithmetic: Arithmetic,
     patch: usize,
     patch_embedding: Linear,
-    /// `[n_patches, hidden]`.
-    positions: Tensor,
+    /// Learned, of one picture.
+    positions: Lanes,
     layers: Vec<Layer>,
     post_norm: Norm,
 }
 
 #[derive(Debug, Clone)]
 struct Norm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
     eps: f32,
 }
 
@@ -32,14 +36,14 @@ impl Norm {
     fn take(weights: &mut Weights, key: &str, config: &VisionConfig) -> Result<Self, ModelError> {
         let shape = [config.hidden_size];
         Ok(Self {
-            weight: weights.take(&format!("{key}.weight"), &shape)?,
-            bias: weights.take(&format!("{key}.bias"), &shape)?,
+            weight: weights.take(&format!("{key}.weight"), &shape)?.to_vec1()?,
+            bias: weights.take(&format!("{key}.bias"), &shape)?.to_vec1()?,
             eps: config.layer_norm_eps as f32,
         })
     }
 
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        layer_norm(x, &self.weight, &self.bias, self.eps)
+    fn apply(&self, x: &[[f32; LANES]], y: &mut [[f32; LANES]]) {
+        layer_norm(x, &self.weight, &self.bias, self.eps, y);
     }
 }
 
@@ -53,16 +57,21 @@ struct Layer {
     norm2: Norm,
     fc1: Linear,
     fc2: Linear,
-    heads: usize,
-    scale: f64,
+    heads: Heads,
 }
 
 impl Layer {
-    fn take(weights: &mut Weights, key: &str, config: &VisionConfig) -> Result<Self, ModelError> {
+    fn take(
+        weights: &mut Weights,
+        precision: Precision,
+        key: &str,
+        config: &VisionConfig,
+    ) -> Result<Self, ModelError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let head_dim = hidden / config.num_attention_heads;
+        let heads = config.num_attention_heads;
+        let dim = hidden / heads;
         let mut linear = |name: &str, input, output| {
-            Linear::take(weights, &format!("{key}.{name}"), input, output, true)
+            Linear::take(weights, precision, &format!("{key}.{name}"), input, output, true)
         };
         Ok(Self {
             query: linear("self_attn.q_proj", hidden, hidden)?,
@@ -73,18 +82,23 @@ impl Layer {
             fc2: linear("mlp.fc2", inner, hidden)?,
             norm1: Norm::take(weights, &format!("{key}.layer_norm1"), config)?,
             norm2: Norm::take(weights, &format!("{key}.layer_norm2"), config)?,
-            heads: config.num_attention_heads,
-            scale: (head_dim as f64).powf(-0.5),
+            heads: Heads {
+                queries: heads,
+                keys: heads,
+                dim,
+                scale: (dim as f64).powf(-0.5) as f32,
+            },
         })
     }
 
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let y = self.norm1.forward(x)?;
-        let heads = |linear: &Linear| split_heads(&linear.forward(&y)?, self.heads);
-        let (q, k, v) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
-        let x = (x + self.out.forward(&attend(&q, &k, &v, None, self.scale)?)?)?;
-        let y = self.fc1.forward(&self.norm2.forward(&x)?)?.gelu()?;
-        &x + self.fc2.forward(&y)?
+    fn forward(&self, arithmetic: Arithmetic, x: &mut Lanes) {
+        let y = Operand::made(arithmetic, x, |x, y| self.norm1.apply(x, y));
+        let [q, k, v] =
+            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
+        let seen = attend(arithmetic, self.heads, false, &q, &k, &v);
+        self.out.add_to(&Operand::round(arithmetic, &seen), x);
+        let y = Operand::made(arithmetic, x, |x, y| self.norm2.apply(x, y));
+        self.fc2.add_to(&self.fc1.apply_gelu(&y), x);
     }
 }
 
@@ -92,23 +106,28 @@ impl Vision {
     /// Takes the tower's tensors below `prefix`.
     pub fn take(
         weights: &mut Weights,
+        precision: Precision,
         prefix: &str,
         config: &VisionConfig,
     ) -> Result<Self, ModelError> {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
-        let key = format!("{prefix}.embeddings.patch_embedding");
-        let weight = weights.take(&format!("{key}.weight"), &[hidden, 3, patch, patch])?;
-        let bias = weights.take(&format!("{key}.bias"), &[hidden])?;
+        let patches = config.side() * config.side();
         let layer = |weights: &mut Weights, n: usize| {
-            Layer::take(weights, &format!("{prefix}.encoder.layers.{n}"), config)
+            Layer::take(weights, precision, &format!("{prefix}.encoder.layers.{n}"), config)
         };
+        let positions = weights
+            .take(&format!("{prefix}.embeddings.position_embedding.weight"), &[patches, hidden])?;
         Ok(Self {
+            arithmetic: precision.arithmetic(),
             patch,
-            patch_embedding: Linear::new(&weight.reshape((hidden, 3 * patch * patch))?, bias)?,
-            positions: weights.take(
-                &format!("{prefix}.embeddings.position_embedding.weight"),
-                &[config.side() * config.side(), hidden],
+            patch_embedding: Linear::take_shaped(
+                weights,
+                precision.of_the_ends(),
+                &format!("{prefix}.embeddings.patch_embedding"),
+                &[hidden, 3, patch, patch],
+                true,
             )?,
+            positions: lanes(&positions)?,
             layers: (0..config.num_hidden_layers)
                 .map(|n| layer(weights, n))
                 .collect::<Result<_, _>>()?,
@@ -121,24 +140,49 @@ impl Vision {
         self.layers.len()
     }
 
+    /// All of it for pictures, `[3, edge, edge]` each: the numbers of their patches, a sequence a
+    /// picture.
+    pub fn encode(&self, pictures: &[Tensor]) -> CandleResult<Lanes> {
+        let mut x = self.embed_all(pictures)?;
+        for layer in &self.layers {
+            layer.forward(self.arithmetic, &mut x);
+        }
+        Ok(self.finish_all(&x))
+    }
+
+    fn embed_all(&self, pictures: &[Tensor]) -> CandleResult<Lanes> {
+        let mut rows = Vec::new();
+        for pixels in pictures {
+            rows.extend(patches(pixels, self.patch)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        let length = self.positions.lengths()[0];
+        let lengths = vec![length; pictures.len()];
+        let width = rows.len() / (length * pictures.len()).max(1);
+        let x = Lanes::from_rows(&lengths, width, &rows);
+        let mut x = self.patch_embedding.apply(&self.patch_embedding.operand(&x), &lengths);
+        let groups = groups_of(length);
+        x.each_group(|group, rows| add_rows(rows, self.positions.group(group % groups), &[]));
+        Ok(x)
+    }
+
+    fn finish_all(&self, x: &Lanes) -> Lanes {
+        x.map_groups(x.width(), |x, y| self.post_norm.apply(x, y))
+    }
+
     /// `[3, edge, edge]` to `[n_patches, hidden]`: patches with their positions.
     pub fn embed(&self, pixels: &Tensor) -> CandleResult<Tensor> {
-        self.patch_embedding.forward(&patches(pixels, self.patch)?)? + &self.positions
+        tensor(&self.embed_all(std::slice::from_ref(pixels))?)
     }
 
     /// Layer `n`, `[n_patches, hidden]`.
     pub fn layer(&self, n: usize, x: &Tensor) -> CandleResult<Tensor> {
-        self.layers[n].forward(x)
+        let mut x = lanes(x)?;
+        self.layers[n].forward(self.arithmetic, &mut x);
+        tensor(&x)
     }
 
     /// The last norm, `[n_patches, hidden]`.
     pub fn finish(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.post_norm.forward(x)
-    }
-
-    /// The whole tower: `[3, edge, edge]` to `[n_patches, hidden]`.
-    pub fn forward(&self, pixels: &Tensor) -> CandleResult<Tensor> {
-        let x = (0..self.depth()).try_fold(self.embed(pixels)?, |x, n| self.layer(n, &x))?;
-        self.finish(&x)
+        tensor(&self.finish_all(&lanes(x)?))
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use candle_core::Tensor;
+use safetensors::Dtype;
 
 use crate::ModelError;
 use crate::adapter::Adapter;
@@ -79,6 +80,34 @@ impl Weights {
     /// Whether tensor `name` is there and was not taken yet.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Names and shapes of all that is left, in order.
+    pub fn left(&self) -> Vec<(String, Vec<usize>)> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, tensor)| (name.clone(), tensor.shape().into())).collect()
+    }
+
+    /// The stored type of tensor `name`, if it is there and was not taken yet.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(Stored::dtype)
+    }
+
+    /// Type and bytes of tensor `name` as it will be when taken: merged weights are f32.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn stored_as(&self, name: &str) -> Result<(Dtype, usize), ModelError> {
+        let Some(tensor) = self.tensors.get(name) else {
+            let (path, key) = (self.path.clone(), self.layout.key(name));
+            return Err(ModelError::MissingTensor { path, key });
+        };
+        let adapted =
+            self.adapter.iter().flat_map(|a| a.targets()).any(|(target, _)| target == name);
+        Ok(match adapted {
+            true => (Dtype::F32, tensor.shape().iter().product::<usize>() * 4),
+            false => (tensor.dtype(), tensor.bytes().len()),
+        })
     }
 
     /// Takes tensor `name` of `shape` as f32, copied out of the map.

@@ -1,0 +1,66 @@
+"""ColPaliForRetrieval of transformers on the CPU, asked line by line by benches/encoding.rs.
+
+    encoding_peer.py FOLDER f32|bf16 THREADS
+
+Reads `page SEED`, `query TEXT` and others on stdin, answers with seconds; `save FILE` writes the
+vectors of the last answer, f32 little-endian. Pixels come from a formula that both sides know and
+ids from the checkpoint's tokenizer, so the work and the result are the same.
+"""
+
+import resource
+import sys
+import time
+
+import numpy
+import tokenizers
+import torch
+from transformers import ColPaliForRetrieval
+
+folder, precision, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch.set_num_threads(threads)
+dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+model = ColPaliForRetrieval.from_pretrained(folder, torch_dtype=dtype).eval()
+vision = model.config.vlm_config.vision_config
+image, edge = model.config.vlm_config.image_token_index, vision.image_size
+patches = (edge // vision.patch_size) ** 2
+
+tokenizer = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
+last = None
+
+
+def ids(text):
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def picture(seed):
+    y, x = numpy.mgrid[0:edge, 0:edge].astype(numpy.uint32)
+    waves = [(x * (3 + c + seed) + y * (7 + 2 * c)) ^ (x * y // (16 + seed)) for c in range(3)]
+    rgb = numpy.stack(waves) & 255
+    return torch.from_numpy((rgb.astype(numpy.float32) / 255 - 0.5) / 0.5)[None].to(dtype)
+
+
+page_ids = torch.tensor([[image] * patches + ids("<bos>Describe the image.\n")])
+
+
+@torch.inference_mode()
+def run(ids, pixels=None):
+    global last
+    mask = torch.ones_like(ids)
+    start = time.perf_counter()
+    last = model(input_ids=ids, attention_mask=mask, pixel_values=pixels).embeddings
+    return time.perf_counter() - start
+
+
+print("ready", flush=True)
+for line in sys.stdin:
+    match line.rstrip("\n").split(" ", 1):
+        case ["page", seed]:
+            print(run(page_ids, picture(int(seed))), flush=True)
+        case ["query", text]:
+            text = f"<bos>Question: {text}{'<pad>' * 10}\n"
+            print(run(torch.tensor([ids(text)])), flush=True)
+        case ["save", path]:
+            last[0].float().numpy().astype("<f4").tofile(path)
+            print("saved", flush=True)
+        case ["memory"]:
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)

@@ -1,0 +1,488 @@
+//! Positions in lanes: how activations lie in memory, and what is done to them number by number.
+//!
+//! A sequence's positions (patches or tokens) come in groups of [`LANES`]; inside a group a row
+//! holds one component of all of them. So everything that concerns one position alone (norms,
+//! activations, softmax, rotation) is done to 32 at once by plain code that the compiler makes
+//! vectors of, and none meets another.
+
+#![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
+
+use rayon::prelude::*;
+
+/// Positions of a group.
+pub const LANES: usize = 32;
+
+/// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
+/// `a * b + c`, so all versions give the same numbers.
+macro_rules! compiled_for_each_processor {
+    ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            $visible fn $name($($argument: $type),*) {
+                #[inline(always)]
+                fn body($($argument: $type),*) $body
+
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                    fn avx512($($argument: $type),*) {
+                        body($($argument),*);
+                    }
+                    #[target_feature(enable = "avx2")]
+                    fn avx2($($argument: $type),*) {
+                        body($($argument),*);
+                    }
+                    if is_x86_feature_detected!("avx512f")
+                        && is_x86_feature_detected!("avx512bw")
+                        && is_x86_feature_detected!("avx512dq")
+                        && is_x86_feature_detected!("avx512vl")
+                    {
+                        // SAFETY: the features were found.
+                        return unsafe { avx512($($argument),*) };
+                    }
+                    if is_x86_feature_detected!("avx2") {
+                        // SAFETY: the feature was found.
+                        return unsafe { avx2($($argument),*) };
+                    }
+                }
+                body($($argument),*);
+            }
+        )*
+    };
+}
+pub(crate) use compiled_for_each_processor;
+
+/// Activations of one or several sequences, `[groups, width, LANES]`, f32. Each sequence begins
+/// with a group of its own; lanes past its end are zero when it enters and mean nothing after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lanes {
+    width: usize,
+    lengths: Vec<usize>,
+    values: Vec<[f32; LANES]>,
+}
+
+/// Groups of a sequence.
+pub fn groups_of(length: usize) -> usize {
+    length.div_ceil(LANES)
+}
+
+impl Lanes {
+    /// Zeros for sequences of these lengths.
+    pub fn zeros(lengths: &[usize], width: usize) -> Self {
+        let groups: usize = lengths.iter().map(|&n| groups_of(n)).sum();
+        let values = vec![[0.0; LANES]; groups * width];
+        Self { width, lengths: lengths.into(), values }
+    }
+
+    /// From rows, `[sum of lengths, width]`.
+    ///
+    /// # Panics
+    /// When there are more or fewer.
+    pub fn from_rows(lengths: &[usize], width: usize, rows: &[f32]) -> Self {
+        assert_eq!(rows.len(), lengths.iter().sum::<usize>() * width, "whole rows");
+        let mut this = Self::zeros(lengths, width);
+        let places = places(lengths);
+        for (row, (group, lane)) in rows.chunks(width.max(1)).zip(places) {
+            for (i, value) in row.iter().enumerate() {
+                this.values[group * width + i][lane] = *value;
+            }
+        }
+        this
+    }
+
+    /// To rows, `[sum of lengths, width]`.
+    pub fn to_rows(&self) -> Vec<f32> {
+        let mut rows = Vec::with_capacity(self.lengths.iter().sum::<usize>() * self.width);
+        for (group, lane) in places(&self.lengths) {
+            rows.extend(self.group(group).iter().map(|row| row[lane]));
+        }
+        rows
+    }
+
+    /// The same sequences, each with `rows`, `[n, width]`, behind it.
+    pub fn extended(&self, rows: &[f32]) -> Self {
+        let more = rows.len() / self.width.max(1);
+        let lengths: Vec<usize> = self.lengths.iter().map(|n| n + more).collect();
+        let mut this = Self::zeros(&lengths, self.width);
+        let (mut from, mut to) = (0, 0);
+        for &length in &self.lengths {
+            let groups = groups_of(length) * self.width;
+            this.values[to..to + groups].copy_from_slice(&self.values[from..from + groups]);
+            for (i, row) in rows.chunks(self.width.max(1)).enumerate() {
+                let (group, lane) = ((length + i) / LANES, (length + i) % LANES);
+                for (component, value) in row.iter().enumerate() {
+                    this.values[to + group * self.width + component][lane] = *value;
+                }
+            }
+            from += groups;
+            to += groups_of(length + more) * self.width;
+        }
+        this
+    }
+
+    /// Components of a position.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Positions of each sequence.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Groups of all sequences.
+    pub fn groups(&self) -> usize {
+        self.lengths.iter().map(|&n| groups_of(n)).sum()
+    }
+
+    /// `[width, LANES]`.
+    pub fn group(&self, group: usize) -> &[[f32; LANES]] {
+        &self.values[group * self.width..(group + 1) * self.width]
+    }
+
+    /// Does `change` to every group, `[width, LANES]`, in parallel.
+    pub fn each_group(&mut self, change: impl Fn(usize, &mut [[f32; LANES]]) + Sync) {
+        let groups = self.values.par_chunks_mut(self.width.max(1)).enumerate();
+        groups.for_each(|(group, rows)| change(group, rows));
+    }
+
+    /// The same sequences with other components: `make` fills each group, `[width, LANES]`.
+    pub fn map_groups(
+        &self,
+        width: usize,
+        make: impl Fn(&[[f32; LANES]], &mut [[f32; LANES]]) + Sync,
+    ) -> Self {
+        let mut made = Self::zeros(&self.lengths, width);
+        made.each_group(|group, rows| make(self.group(group), rows));
+        made
+    }
+
+    /// Writes into it from several threads.
+    pub fn writer(&mut self) -> Writer {
+        Writer { width: self.width, rows: self.values.len(), values: self.values.as_mut_ptr() }
+    }
+}
+
+/// Group and lane of every position.
+fn places(lengths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    let firsts = lengths.iter().scan(0, |next, &length| {
+        let first = *next;
+        *next += groups_of(length);
+        Some((first, length))
+    });
+    firsts.flat_map(|(first, n)| (0..n).map(move |i| (first + i / LANES, i % LANES)))
+}
+
+/// Rows of [`Lanes`] for threads that share them out.
+pub struct Writer {
+    width: usize,
+    rows: usize,
+    values: *mut [f32; LANES],
+}
+
+// SAFETY: it gives out rows only through `rows`, whose callers promise disjoint ones.
+unsafe impl Send for Writer {}
+// SAFETY: as above.
+unsafe impl Sync for Writer {}
+
+impl Writer {
+    /// Rows `first ..` of a group, at most `count`.
+    ///
+    /// # Safety
+    /// The [`Lanes`] live and nobody else has these rows.
+    ///
+    /// # Panics
+    /// When the group is not there.
+    #[expect(clippy::mut_from_ref, reason = "disjoint parts, as promised by the callers")]
+    pub unsafe fn rows(&self, group: usize, first: usize, count: usize) -> &mut [[f32; LANES]] {
+        let count = count.min(self.width.saturating_sub(first));
+        let start = group * self.width + first;
+        assert!(start + count <= self.rows, "rows of a group");
+        // SAFETY: inside the values by the check; disjoint, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(start), count) }
+    }
+}
+
+/// `e^x`, relative error below 2e-7; 0 below -87.3, finite above 88.3. Source of the polynomial:
+/// Cephes `expf` (S. Moshier, 1992).
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LOWEST: f32 = -87.3;
+    // Adding it rounds to a whole number, which is then in the low bits.
+    const ROUNDING: f32 = 12_582_912.0;
+    let clamped = if x > 88.3 { 88.3 } else { x };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUNDING;
+    let n = shifted - ROUNDING;
+    let r = clamped - n * 0.693_359_4;
+    let r = r - n * -2.121_944_4e-4;
+    let mut y = 1.987_569_1e-4;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        y = y * r + c;
+    }
+    let y = y * (r * r) + r + 1.0;
+    let power = shifted.to_bits().wrapping_add(127).wrapping_shl(23);
+    let value = y * f32::from_bits(power);
+    // A NaN stays one.
+    if x < LOWEST { 0.0 } else { value }
+}
+
+/// GELU by its tanh form (Hendrycks and Gimpel, arXiv 1606.08415), `gelu_pytorch_tanh` of the
+/// reference: `x (1 + tanh u) / 2 = x / (1 + e^(-2u))`.
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    const ROOT: f32 = 0.797_884_6;
+    let u = ROOT * (x + 0.044_715 * (x * x * x));
+    x / (1.0 + exp(-2.0 * u))
+}
+
+compiled_for_each_processor! {
+    /// `gelu` of every number.
+    pub fn gelu_rows(rows: &mut [[f32; LANES]]) {
+        for row in rows {
+            for value in row {
+                *value = gelu(*value);
+            }
+        }
+    }
+
+    /// `gate` becomes `gelu(gate) * up`.
+    pub fn gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            for i in 0..LANES {
+                gate[i] = gelu(gate[i]) * up[i];
+            }
+        }
+    }
+
+    /// Root mean square norm of each position (Zhang and Sennrich, arXiv 1910.07467), times
+    /// `weight`, `[width]`, in f32.
+    pub fn rms_norm(x: &[[f32; LANES]], weight: &[f32], eps: f32, y: &mut [[f32; LANES]]) {
+        let squares = sum(x, |value, _| value * value);
+        let mut factor = [0.0; LANES];
+        for i in 0..LANES {
+            factor[i] = 1.0 / (squares[i] / x.len() as f32 + eps).sqrt();
+        }
+        for ((x, y), weight) in x.iter().zip(y).zip(weight) {
+            for i in 0..LANES {
+                y[i] = x[i] * factor[i] * *weight;
+            }
+        }
+    }
+
+    /// Layer norm of each position (Ba et al., arXiv 1607.06450), in f32.
+    pub fn layer_norm(
+        x: &[[f32; LANES]],
+        weight: &[f32],
+        bias: &[f32],
+        eps: f32,
+        y: &mut [[f32; LANES]],
+    ) {
+        let n = x.len() as f32;
+        let mut mean = sum(x, |value, _| value);
+        for i in 0..LANES {
+            mean[i] /= n;
+        }
+        let squares = sum(x, |value, i| (value - mean[i]) * (value - mean[i]));
+        let mut factor = [0.0; LANES];
+        for i in 0..LANES {
+            factor[i] = 1.0 / (squares[i] / n + eps).sqrt();
+        }
+        for (row, ((x, y), weight)) in x.iter().zip(y).zip(weight).enumerate() {
+            for i in 0..LANES {
+                y[i] = (x[i] - mean[i]) * factor[i] * *weight + bias[row];
+            }
+        }
+    }
+
+    /// Turns the halves of each head against each other: row `i` and row `i + n` of a head of
+    /// `2 n` rows by the angles of each position, `cos` and `sin` `[n, LANES]`.
+    pub fn rotate(rows: &mut [[f32; LANES]], cos: &[[f32; LANES]], sin: &[[f32; LANES]]) {
+        let half = cos.len();
+        for head in rows.chunks_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                for i in 0..LANES {
+                    let (x, y) = (low[i], high[i]);
+                    low[i] = x * cos[i] - y * sin[i];
+                    high[i] = y * cos[i] + x * sin[i];
+                }
+            }
+        }
+    }
+
+    /// `x` plus `y` plus a bias a row, where there is one.
+    pub fn add_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
+        for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
+            let bias = if bias.is_empty() { 0.0 } else { bias[row] };
+            for i in 0..LANES {
+                x[i] += y[i] + bias;
+            }
+        }
+    }
+
+    /// `x` becomes `y` plus a bias a row, where there is one.
+    pub fn copy_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
+        for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
+            let bias = if bias.is_empty() { 0.0 } else { bias[row] };
+            for i in 0..LANES {
+                x[i] = y[i] + bias;
+            }
+        }
+    }
+
+    /// Every number times the number of its position.
+    pub fn scale_lanes(rows: &mut [[f32; LANES]], factor: &[f32; LANES]) {
+        for row in rows {
+            for i in 0..LANES {
+                row[i] *= factor[i];
+            }
+        }
+    }
+
+    /// The softmax of each position's scores, times `scale`, over the rows, before its division:
+    /// scores become `e^(scale (s - max))` and `sums` their sums, in f32. Position `i` sees the
+    /// first `seen[i]` rows, at least one; the others become 0.
+    pub fn softmax(
+        scores: &mut [[f32; LANES]],
+        scale: f32,
+        seen: &[u32; LANES],
+        sums: &mut [f32; LANES],
+    ) {
+        let fewest = seen.iter().fold(u32::MAX, |fewest, &n| fewest.min(n)) as usize;
+        let fewest = fewest.min(scores.len());
+        let (all, some) = scores.split_at_mut(fewest);
+        let mut highest = [f32::NEG_INFINITY; LANES];
+        for row in all.iter() {
+            for i in 0..LANES {
+                highest[i] = if row[i] > highest[i] { row[i] } else { highest[i] };
+            }
+        }
+        for (row, scores) in some.iter().enumerate() {
+            for i in 0..LANES {
+                let counts = ((fewest + row) as u32) < seen[i] && scores[i] > highest[i];
+                highest[i] = if counts { scores[i] } else { highest[i] };
+            }
+        }
+        let mut partial = [[0.0; LANES]; 4];
+        for (row, scores) in all.iter_mut().enumerate() {
+            let partial = &mut partial[row % 4];
+            for i in 0..LANES {
+                scores[i] = exp((scores[i] - highest[i]) * scale);
+                partial[i] += scores[i];
+            }
+        }
+        for (row, scores) in some.iter_mut().enumerate() {
+            let partial = &mut partial[(fewest + row) % 4];
+            for i in 0..LANES {
+                let p = exp((scores[i] - highest[i]) * scale);
+                scores[i] = if ((fewest + row) as u32) < seen[i] { p } else { 0.0 };
+                partial[i] += scores[i];
+            }
+        }
+        for i in 0..LANES {
+            sums[i] = (partial[0][i] + partial[1][i]) + (partial[2][i] + partial[3][i]);
+        }
+    }
+}
+
+/// The sum of `of` over the rows, for each position; in eight parts, which keeps it exact enough
+/// and the processor busy.
+#[inline(always)]
+fn sum(rows: &[[f32; LANES]], of: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
+    let mut parts = [[0.0f32; LANES]; 8];
+    for (row, values) in rows.iter().enumerate() {
+        let part = &mut parts[row % 8];
+        for i in 0..LANES {
+            part[i] += of(values[i], i);
+        }
+    }
+    let mut total = [0.0; LANES];
+    for i in 0..LANES {
+        let pairs: [f32; 4] = std::array::from_fn(|p| parts[2 * p][i] + parts[2 * p + 1][i]);
+        total[i] = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matmul::tests::Noise;
+
+    #[test]
+    fn exp_and_gelu_are_exact_to_single_precision() {
+        let mut x = -110.0f32;
+        while x < 88.0 {
+            let expected = f64::from(x).exp();
+            let allowed = if x < -87.3 { 1.3e-38 } else { expected * 3e-7 };
+            assert!((f64::from(exp(x)) - expected).abs() <= allowed, "{x}: {}", exp(x));
+            let cubed = f64::from(x) + 0.044715 * f64::from(x).powi(3);
+            let tanh = ((2.0 / std::f64::consts::PI).sqrt() * cubed).tanh();
+            let expected = 0.5 * f64::from(x) * (1.0 + tanh);
+            let allowed = expected.abs() * 1e-6 + 1e-7;
+            assert!((f64::from(gelu(x)) - expected).abs() <= allowed, "{x}: {}", gelu(x));
+            x += 0.0137;
+        }
+        assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
+        assert!(exp(f32::NAN).is_nan() && exp(f32::INFINITY).is_finite());
+    }
+
+    #[test]
+    fn rows_go_in_and_come_out_as_they_were() {
+        let mut noise = Noise::new(4);
+        let lengths = [1, 32, 33, 70];
+        let rows = noise.values(136 * 5, 1.0);
+        let x = Lanes::from_rows(&lengths, 5, &rows);
+        assert_eq!((x.to_rows(), x.groups()), (rows.clone(), 7));
+        let more = noise.values(10, 1.0);
+        let longer = x.extended(&more);
+        assert_eq!(longer.lengths(), [3, 34, 35, 72]);
+        let mut expected = Vec::new();
+        let mut start = 0;
+        for n in lengths {
+            expected.extend_from_slice(&rows[start * 5..(start + n) * 5]);
+            expected.extend_from_slice(&more);
+            start += n;
+        }
+        assert_eq!(longer.to_rows(), expected);
+    }
+
+    #[test]
+    fn norms_and_rotations_equal_their_formulas() {
+        let mut noise = Noise::new(5);
+        let (n, width) = (40, 37);
+        let (rows, weight) = (noise.values(n * width, 3.0), noise.values(width, 1.0));
+        let bias = noise.values(width, 1.0);
+        let x = Lanes::from_rows(&[n], width, &rows);
+        let root = x.map_groups(width, |x, y| rms_norm(x, &weight, 1e-6, y)).to_rows();
+        let layer = x.map_groups(width, |x, y| layer_norm(x, &weight, &bias, 1e-6, y)).to_rows();
+        for p in 0..n {
+            let row: Vec<f64> = rows[p * width..][..width].iter().map(|&v| v.into()).collect();
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let squares = row.iter().map(|v| v * v).sum::<f64>() / width as f64;
+            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+            for i in 0..width {
+                let w = f64::from(weight[i]);
+                let expected = row[i] / (squares + 1e-6).sqrt() * w;
+                assert!((f64::from(root[p * width + i]) - expected).abs() < 1e-6);
+                let expected = (row[i] - mean) / (variance + 1e-6).sqrt() * w + f64::from(bias[i]);
+                assert!((f64::from(layer[p * width + i]) - expected).abs() < 1e-6);
+            }
+        }
+        // Two heads of width 4.
+        let x = noise.values(8, 1.0);
+        let angles = noise.values(2, 3.0);
+        let mut lanes = Lanes::from_rows(&[1], 8, &x);
+        let table = |of: fn(f32) -> f32| [[of(angles[0]); LANES], [of(angles[1]); LANES]];
+        lanes.each_group(|_, rows| rotate(rows, &table(f32::cos), &table(f32::sin)));
+        let got = lanes.to_rows();
+        for head in 0..2 {
+            for i in 0..2 {
+                let (a, b) = (x[head * 4 + i], x[head * 4 + 2 + i]);
+                let (sin, cos) = angles[i].sin_cos();
+                assert!((got[head * 4 + i] - (a * cos - b * sin)).abs() < 1e-6);
+                assert!((got[head * 4 + 2 + i] - (b * cos + a * sin)).abs() < 1e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! AVX-512: 32 positions are two registers; up to 12 rows of the result stay in registers.
+
+#![expect(clippy::needless_range_loop, reason = "registers by number")]
+
+use std::arch::x86_64::{
+    __m512, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+};
+use std::mem::transmute;
+
+use super::{LANES, Line, ROWS, TILE};
+
+/// # Safety
+/// AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn multiply_f32(
+    a: &[[Line; TILE]],
+    b: &[[Line; TILE]],
+    c: &mut [[f32; LANES]; ROWS],
+    add: bool,
+) {
+    // SAFETY: the feature is there; 12 + 12 + 8 = ROWS.
+    unsafe {
+        rows_f32::<0, 12>(a, b, c, add);
+        rows_f32::<12, 12>(a, b, c, add);
+        rows_f32::<24, 8>(a, b, c, add);
+    }
+}
+
+/// # Safety
+/// AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn multiply_bf16(
+    a: &[[Line; TILE]],
+    b: &[[Line; TILE]],
+    c: &mut [[f32; LANES]; ROWS],
+    add: bool,
+) {
+    // SAFETY: as above.
+    unsafe {
+        rows_bf16::<0, 12>(a, b, c, add);
+        rows_bf16::<12, 12>(a, b, c, add);
+        rows_bf16::<24, 8>(a, b, c, add);
+    }
+}
+
+/// One body for both types: a line of `a` is 16 words of one row, 2 lines of `b` are one word of
+/// each position; a word is an f32 or a pair of bf16. Values are moved by `transmute`, without
+/// pointers, so that nothing is checked between the products in a build with assertions.
+macro_rules! rows {
+    ($name:ident, $features:literal, $broadcast:expr, $multiply:expr) => {
+        /// Rows `FIRST ..` of the product, `R` of them.
+        ///
+        /// # Safety
+        /// The features of the function above.
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const FIRST: usize, const R: usize>(
+            a: &[[Line; TILE]],
+            b: &[[Line; TILE]],
+            c: &mut [[f32; LANES]; ROWS],
+            add: bool,
+        ) {
+            let mut sums = [[_mm512_setzero_ps(); 2]; R];
+            if add {
+                for r in 0..R {
+                    // SAFETY: 128 bytes are 128 bytes.
+                    sums[r] = unsafe { transmute::<[f32; LANES], [__m512; 2]>(c[FIRST + r]) };
+                }
+            }
+            for (a, b) in a.iter().zip(b) {
+                for word in 0..16 {
+                    // SAFETY: 64 bytes are 64 bytes.
+                    let [low, high] = unsafe {
+                        transmute::<[Line; 2], [__m512; 2]>([b[2 * word], b[2 * word + 1]])
+                    };
+                    for r in 0..R {
+                        let weight = $broadcast(a[FIRST + r].0[word]);
+                        sums[r][0] = $multiply(sums[r][0], weight, low);
+                        sums[r][1] = $multiply(sums[r][1], weight, high);
+                    }
+                }
+            }
+            for r in 0..R {
+                // SAFETY: 128 bytes are 128 bytes.
+                c[FIRST + r] = unsafe { transmute::<[__m512; 2], [f32; LANES]>(sums[r]) };
+            }
+        }
+    };
+}
+
+rows!(rows_f32, "avx512f", |word: u32| _mm512_set1_ps(f32::from_bits(word)), |sum, weight, x| {
+    _mm512_fmadd_ps(weight, x, sum)
+});
+rows!(
+    rows_bf16,
+    "avx512f,avx512bf16",
+    |word: u32| _mm512_set1_epi32(word.cast_signed()),
+    |sum, weight, x: __m512| {
+        // SAFETY: 64 bytes are 64 bytes.
+        unsafe { _mm512_dpbf16_ps(sum, transmute(weight), transmute(x)) }
+    }
+);
+
+/// `rounds` times 24 independent products in registers.
+///
+/// # Safety
+/// AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn peak_f32(rounds: usize) {
+    let mut sums = [_mm512_setzero_ps(); 24];
+    let factor = std::hint::black_box(_mm512_setzero_ps());
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(factor, factor, *sum);
+        }
+        // The products are not to be left out.
+        std::hint::black_box(());
+    }
+    std::hint::black_box(sums);
+}
+
+/// `rounds` times 24 independent products in registers.
+///
+/// # Safety
+/// AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn peak_bf16(rounds: usize) {
+    let mut sums = [_mm512_setzero_ps(); 24];
+    let factor = std::hint::black_box(_mm512_setzero_ps());
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // SAFETY: 64 bytes are 64 bytes.
+            let pairs = unsafe { transmute::<__m512, _>(factor) };
+            *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+        }
+        std::hint::black_box(());
+    }
+    std::hint::black_box(sums);
+}

@@ -1,0 +1,132 @@
+//! How many bits weights have and what is multiplied.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+use crate::matmul::{Arithmetic, Format};
+use crate::quantize::Quantized;
+use crate::weights::Weights;
+
+/// The precision that a model runs in. Norms, rotations, softmax and all sums are f32 in each.
+///
+/// ```
+/// use pagesight_model::Precision;
+/// assert_eq!("bf16".parse(), Ok(Precision::Bf16));
+/// assert_eq!(Precision::Q8.to_string(), "q8");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Precision {
+    /// Weights as stored, products in f32: equal to the reference in f32.
+    F32,
+    /// Weights and activations are rounded to bf16 before they are multiplied.
+    Bf16,
+    /// Weights are rounded to f16, products are in f32: f16 activations overflow.
+    F16,
+    /// 8-bit weights, one scale a row, products as in bf16.
+    Q8,
+    /// 4-bit weights, one scale for 32 of a row, products as in bf16.
+    Q4,
+}
+
+impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
+
+    /// What is asked for, or what the weights are stored in.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] when fewer or other bits are asked for than quantized weights have.
+    pub(crate) fn choose(
+        asked: Option<Self>,
+        weights: &Weights,
+        folder: &Path,
+    ) -> Result<Self, ModelError> {
+        const KEY: &str = "language_model.layers.0.mlp.gate_proj.weight";
+        let stored = match Quantized::format(weights, KEY) {
+            Some(Format::Q8) => Self::Q8,
+            Some(_) => Self::Q4,
+            None => match weights.dtype(KEY) {
+                Some(Dtype::BF16) => Self::Bf16,
+                Some(Dtype::F16) => Self::F16,
+                _ => Self::F32,
+            },
+        };
+        match asked {
+            Some(asked) if matches!(stored, Self::Q8 | Self::Q4) => {
+                match asked == stored || asked.weight_format().is_none() {
+                    true => Ok(asked),
+                    false => Err(ModelError::Setting {
+                        path: folder.into(),
+                        key: "precision".into(),
+                        expected: format!("{stored}, as its weights are, f32 or bf16"),
+                        got: asked.to_string(),
+                    }),
+                }
+            }
+            asked => Ok(asked.unwrap_or(stored)),
+        }
+    }
+
+    /// What is multiplied.
+    pub(crate) fn arithmetic(self) -> Arithmetic {
+        match self {
+            Self::F32 | Self::F16 => Arithmetic::F32,
+            Self::Bf16 | Self::Q8 | Self::Q4 => Arithmetic::Bf16,
+        }
+    }
+
+    /// How weights are to be held; `None` as the file has them (the kernels round on the way).
+    pub(crate) fn weight_format(self) -> Option<Format> {
+        match self {
+            Self::F32 | Self::Bf16 => None,
+            Self::F16 => Some(Format::F16),
+            Self::Q8 => Some(Format::Q8),
+            Self::Q4 => Some(Format::Q4),
+        }
+    }
+
+    /// For the layers that pixels enter and vectors leave by: few weights, so they keep 16 bits.
+    pub(crate) fn of_the_ends(self) -> Self {
+        match self {
+            Self::Q8 | Self::Q4 => Self::Bf16,
+            other => other,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that no precision has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no precision: expected f32, f16, bf16, q8 or q4")]
+pub struct UnknownPrecision(String);
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == name);
+        found.ok_or_else(|| UnknownPrecision(name.into()))
+    }
+}
