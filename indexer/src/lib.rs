@@ -15,6 +15,7 @@ mod document;
 mod error;
 mod event;
 mod fonts;
+mod memory;
 mod ocr;
 mod pdfium;
 mod process;

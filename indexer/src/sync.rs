@@ -20,6 +20,7 @@ use crate::claims::Claims;
 use crate::discover::{Discovery, Found, discover};
 use crate::document::{Closed, DocumentReader, Message};
 use crate::event::{Event, Outcome, Summary};
+use crate::memory;
 use crate::ocr::{Ocr, needs_ocr};
 use crate::process::{Renderer, RendererError};
 use crate::sandbox::Sandbox;
@@ -436,7 +437,9 @@ impl Run<'_> {
             true => Ok(()),
             false => {
                 let batch = std::mem::take(&mut self.batch);
-                self.sink.commit(batch).map_err(IndexError::Store)
+                let committed = self.sink.commit(batch).map_err(IndexError::Store);
+                memory::give_back();
+                committed
             }
         }
     }
