@@ -299,7 +299,7 @@ fn an_adapter_brings_its_base_and_a_revision_is_pinned() {
     let (_root, mut options) = client(&server);
     let fetched = get("tiny/lora", &options).unwrap();
     let base = fetched.base.as_deref().unwrap();
-    assert_eq!((base.name.as_str(), base.files), ("tiny/base", 7));
+    assert_eq!((base.name.as_str(), base.files), ("tiny/base", 8));
     assert!(ColPali::load(&fetched.folder, &LoadOptions::default()).is_ok());
 
     options.revision = Some("v1".into());

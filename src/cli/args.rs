@@ -115,7 +115,7 @@ pub enum ModelAction {
     /// HF_HUB_OFFLINE are respected.
     #[command(after_help = "Examples:\n  \
         pagesight model fetch vidore/colpali-v1.3-hf\n  \
-        pagesight model fetch vidore/colpali-v1.2 --revision 6b89bc6c16809af4d111bfe412e2ac6bc3c9451e")]
+        pagesight model fetch vidore/colpali-v1.2 --revision main")]
     Fetch(FetchModel),
 }
 

@@ -203,11 +203,13 @@ fn verify(target: &ModelTarget) -> Result<Outcome> {
             line["model_id"] = json!(info.model_id);
             writeln!(out, "{line}")?;
         }
-        false => writeln!(
-            out,
-            "sound: {} numbers, all finite; {} files with the hash that they should have",
-            verified.numbers, verified.hashes
-        )?,
+        false => {
+            let hashes = match verified.hashes {
+                0 => "no hash is known to compare with".into(),
+                n => format!("{n} files have the hash that they should have"),
+            };
+            writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
+        }
     }
     Ok(Outcome::Done)
 }
