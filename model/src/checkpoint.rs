@@ -151,7 +151,7 @@ fn indexed(folder: &Path, index: &Path) -> Result<Vec<Shard>, ModelError> {
     for name in names {
         let path = folder.join(name);
         // A shard lies beside its index; a path could lead anywhere.
-        if !Path::new(name).file_name().is_some_and(|file| *file == *name) {
+        if Path::new(name).file_name().is_none_or(|file| *file != *name) {
             return Err(ModelError::Io { path, source: ErrorKind::NotFound.into() });
         }
         if matches!(path.extension(), Some(end) if end == "bin" || end == "pt") {

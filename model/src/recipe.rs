@@ -38,13 +38,13 @@ pub struct Recipe {
 
 const PAGE: &str = "<bos>Describe the image.\n";
 
-/// colpali-engine writes one <bos>, transformers 4.47 and later put another before it.
+/// colpali-engine writes one `<bos>`, transformers 4.47 and later put another before it.
 const PAGE_TWICE: &str = "<bos><bos>Describe the image.\n";
 
 /// Recipes that come with pagesight: name, page prompt, query prefix and suffix.
 ///
 /// What each checkpoint was trained with: v1.1 and v1.2 by colpali-engine 0.2, v1.3 by 0.3.4 to
-/// 0.3.10 on a transformers that wrote one <bos>. Those of colpali-engine are what its later
+/// 0.3.10 on a transformers that wrote one `<bos>`. Those of colpali-engine are what its later
 /// versions do with any checkpoint, for indexes that must agree with them.
 const NAMED: [(&str, &str, &str, &str); 7] = [
     ("transformers", PAGE, "<bos>Question: ", "\n"),
@@ -228,7 +228,7 @@ fn called(name: &str) -> Option<&'static str> {
         let rest = after.strip_prefix(known);
         known.starts_with("colpali-v") && rest.is_some_and(|r| !r.starts_with(char::is_numeric))
     };
-    Recipe::names().find(|known| of(&known))
+    Recipe::names().find(of)
 }
 
 #[cfg(test)]
