@@ -13,7 +13,7 @@
 //! `--layers N` cuts both towers to N layers, for a quick look.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -28,6 +28,9 @@ const PATCH: usize = 14;
 const EDGE: usize = 448;
 /// Bytes of the first shard, as published.
 const SHARD: usize = 4_990_000_000;
+
+/// Bytes made at once.
+const CHUNK: usize = 1 << 20;
 
 /// A tensor to be: its name, its shape, and what its numbers are like.
 struct Tensor {
@@ -150,16 +153,23 @@ fn write_shard(path: &Path, tensors: &[Tensor]) -> io::Result<()> {
     }
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut file = File::create(path)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
     for tensor in tensors {
         let mut noise = Noise::of(&tensor.name);
-        for _ in 0..tensor.bytes() / 2 {
-            file.write_all(&bf16(tensor.mean + tensor.deviation * noise.next()))?;
+        let mut left = tensor.bytes();
+        let mut chunk = vec![0; CHUNK.min(left)];
+        while left > 0 {
+            chunk.truncate(left);
+            for number in chunk.as_chunks_mut().0 {
+                *number = bf16(tensor.mean + tensor.deviation * noise.next());
+            }
+            file.write_all(&chunk)?;
+            left -= chunk.len();
         }
     }
-    file.into_inner()?.sync_all()
+    file.sync_all()
 }
 
 fn config(vision_layers: usize, layers: usize) -> Value {

@@ -186,12 +186,18 @@ impl Kernel {
     }
 }
 
-/// Tiles of a panel, 16 kB: two threads may share a core and its first-level cache of 48 kB.
-const BLOCK: usize = 8;
+/// Tiles of a panel, 2 kB each. Where many groups pass by, it stays in the first-level cache,
+/// which two threads may share; where few do, memory is the limit, and it takes whole rows of
+/// weights as they follow each other there.
+const fn panel_tiles(groups: usize) -> usize {
+    if groups > FEW { 8 } else { 64 }
+}
+/// Groups that weights are hardly used more than once for: a query, or a few.
+const FEW: usize = 4;
 /// Groups of positions of a task: their part of the operand stays in the second-level cache.
 const GROUPS: usize = 17;
-/// Rows of a task.
-const TASK_ROWS: usize = 256;
+/// Rows of a task: its sums, a megabyte, stay in a second-level cache of two.
+const TASK_ROWS: usize = 512;
 
 /// What weights are multiplied with: positions in lanes, rounded to the type computed with.
 #[derive(Debug, Clone)]
@@ -243,11 +249,12 @@ impl Operand {
         Self::new(self.arithmetic, self.groups, width)
     }
 
-    /// Tiles `block * BLOCK ..` of a group.
+    /// Block `block` of a group.
     fn block(&self, block: usize, group: usize) -> &[Line] {
         let tiles = self.arithmetic.tiles(self.width);
-        let here = BLOCK.min(tiles - block * BLOCK);
-        let start = (block * BLOCK * self.groups + group * here) * TILE;
+        let most = panel_tiles(self.groups);
+        let here = most.min(tiles - block * most);
+        let start = (block * most * self.groups + group * here) * TILE;
         &self.lines[start..start + here * TILE]
     }
 
@@ -291,9 +298,10 @@ impl Filler {
         assert!(group < self.groups);
         for (i, rows) in rows.chunks(width).enumerate() {
             let tile = first / width + i;
-            let block = tile / BLOCK;
-            let here = BLOCK.min(self.tiles - block * BLOCK);
-            let index = block * BLOCK * self.groups + group * here + tile % BLOCK;
+            let most = panel_tiles(self.groups);
+            let block = tile / most;
+            let here = most.min(self.tiles - block * most);
+            let index = block * most * self.groups + group * here + tile % most;
             // SAFETY: inside the operand by the checks above; ours alone, as the caller promises.
             let lines =
                 unsafe { std::slice::from_raw_parts_mut(self.lines.add(index * TILE), TILE) };
@@ -382,8 +390,9 @@ impl Task {
             let row_tiles = self.rows.div_ceil(ROWS);
             sums.resize(sums.len().max(P * row_tiles * self.groups), [[0.0; LANES]; ROWS]);
             let tiles = x.arithmetic.tiles(x.width);
-            let width = BLOCK * x.arithmetic.tile_width();
-            for block in 0..tiles.div_ceil(BLOCK) {
+            let most = panel_tiles(x.groups);
+            let width = most * x.arithmetic.tile_width();
+            for block in 0..tiles.div_ceil(most) {
                 let columns = block * width..x.width.min((block + 1) * width);
                 let mut sums = sums.chunks_mut(self.groups);
                 for weight in weights {
@@ -400,7 +409,9 @@ impl Task {
                         for (i, sums) in sums.iter_mut().enumerate() {
                             let part = ROWS.div_ceil(self.groups);
                             let rows = next + i * part..next + ROWS.min((i + 1) * part);
-                            weight.prefetch(rows, ahead.clone());
+                            if x.groups > FEW {
+                                weight.prefetch(rows, ahead.clone());
+                            }
                             let x = x.block(block, self.first_group + i);
                             kernel.multiply(panel.lines(), x, sums, block > 0);
                         }

@@ -101,38 +101,35 @@ rows!(
 );
 
 /// `rounds` times 24 independent products in registers.
-///
-/// # Safety
-/// AVX-512 F.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn peak_f32(rounds: usize) {
-    let mut sums = [_mm512_setzero_ps(); 24];
-    let factor = std::hint::black_box(_mm512_setzero_ps());
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(factor, factor, *sum);
+macro_rules! peak {
+    ($name:ident, $features:literal, $instruction:literal) => {
+        /// # Safety
+        /// The features are there.
+        #[target_feature(enable = $features)]
+        pub unsafe fn $name(rounds: usize) {
+            // SAFETY: registers named as outputs are all that changes.
+            unsafe {
+                std::arch::asm!(
+                    "2:",
+                    ".irp to, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23",
+                    concat!($instruction, " zmm\\to, zmm24, zmm24"),
+                    ".endr",
+                    "dec {rounds}",
+                    "jnz 2b",
+                    rounds = inout(reg) rounds => _,
+                    out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
+                    out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
+                    out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
+                    out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
+                    out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
+                    out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+                    out("zmm24") _,
+                    options(nostack, nomem),
+                );
+            }
         }
-        // The products are not to be left out.
-        std::hint::black_box(());
-    }
-    std::hint::black_box(sums);
+    };
 }
 
-/// `rounds` times 24 independent products in registers.
-///
-/// # Safety
-/// AVX-512 F and BF16.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn peak_bf16(rounds: usize) {
-    let mut sums = [_mm512_setzero_ps(); 24];
-    let factor = std::hint::black_box(_mm512_setzero_ps());
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            // SAFETY: 64 bytes are 64 bytes.
-            let pairs = unsafe { transmute::<__m512, _>(factor) };
-            *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
-        }
-        std::hint::black_box(());
-    }
-    std::hint::black_box(sums);
-}
+peak!(peak_f32, "avx512f", "vfmadd231ps");
+peak!(peak_bf16, "avx512f,avx512bf16", "vdpbf16ps");

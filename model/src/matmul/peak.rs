@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 /// Name and multiplications and additions a second of all cores, for the instructions that this
 /// processor has. For benches.
 ///
@@ -17,12 +15,18 @@ pub fn peak() -> Vec<(&'static str, f64)> {
     #[cfg(target_arch = "x86_64")]
     {
         use super::{amx, avx512};
-        const ROUNDS: usize = 2_000_000;
+        const ROUNDS: usize = 500_000;
         let measure = |work: f64, run: &(dyn Fn() + Sync)| {
-            let threads = rayon::current_num_threads();
-            let start = Instant::now();
-            (0..threads).into_par_iter().with_max_len(1).for_each(|_| run());
-            work * threads as f64 * ROUNDS as f64 / start.elapsed().as_secs_f64()
+            // Every thread by itself, as fast as it was: others may have the processor too.
+            let rates = rayon::broadcast(|_| {
+                let rate = |_| {
+                    let start = Instant::now();
+                    run();
+                    work * ROUNDS as f64 / start.elapsed().as_secs_f64()
+                };
+                (0..3).map(rate).fold(0.0, f64::max)
+            });
+            rates.iter().sum()
         };
         if amx::available() {
             // 4 products of 16 x 16 x 32.
