@@ -13,7 +13,7 @@ use std::path::Path;
 use half::f16;
 use serde_json::{Map, Value, json};
 
-use crate::ModelError;
+use crate::{LoadOptions, ModelError};
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::linear::stored_matrix;
 use crate::matmul::Format;
@@ -54,7 +54,8 @@ struct Entry {
 }
 
 /// Writes the checkpoint in `from` to the new folder `to` in [`Precision::Q8`] or
-/// [`Precision::Q4`]. An adapter is merged. `tell` hears of every tensor: its number and of how
+/// [`Precision::Q4`]. An adapter is merged into its base, which
+/// `options` may name. `tell` hears of every tensor: its number and of how
 /// many. Memory: one tensor at a time.
 ///
 /// # Errors
@@ -65,6 +66,7 @@ pub fn quantize_checkpoint(
     from: &Path,
     to: &Path,
     precision: Precision,
+    options: &LoadOptions,
     mut tell: impl FnMut(usize, usize),
 ) -> Result<QuantizeSummary, ModelError> {
     let format = match precision.weight_format() {
@@ -78,7 +80,8 @@ pub fn quantize_checkpoint(
             });
         }
     };
-    let checkpoint = Checkpoint::open(from, BasePlaces::default())?;
+    let places = BasePlaces { folder: options.base.as_deref(), hub: options.hub.as_ref() };
+    let checkpoint = Checkpoint::open(from, places)?;
     let mut weights = Weights::open(&checkpoint)?;
     let entries: Vec<Entry> = weights
         .left()

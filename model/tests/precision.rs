@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use pagesight_core::PageImage;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
-use pagesight_model::{ColPali, LoadOptions, ModelError, Precision, quantize_checkpoint};
+use pagesight_model::{
+    ColPali, LoadOptions, ModelError, Precision, QuantizeSummary, quantize_checkpoint,
+};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity/hf")
@@ -79,6 +81,10 @@ fn the_precision_is_part_of_the_model_and_the_weights_own_is_the_default() {
     assert_ne!(PageEncoder::model_id(&half), PageEncoder::model_id(&default));
 }
 
+fn quantize(from: &Path, to: &Path, precision: Precision) -> Result<QuantizeSummary, ModelError> {
+    quantize_checkpoint(from, to, precision, &LoadOptions::default(), |_, _| ())
+}
+
 #[test]
 fn a_quantized_checkpoint_gives_what_quantizing_while_loading_gives() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,7 +92,10 @@ fn a_quantized_checkpoint_gives_what_quantizing_while_loading_gives() {
         let out = folder.path().join(precision.to_string());
         let mut told = Vec::new();
         let summary =
-            quantize_checkpoint(&fixture(), &out, precision, |i, of| told.push((i, of))).unwrap();
+            quantize_checkpoint(&fixture(), &out, precision, &LoadOptions::default(), |i, of| {
+                told.push((i, of));
+            })
+            .unwrap();
         assert_eq!(told.last(), Some(&(summary.quantized + summary.kept, told.len() - 1)));
         assert!(summary.bytes_after < summary.bytes_before, "{summary:?}");
         let model = load(&out, None);
@@ -98,13 +107,12 @@ fn a_quantized_checkpoint_gives_what_quantizing_while_loading_gives() {
         let other = if precision == Precision::Q8 { Precision::Q4 } else { Precision::Q8 };
         let options = LoadOptions { precision: Some(other), ..LoadOptions::default() };
         assert!(matches!(ColPali::load(&out, &options), Err(ModelError::Setting { .. })));
-        let again = quantize_checkpoint(&out, &folder.path().join("x"), precision, |_, _| ());
+        let again = quantize(&out, &folder.path().join("x"), precision);
         assert!(matches!(again, Err(ModelError::Quantized { .. })), "{again:?}");
-        let there = quantize_checkpoint(&fixture(), &out, precision, |_, _| ());
+        let there = quantize(&fixture(), &out, precision);
         assert!(matches!(there, Err(ModelError::Exists { .. })), "{there:?}");
     }
-    let wrong =
-        quantize_checkpoint(&fixture(), &folder.path().join("y"), Precision::Bf16, |_, _| ());
+    let wrong = quantize(&fixture(), &folder.path().join("y"), Precision::Bf16);
     assert!(matches!(wrong, Err(ModelError::Setting { .. })), "{wrong:?}");
 }
 
