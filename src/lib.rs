@@ -70,7 +70,8 @@ pub use pagesight_indexer::{
 };
 pub use pagesight_model::{
     ColPali, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    ParityError, Recipe, RecipeOrigin, StageReport, Verified, parity,
+    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Verified, parity,
+    quantize_checkpoint,
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};

@@ -175,3 +175,19 @@ fn an_adapter_without_its_base_says_where_to_get_it() {
     assert_eq!(run(&place, &["model", "info", "adapter", "--base", &base]).code, 0);
     assert_eq!(run(&place, &["model", "verify", "adapter", "--base", &base]).code, 0);
 }
+
+#[test]
+fn a_quantized_model_is_a_model() {
+    let place = Place::with(&["form.pdf"]);
+    let (hf, small) = (checkpoint("hf"), place.path().join("small").display().to_string());
+    let made = &json(&place, 0, &["model", "quantize", &hf, &small, "--to", "q8", "--json"])[0];
+    assert_eq!((&made["type"], &made["precision"]), (&"quantized".into(), &"q8".into()));
+    assert!(made["bytes_after"].as_u64() < made["bytes_before"].as_u64(), "{made}");
+    json(&place, 0, &["model", "verify", &small, "--json"]);
+    let ran = run(&place, &["index", "--no-ocr", "--quiet", "--model", &small, "."]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = run(&place, &["model", "quantize", &hf, &small, "--to", "q8"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("is there already"), "{}", ran.err);
+    assert_eq!(run(&place, &["model", "quantize", &hf, &small, "--to", "q5"]).code, 2);
+}

@@ -109,6 +109,10 @@ pub enum ModelAction {
     #[command(after_help = "Example:\n  \
         pagesight model import ~/my-checkpoint --name invoices --recipe colpali-v1.3")]
     Import(ImportModel),
+    /// Write a checkpoint again with 8-bit or 4-bit weights: a half or a quarter of the memory.
+    #[command(after_help = "Example:\n  \
+        pagesight model quantize vidore/colpali-v1.3-hf ~/colpali-q8 --to q8")]
+    Quantize(QuantizeModel),
     /// Download a checkpoint, with the base of an adapter, into the Hugging Face cache.
     ///
     /// Goes on where an earlier download stopped. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and
@@ -141,6 +145,28 @@ pub struct ImportModel {
     /// What it is called from then on [default: its folder's name].
     #[arg(long)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint to make smaller.
+#[derive(Debug, Args)]
+pub struct QuantizeModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "IN", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// The new folder.
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Bits of the weights: q8 or q4.
+    #[arg(long, value_name = "q8|q4")]
+    pub to: pagesight::Precision,
     #[command(flatten)]
     pub loading: Loading,
     /// One JSON object.

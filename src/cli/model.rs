@@ -6,21 +6,21 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, ProgressBar};
 use pagesight::{HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, Models, Recipe};
 use serde_json::{Value, json};
 
-use super::args::{ImportModel, Loading, ModelAction, ModelTarget, ModelVerb};
+use super::args::{ImportModel, Loading, ModelAction, ModelTarget, ModelVerb, QuantizeModel};
 use super::terminal::{Terminal, printable};
 use super::{Outcome, hinted, paths};
 
-#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "only downloads show progress"))]
 pub fn run(verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
     match &verb.action {
         ModelAction::List { json } => list(*json),
         ModelAction::Info(target) => info(target),
         ModelAction::Verify(target) => verify(target),
         ModelAction::Import(import) => copy(import),
+        ModelAction::Quantize(wanted) => quantize(wanted, terminal),
         #[cfg(feature = "hub")]
         ModelAction::Fetch(wanted) => super::fetch::run(wanted, terminal),
         #[cfg(not(feature = "hub"))]
@@ -131,6 +131,44 @@ fn info(target: &ModelTarget) -> Result<Outcome> {
         true => writeln!(out, "{}", object("model", serde_json::to_value(&info)?))?,
         false => describe(&mut out, &info)?,
     }
+    Ok(Outcome::Done)
+}
+
+fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
+    let folder = find(&wanted.model)?;
+    let options = options(&wanted.loading)?;
+    let bar = match wanted.quiet {
+        true => ProgressBar::hidden(),
+        false => terminal.bar(0, "tensors"),
+    };
+    let summary =
+        pagesight::quantize_checkpoint(&folder, &wanted.out, wanted.to, &options, |done, of| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        });
+    bar.finish_and_clear();
+    let summary =
+        summary.map_err(with_hint).with_context(|| format!("quantizing {}", folder.display()))?;
+    let mut out = io::stdout().lock();
+    if wanted.json {
+        let what = json!({
+            "folder": wanted.out.display().to_string(), "precision": wanted.to.to_string(),
+            "quantized": summary.quantized, "kept": summary.kept,
+            "bytes_before": summary.bytes_before, "bytes_after": summary.bytes_after,
+        });
+        writeln!(out, "{}", object("quantized", what))?;
+        return Ok(Outcome::Done);
+    }
+    writeln!(
+        out,
+        "{}: {} of {} tensors in {}, {} instead of {}",
+        wanted.out.display(),
+        summary.quantized,
+        summary.quantized + summary.kept,
+        wanted.to,
+        HumanBytes(summary.bytes_after),
+        HumanBytes(summary.bytes_before),
+    )?;
     Ok(Outcome::Done)
 }
 
