@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use pagesight_core::seam::PageEncoder;
 use pagesight_core::{DocumentId, DocumentRecord, ModelId, Slices};
 use pagesight_indexer::{
-    Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary, decode_path,
-    encode_path, find_pdfium,
+    BatchSize, Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary,
+    decode_path, encode_path, find_pdfium,
 };
 use pagesight_maxsim::Segments;
 use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe};
@@ -20,14 +21,30 @@ use crate::{Error, Page, Search};
 
 /// An index on disk: PDFs go in with [`sync`](Self::sync), ranked pages come out of
 /// [`search`](Self::search). Calls block. Share it between threads for searching.
+///
+/// Each search sees one snapshot, whole. A search that begins more than [`REFRESH`] after another
+/// process published a snapshot sees that one; [`snapshot`](Self::snapshot) and
+/// [`documents`](Self::documents) show what was there at [`open`](Self::open) or the last
+/// [`refresh`](Self::refresh).
 pub struct Index {
     folder: PathBuf,
     base: PathBuf,
     runtime: Arc<Runtime>,
-    view: View,
+    /// As of the last call with `&mut self`.
+    view: Arc<View>,
+    /// What searches see.
+    latest: Mutex<Latest>,
     renderer: RenderOptions,
     loading: LoadOptions,
     model: OnceLock<Arc<ColPali>>,
+}
+
+/// A search looks for a newer snapshot when it last did so this long ago.
+pub const REFRESH: Duration = Duration::from_secs(1);
+
+struct Latest {
+    view: Arc<View>,
+    looked: Instant,
 }
 
 /// One snapshot with its ledger.
@@ -124,6 +141,8 @@ pub struct SyncOptions {
     pub retry_failed: bool,
     /// What a file, a page and a worker may cost.
     pub limits: Limits,
+    /// When what was read is committed.
+    pub batch: BatchSize,
     /// Set from elsewhere, it ends the run after a commit; the next run goes on.
     pub stop: Arc<AtomicBool>,
 }
@@ -135,6 +154,7 @@ impl Default for SyncOptions {
             ocr_languages: Some("eng".into()),
             retry_failed: false,
             limits: Limits::default(),
+            batch: BatchSize::default(),
             stop: Arc::default(),
         }
     }
@@ -171,7 +191,7 @@ impl Index {
     }
 
     fn over(folder: &Path, runtime: Arc<Runtime>) -> Result<Self, Error> {
-        let view = View::open(folder, &runtime)?;
+        let view = Arc::new(View::open(folder, &runtime)?);
         let canonical = folder.canonicalize().map_err(|source| Error::Io {
             action: "finding",
             path: folder.into(),
@@ -182,6 +202,7 @@ impl Index {
             folder: canonical,
             base,
             runtime,
+            latest: Mutex::new(Latest { view: Arc::clone(&view), looked: Instant::now() }),
             view,
             renderer: RenderOptions::default(),
             loading: LoadOptions::default(),
@@ -325,6 +346,7 @@ impl Index {
             ocr_languages: options.ocr_languages.clone(),
             limits: options.limits.clone(),
             sandbox: self.renderer.sandbox,
+            batch: options.batch.clone(),
         };
         let mut writer = BlockingWriter::open(&self.folder, self.runtime.handle().clone())?;
         if let Some(model) = &model {
@@ -336,18 +358,35 @@ impl Index {
             };
             writer.set_model(stored, model.dim())?;
         }
-        let before = writer.snapshot().number;
-        let encoder = model.as_deref().map(|model| model as &dyn PageEncoder);
+        let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
         let outcome = pagesight_indexer::sync(&mut writer, encoder, &settings, &options.stop, tell);
         // A run that was asked to stop does not start to tidy up.
-        if outcome.as_ref().is_ok_and(|summary| !summary.interrupted)
-            && writer.snapshot().number > before
-        {
-            writer.maintain()?;
-        }
+        let tidied = match &outcome {
+            Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),
+            _ => Ok(()),
+        };
+        self.refresh()?;
+        // This index held the snapshot from before the run.
+        let _ = writer.sweep();
         drop(writer);
-        self.view = View::open(&self.folder, &self.runtime)?;
-        Ok(outcome?)
+        let mut summary = outcome?;
+        match tidied {
+            Err(StoreError::Interrupted { .. }) => summary.interrupted = true,
+            // All is committed; the next run joins the files.
+            Err(error @ StoreError::DiskFull { .. }) => {
+                tell(Event::Warning { text: format!("small files are not joined: {error}") });
+            }
+            tidied => tidied?,
+        }
+        Ok(summary)
+    }
+
+    /// Says at once whether another process writes to the index.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] names that process.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        Ok(pagesight_store::check_lock(&self.folder)?)
     }
 
     /// Opens the latest snapshot, which a sync in another process may have published.
@@ -355,7 +394,9 @@ impl Index {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn refresh(&mut self) -> Result<(), Error> {
-        self.view = View::open(&self.folder, &self.runtime)?;
+        self.view = self.view.newer()?.map_or_else(|| Arc::clone(&self.view), Arc::new);
+        let latest = Latest { view: Arc::clone(&self.view), looked: Instant::now() };
+        self.latest = Mutex::new(latest);
         Ok(())
     }
 
@@ -370,15 +411,19 @@ impl Index {
     /// # Errors
     /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], [`Error::NoSuchPage`].
     pub fn page(&self, here: &Path, path: &str, number: u32) -> Result<Page<'_>, Error> {
-        let path = self.resolve(here, path)?;
-        let record = &self.view.ledger[&path];
+        let view = self.latest()?;
+        let path = self.resolve(&view, here, path)?;
+        let record = &view.ledger[&path];
         let missing = |reason: Option<String>| {
             Err(Error::NoSuchPage { path: path.clone(), page: number, reason })
         };
         let Some(document) = record.document else { return missing(record.reason.clone()) };
         let id = pagesight_core::PageId { document, number };
-        match self.view.reader.pages(&[id])?.pop() {
-            Some(page) => Ok(Page { index: self, path, record: page }),
+        match view.reader.pages(&[id])?.pop() {
+            Some(page) => {
+                let view = Arc::clone(&view);
+                Ok(Page { index: self, view, path, record: page })
+            }
             None => {
                 let failure = record.failed_pages.iter().find(|failure| failure.page == number);
                 let pages = match record.page_count {
@@ -390,8 +435,8 @@ impl Index {
         }
     }
 
-    fn resolve(&self, here: &Path, path: &str) -> Result<String, Error> {
-        let ledger = &self.view.ledger;
+    fn resolve(&self, view: &View, here: &Path, path: &str) -> Result<String, Error> {
+        let ledger = &view.ledger;
         if ledger.contains_key(path) {
             return Ok(path.into());
         }
@@ -432,8 +477,16 @@ impl Index {
         decode_path(&self.base, path)
     }
 
-    pub(crate) fn view(&self) -> &View {
-        &self.view
+    /// What a search that begins now sees: at most [`REFRESH`] behind the pointer.
+    pub(crate) fn latest(&self) -> Result<Arc<View>, Error> {
+        let mut latest = self.latest.lock().expect("no panic under the lock");
+        if latest.looked.elapsed() >= REFRESH {
+            if let Some(view) = latest.view.newer()? {
+                latest.view = Arc::new(view);
+            }
+            latest.looked = Instant::now();
+        }
+        Ok(Arc::clone(&latest.view))
     }
 
     pub(crate) fn renderer(&self) -> &RenderOptions {
@@ -452,7 +505,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
-fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
+pub(crate) fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
     let runtime = Runtime::new();
     let failed = |source| Error::Io { action: "starting threads for", path: folder.into(), source };
     Ok(Arc::new(runtime.map_err(failed)?))
@@ -460,7 +513,15 @@ fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
 
 impl View {
     fn open(folder: &Path, runtime: &Runtime) -> Result<Self, Error> {
-        let reader = BlockingReader::open(folder, runtime.handle().clone())?;
+        Self::over(BlockingReader::open(folder, runtime.handle().clone())?)
+    }
+
+    /// The latest snapshot, when it is another one.
+    fn newer(&self) -> Result<Option<Self>, Error> {
+        self.reader.newer()?.map(Self::over).transpose()
+    }
+
+    fn over(reader: BlockingReader) -> Result<Self, Error> {
         let records = reader.documents()?;
         let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
         for record in &records {

@@ -53,27 +53,31 @@ mod index;
 mod page;
 mod search;
 mod tune;
+mod upkeep;
 
 pub use error::Error;
-pub use index::{Index, RenderOptions, SyncOptions};
+pub use index::{Index, REFRESH, RenderOptions, SyncOptions};
 pub use page::Page;
 pub use search::{Answer, PageHit, PatchMatch, Search};
 pub use tune::{Question, Receipt};
+pub use upkeep::{collect_garbage, export, import, repair, verify};
 
 pub use pagesight_core::{
     ChannelScore, DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId,
     PageImage, PageRecord, PageSize, Rect, Slices, TextSource,
 };
 pub use pagesight_indexer::{
-    Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome, PdfiumPlace,
-    RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
+    BatchSize, Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome,
+    PdfiumPlace, RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
 };
 pub use pagesight_model::{
     ColPali, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Verified, parity,
-    quantize_checkpoint,
+    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, VerifiedModel,
+    parity, quantize_checkpoint,
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use pagesight_query::{Channel, Code, QueryError, Timings, Work, ladder, metrics};
-pub use pagesight_store::{Snapshot, Snippet, StoreError, StoredModel};
+pub use pagesight_store::{
+    Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Verified,
+};

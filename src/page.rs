@@ -1,15 +1,18 @@
 //! A page of the index: its words and its picture.
 
 use std::fs;
+use std::sync::Arc;
 
 use pagesight_core::{DocumentId, PageImage, PageRecord, PageSize, TextSource};
 use pagesight_store::Snippet;
 
+use crate::index::View;
 use crate::{Error, Index};
 
 /// A page, as the index has it.
 pub struct Page<'a> {
     pub(crate) index: &'a Index,
+    pub(crate) view: Arc<View>,
     pub(crate) path: String,
     pub(crate) record: PageRecord,
 }
@@ -47,7 +50,7 @@ impl Page<'_> {
 
     /// The part of the text that answers `query` best.
     pub fn snippet(&self, query: &str) -> Snippet {
-        self.index.view().reader.snippet(query, &self.record.text)
+        self.view.reader.snippet(query, &self.record.text)
     }
 
     /// Draws the page from its file, `width_px` wide, in its own shape.

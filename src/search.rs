@@ -1,6 +1,7 @@
 //! A search, from the question to hits that can show their page.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::QueryEncoder;
@@ -9,6 +10,7 @@ use pagesight_query::{
     Channel, Channels, PathFilter, QueryError, Request, Timings, TokenMatch, Work,
 };
 
+use crate::index::View;
 use crate::{Error, Index, Page};
 
 /// How deep each channel looks before fusion.
@@ -131,7 +133,7 @@ impl<'a> Search<'a> {
     pub fn run(&self) -> Result<Answer<'a>, Error> {
         let start = Instant::now();
         let ranked = self.rank()?;
-        let view = self.index.view();
+        let view = &ranked.view;
         let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
         let mut pages = view.reader.pages(&ids)?.into_iter();
         let mut hits = Vec::with_capacity(ids.len());
@@ -145,8 +147,9 @@ impl<'a> Search<'a> {
             };
             let size = record.size;
             let matches = matches.next().map_or(&[][..], Vec::as_slice);
-            let matches = matches.iter().map(|found| self.place(found, size)).collect();
-            let page = Page { index: self.index, path: ranked.path_of(hit.page), record };
+            let matches = matches.iter().map(|found| place(view, found, size)).collect();
+            let (path, view) = (ranked.path_of(hit.page), Arc::clone(view));
+            let page = Page { index: self.index, view, path, record };
             let (score, visual, text) = (hit.score, hit.visual, hit.text);
             hits.push(PageHit { rank, score, visual, text, matches, page });
         }
@@ -159,13 +162,6 @@ impl<'a> Search<'a> {
             work: ranked.ranking.work,
             notice: ranked.notice.or(ranked.ranking.notice),
         })
-    }
-
-    /// Where the vector that a token met is on a page of `size`.
-    fn place(&self, found: &TokenMatch, size: PageSize) -> PatchMatch {
-        let stored = self.index.snapshot().model.as_ref();
-        let rect = stored.and_then(|stored| stored.grid.rect(found.vector, size));
-        PatchMatch { token: found.token.clone(), similarity: found.similarity, rect }
     }
 
     /// Ranks pages without reading their words, best first.
@@ -182,8 +178,8 @@ impl<'a> Search<'a> {
         Ok((ranking.hits.iter().map(|hit| hit.page).collect(), ranking.work))
     }
 
-    fn rank(&self) -> Result<Ranked<'a>, Error> {
-        let view = self.index.view();
+    fn rank(&self) -> Result<Ranked, Error> {
+        let view = self.index.latest()?;
         let filter = match self.paths.is_empty() {
             true => None,
             false => Some(PathFilter::new(&self.paths)?),
@@ -237,22 +233,29 @@ impl<'a> Search<'a> {
         let ranking = pagesight_query::search(&channels, &request)?;
         let model = model.map(|model| QueryEncoder::model_id(&*model).clone());
         let model = model.filter(|_| ranking.visual);
-        Ok(Ranked { ranking, model, notice, filter, index: self.index })
+        Ok(Ranked { ranking, model, notice, filter, view })
     }
 }
 
-struct Ranked<'a> {
+/// Where the vector that a token met is on a page of `size`.
+fn place(view: &View, found: &TokenMatch, size: PageSize) -> PatchMatch {
+    let stored = view.reader.snapshot().model.as_ref();
+    let rect = stored.and_then(|stored| stored.grid.rect(found.vector, size));
+    PatchMatch { token: found.token.clone(), similarity: found.similarity, rect }
+}
+
+struct Ranked {
     ranking: pagesight_query::Ranking,
     model: Option<ModelId>,
     notice: Option<String>,
     filter: Option<PathFilter>,
-    index: &'a Index,
+    view: Arc<View>,
 }
 
-impl Ranked<'_> {
+impl Ranked {
     /// The first path of a page's document that the filter lets through.
     fn path_of(&self, page: PageId) -> String {
-        let paths = self.index.view().paths.get(&page.document);
+        let paths = self.view.paths.get(&page.document);
         let mut paths = paths.into_iter().flatten();
         let passes = |path: &&String| self.filter.as_ref().is_none_or(|f| f.matches(path));
         paths.find(passes).cloned().unwrap_or_else(|| page.document.to_string())

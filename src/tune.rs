@@ -47,18 +47,19 @@ impl Index {
     /// # Errors
     /// [`Error::Store`], [`Error::Query`].
     pub fn questions_from_pages(&self, count: usize) -> Result<Vec<Question>, Error> {
+        let view = self.latest()?;
         let mut ids = Vec::new();
         let collect = &mut |batch: &[(PageId, PageVectors)]| {
             ids.extend(batch.iter().map(|(id, _)| *id));
         };
-        match self.view().codes().0 {
+        match view.codes().0 {
             Some(codes) => ids.extend(codes.living().iter().map(|slot| slot.id)),
-            None => self.view().reader.scan(None, collect).map_err(QueryError::Vectors)?,
+            None => view.reader.scan(None, collect).map_err(QueryError::Vectors)?,
         }
         ids.sort_unstable();
         let step = ids.len().div_ceil(count.max(1)).max(1);
         let ids: Vec<PageId> = ids.into_iter().step_by(step).collect();
-        let pages = self.view().reader.pages(&ids)?;
+        let pages = view.reader.pages(&ids)?;
         let question = |page: &pagesight_core::PageRecord| {
             let words: Vec<&str> = page.text.split_whitespace().collect();
             let start = words.len().checked_sub(QUESTION_WORDS)? / 2;
@@ -90,7 +91,7 @@ impl Index {
         let step = (self.snapshot().pages as usize).div_ceil(max_pages.max(1)).max(1);
         let (mut pages, mut seen) = (Vec::new(), 0usize);
         let answers = |id: &PageId| questions.iter().any(|question| question.answers.contains(id));
-        self.view()
+        self.latest()?
             .reader
             .scan(None, &mut |batch| {
                 for page in batch {

@@ -110,6 +110,20 @@ pub struct PageFailure {
     pub reason: String,
 }
 
+impl PageFailure {
+    const LOST: &str = "lost to damage of the index: the next run reads it again";
+
+    /// A page that was indexed and that damage took: a run reads it again.
+    pub fn lost(page: u32) -> Self {
+        Self { page, reason: Self::LOST.into() }
+    }
+
+    /// Whether it was made by [`lost`](Self::lost).
+    pub fn is_lost(&self) -> bool {
+        self.reason == Self::LOST
+    }
+}
+
 /// One line of the ledger: a path, the document found there, and what became of it.
 ///
 /// Two paths with the same bytes are two records that share one [`DocumentId`] and its pages.
@@ -142,4 +156,13 @@ pub struct DocumentRecord {
     pub title: Option<String>,
     /// The model its pages were encoded with; `None` for text only.
     pub model: Option<ModelId>,
+}
+
+impl DocumentRecord {
+    /// Page `number` was read, or failed: a run that goes on starts after it.
+    pub fn passed(&mut self, number: u32) {
+        self.next_page = self.next_page.max(number + 1);
+        // A page that was lost is one no more.
+        self.failed_pages.retain(|failure| failure.page != number);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use ignore::WalkBuilder;
@@ -50,7 +51,12 @@ impl Discovery {
 /// Hidden folders are passed over (the index itself is one), links to folders are
 /// not followed, and git's ignore files do not count: what a PDF archive ignores is not what it
 /// hides.
-pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, IndexError> {
+/// A walk ends early when `stop` is set.
+pub(crate) fn discover(
+    base: &Path,
+    roots: &[PathBuf],
+    stop: &AtomicBool,
+) -> Result<Discovery, IndexError> {
     let mut discovery = Discovery::default();
     for root in roots {
         let unreadable = |source| IndexError::Root { path: root.clone(), source };
@@ -63,6 +69,9 @@ pub(crate) fn discover(base: &Path, roots: &[PathBuf]) -> Result<Discovery, Inde
         }
         std::fs::read_dir(&root).map_err(unreadable)?;
         for entry in walk(&root) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(discovery);
+            }
             match entry {
                 Ok(entry) => {
                     let file = entry.path();
@@ -236,11 +245,12 @@ mod tests {
         fs::write(base.join(".gitignore"), "*.pdf\n").unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink(base.join("a"), base.join("a/b/loop")).unwrap();
-        let found = discover(&base, std::slice::from_ref(&base)).unwrap();
+        let never = AtomicBool::new(false);
+        let found = discover(&base, std::slice::from_ref(&base), &never).unwrap();
         let paths: Vec<&str> = found.files.keys().map(String::as_str).collect();
         assert_eq!(paths, ["a/b/TWO.PDF", "one.pdf", "unnamed", "x.pdf/in.pdf"]);
         assert!(found.covers(&base, "gone.pdf") && !found.covers(&base, "/elsewhere/x.pdf"));
-        assert!(discover(&base, &[base.join("missing")]).is_err());
+        assert!(discover(&base, &[base.join("missing")], &never).is_err());
     }
 
     #[cfg(unix)]

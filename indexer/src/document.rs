@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use pagesight_core::{DocumentId, DocumentRecord, PageImage, PageSize, TextSource};
 
@@ -68,6 +70,8 @@ pub struct DocumentReader<'a> {
     /// Size of the model's input, px.
     pub input: Option<(u32, u32)>,
     pub renderer: Option<Renderer>,
+    /// Set when the run is over: what is being drawn or read is given up.
+    pub over: Arc<AtomicBool>,
 }
 
 /// The other side does not listen any more: the run is over.
@@ -109,6 +113,10 @@ impl DocumentReader<'_> {
             return Ok(tell(Message::Failed { document: Some(document), reason }));
         }
         let first = before.as_ref().map_or(1, |record| record.next_page.max(1));
+        // Pages that were indexed once and lost to damage come first.
+        let failed = before.iter().flat_map(|record| &record.failed_pages);
+        let lost: Vec<u32> =
+            failed.filter(|failure| failure.is_lost()).map(|failure| failure.page).collect();
         let last = page_count.min(self.settings.limits.pages);
         if let Err(closed) = tell(Message::Opened { document, page_count, title, before }) {
             return Ok(Err(closed));
@@ -122,7 +130,7 @@ impl DocumentReader<'_> {
             }
         }
         let mut cut = false;
-        for number in first..=last {
+        for number in lost.into_iter().chain(first..=last) {
             let message = match self.page(&bytes, number, &mut worn_out, tell)? {
                 // Once a document: a bomb has it on every page.
                 Ok(Ok(page)) if page.text_cut && !std::mem::replace(&mut cut, true) => {
@@ -146,7 +154,7 @@ impl DocumentReader<'_> {
             if worn_out >= MAX_WORKERS && number < last {
                 let reason =
                     format!("not tried: {worn_out} workers ended on earlier pages of the document");
-                for number in number + 1..=last {
+                for number in first.max(number + 1)..=last {
                     let reason = reason.clone();
                     if let Err(closed) = tell(Message::PageFailed { number, reason }) {
                         return Ok(Err(closed));
@@ -176,6 +184,7 @@ impl DocumentReader<'_> {
             )?,
         };
         let renderer = self.renderer.insert(renderer);
+        renderer.end_when(Arc::clone(&self.over));
         let opened = renderer.open(bytes, &settings.passwords);
         if opened.as_ref().is_err_and(RendererError::is_fatal) {
             *worn_out += 1;
@@ -216,7 +225,7 @@ impl DocumentReader<'_> {
         if let Some(ocr) = self.ocr.filter(|_| needs_ocr(&page.text)) {
             match renderer.scan(number, ocr::DPI) {
                 Ok(image) if is_blank(&image) => {}
-                Ok(image) => match ocr.read(&image) {
+                Ok(image) => match ocr.read(&image, &self.over) {
                     Ok(text) if text.len() > page.text.trim().len() => {
                         page.text = text;
                         page.text_source = TextSource::Ocr;

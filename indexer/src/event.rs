@@ -40,6 +40,11 @@ pub enum Event<'a> {
         /// Bytes of the plan that are done with it, beyond those of its pages.
         bytes: u64,
     },
+    /// A batch is durable, and visible to searches: what was told before it that is done is safe.
+    Committed {
+        /// Pages of this run that are committed.
+        pages: u64,
+    },
     /// A path is gone from the folders and from the index.
     Dropped {
         /// Ledger path.

@@ -8,6 +8,7 @@
 
 #![deny(missing_docs)]
 
+mod batch;
 mod canvas;
 mod claims;
 mod discover;
@@ -32,6 +33,7 @@ mod sync;
 mod watch;
 mod worker;
 
+pub use batch::BatchSize;
 pub use discover::{decode_path, encode_path};
 pub use error::IndexError;
 pub use event::{Event, Outcome, Summary};

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,9 @@ impl Ocr {
         &self.languages
     }
 
-    /// Reads a picture of a page drawn at 200 dpi. `Err` is one line for a person.
-    pub(crate) fn read(&self, image: &PageImage) -> Result<String, String> {
+    /// Reads a picture of a page drawn at 200 dpi, or gives up when the run is `over`. `Err` is
+    /// one line for a person.
+    pub(crate) fn read(&self, image: &PageImage, over: &AtomicBool) -> Result<String, String> {
         let mut child = Command::new(&self.program)
             .args(["stdin", "stdout", "-l", &self.languages, "--dpi", &DPI.to_string()])
             // One thread a page: the workers beside it have the other cores.
@@ -76,6 +78,11 @@ impl Ocr {
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(format!("tesseract took longer than {} s", TIME.as_secs()));
+                }
+                Ok(None) if over.load(Ordering::Relaxed) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err("the run was stopped".into());
                 }
                 Ok(None) => thread::sleep(Duration::from_millis(10)),
                 Err(error) => return Err(format!("tesseract is lost: {error}")),

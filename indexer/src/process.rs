@@ -3,6 +3,7 @@
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,7 +125,12 @@ struct WatchState {
     deadline: Option<Instant>,
     timed_out: bool,
     over: bool,
+    /// Ends the worker when it is set.
+    given_up: Option<Arc<AtomicBool>>,
 }
+
+/// How often a worker at work is looked after.
+const TICK: Duration = Duration::from_millis(50);
 
 impl Renderer {
     /// Starts `program` as a worker that loads the libpdfium at `pdfium` and shuts itself in.
@@ -153,7 +159,14 @@ impl Renderer {
         let requests = child.stdin.take().expect("stdin is piped");
         let responses = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let state =
-            WatchState { child, reaped: false, deadline: None, timed_out: false, over: false };
+            WatchState {
+                child,
+                reaped: false,
+                deadline: None,
+                timed_out: false,
+                over: false,
+                given_up: None,
+            };
         let watch = Arc::new(Watch { state: Mutex::new(state), changed: Condvar::new() });
         thread::spawn({
             let watch = Arc::clone(&watch);
@@ -202,6 +215,11 @@ impl Renderer {
         let mut pages = pages.split(' ').skip(1).map(|n| n.parse::<u64>().ok());
         let (resident, shared) = (pages.next()??, pages.next()??);
         Some(resident.saturating_sub(shared) * page_bytes())
+    }
+
+    /// Ends the worker, whatever it is doing, when `flag` is set from elsewhere.
+    pub(crate) fn end_when(&mut self, flag: Arc<AtomicBool>) {
+        self.watch.state.lock().expect("no panic under the lock").given_up = Some(flag);
     }
 
     /// Opens a document in place of the one before: its page count and title.
@@ -378,13 +396,15 @@ impl Watch {
                 None => self.changed.wait(state).expect("no panic under the lock"),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        state.timed_out = true;
+                    let given_up =
+                        state.given_up.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
+                    if left.is_zero() || given_up {
+                        state.timed_out = !given_up;
                         state.deadline = None;
                         state.end();
                         state
                     } else {
-                        let waited = self.changed.wait_timeout(state, left);
+                        let waited = self.changed.wait_timeout(state, left.min(TICK));
                         waited.expect("no panic under the lock").0
                     }
                 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::batch::BatchSize;
 use crate::sandbox::Sandbox;
 
 /// What one run reads, and how.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether workers must be shut in.
     pub sandbox: Sandbox,
+    /// When what was read is committed.
+    pub batch: BatchSize,
 }
 
 /// What a file, a page and a worker may cost.

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{Batch, PageEncoder, PageSink};
+use pagesight_core::seam::{Batch, BoxError, PageEncoder, PageSink};
 use pagesight_core::{
-    DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId, PageImage, PageRecord,
+    DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId, PageImage,
+    PageRecord, PageVectors,
 };
 
 use crate::IndexError;
@@ -26,11 +27,6 @@ use crate::process::{Renderer, RendererError};
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 
-/// A batch is committed at the first of these: pages, bytes of vectors and text, time.
-const BATCH_PAGES: usize = 256;
-const BATCH_BYTES: usize = 64 << 20;
-const BATCH_TIME: Duration = Duration::from_secs(20);
-
 /// Pages that the model encodes at once.
 const ENCODE_PAGES: usize = 8;
 
@@ -39,19 +35,22 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Reads the PDFs below `settings.roots` into `sink`: new and changed documents are read, with
 /// vectors when there is an `encoder`; renamed ones keep their pages; missing ones are dropped.
-/// `stop` ends the run early, after a commit of what is there. `tell` hears what happens.
+/// `tell` hears what happens.
+///
+/// `stop` ends the run early: pages that wait for the encoder are left to the next run, what is
+/// encoded is committed. It waits for no page that is being drawn, read or encoded.
 ///
 /// # Errors
 /// [`IndexError`] for what ends a run; everything else is in the ledger and in the summary. What
 /// was committed before an error is safe, and the next run goes on from there.
 pub fn sync(
     sink: &mut dyn PageSink,
-    encoder: Option<&dyn PageEncoder>,
+    encoder: Option<Arc<dyn PageEncoder>>,
     settings: &Settings,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, IndexError> {
-    let discovery = discover(&settings.base, &settings.roots)?;
+    let discovery = discover(&settings.base, &settings.roots, stop)?;
     for (path, reason) in &discovery.unreadable {
         let text = format!("cannot read {} ({reason}); nothing below is dropped", path.display());
         tell(Event::Warning { text });
@@ -59,17 +58,19 @@ pub fn sync(
     let records = sink.documents().map_err(IndexError::Store)?;
     let ledger: BTreeMap<String, DocumentRecord> =
         records.into_iter().map(|record| (record.path.clone(), record)).collect();
-    let model = encoder.map(|encoder| encoder.model_id().clone());
+    let model = encoder.as_ref().map(|encoder| encoder.model_id().clone());
     let mut run = Run {
         sink,
         ledger: &ledger,
         encoder,
         settings,
+        stop,
         tell,
         model,
         summary: Summary::default(),
         batch: Batch::default(),
         batch_bytes: 0,
+        committed: 0,
         since: Instant::now(),
         waiting: Vec::new(),
         open: HashMap::new(),
@@ -79,24 +80,27 @@ pub fn sync(
     let jobs = run.plan(&discovery);
     let bytes = jobs.iter().map(|found| found.bytes).sum();
     (run.tell)(Event::Planned { documents: jobs.len(), bytes });
-    if !jobs.is_empty() {
-        run.read_all(jobs, stop)?;
+    if !jobs.is_empty() && !stop.load(Ordering::Relaxed) {
+        run.read_all(jobs)?;
     }
-    run.finish(&discovery, stop)
+    run.finish(&discovery)
 }
 
 struct Run<'a> {
     sink: &'a mut dyn PageSink,
     /// As it was before the run, by path.
     ledger: &'a BTreeMap<String, DocumentRecord>,
-    encoder: Option<&'a dyn PageEncoder>,
+    encoder: Option<Arc<dyn PageEncoder>>,
     settings: &'a Settings,
+    stop: &'a AtomicBool,
     tell: &'a mut dyn FnMut(Event<'_>),
     model: Option<ModelId>,
     summary: Summary,
     /// What the next commit writes.
     batch: Batch,
     batch_bytes: usize,
+    /// Pages of this run that are committed.
+    committed: u64,
     since: Instant,
     /// Pages that wait for the encoder.
     waiting: Vec<(Arc<Found>, PageRecord, PageImage)>,
@@ -155,7 +159,7 @@ impl Run<'_> {
         self.settings.retry_failed || unread || (locked && !self.settings.passwords.is_empty())
     }
 
-    fn read_all(&mut self, jobs: Vec<Found>, stop: &AtomicBool) -> Result<(), IndexError> {
+    fn read_all(&mut self, jobs: Vec<Found>) -> Result<(), IndexError> {
         let settings = self.settings;
         // A worker that cannot start is an error of the run, not of each document.
         let worker_error = |source: RendererError| IndexError::Worker {
@@ -185,42 +189,39 @@ impl Run<'_> {
             |record| self.is_whole(record),
             |record| record.status == DocumentStatus::InProgress && record.model == self.model,
         );
-        let input = self.encoder.map(|encoder| {
+        let input = self.encoder.as_ref().map(|encoder| {
             let input = encoder.input();
             (input.width_px(), input.height_px())
         });
         let workers = settings.workers.clamp(1, jobs.len());
         let jobs: Mutex<VecDeque<Found>> = Mutex::new(jobs.into());
         let (to_us, from_readers) = sync_channel::<FromReader>(workers * 2);
-        let over = AtomicBool::new(false);
+        let over = Arc::new(AtomicBool::new(false));
         thread::scope(|scope| {
             for _ in 0..workers {
                 let (to_us, renderer) = (to_us.clone(), first.take());
-                let (jobs, claims, ocr, over) = (&jobs, &claims, ocr.as_ref(), &over);
-                let mut reader = DocumentReader { settings, claims, ocr, input, renderer };
-                scope.spawn(move || read_jobs(&mut reader, jobs, &to_us, over));
+                let (jobs, claims, ocr, over) = (&jobs, &claims, ocr.as_ref(), Arc::clone(&over));
+                let mut reader = DocumentReader { settings, claims, ocr, input, renderer, over };
+                scope.spawn(move || read_jobs(&mut reader, jobs, &to_us));
             }
             drop(to_us);
-            let outcome = self.consume(from_readers, ocr.is_none(), stop);
+            let outcome = self.consume(from_readers, ocr.is_none());
             over.store(true, Ordering::Relaxed);
-            outcome.map_err(|error| match error {
-                Stopped::Worker(source) => worker_error(source),
-                Stopped::Run(error) => error,
-            })
+            match outcome {
+                Ok(()) | Err(Stopped::Asked) => Ok(()),
+                Err(Stopped::Worker(source)) => Err(worker_error(source)),
+                Err(Stopped::Run(error)) => Err(error),
+            }
         })
     }
 
     /// Takes what the readers say until they are done or the run is to stop. Leaving drops the
     /// channel, which ends the readers.
-    fn consume(
-        &mut self,
-        from_readers: Receiver<FromReader>,
-        no_ocr: bool,
-        stop: &AtomicBool,
-    ) -> Result<(), Stopped> {
+    fn consume(&mut self, from_readers: Receiver<FromReader>, no_ocr: bool) -> Result<(), Stopped> {
+        let limits = &self.settings.batch;
         loop {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Stopped::Asked);
             }
             match from_readers.recv_timeout(TICK) {
                 Ok((found, Ok(message))) => self.take(found, message, no_ocr)?,
@@ -228,10 +229,10 @@ impl Run<'_> {
                 Err(RecvTimeoutError::Timeout) => self.encode_waiting()?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let due = self.batch.pages.len() >= BATCH_PAGES
-                || self.batch_bytes >= BATCH_BYTES
-                || self.batch.documents.len() >= BATCH_PAGES
-                || (self.since.elapsed() >= BATCH_TIME && !self.batch.is_empty());
+            let due = self.batch.pages.len() >= limits.pages
+                || self.batch_bytes >= limits.bytes
+                || self.batch.documents.len() >= limits.pages
+                || (self.since.elapsed() >= limits.time && !self.batch.is_empty());
             if due {
                 self.commit()?;
             }
@@ -240,12 +241,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        found: Arc<Found>,
-        message: Message,
-        no_ocr: bool,
-    ) -> Result<(), IndexError> {
+    fn take(&mut self, found: Arc<Found>, message: Message, no_ocr: bool) -> Result<(), Stopped> {
         match message {
             Message::Opened { document, page_count, title, before } => {
                 if before.is_none() {
@@ -286,7 +282,7 @@ impl Run<'_> {
                 match page.image {
                     Some(image) => {
                         self.waiting.push((found, record, image));
-                        if self.waiting.len() >= ENCODE_PAGES {
+                        if self.waiting.len() >= ENCODE_PAGES.min(self.settings.batch.pages) {
                             self.encode_waiting()?;
                         }
                     }
@@ -297,8 +293,8 @@ impl Run<'_> {
                 // Pages before it that wait for the encoder are counted first, in order.
                 self.encode_waiting()?;
                 let open = self.opened(&found);
+                open.record.passed(number);
                 open.record.failed_pages.push(PageFailure { page: number, reason });
-                open.record.next_page = number + 1;
                 self.summary.pages_failed += 1;
                 self.tell_page(&found);
             }
@@ -318,11 +314,11 @@ impl Run<'_> {
         self.open.get_mut(&found.path).expect("pages come after their document is opened")
     }
 
-    fn encode_waiting(&mut self) -> Result<(), IndexError> {
+    fn encode_waiting(&mut self) -> Result<(), Stopped> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let encoder = self.encoder.expect("pictures are drawn for an encoder only");
+        let encoder = self.encoder.clone().expect("pictures are drawn for an encoder only");
         let waiting = std::mem::take(&mut self.waiting);
         let (pages, images): (Vec<_>, Vec<_>) =
             waiting.into_iter().map(|(found, record, image)| ((found, record), image)).unzip();
@@ -330,10 +326,11 @@ impl Run<'_> {
             let (found, record): &(Arc<Found>, PageRecord) = &pages[0];
             IndexError::Encode { path: found.path.clone(), page: record.id.number, source }
         };
-        let vectors = encoder.encode_pages(&images).map_err(failed)?;
+        let encoded = encode(encoder, images, self.stop).ok_or(Stopped::Asked)?;
+        let vectors = encoded.map_err(failed)?;
         if vectors.len() != pages.len() {
             let text = format!("{} pages gave {} multi-vectors", pages.len(), vectors.len());
-            return Err(failed(text.into()));
+            return Err(failed(text.into()).into());
         }
         for ((found, mut record), vectors) in pages.into_iter().zip(vectors) {
             record.vectors = Some(vectors);
@@ -346,7 +343,7 @@ impl Run<'_> {
         let open = self.opened(found);
         open.waiting -= 1;
         open.record.pages_indexed += 1;
-        open.record.next_page = page.id.number + 1;
+        open.record.passed(page.id.number);
         let vectors = page.vectors.as_ref().map_or(0, |v| v.values().len() * 2);
         self.batch_bytes += page.text.len() + vectors;
         self.summary.pages_indexed += 1;
@@ -437,16 +434,20 @@ impl Run<'_> {
             true => Ok(()),
             false => {
                 let batch = std::mem::take(&mut self.batch);
+                let pages = batch.pages.len() as u64;
                 let committed = self.sink.commit(batch).map_err(IndexError::Store);
                 memory::give_back();
-                committed
+                committed?;
+                self.committed += pages;
+                (self.tell)(Event::Committed { pages: self.committed });
+                Ok(())
             }
         }
     }
 
     /// Ends a run: what was read twice, what is gone, and the last commit.
-    fn finish(mut self, discovery: &Discovery, stop: &AtomicBool) -> Result<Summary, IndexError> {
-        self.summary.interrupted = stop.load(Ordering::Relaxed);
+    fn finish(mut self, discovery: &Discovery) -> Result<Summary, IndexError> {
+        self.summary.interrupted = self.stop.load(Ordering::Relaxed);
         for (found, document) in std::mem::take(&mut self.duplicates) {
             // Without a final record the run was stopped; the next one looks again.
             if let Some(record) = self.done.get(&document).cloned() {
@@ -476,6 +477,8 @@ type FromReader = (Arc<Found>, Result<Message, RendererError>);
 
 /// Why the consumer stopped early.
 enum Stopped {
+    /// From elsewhere.
+    Asked,
     Worker(RendererError),
     Run(IndexError),
 }
@@ -486,16 +489,36 @@ impl From<IndexError> for Stopped {
     }
 }
 
+/// Encodes on a thread of its own; `None` when the run is to stop before it is done. A large model
+/// takes minutes for a batch, and nobody should wait for that after Ctrl-C.
+fn encode(
+    encoder: Arc<dyn PageEncoder>,
+    images: Vec<PageImage>,
+    stop: &AtomicBool,
+) -> Option<Result<Vec<PageVectors>, BoxError>> {
+    let (send, receive) = sync_channel(1);
+    thread::spawn(move || send.send(encoder.encode_pages(&images)));
+    loop {
+        match receive.recv_timeout(TICK) {
+            Ok(encoded) => return Some(encoded),
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Some(Err("the encoder panicked".into()));
+            }
+        }
+    }
+}
+
 /// One thread's work: documents until there are none or nobody listens.
 fn read_jobs(
     reader: &mut DocumentReader<'_>,
     jobs: &Mutex<VecDeque<Found>>,
     to_us: &SyncSender<FromReader>,
-    over: &AtomicBool,
 ) {
     loop {
         let job = jobs.lock().expect("no panic under the lock").pop_front();
-        let Some(found) = job.filter(|_| !over.load(Ordering::Relaxed)) else { return };
+        let Some(found) = job.filter(|_| !reader.over.load(Ordering::Relaxed)) else { return };
         let found = Arc::new(found);
         let tell = &mut |message| to_us.send((Arc::clone(&found), Ok(message))).map_err(|_| Closed);
         match reader.read(&found, tell) {

@@ -55,7 +55,7 @@ pub struct ModelInfo {
 
 /// What [`ModelInfo::verify`] has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Verified {
+pub struct VerifiedModel {
     /// Files whose hash was known, and is right.
     pub hashes: usize,
     /// Numbers, all finite.
@@ -136,9 +136,9 @@ impl ModelInfo {
         folder: &Path,
         options: &LoadOptions,
         tell: &mut dyn FnMut(&Path),
-    ) -> Result<Verified, ModelError> {
+    ) -> Result<VerifiedModel, ModelError> {
         let checkpoint = open(folder, options)?;
-        let mut verified = Verified::default();
+        let mut verified = VerifiedModel::default();
         let list = folder.join(CHECKSUMS);
         let known: Checksums = if list.exists() { read_json(&list)? } else { Checksums::new() };
         for (file, expected) in &known {

@@ -57,7 +57,7 @@ pub use error::ModelError;
 #[cfg(feature = "hub")]
 pub use fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use hub_cache::{HubCache, HubSnapshot};
-pub use info::{ModelInfo, Verified};
+pub use info::{ModelInfo, VerifiedModel};
 pub use matmul::peak;
 pub use models::{ModelEntry, Models};
 pub use parity::{ParityError, StageReport, parity};

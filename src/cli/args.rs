@@ -42,6 +42,11 @@ pub enum Verb {
     Eval(EvalVerb),
     Tune(TuneVerb),
     Status(StatusVerb),
+    Verify(VerifyVerb),
+    Repair(RepairVerb),
+    Gc(GcVerb),
+    Export(ExportVerb),
+    Import(ImportVerb),
     Doctor(DoctorVerb),
     Model(ModelVerb),
     Paths(PathsVerb),
@@ -284,6 +289,9 @@ pub struct IndexVerb {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub rescan: u64,
+    /// Commit after this many pages [default: 256; at the latest after 64 MB or 20 s].
+    #[arg(long, value_name = "PAGES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub commit_every: Option<u32>,
     /// A line of JSON a document and a summary line, on stdout.
     #[arg(long)]
     pub json: bool,
@@ -442,6 +450,76 @@ pub struct StatusVerb {
     #[arg(long)]
     pub all: bool,
     /// A line of JSON a document and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Check every file, page and word of the index, and name what is damaged.
+///
+/// Every file is compared with its BLAKE3 hash, every page with its CRC32C, and the ledger, the
+/// pages and the text index with each other. Exit code 2 when something is damaged. Runs of
+/// `index` may go on meanwhile.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight verify --json")]
+pub struct VerifyVerb {
+    /// A line of JSON a damage and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Mend the index: what can be made again is, what cannot is marked to be read again.
+///
+/// Damaged files are restored from their copies, the text index is built again from the pages,
+/// and pages that are lost are listed; the next `pagesight index` reads those pages again, and
+/// only those.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight repair && pagesight index reports")]
+pub struct RepairVerb {
+    /// A line of JSON a page to read again and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Join small files of the index and remove what nothing needs any more.
+///
+/// `index` does the same at the end of a run. Files of a snapshot that another process reads are
+/// kept until it ends or moves on.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight gc")]
+pub struct GcVerb {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write the index as plain Arrow files, to move it to another machine.
+///
+/// The folder gets documents.arrow, pages.arrow (Arrow IPC: pyarrow, polars and DuckDB read them)
+/// and export.json with their hashes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight export reports.export\n  \
+    tar c reports.export | ssh host 'tar x && pagesight import reports.export'")]
+pub struct ExportVerb {
+    /// A folder that is not there yet, or empty.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make a new index from what `export` wrote.
+///
+/// Paths below the folder of the index stay relative, so an index beside the same PDFs goes on
+/// where it was. Vectors need their model: name its folder with --model when you ask.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight --index ~/reports/.pagesight import reports.export")]
+pub struct ImportVerb {
+    /// The folder that `export` wrote.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// One JSON object.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,23 +1,23 @@
 //! `pagesight index`.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagesight::{
-    DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits, LoadOptions, Outcome as Did,
-    RenderOptions, Summary, SyncOptions,
+    BatchSize, DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits, LoadOptions,
+    Outcome as Did, RenderOptions, Summary, SyncOptions,
 };
 use serde_json::{Value, json};
 
 use super::args::{IndexVerb, Place};
+use super::interrupt::Interrupt;
 use super::terminal::{Terminal, printable};
 use super::{Outcome, hinted, locate, model, renderer, sandbox, watch};
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
+    let interrupt = Interrupt::listen()?;
     for folder in &verb.folders {
         // Before an index is made for nothing.
         std::fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -25,13 +25,12 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
     let folder = locate::for_writing(place)?;
     let mut index =
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
+    // Before a model is loaded for nothing.
+    index.check_writable()?;
     let renderer = renderer(place, &verb.password);
     index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
     load_model(&mut index, verb)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, stop.clone())
-        .and_then(|_| signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone()))
-        .context("listening for Ctrl-C")?;
+    let stop = interrupt.flag();
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
         ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
@@ -45,6 +44,10 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
             pixels: verb.max_pixels * 1_000_000,
             worker_documents: verb.worker_documents,
             worker_kept_bytes: verb.worker_keep << 20,
+        },
+        batch: BatchSize {
+            pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
+            ..BatchSize::default()
         },
         stop,
     };
@@ -159,6 +162,9 @@ impl Progress {
                 if self.json {
                     self.print(&document_json(record, outcome));
                 }
+            }
+            Event::Committed { pages } if self.json => {
+                self.print(&json!({"v": 1, "type": "commit", "pages": pages}));
             }
             Event::Warning { text } => self.bar.suspend(|| eprintln!("warning: {text}")),
             _ => {}

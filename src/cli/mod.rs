@@ -4,17 +4,23 @@ mod args;
 mod completions;
 mod doctor;
 mod eval;
+mod export;
 #[cfg(feature = "hub")]
 mod fetch;
+mod gc;
 mod get;
+mod import;
 mod index;
+mod interrupt;
 mod locate;
 mod model;
 mod paths;
 mod query;
+mod repair;
 mod status;
 mod terminal;
 mod tune;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -55,6 +61,11 @@ pub fn run() -> ExitCode {
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
         Verb::Tune(verb) => tune::run(&arguments.place, verb, &terminal),
         Verb::Status(verb) => status::run(&arguments.place, verb),
+        Verb::Verify(verb) => verify::run(&arguments.place, verb),
+        Verb::Repair(verb) => repair::run(&arguments.place, verb),
+        Verb::Gc(verb) => gc::run(&arguments.place, verb),
+        Verb::Export(verb) => export::run(&arguments.place, verb),
+        Verb::Import(verb) => import::run(&arguments.place, verb),
         Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
         Verb::Model(verb) => model::run(verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),

@@ -1,6 +1,7 @@
 //! The seams of core over the async store: every call waits on a tokio runtime.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
@@ -9,7 +10,7 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
-use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Writer};
+use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Writer};
 
 /// A [`Reader`] for callers that may block. Not for use on a runtime's own threads.
 pub struct BlockingReader {
@@ -25,6 +26,15 @@ impl BlockingReader {
     pub fn open(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
         let reader = runtime.block_on(Reader::open(folder))?;
         Ok(Self { reader, runtime })
+    }
+
+    /// See [`Reader::newer`].
+    ///
+    /// # Errors
+    /// As [`Reader::newer`].
+    pub fn newer(&self) -> Result<Option<Self>, StoreError> {
+        let newer = self.runtime.block_on(self.reader.newer())?;
+        Ok(newer.map(|reader| Self { reader, runtime: self.runtime.clone() }))
     }
 
     /// See [`Reader::snapshot`].
@@ -78,8 +88,10 @@ impl VectorSource for BlockingReader {
         while let Some(batch) = receive.blocking_recv() {
             visit(&batch?);
         }
-        // A reader that panicked has not read to the end.
-        Ok(self.runtime.block_on(reading)?)
+        // A reader that panicked has not read to the end: damaged bytes can do that.
+        let path = self.reader.folder().join("pages.lance");
+        let what = "its content makes no sense".into();
+        Ok(self.runtime.block_on(reading).map_err(|_| StoreError::DamagedFile { path, what })?)
     }
 
     fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
@@ -140,8 +152,16 @@ impl BlockingWriter {
     ///
     /// # Errors
     /// As [`Writer::maintain`].
-    pub fn maintain(&mut self) -> Result<(), StoreError> {
-        self.runtime.block_on(self.writer.maintain())
+    pub fn maintain(&mut self, stop: &AtomicBool) -> Result<Swept, StoreError> {
+        self.runtime.block_on(self.writer.maintain(stop))
+    }
+
+    /// See [`Writer::sweep`].
+    ///
+    /// # Errors
+    /// As [`Writer::sweep`].
+    pub fn sweep(&mut self) -> Result<Swept, StoreError> {
+        self.writer.sweep()
     }
 }
 

@@ -22,11 +22,16 @@ pub enum StoreError {
     },
     /// No space is left; nothing acknowledged is lost.
     #[error(
-        "the disk is full at {path}: free some space and run again, what was committed is safe"
+        "the disk is full at {path}{}: free some space and run again, what was committed is safe",
+        space(needed, free)
     )]
     DiskFull {
-        /// The index.
+        /// The index, or the file that was being written.
         path: PathBuf,
+        /// What was to be written in all, bytes, about; `None` where that is not known.
+        needed: Option<u64>,
+        /// What the disk had left before, bytes.
+        free: Option<u64>,
         /// What the layers below said; not in the chain, it only repeats the same at length.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -42,14 +47,43 @@ pub enum StoreError {
         /// The index folder.
         path: PathBuf,
     },
-    /// The pointer file does not parse.
-    #[error("{path} is damaged: restore it from a backup, or remove the folder and index again")]
+    /// The pointer file is not what was written.
+    #[error("{path} is damaged ({what}): `pagesight repair` restores it from its copy")]
     Pointer {
         /// The pointer file.
         path: PathBuf,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A file of the snapshot is not what was written.
+    #[error("{path} is damaged ({what}): `pagesight verify` names all damage, `repair` mends it")]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// The parts of the index do not fit each other.
+    #[error("{path} is damaged ({what}): `pagesight repair` mends it")]
+    Torn {
+        /// The index.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// An export is not what was written, or not one at all.
+    #[error("{path} is no sound export ({what})")]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// A writer was asked to stop; the last snapshot is in force.
+    #[error("{action} was interrupted, what was committed is safe")]
+    Interrupted {
+        /// What was being done.
+        action: &'static str,
     },
     /// The index was made by a newer pagesight.
     #[error(
@@ -96,7 +130,7 @@ pub enum StoreError {
         got: usize,
     },
     /// A row does not match its checksum or its shape.
-    #[error("page {page} in {path} is damaged ({what}): index its document again")]
+    #[error("page {page} in {path} is damaged ({what}): `pagesight repair` has it read again")]
     DamagedPage {
         /// The table.
         path: PathBuf,
@@ -147,19 +181,42 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    fn disk_full(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let (needed, free) = (None, fs4::available_space(path.parent().unwrap_or(path)).ok());
+        Self::DiskFull { path: path.to_path_buf(), needed, free, cause: cause.into() }
+    }
+
+    /// Says what a commit to the index at `index` needed, where it met a full disk.
+    pub(crate) fn needing(self, index: &Path, bytes: u64, free_before: Option<u64>) -> Self {
+        match self {
+            Self::DiskFull { cause, free, .. } => Self::DiskFull {
+                path: index.to_path_buf(),
+                needed: Some(bytes),
+                free: free_before.or(free),
+                cause,
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull => {
-                Self::DiskFull { path: path.to_path_buf(), cause: source.into() }
-            }
+            io::ErrorKind::StorageFull => Self::disk_full(path, source),
             _ => Self::Io { action, path: path.to_path_buf(), source },
         }
     }
 
     pub(crate) fn table(action: &'static str, path: &Path) -> impl FnOnce(lancedb::Error) -> Self {
         move |source| match is_disk_full(&source) {
-            true => Self::DiskFull { path: path.to_path_buf(), cause: source.into() },
+            true => Self::disk_full(path, source),
             false => Self::Table { action, path: path.to_path_buf(), source: Box::new(source) },
+        }
+    }
+
+    pub(crate) fn arrow(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
+        move |source| match source {
+            arrow::error::ArrowError::IoError(_, source) => Self::io("writing", path)(source),
+            other => Self::Export { path: path.to_path_buf(), what: other.to_string() },
         }
     }
 
@@ -168,9 +225,21 @@ impl StoreError {
         path: &Path,
     ) -> impl FnOnce(tantivy::TantivyError) -> Self {
         move |source| match is_disk_full(&source) {
-            true => Self::DiskFull { path: path.to_path_buf(), cause: source.into() },
+            true => Self::disk_full(path, source),
             false => Self::Text { action, path: path.to_path_buf(), source },
         }
+    }
+}
+
+fn space(needed: &Option<u64>, free: &Option<u64>) -> String {
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    match (needed, free) {
+        (Some(needed), Some(free)) => {
+            format!(", this step needs about {}, {} were free", mb(*needed), mb(*free))
+        }
+        (Some(needed), None) => format!(", this step needs about {}", mb(*needed)),
+        (None, Some(free)) => format!(", {} are free", mb(*free)),
+        (None, None) => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! snapshot.json     the pointer: which versions belong together, with every file's hash
+//! snapshots/        copies of the pointer, one a snapshot in use, held by its readers
 //! documents.lance/  the ledger, a plain Lance table
 //! pages.lance/      sizes, words and multi-vectors, a plain Lance table
 //! text/             tantivy segments; which of them count stands in the pointer
@@ -21,20 +22,30 @@ mod analysis;
 mod blocking;
 mod codes;
 mod error;
+mod files;
+mod lease;
 mod lock;
 mod pinned;
 mod pointer;
 mod reader;
+mod repair;
 mod schema;
 mod snippet;
 mod tables;
 mod text;
+mod transfer;
+mod verify;
 mod writer;
 
 pub use analysis::Analyser;
 pub use blocking::{BlockingReader, BlockingWriter};
 pub use error::StoreError;
+pub use files::Swept;
+pub use lock::check_lock;
 pub use pointer::{FORMAT, FileMark, Snapshot, StoredModel};
 pub use reader::{Reader, VectorStream};
+pub use repair::{Repaired, repair};
 pub use snippet::Snippet;
+pub use transfer::{export, import};
+pub use verify::{Damage, Verified, verify};
 pub use writer::Writer;

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::StoreError;
 
@@ -29,13 +30,8 @@ impl WriterLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let pid = Some(pid.trim().to_string()).filter(|p| !p.is_empty());
-                return Err(StoreError::Locked {
-                    path: folder.to_path_buf(),
-                    pid: pid.unwrap_or_else(|| "unknown".into()),
-                });
+                let pid = pid_in(&mut file).unwrap_or_else(|| "unknown".into());
+                return Err(StoreError::Locked { path: folder.to_path_buf(), pid });
             }
             Err(TryLockError::Error(source)) => {
                 return Err(StoreError::io("locking", &path)(source));
@@ -47,4 +43,25 @@ impl WriterLock {
             .map_err(StoreError::io("writing", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Says at once whether another process writes to the index in `folder`.
+///
+/// # Errors
+/// [`StoreError::Locked`] with that process.
+pub fn check_lock(folder: &Path) -> Result<(), StoreError> {
+    WriterLock::take(folder).map(drop)
+}
+
+/// The number that the holder of the lock wrote, which it does right after it got it.
+fn pid_in(file: &mut File) -> Option<String> {
+    for _ in 0..10 {
+        let mut pid = String::new();
+        let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+        if read.is_ok() && pid.ends_with('\n') {
+            return Some(pid.trim().to_string());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
 }

@@ -3,6 +3,10 @@
 //! Data files are written and synced first; then the pointer is replaced atomically (temporary
 //! file, sync, rename, sync of the folder). What it does not name does not exist: a crash before
 //! the rename leaves the former snapshot in force.
+//!
+//! The file has two lines: the [`Snapshot`] as JSON, and the BLAKE3 hash of the first line, so
+//! that no flipped bit in it goes unseen. A copy of it lies in `snapshots/` under the number of
+//! the snapshot: readers hold it (see `lease.rs`), and `repair` restores a damaged pointer from it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,10 +18,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
-/// The format that this code writes; older ones would be migrated, newer ones are refused.
-pub const FORMAT: u32 = 1;
+/// The format that this code writes; a writer migrates older ones as a new version, newer ones
+/// are refused.
+///
+/// 1: no checksum, no copies, and `files` had all files of the folder. 2: this one.
+pub const FORMAT: u32 = 2;
 
-const FILE: &str = "snapshot.json";
+/// The first format whose pointer carries its own hash and names exactly the files it needs.
+pub(crate) const HASHED: u32 = 2;
+
+pub(crate) const POINTER: &str = "snapshot.json";
+
+/// Folder of the copies.
+pub(crate) const COPIES: &str = "snapshots";
 
 /// One consistent version of the whole index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,23 +97,59 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::NewerFormat`], [`StoreError::Pointer`].
     pub fn read(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join(FILE);
+        let path = folder.join(POINTER);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => StoreError::Missing { path: folder.to_path_buf() },
+            std::io::ErrorKind::NotFound => match copies(folder).last() {
+                // The first one may be of a creation that was cut off, and is empty.
+                Some(&number) if number > 1 => {
+                    StoreError::Pointer { path: path.clone(), what: "it is missing" }
+                }
+                _ => StoreError::Missing { path: folder.to_path_buf() },
+            },
             _ => StoreError::io("reading", &path)(source),
         })?;
-        let damaged = |source| StoreError::Pointer { path: path.clone(), source };
-        // The format first: a newer one may have other fields.
-        let got = serde_json::from_slice::<FormatOnly>(&bytes).map_err(damaged)?.format;
-        if got > FORMAT {
-            return Err(StoreError::NewerFormat { path, expected: FORMAT, got });
-        }
-        serde_json::from_slice(&bytes).map_err(damaged)
+        Self::parse(&path, &bytes)
     }
 
-    /// Whether `folder` has a pointer.
-    pub fn exists(folder: &Path) -> bool {
-        folder.join(FILE).exists()
+    /// The copy of snapshot `number`.
+    pub(crate) fn copy(folder: &Path, number: u64) -> PathBuf {
+        folder.join(COPIES).join(format!("{number}.json"))
+    }
+
+    /// Reads a pointer or a copy of one.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StoreError> {
+        let damaged = |what: &'static str| StoreError::Pointer { path: path.to_path_buf(), what };
+        let (json, hashed) = match split(bytes) {
+            Some((json, hash)) if hash_line(json) == hash => (json, true),
+            Some(_) => return Err(damaged("its hash is wrong")),
+            None => (bytes, false),
+        };
+        // The format first: a newer one may have other fields.
+        let format = serde_json::from_slice::<FormatOnly>(json);
+        let got = format.map_err(|_| damaged("it does not parse"))?.format;
+        if got > FORMAT {
+            let path = path.to_path_buf();
+            return Err(StoreError::NewerFormat { path, expected: FORMAT, got });
+        }
+        if got >= HASHED && !hashed {
+            return Err(damaged("its hash is missing"));
+        }
+        let mut snapshot: Self =
+            serde_json::from_slice(json).map_err(|_| damaged("it does not parse"))?;
+        if got < HASHED {
+            // Lance writes this one again and again; no snapshot needs it.
+            snapshot.files.retain(|name, _| !name.ends_with("/latest_version_hint.json"));
+        }
+        Ok(snapshot)
+    }
+
+    /// The bytes of the pointer file.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("a snapshot is plain data");
+        bytes.push(b'\n');
+        let hash = hash_line(&bytes);
+        bytes.extend(hash.bytes());
+        bytes
     }
 
     /// Publishes the snapshot: when this returns it survives power loss, when it fails the
@@ -109,17 +158,51 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::DiskFull`].
     pub fn publish(&self, folder: &Path) -> Result<(), StoreError> {
-        let (path, temporary) = (folder.join(FILE), folder.join("snapshot.json.new"));
-        let json = serde_json::to_vec(self).expect("a snapshot is plain data");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&json)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(StoreError::io("writing", &path))?;
-        sync_folder(folder)
+        let bytes = self.to_bytes();
+        replace(&Self::copy(folder, self.number), &bytes)?;
+        replace(&folder.join(POINTER), &bytes)
     }
+}
+
+/// The numbers of the snapshots that have a copy, in order.
+pub(crate) fn copies(folder: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(folder.join(COPIES)).into_iter().flatten().flatten();
+    let number = |path: PathBuf| match path.extension()? == "json" {
+        true => path.file_stem()?.to_str()?.parse().ok(),
+        false => None,
+    };
+    let mut numbers: Vec<u64> = entries.filter_map(|entry| number(entry.path())).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Line 2 of a pointer, for line 1 with its line end.
+fn hash_line(json: &[u8]) -> String {
+    format!("{{\"blake3\":\"{}\"}}\n", blake3::hash(json).to_hex())
+}
+
+/// The two lines of a pointer; `None` for one of format 1, which has one.
+fn split(bytes: &[u8]) -> Option<(&[u8], &str)> {
+    let at = bytes.strip_suffix(b"\n")?.iter().rposition(|&b| b == b'\n')? + 1;
+    let hash = std::str::from_utf8(&bytes[at..]).ok()?;
+    hash.starts_with("{\"blake3\":").then_some((&bytes[..at], hash))
+}
+
+/// Replaces the file at `path` atomically; durable when this returns.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = path.with_extension("json.new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(StoreError::io("writing", path))?;
+    sync_folder(path.parent().expect("a file lies in a folder"))
 }
 
 /// Makes the entries of `folder` durable.
@@ -134,58 +217,47 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Syncs and hashes every file below `folders` that `known` does not name with the same size,
-/// and syncs the folders that changed. Lance does not sync on local disks.
-///
-/// # Errors
-/// When a file cannot be read or synced.
-pub(crate) fn settle(
-    index: &Path,
-    folders: &[&str],
-    known: &BTreeMap<String, FileMark>,
-) -> Result<BTreeMap<String, FileMark>, StoreError> {
-    let mut marks = BTreeMap::new();
-    let mut open: Vec<PathBuf> = folders.iter().map(|f| index.join(f)).collect();
-    while let Some(folder) = open.pop() {
-        let mut changed = false;
-        let entries = fs::read_dir(&folder).map_err(StoreError::io("reading", &folder))?;
-        for entry in entries {
-            let path = entry.map_err(StoreError::io("reading", &folder))?.path();
-            if path.is_dir() {
-                open.push(path);
-                continue;
-            }
-            let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
-            if path.file_name().is_some_and(hidden) {
-                continue; // tantivy's lock files
-            }
-            let name = path.strip_prefix(index).expect("below the index").to_string_lossy();
-            let name = name.replace('\\', "/");
-            let reading = || StoreError::io("reading", &path);
-            let bytes = match fs::metadata(&path) {
-                Ok(meta) => meta.len(),
-                // Compaction may remove a file that nothing names any more.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(reading()(e)),
-            };
-            let mark = match known.get(&name) {
-                Some(mark) if mark.bytes == bytes => mark.clone(),
-                _ => {
-                    changed = true;
-                    let file = File::open(&path).map_err(reading())?;
-                    file.sync_all().map_err(StoreError::io("syncing", &path))?;
-                    let mut hasher = blake3::Hasher::new();
-                    hasher.update_reader(file).map_err(reading())?;
-                    FileMark { bytes, blake3: hasher.finalize().to_hex().to_string() }
-                }
-            };
-            marks.insert(name, mark);
-        }
-        if changed {
-            sync_folder(&folder)?;
-            // The folder itself may be new.
-            folder.parent().map_or(Ok(()), sync_folder)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            format: FORMAT,
+            number: 7,
+            created_s: 1,
+            documents_version: 2,
+            pages_version: 3,
+            text_meta: "{\n}".into(),
+            model: None,
+            dim: 128,
+            documents: 0,
+            pages: 0,
+            codes: Some(Vec::new()),
+            files: BTreeMap::new(),
         }
     }
-    Ok(marks)
+
+    #[test]
+    fn no_flipped_bit_of_a_pointer_goes_unseen() {
+        let path = Path::new(POINTER);
+        let bytes = snapshot().to_bytes();
+        assert_eq!(Snapshot::parse(path, &bytes).unwrap(), snapshot());
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Snapshot::parse(path, &flipped).is_err(), "bit {bit}");
+        }
+        for end in 0..bytes.len() {
+            assert!(Snapshot::parse(path, &bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_of_format_1_has_no_hash_and_is_read() {
+        let mut old = snapshot();
+        old.format = 1;
+        let bytes = serde_json::to_vec(&old).unwrap();
+        assert_eq!(Snapshot::parse(Path::new(POINTER), &bytes).unwrap(), old);
+    }
 }

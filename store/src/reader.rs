@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use pagesight_core::seam::DocumentFilter;
@@ -10,50 +11,94 @@ use pagesight_maxsim::Segments;
 
 use crate::StoreError;
 use crate::codes;
-use crate::pointer::Snapshot;
+use crate::files::check;
+use crate::lease::Lease;
+use crate::pointer::{HASHED, Snapshot};
 use crate::schema::Rows;
 use crate::snippet::{Snippet, snippet};
 use crate::tables::{LanceTable, any_of, connect, document_filter};
 use crate::text::TextReader;
 
-/// A snapshot opened for reading.
+/// How often opening is tried again while a writer is at work in the folder.
+const ATTEMPTS: u32 = 5;
+const BETWEEN: Duration = Duration::from_millis(20);
+
+/// A snapshot opened for reading, and held: nothing that it needs is removed while it lives.
 pub struct Reader {
     folder: PathBuf,
     snapshot: Snapshot,
     documents: LanceTable,
     pages: LanceTable,
     text: TextReader,
+    /// Files that are what was written, by name and hash.
+    sound: HashSet<(String, String)>,
+    _lease: Lease,
 }
 
 impl Reader {
-    /// Opens the latest snapshot of the index in `folder`.
+    /// Opens the latest snapshot of the index in `folder`, its files checked: every size, and
+    /// the hash of all but the pages' rows, which are checked as they are read.
     ///
     /// # Errors
-    /// [`StoreError`] when there is none, it is of a newer format, or a part cannot be read.
+    /// [`StoreError`] when there is none, it is of a newer format, or a part is damaged or cannot
+    /// be read.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        let mut snapshot = Snapshot::read(folder)?;
+        Self::open_after(folder, HashSet::new()).await
+    }
+
+    /// Opens the latest snapshot when it is not the one of this reader; what this one checked is
+    /// not checked again.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
+        match Snapshot::read(&self.folder)?.number == self.snapshot.number {
+            true => Ok(None),
+            false => Self::open_after(&self.folder, self.sound.clone()).await.map(Some),
+        }
+    }
+
+    async fn open_after(
+        folder: &Path,
+        sound: HashSet<(String, String)>,
+    ) -> Result<Self, StoreError> {
+        let mut attempt = 0;
         loop {
-            match Self::open_at(folder, snapshot.clone()).await {
+            let (snapshot, lease) = Lease::take(folder)?;
+            let number = snapshot.number;
+            match Self::open_at(folder, snapshot, lease, sound.clone()).await {
                 Ok(reader) => return Ok(reader),
+                Err(error @ StoreError::DamagedFile { .. }) => return Err(error),
+                // Lance looks for its latest version on the way to ours; a writer may remove or
+                // replace that one in between.
                 Err(error) => {
-                    // A writer may have collected this version between the two reads.
-                    let latest = Snapshot::read(folder)?;
-                    if latest.number == snapshot.number {
+                    attempt += 1;
+                    if Snapshot::read(folder)?.number == number && attempt >= ATTEMPTS {
                         return Err(error);
                     }
-                    snapshot = latest;
+                    tokio::time::sleep(BETWEEN).await;
                 }
             }
         }
     }
 
-    async fn open_at(folder: &Path, snapshot: Snapshot) -> Result<Self, StoreError> {
+    async fn open_at(
+        folder: &Path,
+        snapshot: Snapshot,
+        lease: Lease,
+        mut sound: HashSet<(String, String)>,
+    ) -> Result<Self, StoreError> {
+        if snapshot.format >= HASHED {
+            check(folder, &snapshot, &mut sound)?;
+            sound.retain(|(name, _)| snapshot.files.contains_key(name));
+        }
         let connection = connect(folder).await?;
         let documents =
             LanceTable::at(&connection, folder, "documents", snapshot.documents_version).await?;
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
         let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
-        Ok(Self { folder: folder.to_path_buf(), snapshot, documents, pages, text })
+        let folder = folder.to_path_buf();
+        Ok(Self { folder, snapshot, documents, pages, text, sound, _lease: lease })
     }
 
     /// The folder of the index.
@@ -112,8 +157,7 @@ impl Reader {
     ) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(MAX_PAGES) {
-            let filter = format!("n_vectors > 0 AND ({})", these_pages(ids));
-            for batch in self.pages.read_all(&VECTOR_COLUMNS, Some(filter)).await? {
+            for batch in self.pages.read_all(&VECTOR_COLUMNS, Some(these_pages(ids))).await? {
                 found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
             }
         }
@@ -140,6 +184,10 @@ impl Reader {
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, StoreError> {
         self.text.search(query, k, filter)
+    }
+
+    pub(crate) fn parts(&self) -> (&LanceTable, &LanceTable, &TextReader) {
+        (&self.documents, &self.pages, &self.text)
     }
 
     /// The part of `text` that answers `query` best, its words marked.
@@ -171,11 +219,8 @@ pub(crate) async fn vectors_of(
     table: &LanceTable,
     filter: DocumentFilter<'_>,
 ) -> Result<VectorStream, StoreError> {
-    let mut sql = "n_vectors > 0".to_string();
-    if let Some(documents) = document_filter(filter) {
-        sql = format!("{sql} AND {documents}");
-    }
-    let stream = table.read(&VECTOR_COLUMNS, Some(sql)).await?;
+    // Rows without vectors are read too: that there are none is a part of the checksum.
+    let stream = table.read(&VECTOR_COLUMNS, document_filter(filter)).await?;
     Ok(VectorStream { stream, path: table.path.clone(), within: filter.cloned() })
 }
 

@@ -299,6 +299,22 @@ impl Rows<'_> {
         self.ids()?.into_iter().enumerate().map(page).collect()
     }
 
+    /// Each page by itself, whole and checked.
+    pub fn every_page(&self) -> Vec<Result<PageRecord, StoreError>> {
+        let page = |row| {
+            let batch = self.batch.slice(row, 1);
+            let one = Rows { batch: &batch, path: self.path };
+            let mut page = one.pages()?.remove(0);
+            page.vectors = one.vectors()?.pop().map(|(_, vectors)| vectors);
+            let count = page.vectors.as_ref().map_or(0, PageVectors::len);
+            match one.numbers("n_vectors")?.value(0) as usize == count {
+                true => Ok(page),
+                false => Err(self.damaged(page.id, "the count of its vectors is wrong")),
+            }
+        };
+        (0..self.batch.num_rows()).map(page).collect()
+    }
+
     /// The multi-vector of each page that has one, checked.
     pub fn vectors(&self) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
         let vectors = self.column("vectors")?.as_list_opt::<i32>();
@@ -306,6 +322,12 @@ impl Rows<'_> {
         let checksum = self.numbers("vectors_crc32c")?;
         // Checking and copying is half of a scan: on all cores.
         let page = |(row, id): (usize, PageId)| {
+            if vectors.is_null(row) {
+                return match vectors_checksum(id, &[]) == checksum.value(row) {
+                    true => Ok(None),
+                    false => Err(self.damaged(id, "its vectors are gone")),
+                };
+            }
             let list = vectors.value(row);
             let list = list.as_fixed_size_list_opt().ok_or_else(|| self.wrong("vectors"))?;
             let values = list.values().as_primitive_opt::<Float16Type>();
@@ -314,10 +336,11 @@ impl Rows<'_> {
                 return Err(self.damaged(id, "the checksum of its vectors is wrong"));
             }
             let vectors = PageVectors::new(list.value_length() as usize, values.to_vec());
-            Ok((id, vectors.map_err(|e| self.damaged(id, e.to_string()))?))
+            Ok(Some((id, vectors.map_err(|e| self.damaged(id, e.to_string()))?)))
         };
         let rows = self.ids()?.into_par_iter().enumerate();
-        rows.filter(|&(row, _)| !vectors.is_null(row)).map(page).collect()
+        let pages: Result<Vec<_>, _> = rows.map(page).collect();
+        Ok(pages?.into_iter().flatten().collect())
     }
 }
 

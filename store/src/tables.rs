@@ -1,15 +1,15 @@
 //! The Lance tables on disk: open at a version, read, delete, add, compact.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchIterator};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::TryStreamExt;
-use lancedb::arrow::SendableRecordBatchStream;
+use futures::{Stream, StreamExt, TryStreamExt};
+use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
-use lancedb::table::{AddDataMode, CompactionOptions, OptimizeAction};
+use lancedb::table::{AddDataMode, CompactionOptions, DatasetRecordBatchStream, OptimizeAction};
 use lancedb::{Connection, Table};
 
 use crate::StoreError;
@@ -31,6 +31,21 @@ const MAX_LIST: usize = 500;
 pub(crate) async fn connect(folder: &Path) -> Result<Connection, StoreError> {
     let uri = folder.to_string_lossy();
     lancedb::connect(&uri).execute().await.map_err(StoreError::table("opening", folder))
+}
+
+/// How the rows of a table lie in files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shape {
+    /// Files with fewer rows than a file that is left alone.
+    pub small_files: usize,
+    /// Some file has many deleted rows.
+    pub holes: bool,
+}
+
+impl Shape {
+    pub fn wants_compaction(self, few: usize) -> bool {
+        self.holes || self.small_files > few
+    }
 }
 
 /// One table at one version.
@@ -135,17 +150,16 @@ impl LanceTable {
     pub async fn overwrite(
         &self,
         schema: SchemaRef,
-        batches: Vec<RecordBatch>,
+        batches: impl Stream<Item = RecordBatch> + Send + 'static,
     ) -> Result<(), StoreError> {
-        let reader: Box<dyn arrow::array::RecordBatchReader + Send> =
-            Box::new(RecordBatchIterator::new(batches.into_iter().map(Ok), schema));
-        let written = self.table.add(reader).mode(AddDataMode::Overwrite).execute().await;
+        let stream = SimpleRecordBatchStream::new(batches.map(Ok), schema);
+        let stream: SendableRecordBatchStream = Box::pin(stream);
+        let written = self.table.add(stream).mode(AddDataMode::Overwrite).execute().await;
         written.map(drop).map_err(StoreError::table("writing", &self.path))
     }
 
-    /// Joins small files and drops versions older than `keep`. Only under the writer's lock.
-    pub async fn compact(&self, keep: Duration) -> Result<(), StoreError> {
-        let compacting = || StoreError::table("compacting", &self.path);
+    /// Joins small files. Older versions stay until a sweep. Only under the writer's lock.
+    pub async fn compact(&self) -> Result<(), StoreError> {
         let options = CompactionOptions {
             target_rows_per_fragment: FRAGMENT_ROWS,
             batch_size: Some(READ_ROWS as usize),
@@ -154,21 +168,127 @@ impl LanceTable {
             ..Default::default()
         };
         let compact = OptimizeAction::Compact { options, remap_options: None };
-        self.table.optimize(compact).await.map_err(compacting())?;
-        let older_than = chrono_duration(keep);
-        // No transaction is under way: we hold the lock.
-        let prune = OptimizeAction::Prune {
-            older_than,
-            delete_unverified: Some(true),
-            error_if_tagged_old_versions: Some(false),
-        };
-        self.table.optimize(prune).await.map(drop).map_err(compacting())
+        let compacted = self.table.optimize(compact).await;
+        compacted.map(drop).map_err(StoreError::table("compacting", &self.path))
+    }
+
+    /// The files that this version needs, by their path below the index.
+    pub async fn living_files(&self) -> Result<BTreeSet<String>, StoreError> {
+        let dataset = self.table.dataset().expect("a table on a local disk");
+        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
+        let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
+        let mut files = BTreeSet::new();
+        let manifest = &dataset.manifest_location().path;
+        let manifest = manifest.filename().expect("a manifest is a file");
+        files.insert(format!("{folder}/_versions/{manifest}"));
+        for fragment in dataset.fragments().iter() {
+            files.extend(fragment.files.iter().map(|file| format!("{folder}/data/{}", file.path)));
+            if let Some(deleted) = &fragment.deletion_file {
+                let (suffix, version) = (deleted.file_type.suffix(), deleted.read_version);
+                let name = format!("{}-{version}-{}.{suffix}", fragment.id, deleted.id);
+                files.insert(format!("{folder}/_deletions/{name}"));
+            }
+        }
+        Ok(files)
+    }
+
+    /// How its rows lie in files.
+    pub async fn shape(&self) -> Result<Shape, StoreError> {
+        let dataset = self.table.dataset().expect("a table on a local disk");
+        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
+        let mut shape = Shape::default();
+        for fragment in dataset.fragments().iter() {
+            let rows = fragment.physical_rows.unwrap_or(0);
+            let deleted = fragment.deletion_file.as_ref().and_then(|f| f.num_deleted_rows);
+            shape.small_files += usize::from(rows < FRAGMENT_ROWS);
+            // Lance drops them beyond a tenth.
+            shape.holes |= deleted.unwrap_or(0) * 10 > rows;
+        }
+        Ok(shape)
+    }
+
+    /// Every row, read fragment by fragment, so that one that cannot be read costs its own rows
+    /// only. Whatever lance makes of damaged bytes, a panic included, comes as one line. Files in
+    /// `skip`, by their path below the index, are left out.
+    pub async fn salvage(&self, skip: &HashSet<String>) -> Result<Salvage, StoreError> {
+        let dataset = self.table.dataset().expect("a table on a local disk");
+        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
+        let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
+        let mut fragments = dataset.fragments().as_ref().clone();
+        fragments.retain(|fragment| {
+            let mut files = fragment.files.iter();
+            !files.any(|file| skip.contains(&format!("{folder}/data/{}", file.path)))
+        });
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            for fragment in fragments {
+                let name = fragment.files.first().map(|file| file.path.clone());
+                let rows = fragment.num_rows().unwrap_or(0);
+                let scan = |row: Option<usize>| {
+                    let (dataset, fragment) = (Arc::clone(&dataset), fragment.clone());
+                    async move {
+                        let mut scanner = dataset.scan();
+                        scanner.with_fragments(vec![fragment]).batch_size(READ_ROWS as usize);
+                        if let Some(row) = row {
+                            scanner.limit(Some(1), Some(row as i64)).map_err(|e| e.to_string())?;
+                        }
+                        scanner.try_into_stream().await.map_err(|e| e.to_string())
+                    }
+                };
+                let mut read = 0;
+                let mut said = rows_of(scan(None), &send, &mut read).await;
+                if said.is_some() {
+                    // Then row by row: one that cannot be read costs itself.
+                    for row in read..rows {
+                        let one = rows_of(scan(Some(row)), &send, &mut 0).await;
+                        said = one.or(said);
+                    }
+                }
+                if let Some(said) = said {
+                    let file = format!("data/{}", name.unwrap_or_default());
+                    if send.send(Err((file, said))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(receive)
     }
 }
 
-fn chrono_duration(keep: Duration) -> Option<lancedb::table::Duration> {
-    lancedb::table::Duration::try_seconds(keep.as_secs() as i64)
+/// Reads what `opening` gives and counts the rows; says what went wrong.
+async fn rows_of(
+    opening: impl Future<Output = Result<DatasetRecordBatchStream, String>> + Send + 'static,
+    send: &tokio::sync::mpsc::Sender<Result<RecordBatch, (String, String)>>,
+    read: &mut usize,
+) -> Option<String> {
+    let (pass, mut batches) = tokio::sync::mpsc::channel(1);
+    // On a task of its own, which may panic.
+    let reading = tokio::spawn(async move {
+        let mut stream = opening.await?;
+        while let Some(batch) = stream.try_next().await.map_err(|e| e.to_string())? {
+            if pass.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok::<(), String>(())
+    });
+    while let Some(batch) = batches.recv().await {
+        *read += batch.num_rows();
+        if send.send(Ok(batch)).await.is_err() {
+            return None;
+        }
+    }
+    match reading.await {
+        Ok(Ok(())) => None,
+        Ok(Err(said)) => Some(said.lines().next().unwrap_or_default().to_string()),
+        Err(_) => Some("its content makes no sense".into()),
+    }
 }
+
+/// Batches of a table that may be damaged, and for a file that cannot be read, its path below
+/// the table and why.
+pub(crate) type Salvage = tokio::sync::mpsc::Receiver<Result<RecordBatch, (String, String)>>;
 
 /// `column IN ('a', 'b')`, in pieces of at most 500 values.
 pub(crate) fn any_of<S: AsRef<str>>(

@@ -7,16 +7,21 @@ use std::sync::Mutex;
 use pagesight_core::seam::DocumentFilter;
 use pagesight_core::{DocumentId, PageId};
 use tantivy::collector::TopDocs;
+use tantivy::fieldnorm::FieldNormReader;
+use tantivy::index::SegmentId;
 use tantivy::indexer::NoMergePolicy;
 use tantivy::query::{
-    BooleanQuery, BoostQuery, DisjunctionMaxQuery, Occur, Query, TermQuery, TermSetQuery,
+    Bm25StatisticsProvider, BooleanQuery, BoostQuery, DisjunctionMaxQuery, EnableScoring, Occur,
+    Query, Scorer, TermQuery, TermSetQuery,
 };
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing,
     TextOptions, Value,
 };
 use tantivy::tokenizer::{Language, PreTokenizedString, Token};
-use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
+use tantivy::{
+    DocAddress, DocSet, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, Term,
+};
 
 use crate::StoreError;
 use crate::analysis::{Analyser, Word, language_of};
@@ -33,8 +38,8 @@ const NAME_WEIGHT: f32 = 0.6;
 const MOST_PAGES: u64 = 3;
 const ENOUGH_PAGES: u64 = 20;
 
-/// More segments than this are joined; each costs a look-up a query word.
-const MAX_SEGMENTS: usize = 8;
+/// How much, in proportion, scores may differ by the order in which clauses are added.
+const ROUNDING: f32 = 1e-5;
 
 /// More words than any question has; a pasted page is cut here.
 const MAX_QUERY_WORDS: usize = 256;
@@ -83,7 +88,7 @@ pub(crate) struct PageWords<'a> {
 /// The text index of one snapshot.
 pub(crate) struct TextReader {
     path: PathBuf,
-    reader: IndexReader,
+    statistics: Statistics,
     fields: Fields,
     languages: Vec<Language>,
     analyser: Mutex<Analyser>,
@@ -126,7 +131,7 @@ impl TextReader {
             }
             Ok(Self {
                 path: folder.to_path_buf(),
-                reader,
+                statistics: Statistics::new(searcher, &fields)?,
                 fields,
                 languages,
                 analyser: Mutex::default(),
@@ -140,7 +145,7 @@ impl TextReader {
     pub fn telling_forms(&self, query: &str) -> Vec<BTreeSet<String>> {
         let mut analyser = self.analyser.lock().expect("no panic under the lock");
         let forms = query_forms(&mut analyser, query, &self.languages);
-        let searcher = self.reader.searcher();
+        let searcher = &self.statistics.searcher;
         let pages = searcher.num_docs();
         let rare = |forms: &&BTreeSet<String>| {
             forms.iter().all(|form| {
@@ -160,14 +165,28 @@ impl TextReader {
         k: usize,
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, StoreError> {
-        let Some(query) = self.query(query, filter) else {
+        let clauses = self.clauses(query);
+        if clauses.is_empty() {
             return Ok(Vec::new());
-        };
+        }
         let search = || -> tantivy::Result<Vec<(PageId, f32)>> {
-            let searcher = self.reader.searcher();
-            let found = searcher.search(&query, &TopDocs::with_limit(k.max(1)).order_by_score())?;
+            let searcher = &self.statistics.searcher;
+            let query = self.query(&clauses, filter);
+            let mut limit = k.max(1) + 1;
+            let found = loop {
+                let best = TopDocs::with_limit(limit).order_by_score();
+                let found =
+                    searcher.search_with_statistics_provider(&query, &best, &self.statistics)?;
+                // Pages that only rounding parts from the last one that counts come along.
+                let cut = found.get(k.max(1) - 1).map_or(0.0, |last| last.0) * (1.0 - ROUNDING);
+                if found.len() < limit || found[limit - 1].0 < cut {
+                    break found;
+                }
+                limit *= 2;
+            };
+            let scores = self.scores(&clauses, &found)?;
             let mut hits = Vec::with_capacity(found.len());
-            for (score, address) in found {
+            for ((_, address), score) in found.into_iter().zip(scores) {
                 let document: TantivyDocument = searcher.doc(address)?;
                 let text = document.get_first(self.fields.document).and_then(|v| v.as_str());
                 let number = document.get_first(self.fields.number).and_then(|v| v.as_u64());
@@ -182,13 +201,64 @@ impl TextReader {
         search().map_err(StoreError::text("searching", &self.path))
     }
 
+    /// The score of each page found, its clauses added in their order. tantivy adds them in an
+    /// order that depends on how pages lie in its files, and the last digit with it.
+    fn scores(
+        &self,
+        clauses: &[Box<dyn Query>],
+        found: &[(f32, DocAddress)],
+    ) -> tantivy::Result<Vec<f32>> {
+        let searcher = &self.statistics.searcher;
+        let scoring = EnableScoring::enabled_from_statistics_provider(&self.statistics, searcher);
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by_key(|&i| found[i].1);
+        let mut scores = vec![0.0; found.len()];
+        for clause in clauses {
+            let weight = clause.weight(scoring)?;
+            let mut open: Option<(u32, Box<dyn Scorer>)> = None;
+            for &i in &order {
+                let DocAddress { segment_ord, doc_id } = found[i].1;
+                let mut scorer = match open.take() {
+                    Some((segment, scorer)) if segment == segment_ord => scorer,
+                    _ => weight.scorer(searcher.segment_reader(segment_ord), 1.0)?,
+                };
+                if scorer.doc() < doc_id {
+                    scorer.seek(doc_id);
+                }
+                if scorer.doc() == doc_id {
+                    scores[i] += scorer.score();
+                }
+                open = Some((segment_ord, scorer));
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Every page of the index, in no order; one that is there twice comes twice.
+    pub fn pages(&self) -> Result<Vec<PageId>, StoreError> {
+        let pages = || -> tantivy::Result<Vec<PageId>> {
+            let searcher = &self.statistics.searcher;
+            let mut pages = Vec::with_capacity(searcher.num_docs() as usize);
+            for segment in searcher.segment_readers() {
+                let store = segment.get_store_reader(1)?;
+                for id in segment.doc_ids_alive() {
+                    let document: TantivyDocument = store.get(id)?;
+                    let text = document.get_first(self.fields.document).and_then(|v| v.as_str());
+                    let number = document.get_first(self.fields.number).and_then(|v| v.as_u64());
+                    if let (Some(Ok(document)), Some(number)) = (text.map(str::parse), number) {
+                        pages.push(PageId { document, number: number as u32 });
+                    }
+                }
+            }
+            Ok(pages)
+        };
+        pages().map_err(StoreError::text("reading", &self.path))
+    }
+
     /// Every word once, each by its best stem; a match in body or name counts.
-    fn query(&self, text: &str, filter: DocumentFilter<'_>) -> Option<Box<dyn Query>> {
+    fn clauses(&self, text: &str) -> Vec<Box<dyn Query>> {
         let mut analyser = self.analyser.lock().expect("no panic under the lock");
         let forms = query_forms(&mut analyser, text, &self.languages);
-        if forms.is_empty() {
-            return None;
-        }
         let term = |field, form: &str| -> Box<dyn Query> {
             let term = Term::from_field_text(field, form);
             Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
@@ -200,11 +270,11 @@ impl TextReader {
                 _ => Box::new(DisjunctionMaxQuery::new(queries)),
             }
         };
-        let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        let mut clauses: Vec<Box<dyn Query>> = Vec::new();
         for forms in &forms {
-            clauses.push((Occur::Should, any(self.fields.body, forms)));
+            clauses.push(any(self.fields.body, forms));
             let name = BoostQuery::new(any(self.fields.name, forms), NAME_WEIGHT);
-            clauses.push((Occur::Should, Box::new(name)));
+            clauses.push(Box::new(name));
         }
         // File names run words together: UltaBeauty for Ulta Beauty.
         for pair in forms.windows(2) {
@@ -213,10 +283,16 @@ impl TextReader {
                 .flat_map(|a| pair[1].iter().map(move |b| format!("{a}{b}")))
                 .collect();
             let name = BoostQuery::new(any(self.fields.name, &joined), NAME_WEIGHT);
-            clauses.push((Occur::Should, Box::new(name)));
+            clauses.push(Box::new(name));
         }
+        clauses
+    }
+
+    /// Any of the clauses, within the documents of the filter.
+    fn query(&self, clauses: &[Box<dyn Query>], filter: DocumentFilter<'_>) -> Box<dyn Query> {
+        let clauses = clauses.iter().map(|clause| (Occur::Should, clause.box_clone())).collect();
         let words = BooleanQuery::new(clauses);
-        Some(match filter {
+        match filter {
             None => Box::new(words),
             Some(documents) => {
                 let terms = documents
@@ -229,7 +305,50 @@ impl TextReader {
                     (Occur::Must, Box::new(within)),
                 ]))
             }
-        })
+        }
+    }
+}
+
+/// What BM25 takes from the whole index, over the pages that are there. tantivy's own counts the
+/// deleted ones, and after a merge it guesses: then the same pages would rank otherwise after
+/// another history.
+struct Statistics {
+    searcher: Searcher,
+    /// Words of each field, each page's rounded as its own length is.
+    words: HashMap<Field, u64>,
+}
+
+impl Statistics {
+    fn new(searcher: Searcher, fields: &Fields) -> tantivy::Result<Self> {
+        let mut words = HashMap::new();
+        for field in [fields.body, fields.name] {
+            let mut pages_of_length = [0u64; 256];
+            for segment in searcher.segment_readers() {
+                let lengths = segment.get_fieldnorms_reader(field)?;
+                for page in segment.doc_ids_alive() {
+                    pages_of_length[usize::from(lengths.fieldnorm_id(page))] += 1;
+                }
+            }
+            let length = |id: u8| u64::from(FieldNormReader::id_to_fieldnorm(id));
+            let sum = (0..=u8::MAX).map(|id| pages_of_length[usize::from(id)] * length(id)).sum();
+            words.insert(field, sum);
+        }
+        Ok(Self { searcher, words })
+    }
+}
+
+impl Bm25StatisticsProvider for Statistics {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        Ok(self.words.get(&field).copied().unwrap_or_default())
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        Ok(self.searcher.num_docs())
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        // Until the merge at the end of a run, deleted pages count here.
+        Ok(self.searcher.doc_freq(term)?.min(self.searcher.num_docs()))
     }
 }
 
@@ -339,20 +458,41 @@ impl TextWriter {
         Ok(())
     }
 
-    /// Joins all segments into one when there are many or some have deleted pages, whose words
-    /// would go on to count in BM25.
-    pub fn merge(&mut self) -> Result<(), StoreError> {
-        let merge = |this: &mut Self| -> tantivy::Result<()> {
-            let segments = this.index.searchable_segment_metas()?;
-            if segments.len() <= MAX_SEGMENTS && segments.iter().all(|s| !s.has_deletes()) {
-                return Ok(());
-            }
-            let ids: Vec<_> = segments.iter().map(|segment| segment.id()).collect();
-            this.writer()?.merge(&ids).wait()?;
-            Ok(())
+    /// The segments to join: those with deleted pages, whose words would go on to count, and the
+    /// smallest ones when there are more than `few`.
+    fn to_merge(&self, few: usize) -> tantivy::Result<Vec<SegmentId>> {
+        let mut segments = self.index.searchable_segment_metas()?;
+        segments.sort_by_key(|segment| (segment.num_docs(), segment.id()));
+        let small = match segments.len() > few {
+            true => segments.len() - few / 2,
+            false => 0,
         };
+        let wanted = segments.iter().enumerate().filter(|(i, s)| *i < small || s.has_deletes());
+        Ok(wanted.map(|(_, segment)| segment.id()).collect())
+    }
+
+    pub fn segments(&self) -> Result<usize, StoreError> {
+        let segments = self.index.searchable_segment_ids();
+        Ok(segments.map_err(StoreError::text("reading", &self.path))?.len())
+    }
+
+    /// Whether [`merge`](Self::merge) has something to do.
+    pub fn wants_merge(&self, few: usize) -> Result<bool, StoreError> {
+        let ids = self.to_merge(few).map_err(StoreError::text("reading", &self.path))?;
+        Ok(!ids.is_empty())
+    }
+
+    /// Joins segments: after it there are few, and none has deleted pages. Each costs a look-up
+    /// a query word.
+    pub async fn merge(&mut self, few: usize) -> Result<(), StoreError> {
         let path = self.path.clone();
-        merge(self).map_err(StoreError::text("merging", &path))
+        let merging = || StoreError::text("merging", &path);
+        let ids = self.to_merge(few).map_err(merging())?;
+        if !ids.is_empty() {
+            let merged = self.writer().map_err(merging())?.merge(&ids);
+            merged.await.map_err(merging())?;
+        }
+        Ok(())
     }
 
     /// Names of the segment files that the committed meta needs.

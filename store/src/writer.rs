@@ -1,12 +1,18 @@
 //! The one writer: batches in, snapshots out.
 //!
-//! A commit writes the Lance tables, syncs and hashes their new files, commits the text index,
-//! and publishes the pointer. Whatever fails or dies before that leaves the former snapshot in
-//! force; the next writer undoes what it left in the tables.
+//! A commit writes the Lance tables and the text index, syncs and hashes their new files, and
+//! publishes the pointer. Whatever fails or dies before that leaves the former snapshot in force;
+//! the next writer sweeps away what it left behind.
+//!
+//! Disk use is bounded: after every commit, files that no snapshot in use names are removed; small
+//! files are joined when there are many, and rows of dropped pages go when they are a tenth of a
+//! file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pagesight_core::seam::Batch;
@@ -14,8 +20,9 @@ use pagesight_core::{DocumentId, DocumentRecord, PageRecord};
 
 use crate::StoreError;
 use crate::codes;
+use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
-use crate::pointer::{FORMAT, Snapshot, StoredModel, settle, sync_folder};
+use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, replace, sync_folder};
 use crate::reader::{read_ledger, read_pages_of, vectors_of};
 use crate::schema::{documents_batch, documents_schema, pages_batch, pages_schema};
 use crate::tables::{LanceTable, any_of, connect};
@@ -24,24 +31,32 @@ use crate::text::{PageWords, TextWriter};
 /// Row length of the vectors column before a model is known.
 const DEFAULT_DIM: usize = 128;
 
-/// How long a reader may hold a snapshot that newer ones have replaced.
-const KEEP: Duration = Duration::from_secs(3600);
+/// Small files of a table that are left alone at the end of a run, and while one goes on.
+const FEW_FILES: usize = 8;
+const MANY_FILES: usize = 64;
 
-const DATA_FOLDERS: [&str; 4] = ["documents.lance", "pages.lance", "text", codes::FOLDER];
+/// How often long work looks whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Room for manifests and segment heads of one commit, bytes.
+const COMMIT_BYTES: u64 = 256 << 10;
 
 /// Writes to an index; there is one at a time.
 pub struct Writer {
-    folder: PathBuf,
-    snapshot: Snapshot,
-    open: Option<OpenTables>,
-    ledger: BTreeMap<String, DocumentRecord>,
+    pub(crate) folder: PathBuf,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) open: Option<OpenTables>,
+    pub(crate) ledger: BTreeMap<String, DocumentRecord>,
+    /// What was removed since it was opened.
+    swept: Swept,
     _lock: WriterLock,
 }
 
-struct OpenTables {
-    documents: LanceTable,
-    pages: LanceTable,
-    text: TextWriter,
+/// Everything that a writer changes.
+pub(crate) struct OpenTables {
+    pub documents: LanceTable,
+    pub pages: LanceTable,
+    pub text: TextWriter,
 }
 
 impl Writer {
@@ -50,13 +65,15 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Exists`], [`StoreError::Locked`], or what the disk says.
     pub async fn create(folder: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder.join("text")).map_err(StoreError::io("making", folder))?;
+        fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
         let lock = WriterLock::take(folder)?;
-        if Snapshot::exists(folder) {
-            return Err(StoreError::Exists { path: folder.to_path_buf() });
+        match Snapshot::read(folder) {
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(StoreError::Exists { path: folder.to_path_buf() }),
         }
         // What a creation that was cut off left behind.
-        for name in DATA_FOLDERS {
+        for name in DATA_FOLDERS.iter().chain([&COPIES]) {
             let path = folder.join(name);
             if path.exists() {
                 fs::remove_dir_all(&path).map_err(StoreError::io("removing", &path))?;
@@ -92,6 +109,7 @@ impl Writer {
             snapshot,
             open: Some(OpenTables { documents, pages, text }),
             ledger: BTreeMap::new(),
+            swept: Swept::default(),
             _lock: lock,
         };
         writer.publish().await?;
@@ -105,19 +123,38 @@ impl Writer {
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::NewerFormat`], or what
     /// cannot be read.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        if !Snapshot::exists(folder) {
-            return Err(StoreError::Missing { path: folder.to_path_buf() });
-        }
+        // Before a lock file is made for nothing.
+        Snapshot::read(folder)?;
         let lock = WriterLock::take(folder)?;
         let mut writer = Self {
             folder: folder.to_path_buf(),
             snapshot: Snapshot::read(folder)?,
             open: None,
             ledger: BTreeMap::new(),
+            swept: Swept::default(),
             _lock: lock,
         };
         writer.tables().await?;
+        let copy = Snapshot::copy(folder, writer.snapshot.number);
+        if writer.snapshot.format < FORMAT {
+            // A new version; the old one stays what it was until this one is published.
+            writer.publish().await?;
+        } else if !copy.exists() {
+            replace(&copy, &writer.snapshot.to_bytes())?;
+        }
         Ok(writer)
+    }
+
+    /// A writer over parts that are open.
+    pub(crate) fn over(
+        folder: &Path,
+        snapshot: Snapshot,
+        open: OpenTables,
+        ledger: BTreeMap<String, DocumentRecord>,
+        lock: WriterLock,
+    ) -> Self {
+        let (folder, swept) = (folder.to_path_buf(), Swept::default());
+        Self { folder, snapshot, open: Some(open), ledger, swept, _lock: lock }
     }
 
     /// The last published snapshot.
@@ -133,6 +170,8 @@ impl Writer {
     /// Opens what is not open: at first, and after a commit that failed.
     async fn tables(&mut self) -> Result<&mut OpenTables, StoreError> {
         if self.open.is_none() {
+            // First of all what a commit that was cut off left behind: the disk may be full.
+            self.sweep()?;
             let (folder, snapshot) = (&self.folder, &self.snapshot);
             let connection = connect(folder).await?;
             let version = snapshot.documents_version;
@@ -179,7 +218,8 @@ impl Writer {
             let documents = self.ledger.values().filter_map(|r| r.document).collect();
             let pages = &self.tables().await?.pages;
             let kept = read_pages_of(pages, &documents).await?;
-            pages.overwrite(pages_schema(dim), vec![pages_batch(dim, &kept)]).await?;
+            let kept = futures::stream::iter([pages_batch(dim, &kept)]);
+            pages.overwrite(pages_schema(dim), kept).await?;
         }
         let before = self.snapshot.clone();
         if self.snapshot.dim != dim {
@@ -201,12 +241,45 @@ impl Writer {
     pub async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.tables().await?;
         let before = self.ledger.clone();
+        let needed = self.bytes_needed(&batch);
         let outcome = self.apply(batch).await;
-        if outcome.is_err() {
-            self.open = None;
-            self.ledger = before;
+        match outcome {
+            Ok(()) => {
+                let tables = self.open.as_ref().expect("a commit leaves them open");
+                if tables.have_many_files().await {
+                    // What cannot be joined now can be later: the commit holds.
+                    let _ = self.maintain(&AtomicBool::new(false)).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.open = None;
+                self.ledger = before;
+                Err(self.with_space(error, needed))
+            }
         }
-        outcome
+    }
+
+    /// About what a commit of `batch` writes, bytes.
+    fn bytes_needed(&self, batch: &Batch) -> u64 {
+        let page = |page: &PageRecord| {
+            let vectors = page.vectors.as_ref().map_or(0, |vectors| vectors.values().len() * 2);
+            // The words are in the table and, as postings, in the text index.
+            vectors + page.text.len() * 2 + 512
+        };
+        let pages: usize = batch.pages.iter().map(page).sum();
+        let pointers = 2 * (self.snapshot.text_meta.len() + self.snapshot.files.len() * 160);
+        (pages + batch.documents.len() * 1024 + pointers) as u64 + COMMIT_BYTES
+    }
+
+    /// Adds to a full disk's error what was wanted and what is free now that the failed attempt
+    /// is swept away.
+    fn with_space(&mut self, error: StoreError, needed: u64) -> StoreError {
+        if !matches!(error, StoreError::DiskFull { .. }) {
+            return error;
+        }
+        let _ = self.sweep();
+        error.needing(&self.folder, needed, fs4::available_space(&self.folder).ok())
     }
 
     async fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
@@ -300,19 +373,20 @@ impl Writer {
         self.publish_with(named).await
     }
 
-    async fn publish(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn publish(&mut self) -> Result<(), StoreError> {
         self.publish_with(self.snapshot.codes.clone()).await
     }
 
     /// Publishes what the tables hold, with `codes` as the segments that count.
     async fn publish_with(&mut self, codes: Option<Vec<String>>) -> Result<(), StoreError> {
-        let folder = self.folder.join(codes::FOLDER);
-        fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
-        let files = settle(&self.folder, &DATA_FOLDERS, &self.snapshot.files)?;
         let tables = self.open.as_ref().expect("publishing writers are open");
-        let living = tables.text.living_files()?;
+        let mut living = tables.living_files(&self.folder).await?;
+        let coded = codes.iter().flatten();
+        living.extend(coded.map(|name| format!("{}/{name}", codes::FOLDER)));
+        let files = settle(&self.folder, &living, &self.snapshot.files)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let next = Snapshot {
+            format: FORMAT,
             number: self.snapshot.number + 1,
             created_s: now.as_secs(),
             documents_version: tables.documents.version().await?,
@@ -320,89 +394,142 @@ impl Writer {
             text_meta: tables.text.meta(),
             documents: self.ledger.len() as u64,
             pages: tables.pages.rows().await?,
-            files: files
-                .into_iter()
-                .filter(|(name, _)| match name.split_once('/') {
-                    Some(("text", name)) => living.contains(Path::new(name)),
-                    Some((codes::FOLDER, name)) => codes.iter().flatten().any(|c| c == name),
-                    _ => true,
-                })
-                .collect(),
+            files,
             codes,
             ..self.snapshot.clone()
         };
+        keep_copies(&self.folder, &next.files)?;
         next.publish(&self.folder)?;
         self.snapshot = next;
+        // A file that cannot be removed now is tried again after the next commit.
+        let _ = self.sweep();
         Ok(())
     }
 
-    /// Joins small files, and collects what no snapshot of the last hour names.
+    /// Joins small files and drops rows and words of pages that are gone, where there is enough
+    /// of either; sweeps away what no snapshot in use names. Ends early when `stop` is set.
     ///
     /// # Errors
-    /// Whatever cannot be written; the index is as it was.
-    pub async fn maintain(&mut self) -> Result<(), StoreError> {
+    /// [`StoreError::Interrupted`], and whatever cannot be written; the index is as it was.
+    pub async fn maintain(&mut self, stop: &AtomicBool) -> Result<Swept, StoreError> {
         let tables = self.tables().await?;
-        let outcome = async {
-            tables.documents.compact(KEEP).await?;
-            tables.pages.compact(KEEP).await?;
-            tables.text.merge()
-        };
-        let mut outcome = outcome.await;
-        if outcome.is_ok() {
-            outcome = match self.tidy_codes().await {
-                Ok(codes) => self.publish_with(Some(codes)).await,
-                Err(error) => Err(error),
-            };
-        }
-        match outcome {
-            Ok(()) => {
-                self.collect("text")?;
-                self.collect(codes::FOLDER)
-            }
-            Err(error) => {
+        let joining = tables.want_maintenance().await?;
+        if joining || self.codes_want_tidying() {
+            let outcome = self.join_all(joining, stop).await;
+            if let Err(error) = outcome {
                 self.open = None;
-                Err(error)
+                let most = self.snapshot.files.values().map(|mark| mark.bytes).sum();
+                return Err(self.with_space(error, most));
             }
         }
+        self.sweep()
+    }
+
+    /// Whether the vectors are not coded yet, or in many segments.
+    fn codes_want_tidying(&self) -> bool {
+        self.snapshot.codes.as_ref().is_none_or(|names| names.len() > FEW_FILES)
+    }
+
+    async fn join_all(&mut self, tables_too: bool, stop: &AtomicBool) -> Result<(), StoreError> {
+        if tables_too {
+            let tables = self.open.as_mut().expect("opened by maintain");
+            unless_stopped(stop, "joining files", tables.join_files()).await?;
+        }
+        let codes = self.tidy_codes().await?;
+        self.publish_with(Some(codes)).await
     }
 
     /// Joins small segments of codes; derives all again from the tables when there are none yet
     /// or they cannot be read.
     async fn tidy_codes(&mut self) -> Result<Vec<String>, StoreError> {
-        let number = self.snapshot.number + 1;
         if let Some(named) = &self.snapshot.codes {
-            match codes::join(&self.folder, named, number) {
+            match codes::join(&self.folder, named, self.snapshot.number + 1) {
                 Err(StoreError::Codes { .. }) => {}
                 joined => return joined,
             }
         }
-        let tables = self.open.as_ref().expect("opened by maintain");
-        let dim = self.snapshot.dim;
-        let stream = vectors_of(&tables.pages, None).await?;
-        codes::derive(&self.folder, number, dim, stream).await
+        self.derive_codes().await
     }
 
-    /// Removes segments in `folder` that no snapshot of the last hour names.
-    fn collect(&self, kind: &str) -> Result<(), StoreError> {
-        let folder = self.folder.join(kind);
-        let reading = || StoreError::io("reading", &folder);
-        for entry in fs::read_dir(&folder).map_err(reading())? {
-            let entry = entry.map_err(reading())?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let named = self.snapshot.files.contains_key(&format!("{kind}/{name}"));
-            let modified = entry.metadata().and_then(|meta| meta.modified());
-            let age = modified.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
-            if !named && !name.starts_with('.') && age > KEEP {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
-            }
+    /// Codes the vectors of all pages anew; the names of the segments.
+    pub(crate) async fn derive_codes(&self) -> Result<Vec<String>, StoreError> {
+        let tables = self.open.as_ref().expect("open for writing");
+        let vectors = vectors_of(&tables.pages, None).await?;
+        let number = self.snapshot.number + 1;
+        codes::derive(&self.folder, number, self.snapshot.dim, vectors).await
+    }
+
+    /// Removes what no snapshot in use names. Says what was removed since the writer was opened.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn sweep(&mut self) -> Result<Swept, StoreError> {
+        let swept = sweep(&self.folder, &self.snapshot)?;
+        self.swept.files += swept.files;
+        self.swept.bytes += swept.bytes;
+        self.swept.held = swept.held;
+        Ok(self.swept)
+    }
+}
+
+impl OpenTables {
+    /// The files that the open versions need, by their path below the index at `folder`.
+    async fn living_files(&self, folder: &Path) -> Result<BTreeSet<String>, StoreError> {
+        let mut living = self.documents.living_files().await?;
+        living.extend(self.pages.living_files().await?);
+        let text = self.text.living_files()?;
+        let named = text.iter().map(|file| format!("text/{}", file.display()));
+        // tantivy names every file that a segment may have.
+        living.extend(named.filter(|name| folder.join(name).exists()));
+        Ok(living)
+    }
+
+    /// Whether a run goes on so long that its small files should be joined before its end.
+    async fn have_many_files(&self) -> bool {
+        let pages = self.pages.shape().await.map_or(0, |shape| shape.small_files);
+        let documents = self.documents.shape().await.map_or(0, |shape| shape.small_files);
+        pages.max(documents).max(self.text.segments().unwrap_or(0)) > MANY_FILES
+    }
+
+    async fn want_maintenance(&self) -> Result<bool, StoreError> {
+        let (documents, pages) = (self.documents.shape().await?, self.pages.shape().await?);
+        Ok(documents.wants_compaction(FEW_FILES)
+            || pages.wants_compaction(FEW_FILES)
+            || self.text.wants_merge(FEW_FILES)?)
+    }
+
+    async fn join_files(&mut self) -> Result<(), StoreError> {
+        // The ledger is small, and changes most.
+        if self.documents.shape().await?.wants_compaction(1) {
+            self.documents.compact().await?;
         }
-        Ok(())
+        if self.pages.shape().await?.wants_compaction(FEW_FILES) {
+            self.pages.compact().await?;
+        }
+        self.text.merge(FEW_FILES).await
+    }
+}
+
+/// Waits for `work`, or gives it up when `stop` is set.
+async fn unless_stopped<T>(
+    stop: &AtomicBool,
+    action: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout(TICK, &mut work).await {
+            Ok(outcome) => return outcome,
+            Err(_) if stop.load(Ordering::Relaxed) => {
+                return Err(StoreError::Interrupted { action });
+            }
+            Err(_) => {}
+        }
     }
 }
 
 /// Paths and titles of each document, sorted.
-fn names(ledger: &BTreeMap<String, DocumentRecord>) -> HashMap<DocumentId, Vec<String>> {
+pub(crate) fn names(ledger: &BTreeMap<String, DocumentRecord>) -> HashMap<DocumentId, Vec<String>> {
     let mut names: HashMap<DocumentId, BTreeSet<String>> = HashMap::new();
     for record in ledger.values() {
         if let Some(document) = record.document {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use pagesight_core::seam::{Batch, PageSink, TextIndex, VectorSource};
 use pagesight_core::testing::{document_record, page_record, store_contract};
@@ -79,7 +80,7 @@ fn a_reader_keeps_its_snapshot_while_a_writer_goes_on() {
     let before = content(&reader);
     let dropped_paths = vec!["a.pdf".to_string()];
     writer.commit(Batch { dropped_paths, ..document("b.pdf", 90, "words") }).unwrap();
-    writer.maintain().unwrap();
+    writer.maintain(&AtomicBool::new(false)).unwrap();
     assert_eq!(content(&reader), before);
     let after = content(&place.read().unwrap());
     assert_eq!((after.0, after.1.len(), after.2), (vec!["b.pdf".to_string()], 90, 90));
@@ -94,9 +95,11 @@ fn a_commit_that_was_cut_off_before_the_pointer_is_undone() {
     let before = content(&place.read().unwrap());
     let pointer = place.folder.join("snapshot.json");
     let published = fs::read(&pointer).unwrap();
+    // What a reader holds stays on disk.
+    let reader = place.read().unwrap();
     let dropped_paths = vec!["a.pdf".to_string()];
     writer.commit(Batch { dropped_paths, ..document("b.pdf", 2, "words") }).unwrap();
-    drop(writer);
+    drop((writer, reader));
     // As if the machine had stopped before the rename.
     fs::write(&pointer, published).unwrap();
     assert_eq!(content(&place.read().unwrap()), before);
@@ -147,7 +150,7 @@ fn what_is_no_index_or_a_newer_one_is_named() {
     fs::write(&pointer, r#"{"format": 99, "other": "fields"}"#).unwrap();
     assert!(matches!(
         place.read().map(drop),
-        Err(StoreError::NewerFormat { got: 99, expected: 1, .. })
+        Err(StoreError::NewerFormat { got: 99, expected: pagesight_store::FORMAT, .. })
     ));
     fs::write(&pointer, "{\"format\": 1, ").unwrap();
     assert!(matches!(place.write().map(drop), Err(StoreError::Pointer { .. })));

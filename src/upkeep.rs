@@ -1,0 +1,59 @@
+//! Care of an index on disk: check it, mend it, keep it small, move it.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use pagesight_store::{BlockingWriter, Repaired, Snapshot, Swept, Verified};
+
+use crate::Error;
+use crate::index::runtime;
+
+/// Compares every file of the index in `folder` with its hash, every page with its checksum, and
+/// ledger, pages and words with each other. Writers and readers may go on.
+///
+/// # Errors
+/// [`Error::Store`] when there is no index or it cannot be read at all; damage is no error, it is
+/// in the answer.
+pub fn verify(folder: impl AsRef<Path>) -> Result<Verified, Error> {
+    let folder = folder.as_ref();
+    Ok(runtime(folder)?.block_on(pagesight_store::verify(folder))?)
+}
+
+/// Mends the index in `folder`: copies take the place of damaged files, words are indexed again
+/// from the pages, and pages that are lost are marked for the next sync to read again.
+///
+/// # Errors
+/// [`Error::Store`], e.g. when another process writes.
+pub fn repair(folder: impl AsRef<Path>) -> Result<Repaired, Error> {
+    let folder = folder.as_ref();
+    Ok(runtime(folder)?.block_on(pagesight_store::repair(folder))?)
+}
+
+/// Joins small files of the index in `folder` and removes what no snapshot in use needs. A sync
+/// does the same at its end. Ends early when `stop` is set.
+///
+/// # Errors
+/// [`Error::Store`], e.g. when another process writes.
+pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Swept, Error> {
+    let folder = folder.as_ref();
+    let runtime = runtime(folder)?;
+    Ok(BlockingWriter::open(folder, runtime.handle().clone())?.maintain(stop)?)
+}
+
+/// Writes the index in `folder` as Arrow IPC files into the new folder `to`.
+///
+/// # Errors
+/// [`Error::Store`], e.g. when there is something at `to` already or a page is damaged.
+pub fn export(folder: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Snapshot, Error> {
+    let folder = folder.as_ref();
+    Ok(runtime(folder)?.block_on(pagesight_store::export(folder, to.as_ref()))?)
+}
+
+/// Makes a new index in `folder` from what [`export`] wrote into `from`.
+///
+/// # Errors
+/// [`Error::Store`], e.g. when there is an index already or the export is damaged.
+pub fn import(folder: impl AsRef<Path>, from: impl AsRef<Path>) -> Result<Snapshot, Error> {
+    let folder = folder.as_ref();
+    Ok(runtime(folder)?.block_on(pagesight_store::import(folder, from.as_ref()))?)
+}

@@ -1,0 +1,263 @@
+//! Mends an index: copies take the place of damaged files, words are indexed again from the
+//! pages, and pages that are lost are marked, so that the next run reads them again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use futures::StreamExt;
+use pagesight_core::{DocumentStatus, PageFailure, PageId};
+use pagesight_maxsim::Segments;
+
+use crate::StoreError;
+use crate::codes;
+use crate::files::{copy_of, difference, has_copy, sweep};
+use crate::lock::WriterLock;
+use crate::pointer::{COPIES, POINTER, Snapshot, copies, replace};
+use crate::reader::{TEXT_COLUMNS, read_ledger};
+use crate::schema::{Rows, documents_batch, pages_batch, pages_schema};
+use crate::tables::{LanceTable, any_of, connect};
+use crate::text::{PageWords, TextReader, TextWriter};
+use crate::verify::expected_pages;
+use crate::writer::{OpenTables, Writer, names};
+
+/// Pages whose words are indexed in one step.
+const TEXT_PAGES: usize = 1024;
+
+/// What a repair did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// What was mended, a line each; empty when nothing was damaged.
+    pub mended: Vec<String>,
+    /// Pages that the next run reads again: ledger path and 1-based number.
+    pub to_read: Vec<(String, u32)>,
+    /// The snapshot that is in force now.
+    pub snapshot: u64,
+}
+
+/// Mends the index in `folder` and publishes the result as a new snapshot. Readers go on.
+///
+/// # Errors
+/// [`StoreError::Locked`]; [`StoreError::Pointer`] and [`StoreError::Torn`] when something is
+/// damaged together with its copy; what cannot be written.
+pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
+    let mut repaired = Repaired::default();
+    let lock = WriterLock::take(folder)?;
+    let mut snapshot = match Snapshot::read(folder) {
+        Err(error @ StoreError::Pointer { .. }) => restore_pointer(folder, error, &mut repaired)?,
+        other => other?,
+    };
+    // With its damaged files: they may hold pages that are sound.
+    sweep(folder, &snapshot)?;
+    let damaged = restore_files(folder, &mut snapshot, &mut repaired)?;
+    let connection = connect(folder).await?;
+    let version = snapshot.documents_version;
+    let documents = LanceTable::writable(&connection, folder, "documents", version).await?;
+    let pages = LanceTable::writable(&connection, folder, "pages", snapshot.pages_version).await?;
+    let text_is_whole = !damaged.iter().any(|name| name.starts_with("text/"));
+    let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
+    let text = TextWriter::open(&folder.join("text"), meta)?;
+    let ledger = read_ledger(&documents).await?;
+    let ledger = ledger.into_iter().map(|record| (record.path.clone(), record)).collect();
+    let open = OpenTables { documents, pages, text };
+    let mut writer = Writer::over(folder, snapshot, open, ledger, lock);
+    let kept = writer.mend_pages(&damaged, &mut repaired).await?;
+    let text_fits = text_is_whole && {
+        let text = TextReader::open(&folder.join("text"), &writer.snapshot.text_meta)?;
+        text.pages()?.into_iter().collect::<BTreeSet<_>>() == kept
+    };
+    if !text_fits {
+        writer.rebuild_text().await?;
+        repaired.mended.push(format!("text: the words of {} pages are indexed again", kept.len()));
+    }
+    if !writer.codes_fit(&damaged, &kept) {
+        writer.snapshot.codes = Some(writer.derive_codes().await?);
+        repaired.mended.push(format!("{}: derived again from the vectors", codes::FOLDER));
+    }
+    if !repaired.mended.is_empty() {
+        writer.publish().await?;
+    }
+    repaired.snapshot = writer.snapshot.number;
+    Ok(repaired)
+}
+
+/// Puts the newest sound copy of the pointer in its place.
+fn restore_pointer(
+    folder: &Path,
+    error: StoreError,
+    repaired: &mut Repaired,
+) -> Result<Snapshot, StoreError> {
+    let best = copies(folder).into_iter().rev().find_map(|number| {
+        let path = Snapshot::copy(folder, number);
+        Snapshot::parse(&path, &fs::read(&path).ok()?).ok()
+    });
+    let Some(best) = best else { return Err(error) };
+    replace(&folder.join(POINTER), &best.to_bytes())?;
+    repaired.mended.push(format!("{POINTER}: snapshot {} from its copy", best.number));
+    Ok(best)
+}
+
+/// Puts copies in the place of damaged files. What remains damaged is taken off the snapshot and
+/// returned: pages, words, and what else is derived.
+fn restore_files(
+    folder: &Path,
+    snapshot: &mut Snapshot,
+    repaired: &mut Repaired,
+) -> Result<Vec<String>, StoreError> {
+    let mut damaged = Vec::new();
+    for (name, mark) in snapshot.files.clone() {
+        let copy = copy_of(folder, &mark);
+        let copy_name = format!("{COPIES}/{}", mark.blake3);
+        let copied = has_copy(&name) && difference(folder, &copy_name, &mark, true)?.is_none();
+        let Some(what) = difference(folder, &name, &mark, true)? else {
+            if has_copy(&name) && !copied {
+                let _ = fs::remove_file(&copy);
+                repaired.mended.push(format!("{copy_name}: copied again"));
+            }
+            continue;
+        };
+        if !has_copy(&name) {
+            snapshot.files.remove(&name);
+            damaged.push(name);
+        } else if copied {
+            let path = folder.join(&name);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(StoreError::io("making", parent))?;
+            }
+            replace(&path, &fs::read(&copy).map_err(StoreError::io("reading", &copy))?)?;
+            repaired.mended.push(format!("{name}: from its copy"));
+        } else {
+            let what = format!("{what}, and its copy {copy_name} is damaged too");
+            return Err(StoreError::Torn { path: folder.join(&name), what });
+        }
+    }
+    Ok(damaged)
+}
+
+impl Writer {
+    /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
+    /// and the table has not. Returns the pages that are there afterwards.
+    async fn mend_pages(
+        &mut self,
+        damaged: &[String],
+        repaired: &mut Repaired,
+    ) -> Result<BTreeSet<PageId>, StoreError> {
+        let pages = self.open.as_ref().expect("open for repair").pages.clone();
+        let records: Vec<_> = self.ledger.values().cloned().collect();
+        let expected = expected_pages(&records);
+        let (mut sound, mut bad_rows) = (BTreeSet::new(), 0);
+        let mut salvage = pages.salvage(&HashSet::new()).await?;
+        while let Some(batch) = salvage.recv().await {
+            let Ok(batch) = batch else { continue };
+            for page in (Rows { batch: &batch, path: &pages.path }).every_page() {
+                match page {
+                    Ok(page) if expected.contains(&page.id) && sound.insert(page.id) => {}
+                    _ => bad_rows += 1,
+                }
+            }
+        }
+        let file_damaged = damaged.iter().any(|name| name.starts_with("pages.lance/"));
+        if bad_rows > 0 || file_damaged {
+            self.rewrite_pages(&pages, sound.clone()).await?;
+            repaired.mended.push(format!("pages.lance: written again with {} pages", sound.len()));
+        }
+        self.mark_lost(expected.difference(&sound), repaired).await?;
+        Ok(sound)
+    }
+
+    /// Writes the table again with the pages `keep`, each once.
+    async fn rewrite_pages(
+        &mut self,
+        pages: &LanceTable,
+        keep: BTreeSet<PageId>,
+    ) -> Result<(), StoreError> {
+        let salvage = pages.salvage(&HashSet::new()).await?;
+        let (dim, path, mut keep) = (self.snapshot.dim, pages.path.clone(), keep);
+        let batches = futures::stream::unfold(salvage, |mut salvage| async move {
+            Some((salvage.recv().await?, salvage))
+        });
+        let kept = batches.filter_map(move |batch| {
+            let kept = batch.ok().map(|batch| {
+                let every = (Rows { batch: &batch, path: &path }).every_page();
+                let kept = every.into_iter().flatten().filter(|page| keep.remove(&page.id));
+                pages_batch(dim, &kept.collect::<Vec<_>>())
+            });
+            std::future::ready(kept)
+        });
+        // A table needs a batch, be it empty.
+        let first = futures::stream::iter([pages_batch(dim, &[])]);
+        pages.overwrite(pages_schema(dim), first.chain(kept)).await
+    }
+
+    /// Says in the ledger which pages are lost: the next run reads them again.
+    async fn mark_lost<'a>(
+        &mut self,
+        lost: impl Iterator<Item = &'a PageId>,
+        repaired: &mut Repaired,
+    ) -> Result<(), StoreError> {
+        let mut by_document: HashMap<_, Vec<u32>> = HashMap::new();
+        for page in lost {
+            by_document.entry(page.document).or_default().push(page.number);
+        }
+        let mut marked = Vec::new();
+        for record in self.ledger.values_mut() {
+            let numbers = record.document.and_then(|document| by_document.get(&document));
+            let Some(numbers) = numbers else { continue };
+            record.status = DocumentStatus::InProgress;
+            record.pages_indexed = record.pages_indexed.saturating_sub(numbers.len() as u32);
+            record.failed_pages.extend(numbers.iter().map(|&page| PageFailure::lost(page)));
+            record.failed_pages.sort_by_key(|failure| failure.page);
+            repaired.to_read.extend(numbers.iter().map(|&page| (record.path.clone(), page)));
+            marked.push(record.clone());
+        }
+        if !marked.is_empty() {
+            let documents = &self.open.as_ref().expect("open for repair").documents;
+            for filter in any_of("path", marked.iter().map(|record| &record.path)) {
+                documents.delete(&filter).await?;
+            }
+            documents.add(documents_batch(&marked)).await?;
+            let (pages, files) = (repaired.to_read.len(), marked.len());
+            let what = format!("{pages} pages of {files} files are marked to be read again");
+            repaired.mended.push(format!("documents.lance: {what}"));
+        }
+        Ok(())
+    }
+
+    /// Whether the codes are whole, and of pages that are there. What is not coded yet is coded
+    /// by the next run.
+    fn codes_fit(&self, damaged: &[String], kept: &BTreeSet<PageId>) -> bool {
+        let Some(names) = &self.snapshot.codes else { return true };
+        let is_code = |name: &String| name.split('/').next() == Some(codes::FOLDER);
+        let coded = |segments: Segments| segments.living().iter().all(|s| kept.contains(&s.id));
+        !damaged.iter().any(is_code) && codes::open(&self.folder, names).is_ok_and(coded)
+    }
+
+    /// Indexes the words of all pages anew.
+    pub(crate) async fn rebuild_text(&mut self) -> Result<(), StoreError> {
+        let names = names(&self.ledger);
+        let open = self.open.as_mut().expect("open for writing");
+        let mut text = TextWriter::open(&self.folder.join("text"), None)?;
+        let mut add = |pages: &mut Vec<pagesight_core::PageRecord>| {
+            let words = pages.iter().map(|page| PageWords {
+                id: page.id,
+                text: &page.text,
+                names: names.get(&page.id.document).map_or(&[], Vec::as_slice),
+            });
+            let added = text.commit([], words);
+            pages.clear();
+            added
+        };
+        let mut stream = open.pages.read(&TEXT_COLUMNS, None).await?;
+        let mut waiting = Vec::new();
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(StoreError::table("reading", &open.pages.path))?;
+            waiting.extend(Rows { batch: &batch, path: &open.pages.path }.pages()?);
+            if waiting.len() >= TEXT_PAGES {
+                add(&mut waiting)?;
+            }
+        }
+        add(&mut waiting)?;
+        open.text = text;
+        Ok(())
+    }
+}
