@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test test-hub check bench eval robustness pages fuzz parity
+.PHONY: help setup build demo test test-hub check bench eval robustness pages fuzz parity torture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ pages: setup ## DIR=folder with thousands of pages: memory, workers, files and s
 fuzz: ## the worker protocol, 60 s (needs nightly and cargo-fuzz)
 	@mkdir -p fuzz/corpus/protocol
 	cargo +nightly fuzz run protocol fuzz/corpus/protocol fuzz/seeds/protocol -- -max_total_time=60
+
+torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
+	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture
 
 eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs

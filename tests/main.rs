@@ -3,6 +3,7 @@
 mod bombs;
 mod cli;
 mod codes;
+mod damage;
 mod eval;
 mod hostile;
 mod layering;
@@ -12,9 +13,11 @@ mod model;
 mod observed;
 #[cfg(target_os = "linux")]
 mod pages;
+mod random;
 #[cfg(target_os = "linux")]
 mod robustness;
 mod sync;
+mod torture;
 #[cfg(unix)]
 mod watch;
 
