@@ -158,15 +158,14 @@ impl Renderer {
         let mut child = command.spawn().map_err(failed)?;
         let requests = child.stdin.take().expect("stdin is piped");
         let responses = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let state =
-            WatchState {
-                child,
-                reaped: false,
-                deadline: None,
-                timed_out: false,
-                over: false,
-                given_up: None,
-            };
+        let state = WatchState {
+            child,
+            reaped: false,
+            deadline: None,
+            timed_out: false,
+            over: false,
+            given_up: None,
+        };
         let watch = Arc::new(Watch { state: Mutex::new(state), changed: Condvar::new() });
         thread::spawn({
             let watch = Arc::clone(&watch);

@@ -13,13 +13,13 @@ use std::path::Path;
 use half::f16;
 use serde_json::{Map, Value, json};
 
-use crate::{LoadOptions, ModelError};
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::linear::stored_matrix;
 use crate::matmul::Format;
 use crate::precision::Precision;
 use crate::quantize::{SCALES, quantize};
 use crate::weights::Weights;
+use crate::{LoadOptions, ModelError};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
