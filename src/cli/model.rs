@@ -243,7 +243,7 @@ fn verify(target: &ModelTarget) -> Result<Outcome> {
         }
         false => {
             let hashes = match verified.hashes {
-                0 => "no hash is known to compare with".into(),
+                0 => "no hash is known to compare with".to_string(),
                 n => format!("{n} files have the hash that they should have"),
             };
             writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
