@@ -1,6 +1,5 @@
 //! AMX: a matrix unit beside AVX-512, for int8 and bf16. One instruction multiplies 16 page rows
-//! of 64 bytes with those bytes of 16 query tokens. Tiles of 32 rows and two blocks take the eight
-//! tile registers: four of sums, two of rows, two of the query.
+//! of 64 bytes with those bytes of 16 query tokens, 16 rows and two blocks at a time.
 //!
 //! The compiler has no stable names for these instructions, so they are written in assembly. It
 //! uses no tile register of its own accord, and every block here loads all that it reads.
@@ -20,8 +19,8 @@ use super::{LANES, Lanes, Pairs, Quads, avx512, tiles};
 /// Rows of a tile register, and of its square of sums.
 const SQUARE: usize = 16;
 
-/// Rows of a tile: two registers.
-const TILE: usize = 2 * SQUARE;
+/// Rows of a tile.
+const TILE: usize = SQUARE;
 
 /// Bytes of a row of a tile register.
 const STEP: usize = 64;
@@ -101,17 +100,20 @@ impl Drop for Shapes {
     }
 }
 
-/// Squares of sums, `[row half * B + block][row][token]`.
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Sums<T>([[Lanes<T>; SQUARE]; 4]);
+/// Squares of sums, `[block][row][token]`.
+type Sums<T> = [[Lanes<T>; SQUARE]; 2];
 
-/// Multiplies 32 rows with one or two blocks.
+/// The sums of this tile and of the one before. Together they take one page of memory: with more,
+/// a load would wait for stores that only look as if they went to the same place.
+#[repr(C, align(4096))]
+struct Turns<T>([Sums<T>; 2]);
+
+/// Multiplies 16 rows with one or two blocks.
 macro_rules! multiply {
     ($name:ident, $multiply:literal, $number:ty) => {
         /// # Safety
         /// [`available`], with [`Shapes`] loaded; `steps` (at least 1) times 64 bytes in each of
-        /// 32 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
+        /// 16 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
         /// `query`, as many `start`.
         unsafe fn $name<const B: usize>(
             steps: usize,
@@ -124,37 +126,28 @@ macro_rules! multiply {
             let row_bytes = steps * STEP;
             let (start, sums) = (start.as_ptr(), std::ptr::from_mut(sums));
             // SAFETY: the caller promises the extent of `query` and `rows`; `start` has B lanes,
-            // read 16 times over with a stride of 0; `sums` has room for 4 squares.
+            // read 16 times over with a stride of 0; `sums` has room for 2 squares.
             unsafe {
                 if B == 2 {
                     asm!(
                         "tileloadd tmm0, [{start} + 1*{zero}]",
                         "tileloadd tmm1, [{start} + 1*{zero} + 64]",
-                        "tileloadd tmm2, [{start} + 1*{zero}]",
-                        "tileloadd tmm3, [{start} + 1*{zero} + 64]",
                         "2:",
-                        "tileloadd tmm4, [{upper} + 1*{row_bytes}]",
-                        "tileloadd tmm6, [{first} + 1*{step}]",
-                        "tileloadd tmm7, [{second} + 1*{step}]",
-                        "tileloadd tmm5, [{lower} + 1*{row_bytes}]",
-                        concat!($multiply, " tmm0, tmm4, tmm6"),
-                        concat!($multiply, " tmm1, tmm4, tmm7"),
-                        concat!($multiply, " tmm2, tmm5, tmm6"),
-                        concat!($multiply, " tmm3, tmm5, tmm7"),
-                        "add {upper}, 64",
-                        "add {lower}, 64",
+                        "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
+                        "tileloadd tmm3, [{first} + 1*{step}]",
+                        "tileloadd tmm4, [{second} + 1*{step}]",
+                        concat!($multiply, " tmm0, tmm2, tmm3"),
+                        concat!($multiply, " tmm1, tmm2, tmm4"),
+                        "add {rows}, 64",
                         "add {first}, 1024",
                         "add {second}, 1024",
                         "dec {steps}",
                         "jnz 2b",
                         "tilestored [{sums} + 1*{step}], tmm0",
                         "tilestored [{sums} + 1*{step} + 1024], tmm1",
-                        "tilestored [{sums} + 1*{step} + 2048], tmm2",
-                        "tilestored [{sums} + 1*{step} + 3072], tmm3",
                         start = in(reg) start,
                         zero = in(reg) 0usize,
-                        upper = inout(reg) rows => _,
-                        lower = inout(reg) rows.add(SQUARE * row_bytes) => _,
+                        rows = inout(reg) rows => _,
                         first = inout(reg) query => _,
                         second = inout(reg) query.add(SQUARE * row_bytes) => _,
                         row_bytes = in(reg) row_bytes,
@@ -162,36 +155,30 @@ macro_rules! multiply {
                         steps = inout(reg) steps => _,
                         sums = in(reg) sums,
                         out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        out("tmm4") _,
                         options(nostack),
                     );
                 } else {
                     asm!(
                         "tileloadd tmm0, [{start} + 1*{zero}]",
-                        "tileloadd tmm2, [{start} + 1*{zero}]",
                         "2:",
-                        "tileloadd tmm4, [{upper} + 1*{row_bytes}]",
-                        "tileloadd tmm6, [{first} + 1*{step}]",
-                        "tileloadd tmm5, [{lower} + 1*{row_bytes}]",
-                        concat!($multiply, " tmm0, tmm4, tmm6"),
-                        concat!($multiply, " tmm2, tmm5, tmm6"),
-                        "add {upper}, 64",
-                        "add {lower}, 64",
+                        "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
+                        "tileloadd tmm3, [{first} + 1*{step}]",
+                        concat!($multiply, " tmm0, tmm2, tmm3"),
+                        "add {rows}, 64",
                         "add {first}, 1024",
                         "dec {steps}",
                         "jnz 2b",
                         "tilestored [{sums} + 1*{step}], tmm0",
-                        "tilestored [{sums} + 1*{step} + 1024], tmm2",
                         start = in(reg) start,
                         zero = in(reg) 0usize,
-                        upper = inout(reg) rows => _,
-                        lower = inout(reg) rows.add(SQUARE * row_bytes) => _,
+                        rows = inout(reg) rows => _,
                         first = inout(reg) query => _,
                         row_bytes = in(reg) row_bytes,
                         step = in(reg) STEP,
                         steps = inout(reg) steps => _,
                         sums = in(reg) sums,
-                        out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+                        out("tmm0") _, out("tmm2") _, out("tmm3") _,
                         options(nostack),
                     );
                 }
@@ -246,18 +233,18 @@ unsafe fn cover_int8<const B: usize>(
 ) {
     let mut held = load::<B>(best);
     // The sums of a tile are taken up while the next one is multiplied.
-    let mut sums = [Sums([[[0i32; LANES]; SQUARE]; 4]); 2];
+    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
     let mut before = None;
     for (t, first) in tiles(scales.len(), TILE).into_iter().flatten().enumerate() {
         let (steps, rows) = (row_bytes / STEP, rows.as_ptr().wrapping_add(first * row_bytes));
         // SAFETY: tiles lie inside `rows`.
-        unsafe { multiply_int8::<B>(steps, query, offsets, rows, &mut sums[t % 2]) };
+        unsafe { multiply_int8::<B>(steps, query, offsets, rows, &mut sums.0[t % 2]) };
         prefetch(rows, row_bytes);
         if let Some(before) = before.replace(first) {
-            take_int8(&sums[(t + 1) % 2], &scales[before..before + TILE], &mut held);
+            take_int8(&sums.0[(t + 1) % 2], &scales[before..before + TILE], &mut held);
         }
         if t + 1 == scales.len().div_ceil(TILE) {
-            take_int8(&sums[t % 2], &scales[first..first + TILE], &mut held);
+            take_int8(&sums.0[t % 2], &scales[first..first + TILE], &mut held);
         }
     }
     store(best, held);
@@ -267,15 +254,13 @@ unsafe fn cover_int8<const B: usize>(
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn take_int8<const B: usize>(sums: &Sums<i32>, scales: &[f32], held: &mut [__m512; B]) {
-    for (half, scales) in scales.chunks_exact(SQUARE).enumerate() {
-        for (r, &scale) in scales.iter().enumerate() {
-            let scale = _mm512_set1_ps(scale);
-            for b in 0..B {
-                // SAFETY: 16 numbers, aligned.
-                let sum = unsafe { _mm512_load_si512(sums.0[half * B + b][r].as_ptr().cast()) };
-                let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-                held[b] = _mm512_max_ps(sum, held[b]);
-            }
+    for (r, &scale) in scales.iter().enumerate() {
+        let scale = _mm512_set1_ps(scale);
+        for b in 0..B {
+            // SAFETY: 16 numbers, aligned: they lie in `Turns`.
+            let sum = unsafe { _mm512_load_si512(sums[b][r].as_ptr().cast()) };
+            let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+            held[b] = _mm512_max_ps(sum, held[b]);
         }
     }
 }
@@ -317,18 +302,18 @@ unsafe fn cover_bf16<const B: usize>(
 ) {
     let start = [[0.0; LANES]; B];
     let mut held = load::<B>(best);
-    let mut sums = [Sums([[[0.0f32; LANES]; SQUARE]; 4]); 2];
+    let mut sums = Turns([[[[0.0f32; LANES]; SQUARE]; 2]; 2]);
     let last = n.div_ceil(TILE) - 1;
     for (t, first) in tiles(n, TILE).into_iter().flatten().enumerate() {
         let rows = rows.as_ptr().cast::<u8>().wrapping_add(first * row_bytes);
         // SAFETY: tiles lie inside `rows`.
-        unsafe { multiply_bf16::<B>(row_bytes / STEP, query, &start, rows, &mut sums[t % 2]) };
+        unsafe { multiply_bf16::<B>(row_bytes / STEP, query, &start, rows, &mut sums.0[t % 2]) };
         prefetch(rows, row_bytes);
         if t > 0 {
-            take_f32(&sums[(t + 1) % 2], &mut held);
+            take_f32(&sums.0[(t + 1) % 2], &mut held);
         }
         if t == last {
-            take_f32(&sums[t % 2], &mut held);
+            take_f32(&sums.0[t % 2], &mut held);
         }
     }
     store(best, held);
@@ -338,23 +323,21 @@ unsafe fn cover_bf16<const B: usize>(
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn take_f32<const B: usize>(sums: &Sums<f32>, held: &mut [__m512; B]) {
-    for half in 0..2 {
-        for r in 0..SQUARE {
-            for b in 0..B {
-                // SAFETY: 16 numbers, aligned.
-                let sum = unsafe { _mm512_load_ps(sums.0[half * B + b][r].as_ptr()) };
-                // The second operand wins when the first is not a number.
-                held[b] = _mm512_max_ps(sum, held[b]);
-            }
+    for r in 0..SQUARE {
+        for b in 0..B {
+            // SAFETY: 16 numbers, aligned: they lie in `Turns`.
+            let sum = unsafe { _mm512_load_ps(sums[b][r].as_ptr()) };
+            // The second operand wins when the first is not a number.
+            held[b] = _mm512_max_ps(sum, held[b]);
         }
     }
 }
 
-/// Asks memory for the tile after the next one.
+/// Asks memory for a tile that comes soon.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn prefetch(rows: *const u8, row_bytes: usize) {
-    let ahead = rows.wrapping_add(2 * TILE * row_bytes);
+    let ahead = rows.wrapping_add(4 * TILE * row_bytes);
     for line in 0..TILE * row_bytes / STEP {
         // A prefetch may point anywhere.
         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * STEP).cast());
