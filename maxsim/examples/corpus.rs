@@ -258,7 +258,7 @@ fn scorer<'a>(corpus: &'a Corpus, with: Instructions, queries: &[&QueryVectors])
 fn scan(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> Vec<Vec<(usize, f32)>> {
     let score = scorer(corpus, options.instructions, queries);
     let all: Vec<usize> = (0..corpus.pages.len()).collect();
-    let scored = scores(&all, options.threads, |page| score(page));
+    let scored = scores(&all, options.threads, score);
     let of = |n: usize| scored.iter().map(move |(page, scores)| (*page, scores[n])).collect();
     (0..queries.len()).map(of).collect()
 }
