@@ -14,12 +14,17 @@ import time
 import numpy
 import tokenizers
 import torch
-from transformers import ColPaliForRetrieval
+from transformers import ColPaliConfig, ColPaliForRetrieval
 
 folder, precision, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(threads)
 dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
-model = ColPaliForRetrieval.from_pretrained(folder, torch_dtype=dtype).eval()
+# In every place: asked for f32 once, transformers 4.57.6 leaves a part of this model in bf16.
+config = ColPaliConfig.from_pretrained(folder)
+for part in [config, config.vlm_config, config.vlm_config.text_config, config.vlm_config.vision_config]:
+    part.dtype = dtype
+model = ColPaliForRetrieval.from_pretrained(folder, config=config, dtype=dtype).eval().to(dtype)
+assert {p.dtype for p in model.parameters()} == {dtype}
 vision = model.config.vlm_config.vision_config
 image, edge = model.config.vlm_config.image_token_index, vision.image_size
 patches = (edge // vision.patch_size) ** 2
