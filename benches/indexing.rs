@@ -223,21 +223,35 @@ fn asking() {
     drop(writer);
     let reader = BlockingReader::open(&path, runtime.handle().clone()).expect("opened");
     let encoder = RandomQueries(model);
-    let channels = Channels { vectors: &reader, encoder: Some(&encoder), text: &reader };
+    let codes = reader.codes().expect("sound codes");
+    for (codes, what) in [(None, "f16 from disk"), (codes.as_ref(), "int8 codes, certified exact")]
+    {
+        let channels = Channels { vectors: &reader, codes, encoder: Some(&encoder), text: &reader };
+        ask(&reader, &channels, what);
+    }
+}
+
+fn ask(reader: &BlockingReader, channels: &Channels<'_>, what: &str) {
     let (mut total, mut visual, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..40 {
         let query = format!("net sales of segment {n}");
-        let request =
-            Request { query: &query, channel: Channel::Both, k: 10, depth: 100, documents: None };
+        let request = Request {
+            query: &query,
+            channel: Channel::Both,
+            k: 10,
+            depth: 100,
+            documents: None,
+            explain: false,
+        };
         let start = Instant::now();
-        let ranking = search(&channels, &request).expect("an answer");
+        let ranking = search(channels, &request).expect("an answer");
         total.push(start.elapsed().as_secs_f64() * 1e3);
         visual.push(ranking.timings.visual.as_secs_f64() * 1e3);
         text.push(ranking.timings.text.as_secs_f64() * 1e3);
         let ids: Vec<PageId> = ranking.hits.iter().map(|hit| hit.page).collect();
         assert_eq!(reader.pages(&ids).expect("read").len(), 10);
     }
-    println!("asking {ASKED_PAGES} pages of {VECTORS} x {DIM}, 25 query tokens, f16 from disk:");
+    println!("asking {ASKED_PAGES} pages of {VECTORS} x {DIM}, 25 query tokens, {what}:");
     let [p50, p95] = [0.5, 0.95].map(|q| quantile(&mut total, q));
     println!("  p50 {p50:.1} ms, p95 {p95:.1} ms");
     println!("  of it MaxSim {:.1} ms, words {:.1} ms (medians)", median(visual), median(text));

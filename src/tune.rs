@@ -81,7 +81,7 @@ impl Index {
         max_pages: usize,
         tell: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Rung>, Error> {
-        let model = self.model()?.ok_or(QueryError::NoModel)?;
+        let model = self.query_model()?.ok_or(QueryError::NoModel)?;
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
         let encoded = model.encode_queries(&texts).map_err(QueryError::Encode)?;
         let probes = encoded.into_iter().zip(questions);

@@ -92,9 +92,12 @@ fn an_index_without_codes_is_searched_and_gets_them() {
     let place = indexed();
     let before = ranking(&place);
     let pointer = place.path().join(".pagesight/snapshot.json");
-    let mut snapshot: Value = serde_json::from_slice(&fs::read(&pointer).unwrap()).unwrap();
+    let text = fs::read_to_string(&pointer).unwrap();
+    let mut snapshot: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     snapshot.as_object_mut().unwrap().remove("codes");
-    fs::write(&pointer, snapshot.to_string()).unwrap();
+    let line = format!("{snapshot}\n");
+    let hash = blake3::hash(line.as_bytes()).to_hex();
+    fs::write(&pointer, format!("{line}{{\"blake3\":\"{hash}\"}}\n")).unwrap();
     let (found, scores, summary) = ranking(&place);
     assert_eq!((found, scores), (before.0.clone(), before.1.clone()));
     assert_eq!((&summary["code"], &summary["notice"]), (&"f16".into(), &Value::Null));

@@ -11,7 +11,7 @@ use pagesight_maxsim::Segments;
 
 use crate::StoreError;
 use crate::codes;
-use crate::files::{copy_of, difference, has_copy, sweep};
+use crate::files::{copy_of, difference, has_copy, is_code, sweep};
 use crate::lock::WriterLock;
 use crate::pointer::{COPIES, POINTER, Snapshot, copies, replace};
 use crate::reader::{TEXT_COLUMNS, read_ledger};
@@ -227,9 +227,9 @@ impl Writer {
     /// by the next run.
     fn codes_fit(&self, damaged: &[String], kept: &BTreeSet<PageId>) -> bool {
         let Some(names) = &self.snapshot.codes else { return true };
-        let is_code = |name: &String| name.split('/').next() == Some(codes::FOLDER);
         let coded = |segments: Segments| segments.living().iter().all(|s| kept.contains(&s.id));
-        !damaged.iter().any(is_code) && codes::open(&self.folder, names).is_ok_and(coded)
+        !damaged.iter().any(|name| is_code(name))
+            && codes::open(&self.folder, names).is_ok_and(coded)
     }
 
     /// Indexes the words of all pages anew.

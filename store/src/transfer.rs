@@ -147,6 +147,7 @@ pub async fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> 
     writer.ledger = ledger;
     writer.snapshot.dim = export.dim;
     writer.snapshot.model = export.model;
+    writer.snapshot.codes = Some(writer.derive_codes().await?);
     writer.rebuild_text().await?;
     writer.publish().await?;
     writer.maintain(&AtomicBool::new(false)).await?;

@@ -172,6 +172,11 @@ impl Writer {
         if self.open.is_none() {
             // First of all what a commit that was cut off left behind: the disk may be full.
             self.sweep()?;
+            let coded = self.snapshot.codes.as_ref();
+            if coded.is_some_and(|names| codes::open(&self.folder, names).is_err()) {
+                // Damaged, and derived: the next maintenance codes all vectors anew.
+                self.snapshot.codes = None;
+            }
             let (folder, snapshot) = (&self.folder, &self.snapshot);
             let connection = connect(folder).await?;
             let version = snapshot.documents_version;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use pagesight_core::testing::FakeStore;
-use pagesight_indexer::{Limits, Sandbox, Settings, sync};
+use pagesight_indexer::{BatchSize, Limits, Sandbox, Settings, sync};
 
 use crate::{fixtures, pdfium};
 
@@ -35,6 +35,7 @@ fn workers(limits: Limits) -> usize {
         ocr_languages: None,
         limits,
         sandbox: Sandbox::BestEffort,
+        batch: BatchSize::default(),
     };
     let mut store = FakeStore::default();
     let stop = AtomicBool::new(false);
