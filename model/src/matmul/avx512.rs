@@ -1,9 +1,8 @@
 //! AVX-512: 32 positions are two registers; up to 12 rows of the result stay in registers.
 
-#![expect(clippy::needless_range_loop, reason = "registers by number")]
-
 use std::arch::x86_64::{
-    __m512, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
@@ -96,7 +95,13 @@ rows!(
     |word: u32| _mm512_set1_epi32(word.cast_signed()),
     |sum, weight, x: __m512| {
         // SAFETY: 64 bytes are 64 bytes.
-        unsafe { _mm512_dpbf16_ps(sum, transmute(weight), transmute(x)) }
+        unsafe {
+            _mm512_dpbf16_ps(
+                sum,
+                transmute::<__m512i, __m512bh>(weight),
+                transmute::<__m512, __m512bh>(x),
+            )
+        }
     }
 );
 

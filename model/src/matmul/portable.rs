@@ -1,7 +1,5 @@
 //! What every processor runs, and the same compiled for AVX2 and FMA.
 
-#![expect(clippy::needless_range_loop, reason = "words of several arrays by one index")]
-
 use super::{LANES, Line, ROWS, TILE};
 
 /// Rows and positions that stay in registers.
