@@ -121,7 +121,7 @@ class Sheet:
         self.canvas = ImageDraw.Draw(self.image)
         self.builder = PageBuilder()
         roll = rng.random()
-        self.script = "latin" if plain or roll < 0.76 else "cyrillic" if roll < 0.90 else "greek"
+        self.script = "latin" if plain or roll < 0.82 else "cyrillic" if roll < 0.93 else "greek"
         self.loaded = {}
 
     def face(self, size):

@@ -67,6 +67,18 @@ class Size:
         return asdict(self)
 
 
+def attend(q, k, v, mask=None):
+    """Softmax attention `[b, heads, n, head]`; `mask` is true where a key counts."""
+    if q.device.type != "cpu" or not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    # On a CPU the fused kernel's backward pass takes three times as long as this one's.
+    with torch.autocast("cpu", enabled=False):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        return scores.softmax(-1).to(v.dtype) @ v
+
+
 class VisionLayer(nn.Module):
     def __init__(self, size):
         super().__init__()
@@ -81,7 +93,7 @@ class VisionLayer(nn.Module):
         b, n, d = x.shape
         a, y = self.self_attn, self.layer_norm1(x)
         q, k, v = (a[p](y).view(b, n, self.heads, -1).transpose(1, 2) for p in ("q_proj", "k_proj", "v_proj"))
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
+        y = attend(q, k, v).transpose(1, 2).reshape(b, n, d)
         x = x + a["out_proj"](y)
         return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.layer_norm2(x)), approximate="tanh"))
 
@@ -119,7 +131,7 @@ class TextLayer(nn.Module):
         k = a["k_proj"](y).view(b, n, 1, self.head).transpose(1, 2)
         v = a["v_proj"](y).view(b, n, 1, self.head).transpose(1, 2).expand(-1, self.heads, -1, -1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin).expand(-1, self.heads, -1, -1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(b, n, -1)
+        y = attend(q, k, v, mask).transpose(1, 2).reshape(b, n, -1)
         x = x + a["o_proj"](y)
         y, m = self.post_attention_layernorm(x), self.mlp
         return x + m["down_proj"](F.gelu(m["gate_proj"](y), approximate="tanh") * m["up_proj"](y))

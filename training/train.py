@@ -38,7 +38,12 @@ class Student(nn.Module):
         nn.init.normal_(self.reading.weight, std=0.02)
         nn.init.zeros_(self.reading.bias)
 
-    def forward(self, batch, prompt, chance):
+    def forward(self, batch, prompt, chance, only_letters=False):
+        if only_letters:
+            read = self.reading(self.nano.see(batch["pixels"], batch["at"]))
+            of_letters, right = letters(read.unflatten(-1, (SLOTS, N_CLASSES)), batch["slots"])
+            none = torch.zeros((), device=read.device)
+            return none, none, of_letters, none, right
         patches, seen = self.nano.pages(batch["pixels"], batch["at"], prompt)
         tokens = self.nano.queries(batch["ids"], batch["real"])
         scale = self.scale.exp().clamp(max=60)
@@ -91,6 +96,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--decay", type=int, default=2_000)
     parser.add_argument("--warmup", type=int, default=100)
+    parser.add_argument("--letters-first", type=int, default=0, help="steps that only learn letters")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--patches", type=int, default=4096, help="patches in a batch")
     parser.add_argument("--rows", type=int, nargs="+", default=[8], help="heights of windows, one drawn for each batch")
@@ -141,7 +147,7 @@ def main():
 
     ahead = Ahead(start, args.makers)
     print(f"{sum(p.numel() for p in student.nano.parameters()):,} parameters, from step {step}", flush=True)
-    sums, since, saved, words = np.zeros(5), time.time(), time.time(), 0
+    sums, summed, since, saved, words = np.zeros(5), 0, time.time(), time.time(), 0
     with open(run / "curve.jsonl", "a") as curve:
         while step < args.steps and time.time() - started < args.seconds:
             batch = ahead.next()
@@ -151,7 +157,8 @@ def main():
                 for group in stepper.param_groups:
                     group["lr"] = rate
             with torch.autocast(args.device, dtype=torch.bfloat16):
-                of_tokens, of_patches, of_letters, hit, right = student(tensors(batch, args.device), prompt, 0.3)
+                of_tokens, of_patches, of_letters, hit, right = student(
+                    tensors(batch, args.device), prompt, 0.3, step < args.letters_first)
             loss = of_tokens + 0.5 * of_patches + of_letters
             loss.backward()
             nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -159,22 +166,22 @@ def main():
                 stepper.step()
                 stepper.zero_grad(set_to_none=True)
             sums += [v.item() for v in (of_tokens, of_patches, of_letters, hit, right)]
-            step += 1
+            step, summed = step + 1, summed + 1
             if not np.isfinite(sums).all():
                 raise SystemExit(f"step {step}: the loss is not a number; the last checkpoint is good")
             if step % args.log == 0:
-                tokens, patches, letters_, hit, right = (sums / args.log).round(4).tolist()
+                tokens, patches, letters_, hit, right = (sums / summed).round(4).tolist()
                 line = {
                     "step": step, "tokens": tokens, "patches": patches, "letters": letters_, "hit": hit,
                     "read": right, "scale": round(student.scale.exp().item(), 2), "rate": rate,
-                    "words": words, "seconds": round((time.time() - since) / args.log, 3),
+                    "words": words, "seconds": round((time.time() - since) / summed, 3),
                 }
                 if args.check and step % args.check_every == 0:
                     line["check"] = check(student.nano, args.check, pieces, prompt)
                 curve.write(json.dumps(line) + "\n")
                 curve.flush()
                 print(line, flush=True)
-                sums[:], since = 0, time.time()
+                sums[:], summed, since = 0, 0, time.time()
             if time.time() - saved > args.save:
                 save(checkpoint, student, steppers, step, args, size)
                 saved = time.time()
