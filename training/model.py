@@ -42,7 +42,7 @@ class Size:
             "num_hidden_layers": self.text_layers, "num_attention_heads": self.text_heads,
             "num_key_value_heads": 1, "head_dim": self.text_head, "vocab_size": self.vocab,
             "num_image_tokens": self.side**2, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-            "hidden_act": "gelu_pytorch_tanh", "torch_dtype": "float16",
+            "hidden_act": "gelu_pytorch_tanh",
         }
         vision = {
             "model_type": "siglip_vision_model", "hidden_size": self.vision,

@@ -155,7 +155,7 @@ def main():
             rate = args.rate * schedule(step, args)
             for stepper in steppers:
                 for group in stepper.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * (2 if isinstance(stepper, torch.optim.Muon) else 1)
             with torch.autocast(args.device, dtype=torch.bfloat16):
                 of_tokens, of_patches, of_letters, hit, right = student(
                     tensors(batch, args.device), prompt, 0.3, step < args.letters_first)
