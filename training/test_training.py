@@ -19,13 +19,13 @@ SMALL = Size(vocab=700, edge=112, vision=64, vision_layers=2, vision_heads=2, vi
              text_layers=1, text_heads=2, text_head=32, text_inner=96)
 
 
-def page_of(words, folder):
+def page_of(words, folder, lead=40):
     """A page of `words`, one a line, with its letters' true boxes."""
-    image = Image.new("L", (480, 40 * len(words) + 40), 255)
+    image = Image.new("L", (480, lead * len(words) + 40), 255)
     font = ImageFont.load_default(16)
     builder = PageBuilder()
     for row, word in enumerate(words):
-        base = 40 * row + 40
+        base = lead * row + 40
         ImageDraw.Draw(image).text((20, base), word, fill=0, font=font, anchor="ls")
         at = [20 + font.getlength(word[:i]) for i in range(len(word) + 1)]
         builder.add_run(list(word), at[:-1], at[1:], base, -font.getbbox("x", anchor="ls")[1])
@@ -76,7 +76,7 @@ class Words(unittest.TestCase):
         self.assertTrue(all(c in remaining for c in spelled))
 
     def test_a_batch_is_the_same_for_the_same_seed(self):
-        page = page_of(["net", "sales", "total", "revenue", "2024"] * 4, self.folder.name)
+        page = page_of(["net", "sales", "total", "revenue", "2024"] * 4, self.folder.name, lead=20)
 
         class Shelf:
             def draw(self, rng):

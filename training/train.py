@@ -6,13 +6,14 @@
 Writes `curve.jsonl`, a line each `--log` steps, and `checkpoint.pt` each `--save` seconds and at the
 end. The rate rises over the first steps, stays, and falls to nothing over the last `--decay` steps
 (so a run may be cut short: start it again with a smaller `--steps`). `--for` stops after so many
-seconds, for machines that give pieces of time; the next call goes on.
+seconds, for machines that give pieces of time; so does SIGTERM, with a checkpoint; the next call goes on.
 """
 
 import argparse
 import json
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -146,10 +147,12 @@ def main():
         return make
 
     ahead = Ahead(start, args.makers)
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     print(f"{sum(p.numel() for p in student.nano.parameters()):,} parameters, from step {step}", flush=True)
     sums, summed, since, saved, words = np.zeros(5), 0, time.time(), time.time(), 0
     with open(run / "curve.jsonl", "a") as curve:
-        while step < args.steps and time.time() - started < args.seconds:
+        while step < args.steps and time.time() - started < args.seconds and not stop:
             batch = ahead.next()
             words += sum(map(len, batch.words))
             rate = args.rate * schedule(step, args)

@@ -6,6 +6,7 @@ of which word it shows; patches with the same key as a query token are its posit
 """
 
 import io
+import itertools
 import multiprocessing
 import queue
 import random
@@ -229,7 +230,11 @@ class Batch:
 
     def __init__(self, shelf, pieces, rng, count, rows, columns, side, wear=True, longest=6):
         keys, windows, places, phrases = Keys(), [], [], []
-        while len(windows) < count:
+        for tries in itertools.count():
+            if len(windows) == count:
+                break
+            if tries > 1000 * count:
+                raise ValueError("hardly any window of these pages has four words")
             page = shelf.draw(rng)
             high, wide = rows * PATCH, columns * PATCH
             height, width = page.image.shape
