@@ -121,16 +121,12 @@ def main():
     run.mkdir(parents=True, exist_ok=True)
     pieces = Pieces(args.tokenizer)
     size = Size(**{**json.loads(args.size), "vocab": pieces.size})
-    student = Student(size).to(args.device)
-    steppers = optimizers(student, args.rate)
-    checkpoint, step = run / "checkpoint.pt", 0
+    student = Student(size)
+    checkpoint, step, state = run / "checkpoint.pt", 0, None
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=args.device, weights_only=True)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         student.load_state_dict(state["student"])
-        for stepper, saved in zip(steppers, state["optimizers"]):
-            stepper.load_state_dict(saved)
         step = state["step"]
-    prompt = torch.tensor([2], device=args.device)  # <bos>
 
     def start(number):
         # Another part of the data after each start.
@@ -146,7 +142,13 @@ def main():
 
         return make
 
+    # Before anything is on the device: processes are forked.
     ahead = Ahead(start, args.makers)
+    student.to(args.device)
+    steppers = optimizers(student, args.rate)
+    for stepper, saved in zip(steppers, state["optimizers"] if state else []):
+        stepper.load_state_dict(saved)
+    prompt = torch.tensor([2], device=args.device)  # <bos>
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     print(f"{sum(p.numel() for p in student.nano.parameters()):,} parameters, from step {step}", flush=True)
