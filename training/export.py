@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from model import Nano
 
 RECIPE = {
-    "slices": {"cols": 2, "rows": 3},
+    "slices": "2x3",
     "page_prompt": "<bos>",
     "query_prefix": "",
     "query_pads": 0,
