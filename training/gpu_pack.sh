@@ -18,7 +18,7 @@ import os, sys
 from pdf_pages import HELD_BACK
 left = int(sys.argv[1]) * 1024
 files = [l.rstrip("\n") for l in sys.stdin]
-files = [f for f in files if not any(part in f for part in HELD_BACK)]
+files = [f for f in files if not any(part.lower() in f.lower() for part in HELD_BACK)]
 for f in sorted(files, key=lambda f: (os.path.getsize(f), f)):
     if os.path.getsize(f) <= left and os.path.getsize(f) > 8000:
         left -= os.path.getsize(f)

@@ -141,7 +141,7 @@ def main():
     Path(args.out).mkdir(parents=True, exist_ok=True)
     rng = random.Random(args.seed)
     paths = sorted(str(p) for p in Path(args.pdfs).rglob("*.pdf"))
-    paths = [p for p in paths if not any(part in p for part in HELD_BACK)]
+    paths = [p for p in paths if not any(part.lower() in p.lower() for part in HELD_BACK)]
     # One document in 25 is kept for the check, by its folder so that versions stay together.
     paths = [p for p in paths if (zlib.crc32(Path(p).parent.name.encode()) % 25 == 0) == args.check]
     rng.shuffle(paths)
