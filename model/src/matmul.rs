@@ -6,7 +6,7 @@
 //! it gets the same numbers alone and in any batch, on any number of threads.
 //!
 //! A task is a block of the result, small enough for the second-level cache: [`ROWS`] rows of W
-//! at a time are brought to a panel of the type computed with (16-byte to f32 or bf16), which
+//! at a time are brought to a panel of the type computed with (16-bit to f32 or bf16), which
 //! stays in the first-level cache while all groups of positions of the task pass by. Sums run
 //! over the inner width in one order, in f32, whatever the task's size. Panels, the operand and
 //! the result are made of tiles of 32 cache lines, for all kernels alike: AMX and AVX-512 BF16
