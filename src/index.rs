@@ -302,7 +302,7 @@ impl Index {
             let path = self.folder.clone();
             ModelError::Config { path, source }
         })?;
-        Ok(Some((stored.grid.slices, recipe)))
+        Ok(Some((stored.grid.slices.clone(), recipe)))
     }
 
     /// The model of the stored vectors, if there are any.

@@ -64,7 +64,7 @@ pub use upkeep::{collect_garbage, export, import, repair, verify};
 
 pub use pagesight_core::{
     ChannelScore, DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId,
-    PageImage, PageRecord, PageSize, Rect, Slices, TextSource,
+    PageImage, PageRecord, PageSize, Rect, SliceGrid, Slices, TextSource,
 };
 pub use pagesight_indexer::{
     BatchSize, Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome,

@@ -240,7 +240,7 @@ impl<'a> Search<'a> {
 /// Where the vector that a token met is on a page of `size`.
 fn place(view: &View, found: &TokenMatch, size: PageSize) -> PatchMatch {
     let stored = view.reader.snapshot().model.as_ref();
-    let rect = stored.and_then(|stored| stored.grid.rect(found.vector, size));
+    let rect = stored.and_then(|stored| stored.grid.rect(found.place, size));
     PatchMatch { token: found.token.clone(), similarity: found.similarity, rect }
 }
 

@@ -25,77 +25,155 @@ pub struct Rect {
     pub y1: f32,
 }
 
-/// The grid of model inputs that a page is cut into; `1x1` squeezes the whole page into one.
-///
-/// ```
-/// use pagesight_core::Slices;
-/// let slices: Slices = "2x3".parse().unwrap();
-/// assert_eq!((slices.cols, slices.rows, slices.count()), (2, 3, 6));
-/// ```
+/// A grid of model inputs that a page is cut into; `1x1` squeezes the whole page into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Slices {
+pub struct SliceGrid {
     /// Slices side by side.
     pub cols: u32,
     /// Slices from top to bottom.
     pub rows: u32,
 }
 
-impl Default for Slices {
-    fn default() -> Self {
-        Self { cols: 1, rows: 1 }
-    }
-}
-
-impl Slices {
+impl SliceGrid {
     /// No recipe cuts a page finer than this in either direction.
     pub const MAX_SIDE: u32 = 16;
 
-    /// Slices of a page.
+    /// Slices of the grid.
     pub fn count(self) -> usize {
         (self.cols * self.rows) as usize
     }
 }
 
-impl std::fmt::Display for Slices {
+/// The model inputs of a page: one grid, or a pyramid of several, e.g. the whole page in one input,
+/// where large print is readable, and then a finer grid for the small print. The picture of a page
+/// has the size of the finest; a coarser grid sees it made smaller.
+///
+/// Written `2x3`, and a pyramid `1x1+2x3`; in JSON a string, and a pyramid a list of strings.
+///
+/// ```
+/// use pagesight_core::Slices;
+/// let slices: Slices = "1x1+2x3".parse().unwrap();
+/// assert_eq!((slices.grids().len(), slices.count()), (2, 7));
+/// assert_eq!((slices.cols(), slices.rows()), (2, 3));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slices {
+    grids: Vec<SliceGrid>,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self::grid(1, 1)
+    }
+}
+
+impl Slices {
+    /// More grids are no pyramid.
+    pub const MAX_GRIDS: usize = 4;
+
+    /// One grid.
+    ///
+    /// # Panics
+    /// When a side is not 1 to [`SliceGrid::MAX_SIDE`].
+    pub fn grid(cols: u32, rows: u32) -> Self {
+        let fits = |side| (1..=SliceGrid::MAX_SIDE).contains(&side);
+        assert!(fits(cols) && fits(rows), "{cols}x{rows} slices");
+        Self { grids: vec![SliceGrid { cols, rows }] }
+    }
+
+    /// The grids, at least one, in the order in which their vectors come.
+    pub fn grids(&self) -> &[SliceGrid] {
+        &self.grids
+    }
+
+    /// Slices of a page, of all grids.
+    pub fn count(&self) -> usize {
+        self.grids.iter().map(|grid| grid.count()).sum()
+    }
+
+    /// Slices side by side in the page's picture: the most of any grid.
+    pub fn cols(&self) -> u32 {
+        self.grids.iter().map(|grid| grid.cols).max().expect("at least one grid")
+    }
+
+    /// Slices from top to bottom in the page's picture: the most of any grid.
+    pub fn rows(&self) -> u32 {
+        self.grids.iter().map(|grid| grid.rows).max().expect("at least one grid")
+    }
+}
+
+impl std::fmt::Display for SliceGrid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}", self.cols, self.rows)
     }
 }
 
-/// A grid is written `COLSxROWS`, each 1 to 16.
+impl std::fmt::Display for Slices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, grid) in self.grids.iter().enumerate() {
+            write!(f, "{}{grid}", if n > 0 { "+" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A grid is written `COLSxROWS`, each 1 to 16; several are joined by `+`.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("slices are written COLSxROWS with 1 to {max} each, got {0:?}", max = Slices::MAX_SIDE)]
+#[error(
+    "slices are written COLSxROWS with 1 to {max} each, or up to {grids} of them joined by +, got \
+     {0:?}",
+    max = SliceGrid::MAX_SIDE,
+    grids = Slices::MAX_GRIDS
+)]
 pub struct ParseSlicesError(String);
 
 impl std::str::FromStr for Slices {
     type Err = ParseSlicesError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let err = || ParseSlicesError(s.to_string());
-        let (cols, rows) = s.split_once('x').ok_or_else(err)?;
-        let side = |s: &str| s.parse().ok().filter(|n| (1..=Self::MAX_SIDE).contains(n));
-        Ok(Self { cols: side(cols).ok_or_else(err)?, rows: side(rows).ok_or_else(err)? })
+        let side = |s: &str| s.parse().ok().filter(|n| (1..=SliceGrid::MAX_SIDE).contains(n));
+        let grid = |s: &str| {
+            let (cols, rows) = s.split_once('x')?;
+            Some(SliceGrid { cols: side(cols)?, rows: side(rows)? })
+        };
+        let grids: Option<Vec<SliceGrid>> = s.split('+').map(grid).collect();
+        let grids = grids.filter(|grids| grids.len() <= Self::MAX_GRIDS);
+        grids.map(|grids| Self { grids }).ok_or_else(|| ParseSlicesError(s.to_string()))
     }
 }
 
 impl Serialize for Slices {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        match &self.grids[..] {
+            [grid] => s.collect_str(grid),
+            grids => s.collect_seq(grids.iter().map(ToString::to_string)),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Slices {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(String),
+            Several(Vec<String>),
+        }
+        let text = match Written::deserialize(d)? {
+            Written::One(grid) => grid,
+            Written::Several(grids) => grids.join("+"),
+        };
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
-/// How the vectors of a page are laid out: slices in row-major order, and in each slice first
-/// `side * side` patches in row-major order, then `text` vectors of the prompt, which have no
-/// place on the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How the vectors of a page are laid out before any is left out: grid by grid, slices in
+/// row-major order, and in each slice first `side * side` patches in row-major order, then `text`
+/// vectors of the prompt, which have no place on the page. The index of a vector in this layout is
+/// its *place*.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchGrid {
-    /// The grid of slices.
+    /// The grids of slices.
     pub slices: Slices,
     /// Patches along one edge of a slice (32 for a 448 px input).
     pub side: u32,
@@ -109,38 +187,79 @@ impl PatchGrid {
         (self.side * self.side + self.text) as usize
     }
 
-    /// Vectors of a page.
+    /// Vectors of a page of which none is left out.
     pub fn vectors(&self) -> usize {
         self.slices.count() * self.vectors_per_slice()
     }
 
-    /// The rectangle of vector `index` on a page of `size`; `None` for a prompt vector or an
-    /// index past the end.
+    /// The rectangle of the vector at `place` on a page of `size`; `None` for a prompt vector or a
+    /// place past the end.
     ///
     /// ```
     /// use pagesight_core::{PageSize, PatchGrid, Rect, Slices};
-    /// let grid = PatchGrid { slices: Slices { cols: 2, rows: 1 }, side: 2, text: 1 };
+    /// let grid = PatchGrid { slices: Slices::grid(2, 1), side: 2, text: 1 };
     /// let page = PageSize { width_pt: 400.0, height_pt: 100.0 };
     /// // The first patch of the second slice starts in the middle of the page.
     /// assert_eq!(grid.rect(5, page), Some(Rect { x0: 200.0, y0: 0.0, x1: 300.0, y1: 50.0 }));
     /// assert_eq!(grid.rect(4, page), None); // the prompt vector of the first slice
     /// assert_eq!(grid.rect(10, page), None);
     /// ```
-    pub fn rect(&self, index: usize, page: PageSize) -> Option<Rect> {
-        let (slice, patch) = (index / self.vectors_per_slice(), index % self.vectors_per_slice());
+    pub fn rect(&self, place: usize, page: PageSize) -> Option<Rect> {
+        let (mut slice, patch) =
+            (place / self.vectors_per_slice(), place % self.vectors_per_slice());
         let side = self.side as usize;
-        if slice >= self.slices.count() || patch >= side * side {
+        if patch >= side * side {
             return None;
         }
-        let cols = self.slices.cols as usize;
+        let grid = self.slices.grids().iter().find(|grid| {
+            let inside = slice < grid.count();
+            if !inside {
+                slice -= grid.count();
+            }
+            inside
+        })?;
+        let cols = grid.cols as usize;
         let (col, row) = (slice % cols * side + patch % side, slice / cols * side + patch / side);
-        let width = page.width_pt / (self.slices.cols * self.side) as f32;
-        let height = page.height_pt / (self.slices.rows * self.side) as f32;
+        let width = page.width_pt / (grid.cols * self.side) as f32;
+        let height = page.height_pt / (grid.rows * self.side) as f32;
         Some(Rect {
             x0: col as f32 * width,
             y0: row as f32 * height,
             x1: (col + 1) as f32 * width,
             y1: (row + 1) as f32 * height,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_read_as_they_are_written() {
+        for (json, text) in [(r#""2x3""#, "2x3"), (r#"["1x1","2x3"]"#, "1x1+2x3")] {
+            let slices: Slices = serde_json::from_str(json).unwrap();
+            assert_eq!(slices.to_string(), text);
+            assert_eq!(text.parse::<Slices>().unwrap(), slices);
+            assert_eq!(serde_json::to_string(&slices).unwrap(), json);
+        }
+        for wrong in ["", "1", "0x1", "17x1", "1x1+", "1x1+1x1+1x1+1x1+1x1", "1 x 1"] {
+            assert!(wrong.parse::<Slices>().is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_str::<Slices>("[]").is_err());
+    }
+
+    #[test]
+    fn places_count_through_all_grids() {
+        let slices: Slices = "1x1+2x1".parse().unwrap();
+        let grid = PatchGrid { slices, side: 2, text: 1 };
+        let page = PageSize { width_pt: 400.0, height_pt: 100.0 };
+        assert_eq!((grid.vectors_per_slice(), grid.vectors()), (5, 15));
+        // The whole page in four, the prompt, then each half in four.
+        assert_eq!(grid.rect(3, page), Some(Rect { x0: 200.0, y0: 50.0, x1: 400.0, y1: 100.0 }));
+        assert_eq!(grid.rect(4, page), None);
+        assert_eq!(grid.rect(5, page), Some(Rect { x0: 0.0, y0: 0.0, x1: 100.0, y1: 50.0 }));
+        assert_eq!(grid.rect(13, page), Some(Rect { x0: 300.0, y0: 50.0, x1: 400.0, y1: 100.0 }));
+        assert_eq!(grid.rect(15, page), None);
     }
 }

@@ -26,7 +26,7 @@ pub mod seam;
 pub mod testing;
 
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure};
-pub use geometry::{PageSize, PatchGrid, Rect, Slices};
+pub use geometry::{PageSize, ParseSlicesError, PatchGrid, Rect, SliceGrid, Slices};
 pub use hit::{ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use multivector::{PageVectors, QueryVectors, VectorError};

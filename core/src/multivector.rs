@@ -20,6 +20,14 @@ pub enum VectorError {
         /// 0-based row.
         row: usize,
     },
+    /// Not one place a row.
+    #[error("{got} places for a multi-vector of {expected} rows")]
+    Places {
+        /// Rows.
+        expected: usize,
+        /// Places given.
+        got: usize,
+    },
 }
 
 /// The vectors of a page, `[n_vectors, dim]`, f16: the masters that a store keeps.
@@ -35,6 +43,7 @@ pub enum VectorError {
 pub struct PageVectors {
     dim: usize,
     values: Vec<f16>,
+    places: Option<Vec<u32>>,
 }
 
 impl PageVectors {
@@ -44,7 +53,28 @@ impl PageVectors {
     /// [`VectorError`] when they are not whole rows or not finite.
     pub fn new(dim: usize, values: Vec<f16>) -> Result<Self, VectorError> {
         check(dim, values.len(), values.iter().map(|v| v.is_finite()))?;
-        Ok(Self { dim, values })
+        Ok(Self { dim, values, places: None })
+    }
+
+    /// Says where each row stands in the layout of the whole page
+    /// ([`PatchGrid`](crate::PatchGrid)), for a page of which vectors were left out or merged.
+    ///
+    /// # Errors
+    /// [`VectorError::Places`] when there is not one a row.
+    ///
+    /// ```
+    /// use pagesight_core::PageVectors;
+    /// let page = PageVectors::from_f32(2, &[1.0, 0.0, 0.6, 0.8]).unwrap();
+    /// assert_eq!(page.place(1), 1);
+    /// let page = page.with_places(vec![7, 40]).unwrap();
+    /// assert_eq!(page.place(1), 40);
+    /// assert!(page.with_places(vec![7]).is_err());
+    /// ```
+    pub fn with_places(self, places: Vec<u32>) -> Result<Self, VectorError> {
+        match places.len() == self.len() {
+            true => Ok(Self { places: Some(places), ..self }),
+            false => Err(VectorError::Places { expected: self.len(), got: places.len() }),
+        }
     }
 
     /// Rounds `values`, `[n, dim]`, to f16 (to nearest, ties to even).
@@ -69,6 +99,20 @@ impl PageVectors {
     /// `[n, dim]`.
     pub fn values(&self) -> &[f16] {
         &self.values
+    }
+
+    /// The place of each row in the layout of the whole page; `None` when each row stands where
+    /// its index says.
+    pub fn places(&self) -> Option<&[u32]> {
+        self.places.as_deref()
+    }
+
+    /// The place of `row` in the layout of the whole page.
+    ///
+    /// # Panics
+    /// When there are places and none for `row`.
+    pub fn place(&self, row: usize) -> usize {
+        self.places.as_ref().map_or(row, |places| places[row] as usize)
     }
 }
 

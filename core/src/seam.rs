@@ -14,23 +14,23 @@ use crate::{
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a page encoder wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderInput {
     /// Edge of the square input, px.
     pub edge_px: u32,
-    /// The grid that a page is cut into.
+    /// The grids that a page is cut into.
     pub slices: Slices,
 }
 
 impl EncoderInput {
-    /// Width of the whole page picture, px: all slices side by side.
+    /// Width of the whole page picture, px: all slices of the finest grid side by side.
     pub fn width_px(&self) -> u32 {
-        self.edge_px * self.slices.cols
+        self.edge_px * self.slices.cols()
     }
 
     /// Height of the whole page picture, px.
     pub fn height_px(&self) -> u32 {
-        self.edge_px * self.slices.rows
+        self.edge_px * self.slices.rows()
     }
 }
 
@@ -47,7 +47,8 @@ pub trait PageEncoder: Send + Sync {
     fn dim(&self) -> usize;
 
     /// Encodes pages, each `[height_px(), width_px(), 3]` of [`input`](Self::input), into as
-    /// many multi-vectors in the same order, rows of length 1.
+    /// many multi-vectors in the same order, rows of length 1. Where vectors are left out or
+    /// merged, each of those that remain says its [place](PageVectors::place).
     ///
     /// # Errors
     /// When a picture has another size or the model cannot run; never a made-up vector.

@@ -168,7 +168,7 @@ impl PageEncoder for FakeEncoder {
     }
 
     fn input(&self) -> EncoderInput {
-        self.input
+        self.input.clone()
     }
 
     fn dim(&self) -> usize {
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn the_fake_encoder_keeps_the_contract() {
-        let encoder = FakeEncoder::new(8, Slices { cols: 2, rows: 1 });
+        let encoder = FakeEncoder::new(8, Slices::grid(2, 1));
         page_encoder_contract(&encoder);
         query_encoder_contract(&encoder);
     }

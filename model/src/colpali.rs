@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use candle_core::{D, Result as CandleResult, Tensor};
 use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
-use pagesight_core::{ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices};
+use pagesight_core::{
+    ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices, resize_bicubic,
+};
+use pagesight_maxsim::pool_hierarchical;
 
 use crate::adapter::AdapterConfig;
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
 use crate::digest::Digests;
+use crate::ink::printed;
 use crate::inventory;
 use crate::lanes::Lanes;
 use crate::language::Language;
@@ -28,7 +32,7 @@ use crate::{HubCache, ModelError};
 pub struct LoadOptions {
     /// Takes the place of the checkpoint's recipe.
     pub recipe: Option<Recipe>,
-    /// Takes the place of the recipe's grid.
+    /// Takes the place of the recipe's grids.
     pub slices: Option<Slices>,
     /// Takes the place of the precision that the weights have: f32, bf16 and f16 weights are run
     /// as what they are, quantized ones as theirs.
@@ -76,7 +80,9 @@ impl ColPali {
         let config = Config::read(&checkpoint.file("config.json"))?;
         let preprocessor = PreprocessorConfig::read(&checkpoint, &config)?;
         let (mut recipe, origin) = Recipe::in_force(&checkpoint, options.recipe.as_ref())?;
-        recipe.slices = options.slices.unwrap_or(recipe.slices);
+        if let Some(slices) = &options.slices {
+            recipe.slices = slices.clone();
+        }
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
@@ -152,7 +158,7 @@ impl ColPali {
     pub fn patch_grid(&self) -> PatchGrid {
         let side = self.config.vlm_config.vision_config.side() as u32;
         let text = self.page_ids.len() as u32 - side * side;
-        PatchGrid { slices: self.recipe.slices, side, text }
+        PatchGrid { slices: self.recipe.slices.clone(), side, text }
     }
 
     /// The vision tower and the projector behind it.
@@ -206,10 +212,11 @@ impl ColPali {
     /// # Errors
     /// As encoding it.
     pub fn time_page(&self, page: &PageImage) -> Result<[Duration; 3], ModelError> {
-        let pictures = &self.slices(page)?[..1];
+        let slice = &self.slices(page)?[0];
+        let pictures = [pixel_values(slice, &self.preprocessor)?];
         let (vision, projector) = self.vision()?;
         let start = Instant::now();
-        let seen = vision.encode(pictures)?;
+        let seen = vision.encode(&pictures)?;
         let features = projector.apply(&projector.operand(&seen), seen.lengths());
         let after_vision = Instant::now();
         let x = self.language.encode(self.page_lanes(&features, &self.page_ids)?, false);
@@ -228,8 +235,9 @@ impl ColPali {
         unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
     }
 
-    /// The model's inputs of a page, row by row.
-    fn slices(&self, page: &PageImage) -> Result<Vec<Tensor>, ModelError> {
+    /// The model's inputs of a page: grid by grid, row by row. A grid that is not the finest sees
+    /// the page made smaller, as the reference makes pictures smaller.
+    fn slices(&self, page: &PageImage) -> Result<Vec<PageImage>, ModelError> {
         let input = self.input();
         let expected = (input.width_px(), input.height_px());
         let got = (page.width_px(), page.height_px());
@@ -237,22 +245,48 @@ impl ColPali {
             return Err(ModelError::ImageSize { expected, got });
         }
         let edge = input.edge_px;
-        let places = (0..input.slices.rows)
-            .flat_map(|row| (0..input.slices.cols).map(move |column| (column, row)));
-        let slices = places.map(|(column, row)| {
-            let slice = page.crop(column * edge, row * edge, edge, edge);
-            Ok(pixel_values(&slice, &self.preprocessor)?)
-        });
-        slices.collect()
+        let mut slices = Vec::with_capacity(input.slices.count());
+        for grid in input.slices.grids() {
+            let resized = resize_bicubic(page, grid.cols * edge, grid.rows * edge);
+            for (row, column) in (0..grid.rows).flat_map(|r| (0..grid.cols).map(move |c| (r, c))) {
+                slices.push(resized.crop(column * edge, row * edge, edge, edge));
+            }
+        }
+        Ok(slices)
     }
 
     fn encode_page(&self, page: &PageImage) -> Result<PageVectors, ModelError> {
-        let mut rows = Vec::with_capacity(self.patch_grid().vectors() * self.dim());
-        for pictures in self.slices(page)?.chunks(SLICES_TOGETHER) {
-            let vectors = self.encode_slices(pictures, &self.page_ids)?;
-            rows.extend(vectors.flatten_all()?.to_vec1::<f32>()?);
+        let slices = self.slices(page)?;
+        let patch = self.config.vlm_config.vision_config.patch_size as u32;
+        let of_slice = self.page_ids.len();
+        let places = match self.recipe.prune_blank {
+            None => vec![(0..of_slice).collect(); slices.len()],
+            Some(range) => printed(&slices, patch, range),
+        };
+        let (mut rows, mut kept) = (Vec::new(), Vec::new());
+        for (n, (slice, places)) in slices.iter().zip(places).enumerate() {
+            // A slice without print need not be looked at.
+            if places.is_empty() {
+                continue;
+            }
+            let pictures = [pixel_values(slice, &self.preprocessor)?];
+            let vectors = self.encode_slices(&pictures, &self.page_ids)?;
+            let vectors = vectors.flatten_all()?.to_vec1::<f32>()?;
+            for place in places {
+                rows.extend_from_slice(&vectors[place * self.dim()..][..self.dim()]);
+                kept.push((n * of_slice + place) as u32);
+            }
         }
-        Ok(PageVectors::from_f32(self.dim(), &rows)?)
+        if self.recipe.pooling > 1 {
+            let pooled = pool_hierarchical(self.dim(), &rows, self.recipe.pooling);
+            kept = pooled.representatives.iter().map(|&row| kept[row]).collect();
+            rows = pooled.vectors;
+        }
+        let vectors = PageVectors::from_f32(self.dim(), &rows)?;
+        match kept.len() == slices.len() * of_slice {
+            true => Ok(vectors),
+            false => Ok(vectors.with_places(kept)?),
+        }
     }
 
     /// Ids of a page: its image tokens and the prompt.
@@ -286,9 +320,6 @@ impl ColPali {
     }
 }
 
-/// Slices of a page encoded at once. One fills the processor; more cost memory.
-const SLICES_TOGETHER: usize = 1;
-
 /// Queries encoded at once.
 const QUERIES_TOGETHER: usize = 32;
 
@@ -304,7 +335,7 @@ impl PageEncoder for ColPali {
 
     fn input(&self) -> EncoderInput {
         let edge_px = self.config.vlm_config.vision_config.image_size as u32;
-        EncoderInput { edge_px, slices: self.recipe.slices }
+        EncoderInput { edge_px, slices: self.recipe.slices.clone() }
     }
 
     fn dim(&self) -> usize {

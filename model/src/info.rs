@@ -88,7 +88,9 @@ impl ModelInfo {
         let config = Config::read(&checkpoint.file("config.json"))?;
         PreprocessorConfig::read(&checkpoint, &config)?;
         let (mut recipe, origin) = Recipe::in_force(&checkpoint, options.recipe.as_ref())?;
-        recipe.slices = options.slices.unwrap_or(recipe.slices);
+        if let Some(slices) = &options.slices {
+            recipe.slices = slices.clone();
+        }
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         tokens.ids(&recipe.page_prompt)?;
         tokens.ids(&recipe.query_text(""))?;

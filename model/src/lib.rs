@@ -32,6 +32,7 @@ mod error;
 mod fetch;
 mod hub_cache;
 mod info;
+mod ink;
 mod inventory;
 mod lanes;
 mod language;

@@ -22,7 +22,7 @@ use crate::{HubCache, ModelError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
-    /// The grid that a page is cut into, each slice one model input.
+    /// The grids that a page is cut into, each slice one model input.
     pub slices: Slices,
     /// Follows the image tokens of a page.
     pub page_prompt: String,
@@ -34,6 +34,19 @@ pub struct Recipe {
     pub query_suffix: String,
     /// Query tokens see only what is before them, as v1.0 to v1.2 were trained. Pages never.
     pub causal_queries: bool,
+    /// Leaves out the vectors of patches without print, those whose values (0 to 255) differ by no
+    /// more than this in any channel, and of the prompt behind them. The reference has all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune_blank: Option<u8>,
+    /// Merges the vectors that are left, by the reference's hierarchical pooling, to one in so
+    /// many. The reference's default is 1: as they are.
+    #[serde(skip_serializing_if = "is_one")]
+    pub pooling: usize,
+}
+
+/// What is not written needs not be: recipes of before these fields keep their one form.
+fn is_one(factor: &usize) -> bool {
+    *factor == 1
 }
 
 const PAGE: &str = "<bos>Describe the image.\n";
@@ -58,6 +71,9 @@ const NAMED: [(&str, &str, &str, &str); 7] = [
 
 /// More cannot be meant: a question has a few dozen tokens.
 const MOST_PADS: usize = 1024;
+
+/// More would leave nothing of a page.
+const MOST_POOLING: usize = 64;
 
 impl Default for Recipe {
     fn default() -> Self {
@@ -120,6 +136,8 @@ impl Recipe {
             query_pads: 10,
             query_suffix: (*suffix).into(),
             causal_queries: false,
+            prune_blank: None,
+            pooling: 1,
         })
     }
 
@@ -148,13 +166,18 @@ impl Recipe {
     /// [`ModelError::Setting`] for a value that cannot be meant.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let recipe: Self = read_json(path)?;
-        if recipe.query_pads > MOST_PADS {
-            return Err(ModelError::Setting {
-                path: path.into(),
-                key: "query_pads".into(),
-                expected: format!("at most {MOST_PADS}"),
-                got: recipe.query_pads.to_string(),
-            });
+        for (key, least, most, got) in [
+            ("query_pads", 0, MOST_PADS, recipe.query_pads),
+            ("pooling", 1, MOST_POOLING, recipe.pooling),
+        ] {
+            if !(least..=most).contains(&got) {
+                return Err(ModelError::Setting {
+                    path: path.into(),
+                    key: key.into(),
+                    expected: format!("{least} to {most}"),
+                    got: got.to_string(),
+                });
+            }
         }
         Ok(recipe)
     }
@@ -263,5 +286,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{"query_pads": 99999999}"#).unwrap();
         assert!(matches!(Recipe::read(file.path()), Err(ModelError::Setting { .. })));
+        std::fs::write(file.path(), r#"{"pooling": 0}"#).unwrap();
+        assert!(matches!(Recipe::read(file.path()), Err(ModelError::Setting { .. })));
+    }
+
+    #[test]
+    fn a_recipe_that_leaves_nothing_out_is_written_as_ever() {
+        let fields = r#"{"slices":"1x1","page_prompt":"<bos>Describe the image.\n","query_prefix":"<bos>Question: ","query_pads":10,"query_suffix":"\n","causal_queries":false}"#;
+        assert_eq!(Recipe::default().to_json(), fields);
+        let pruned = Recipe { prune_blank: Some(16), pooling: 2, ..Recipe::default() };
+        assert_eq!(Recipe::from_json(&pruned.to_json()).unwrap(), pruned);
+        assert!(pruned.to_json().ends_with(r#""prune_blank":16,"pooling":2}"#));
     }
 }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor, safetensors};
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
 use pagesight_core::{PageImage, Slices};
-use pagesight_model::{ColPali, LoadOptions, ModelError, parity};
+use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe, parity};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity")
@@ -104,7 +104,7 @@ fn the_encoder_keeps_the_contracts() {
 
 #[test]
 fn a_page_in_slices_is_its_slices_side_by_side() {
-    let slices = Slices { cols: 2, rows: 3 };
+    let slices = Slices::grid(2, 3);
     let options = LoadOptions { slices: Some(slices), ..LoadOptions::default() };
     let folder = fixture().join("hf");
     let (sliced, whole) = (ColPali::load(&folder, &options).unwrap(), load(&folder).unwrap());
@@ -123,6 +123,66 @@ fn a_page_in_slices_is_its_slices_side_by_side() {
         }
     }
     assert_eq!(joined.values(), expected);
+}
+
+/// A page with print in its upper left corner alone.
+fn page_with_print(width: u32, height: u32) -> PageImage {
+    let value = |i: u32| match (i / 3 % width, i / 3 / width) {
+        (x, y) if x < 30 && y < 20 => (i.wrapping_mul(2_654_435_761) >> 24) as u8,
+        _ => 255,
+    };
+    PageImage::new(width, height, (0..width * height * 3).map(value).collect()).unwrap()
+}
+
+#[test]
+fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
+    let (folder, slices) = (fixture().join("hf"), Slices::grid(2, 1));
+    let with = |prune_blank, pooling| {
+        let recipe = Recipe { prune_blank, pooling, ..Recipe::default() };
+        let slices = Some(slices.clone());
+        let options = LoadOptions { recipe: Some(recipe), slices, ..LoadOptions::default() };
+        ColPali::load(&folder, &options).unwrap()
+    };
+    let (whole, pruned, pooled) = (with(None, 1), with(Some(16), 1), with(Some(16), 2));
+    page_encoder_contract(&pruned);
+    assert_ne!(PageEncoder::model_id(&whole), PageEncoder::model_id(&pruned));
+    let edge = whole.input().edge_px;
+    let encode =
+        |model: &ColPali, page: &PageImage| model.encode_pages(&[page.clone()]).unwrap().remove(0);
+    let page = page_with_print(2 * edge, edge);
+    let (all, some) = (encode(&whole, &page), encode(&pruned, &page));
+    assert_eq!((all.places(), all.len()), (None, 140));
+    // Patches of 14 px in rows of eight.
+    assert_eq!(some.places(), Some(&[0, 1, 2, 8, 9, 10][..]));
+    for row in 0..some.len() {
+        let of = |vectors: &pagesight_core::PageVectors, row: usize| {
+            vectors.values()[row * vectors.dim()..][..vectors.dim()].to_vec()
+        };
+        assert_eq!(of(&some, row), of(&all, some.place(row)));
+    }
+    let fewer = encode(&pooled, &page);
+    assert_eq!(fewer.len(), 3);
+    assert!(fewer.places().unwrap().iter().all(|place| some.places().unwrap().contains(place)));
+    let blank = PageImage::new(2 * edge, edge, vec![255; (2 * edge * edge * 3) as usize]).unwrap();
+    assert_eq!(encode(&pruned, &blank).places(), Some(&[0][..]));
+}
+
+#[test]
+fn a_pyramid_is_its_grids_one_after_the_other() {
+    let folder = fixture().join("hf");
+    let with = |slices: &str| {
+        let slices = Some(slices.parse().unwrap());
+        ColPali::load(&folder, &LoadOptions { slices, ..LoadOptions::default() }).unwrap()
+    };
+    let (pyramid, fine, whole) = (with("1x1+2x2"), with("2x2"), with("1x1"));
+    let edge = whole.input().edge_px;
+    let page = page_with_print(2 * edge, 2 * edge);
+    let small = pagesight_core::resize_bicubic(&page, edge, edge);
+    let encode =
+        |model: &ColPali, page: &PageImage| model.encode_pages(&[page.clone()]).unwrap().remove(0);
+    let expected = [encode(&whole, &small).values(), encode(&fine, &page).values()].concat();
+    let joined = encode(&pyramid, &page);
+    assert_eq!((joined.values(), joined.len()), (&expected[..], pyramid.patch_grid().vectors()));
 }
 
 #[test]
@@ -258,7 +318,7 @@ fn the_recipe_is_part_of_the_model() {
     fs::write(&recipe, r#"{"query_prefix": "<bos>Query: ", "slices": "1x2"}"#).unwrap();
     let after = load(folder.path()).unwrap();
     assert_ne!(PageEncoder::model_id(&before), PageEncoder::model_id(&after));
-    assert_eq!(after.input().slices, Slices { cols: 1, rows: 2 });
+    assert_eq!(after.input().slices, Slices::grid(1, 2));
     assert_ne!(before.encode_queries(&["x"]).unwrap(), after.encode_queries(&["x"]).unwrap());
     for wrong in [r#"{"querry_prefix": ""}"#, r#"{"slices": "0x1"}"#, r#"{"slices": "99x1"}"#] {
         fs::write(&recipe, wrong).unwrap();

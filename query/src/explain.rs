@@ -13,8 +13,8 @@ pub struct TokenMatch {
     pub token: String,
     /// Their dot product: what the token adds to the score.
     pub similarity: f32,
-    /// Index of the page vector; where it is on the page the model's grid says.
-    pub vector: usize,
+    /// Place of the page vector; where that is on the page the model's grid says.
+    pub place: usize,
 }
 
 /// For each of `hits`, its matches, one a query token; none for a page without vectors.
@@ -37,7 +37,7 @@ fn matches(query: &QueryVectors, page: &PageVectors) -> Result<Vec<TokenMatch>, 
     let of = |((vector, similarity), token): ((usize, f32), &String)| TokenMatch {
         token: token.clone(),
         similarity,
-        vector,
+        place: page.place(vector),
     };
     Ok(best.into_iter().zip(query.tokens()).map(of).collect())
 }

@@ -229,7 +229,8 @@ pub struct IndexVerb {
     pub folders: Vec<PathBuf>,
     #[command(flatten)]
     pub model: ModelChoice,
-    /// Cut each page into a grid of model inputs, COLSxROWS [default: the recipe's, 1x1].
+    /// Cut each page into a grid of model inputs, COLSxROWS, or several joined by +, e.g. 1x1+2x3
+    /// [default: the recipe's].
     #[arg(long, value_name = "COLSxROWS")]
     pub slices: Option<pagesight::Slices>,
     /// Password to try on encrypted documents; may be given several times.

@@ -78,7 +78,7 @@ fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
     match folder {
         Some(folder) => {
             let options =
-                LoadOptions { slices: verb.slices, ..model::options(&verb.model.loading)? };
+                LoadOptions { slices: verb.slices.clone(), ..model::options(&verb.model.loading)? };
             index
                 .load_model(&folder, &options)
                 .with_context(|| format!("loading the model in {}", folder.display()))

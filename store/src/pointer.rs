@@ -21,8 +21,9 @@ use crate::StoreError;
 /// The format that this code writes; a writer migrates older ones as a new version, newer ones
 /// are refused.
 ///
-/// 1: no checksum, no copies, and `files` had all files of the folder. 2: this one.
-pub const FORMAT: u32 = 2;
+/// 1: no checksum, no copies, and `files` had all files of the folder. 2: all vectors of each page
+/// are there. 3: vectors may be left out or merged, and say their places.
+pub const FORMAT: u32 = 3;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.
 pub(crate) const HASHED: u32 = 2;

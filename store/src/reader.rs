@@ -14,7 +14,7 @@ use crate::codes;
 use crate::files::check;
 use crate::lease::Lease;
 use crate::pointer::{HASHED, Snapshot};
-use crate::schema::Rows;
+use crate::schema::{PLACES, Rows};
 use crate::snippet::{Snippet, snippet};
 use crate::tables::{LanceTable, any_of, connect, document_filter};
 use crate::text::TextReader;
@@ -157,7 +157,8 @@ impl Reader {
     ) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(MAX_PAGES) {
-            for batch in self.pages.read_all(&VECTOR_COLUMNS, Some(these_pages(ids))).await? {
+            let columns = self.pages.having(&VECTOR_COLUMNS).await?;
+            for batch in self.pages.read_all(&columns, Some(these_pages(ids))).await? {
                 found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
             }
         }
@@ -212,7 +213,7 @@ fn these_pages(ids: &[PageId]) -> String {
 const MAX_PAGES: usize = 256;
 
 /// What [`Rows::vectors`] needs.
-const VECTOR_COLUMNS: [&str; 4] = ["document", "number", "vectors", "vectors_crc32c"];
+const VECTOR_COLUMNS: [&str; 5] = ["document", "number", "vectors", "vectors_crc32c", PLACES];
 
 /// The multi-vectors in `table`, a batch at a time.
 pub(crate) async fn vectors_of(
@@ -220,7 +221,8 @@ pub(crate) async fn vectors_of(
     filter: DocumentFilter<'_>,
 ) -> Result<VectorStream, StoreError> {
     // Rows without vectors are read too: that there are none is a part of the checksum.
-    let stream = table.read(&VECTOR_COLUMNS, document_filter(filter)).await?;
+    let columns = table.having(&VECTOR_COLUMNS).await?;
+    let stream = table.read(&columns, document_filter(filter)).await?;
     Ok(VectorStream { stream, path: table.path.clone(), within: filter.cloned() })
 }
 

@@ -15,7 +15,7 @@ use crate::files::{copy_of, difference, has_copy, is_code, sweep};
 use crate::lock::WriterLock;
 use crate::pointer::{COPIES, POINTER, Snapshot, copies, replace};
 use crate::reader::{TEXT_COLUMNS, read_ledger};
-use crate::schema::{Rows, documents_batch, pages_batch, pages_schema};
+use crate::schema::{Rows, documents_batch, pages_batch, pages_schema, places_field};
 use crate::tables::{LanceTable, any_of, connect};
 use crate::text::{PageWords, TextReader, TextWriter};
 use crate::verify::expected_pages;
@@ -54,6 +54,7 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let version = snapshot.documents_version;
     let documents = LanceTable::writable(&connection, folder, "documents", version).await?;
     let pages = LanceTable::writable(&connection, folder, "pages", snapshot.pages_version).await?;
+    pages.add_column(places_field()).await?;
     let text_is_whole = !damaged.iter().any(|name| name.starts_with("text/"));
     let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
     let text = TextWriter::open(&folder.join("text"), meta)?;

@@ -30,7 +30,10 @@
 //! | `page_crc32c` | uint32 | CRC32C of document, number, sizes, text_source, text |
 //! | `n_vectors` | uint32 | rows of `vectors`, 0 without a model |
 //! | `vectors` | list<fixed_size_list<float16, dim>>, null | the multi-vector `[n_vectors, dim]`, unit rows |
-//! | `vectors_crc32c` | uint32 | CRC32C of document, number and the vectors' bytes |
+//! | `vectors_crc32c` | uint32 | CRC32C of document, number, the vectors' bytes and the places |
+//! | `places` | list<uint32>, null | where each vector stands on the page, see `PatchGrid`; null where all are there, in order |
+//!
+//! Indexes of formats 1 and 2 lack `places`: they have all vectors of each page.
 //!
 //! Numbers enter a checksum as little-endian bytes, strings as UTF-8.
 
@@ -80,6 +83,19 @@ fn row_field(dim: usize) -> Arc<Field> {
     Arc::new(Field::new("item", DataType::FixedSizeList(value, dim as i32), true))
 }
 
+/// Where each vector of a page stands on it.
+pub(crate) const PLACES: &str = "places";
+
+/// An entry of a list of places.
+fn place_field() -> Arc<Field> {
+    Arc::new(Field::new("item", DataType::UInt32, true))
+}
+
+/// The column that format 3 added.
+pub(crate) fn places_field() -> Field {
+    Field::new(PLACES, DataType::List(place_field()), true)
+}
+
 pub(crate) fn pages_schema(dim: usize) -> SchemaRef {
     let field = |name, data_type| Field::new(name, data_type, false);
     Arc::new(Schema::new(vec![
@@ -93,6 +109,7 @@ pub(crate) fn pages_schema(dim: usize) -> SchemaRef {
         field("n_vectors", DataType::UInt32),
         Field::new("vectors", DataType::List(row_field(dim)), true),
         field("vectors_crc32c", DataType::UInt32),
+        places_field(),
     ]))
 }
 
@@ -149,22 +166,29 @@ pub(crate) fn pages_batch(dim: usize, pages: &[PageRecord]) -> RecordBatch {
     let offsets = OffsetBuffer::from_lengths(pages.iter().map(count));
     let present = NullBuffer::from_iter(pages.iter().map(|page| page.vectors.is_some()));
     let vectors = ListArray::new(row_field(dim), offsets, Arc::new(rows), Some(present));
-    let columns: Vec<ArrayRef> =
-        vec![
-            strings(ids.iter().map(String::as_str)),
-            numbers(pages.iter().map(|p| p.id.number)),
-            Arc::new(Float32Array::from_iter_values(pages.iter().map(|p| p.size.width_pt))),
-            Arc::new(Float32Array::from_iter_values(pages.iter().map(|p| p.size.height_pt))),
-            strings(pages.iter().map(|p| p.text.as_str())),
-            strings(pages.iter().map(|p| p.text_source.as_str())),
-            numbers(pages.iter().map(page_checksum)),
-            numbers(pages.iter().map(|p| count(p) as u32)),
-            Arc::new(vectors),
-            numbers(pages.iter().map(|p| {
-                vectors_checksum(p.id, p.vectors.as_ref().map_or(&[], PageVectors::values))
-            })),
-        ];
+    let columns: Vec<ArrayRef> = vec![
+        strings(ids.iter().map(String::as_str)),
+        numbers(pages.iter().map(|p| p.id.number)),
+        Arc::new(Float32Array::from_iter_values(pages.iter().map(|p| p.size.width_pt))),
+        Arc::new(Float32Array::from_iter_values(pages.iter().map(|p| p.size.height_pt))),
+        strings(pages.iter().map(|p| p.text.as_str())),
+        strings(pages.iter().map(|p| p.text_source.as_str())),
+        numbers(pages.iter().map(page_checksum)),
+        numbers(pages.iter().map(|p| count(p) as u32)),
+        Arc::new(vectors),
+        numbers(pages.iter().map(|p| vectors_checksum(p.id, p.vectors.as_ref()))),
+        places_column(pages.iter().map(|p| p.vectors.as_ref().and_then(PageVectors::places))),
+    ];
     RecordBatch::try_new(pages_schema(dim), columns).expect("columns follow the schema")
+}
+
+fn places_column<'a>(pages: impl Iterator<Item = Option<&'a [u32]>> + Clone) -> ArrayRef {
+    let values = pages.clone().flat_map(|places| places.unwrap_or_default());
+    let values = UInt32Array::from_iter_values(values.copied());
+    let offsets =
+        OffsetBuffer::from_lengths(pages.clone().map(|places| places.map_or(0, <[_]>::len)));
+    let present = NullBuffer::from_iter(pages.map(|places| places.is_some()));
+    Arc::new(ListArray::new(place_field(), offsets, Arc::new(values), Some(present)))
 }
 
 fn page_checksum(page: &PageRecord) -> u32 {
@@ -181,17 +205,23 @@ fn page_checksum(page: &PageRecord) -> u32 {
     crc
 }
 
-fn vectors_checksum(id: PageId, values: &[f16]) -> u32 {
+fn vectors_checksum(id: PageId, vectors: Option<&PageVectors>) -> u32 {
+    let places = vectors.and_then(PageVectors::places);
+    checksum(id, vectors.map_or(&[], PageVectors::values), places.unwrap_or_default())
+}
+
+fn checksum(id: PageId, values: &[f16], places: &[u32]) -> u32 {
     let crc = crc32c::crc32c(id.document.to_string().as_bytes());
     let crc = crc32c::crc32c_append(crc, &id.number.to_le_bytes());
     // In pieces, so that a page of vectors is not copied whole.
-    values.chunks(4096).fold(crc, |crc, piece| {
+    let crc = values.chunks(4096).fold(crc, |crc, piece| {
         let mut bytes = [0u8; 8192];
         for (value, bytes) in piece.iter().zip(bytes.chunks_exact_mut(2)) {
             bytes.copy_from_slice(&value.to_le_bytes());
         }
         crc32c::crc32c_append(crc, &bytes[..piece.len() * 2])
-    })
+    });
+    places.iter().fold(crc, |crc, place| crc32c::crc32c_append(crc, &place.to_le_bytes()))
 }
 
 /// A batch read from the table at `path`, column by column.
@@ -319,11 +349,24 @@ impl Rows<'_> {
     pub fn vectors(&self) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
         let vectors = self.column("vectors")?.as_list_opt::<i32>();
         let vectors = vectors.ok_or_else(|| self.wrong("vectors"))?;
-        let checksum = self.numbers("vectors_crc32c")?;
+        let places = match self.batch.column_by_name(PLACES) {
+            Some(column) => Some(column.as_list_opt::<i32>().ok_or_else(|| self.wrong(PLACES))?),
+            None => None,
+        };
+        let sums = self.numbers("vectors_crc32c")?;
         // Checking and copying is half of a scan: on all cores.
         let page = |(row, id): (usize, PageId)| {
+            let places = match places.filter(|places| places.is_valid(row)) {
+                Some(places) => {
+                    let numbers = places.value(row);
+                    let numbers = numbers.as_primitive_opt::<UInt32Type>();
+                    Some(numbers.ok_or_else(|| self.wrong(PLACES))?.values().to_vec())
+                }
+                None => None,
+            };
+            let sum = |values| checksum(id, values, places.as_deref().unwrap_or_default());
             if vectors.is_null(row) {
-                return match vectors_checksum(id, &[]) == checksum.value(row) {
+                return match sum(&[]) == sums.value(row) {
                     true => Ok(None),
                     false => Err(self.damaged(id, "its vectors are gone")),
                 };
@@ -332,10 +375,14 @@ impl Rows<'_> {
             let list = list.as_fixed_size_list_opt().ok_or_else(|| self.wrong("vectors"))?;
             let values = list.values().as_primitive_opt::<Float16Type>();
             let values = values.ok_or_else(|| self.wrong("vectors"))?.values();
-            if vectors_checksum(id, values) != checksum.value(row) {
+            if sum(values) != sums.value(row) {
                 return Err(self.damaged(id, "the checksum of its vectors is wrong"));
             }
             let vectors = PageVectors::new(list.value_length() as usize, values.to_vec());
+            let vectors = vectors.and_then(|vectors| match places {
+                Some(places) => vectors.with_places(places),
+                None => Ok(vectors),
+            });
             Ok(Some((id, vectors.map_err(|e| self.damaged(id, e.to_string()))?)))
         };
         let rows = self.ids()?.into_par_iter().enumerate();
@@ -367,12 +414,23 @@ mod tests {
 
         let page = page_record(id, 1, "words", Some((2, &[1.0, 0.0, 0.6, 0.8])));
         let plain = page_record(id, 2, "", None);
-        let batch = pages_batch(2, &[page.clone(), plain.clone()]);
+        let mut pruned = page_record(id, 3, "words", Some((2, &[0.0, 1.0])));
+        pruned.vectors = pruned.vectors.map(|vectors| vectors.with_places(vec![6_149]).unwrap());
+        let pages = [page, plain, pruned];
+        let batch = pages_batch(2, &pages);
         let rows = Rows { batch: &batch, path };
-        let mut without = page.clone();
-        without.vectors = None;
-        assert_eq!(rows.pages().unwrap(), [without, plain]);
-        assert_eq!(rows.vectors().unwrap(), [(page.id, page.vectors.unwrap())]);
+        let without = pages.clone().map(|page| PageRecord { vectors: None, ..page });
+        assert_eq!(rows.pages().unwrap(), without);
+        let vectors = rows.vectors().unwrap();
+        let expected = pages.iter().filter_map(|page| Some((page.id, page.vectors.clone()?)));
+        assert_eq!(vectors, expected.collect::<Vec<_>>());
+        let every: Result<Vec<_>, _> = rows.every_page().into_iter().collect();
+        assert_eq!(every.unwrap(), pages);
+
+        // As formats 1 and 2 have it.
+        let old = batch.project(&(0..batch.num_columns() - 1).collect::<Vec<_>>()).unwrap();
+        let rows = Rows { batch: &old.slice(0, 2), path };
+        assert_eq!(rows.vectors().unwrap(), vectors[..1]);
     }
 
     #[test]
@@ -382,9 +440,16 @@ mod tests {
         let mut other = page.clone();
         other.text = "wards".into();
         other.vectors = Some(PageVectors::from_f32(2, &[1.0, 0.001]).unwrap());
-        let (good, bad) = (pages_batch(2, &[page]), pages_batch(2, &[other]));
+        let mut moved = page.clone();
+        moved.vectors = moved.vectors.map(|vectors| vectors.with_places(vec![1]).unwrap());
+        let good = pages_batch(2, &[page]);
         // The content of one row under the checksums of the other.
-        for (name, words) in [("page_crc32c", true), ("vectors_crc32c", false)] {
+        for (bad, name, words) in [
+            (&other, "page_crc32c", true),
+            (&other, "vectors_crc32c", false),
+            (&moved, "vectors_crc32c", false),
+        ] {
+            let bad = pages_batch(2, std::slice::from_ref(bad));
             let at = bad.schema().index_of(name).unwrap();
             let mut columns = bad.columns().to_vec();
             columns[at] = good.column(at).clone();

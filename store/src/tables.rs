@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{Stream, StreamExt, TryStreamExt};
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
-use lancedb::table::{AddDataMode, CompactionOptions, DatasetRecordBatchStream, OptimizeAction};
+use lancedb::table::{
+    AddDataMode, CompactionOptions, DatasetRecordBatchStream, NewColumnTransform, OptimizeAction,
+};
 use lancedb::{Connection, Table};
 
 use crate::StoreError;
@@ -106,6 +108,23 @@ impl LanceTable {
     pub async fn rows(&self) -> Result<u64, StoreError> {
         let rows = self.table.count_rows(None).await;
         rows.map(|n| n as u64).map_err(StoreError::table("reading", &self.path))
+    }
+
+    /// Those of `columns` that the table has: one of an earlier format lacks some.
+    pub async fn having<'a>(&self, columns: &[&'a str]) -> Result<Vec<&'a str>, StoreError> {
+        let schema = self.table.schema().await.map_err(StoreError::table("reading", &self.path))?;
+        let columns = columns.iter().copied();
+        Ok(columns.filter(|name| schema.column_with_name(name).is_some()).collect())
+    }
+
+    /// Adds a column, null in every row, where the table lacks it: no row is written again.
+    pub async fn add_column(&self, field: Field) -> Result<(), StoreError> {
+        if !self.having(&[field.name()]).await?.is_empty() {
+            return Ok(());
+        }
+        let nulls = NewColumnTransform::AllNulls(Arc::new(Schema::new(vec![field])));
+        let added = self.table.add_columns().transform(nulls).execute().await;
+        added.map(drop).map_err(StoreError::table("adding a column to", &self.path))
     }
 
     /// Reads `columns` (all when empty) of the rows that `filter`, SQL, lets through.

@@ -24,7 +24,7 @@ use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
 use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, replace, sync_folder};
 use crate::reader::{read_ledger, read_pages_of, vectors_of};
-use crate::schema::{documents_batch, documents_schema, pages_batch, pages_schema};
+use crate::schema::{documents_batch, documents_schema, pages_batch, pages_schema, places_field};
 use crate::tables::{LanceTable, any_of, connect};
 use crate::text::{PageWords, TextWriter};
 
@@ -183,6 +183,8 @@ impl Writer {
             let documents = LanceTable::writable(&connection, folder, "documents", version).await?;
             let version = snapshot.pages_version;
             let pages = LanceTable::writable(&connection, folder, "pages", version).await?;
+            // One of an earlier format lacks it.
+            pages.add_column(places_field()).await?;
             let text = TextWriter::open(&folder.join("text"), Some(&snapshot.text_meta))?;
             let records = read_ledger(&documents).await?;
             self.ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
