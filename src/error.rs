@@ -1,10 +1,10 @@
 //! What can go wrong, from any room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pagesight_core::ModelId;
 use pagesight_indexer::{IndexError, PdfiumPlace, RendererError};
-use pagesight_model::{ModelError, ParityError};
+use pagesight_model::{ModelError, ParityError, is_embedded};
 use pagesight_query::{PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
@@ -53,8 +53,8 @@ pub enum Error {
         /// Where it was.
         folder: PathBuf,
     },
-    /// The model folder holds another model now.
-    #[error("the index was made with model {expected}, {folder} holds {got}")]
+    /// The model folder, or this program for its own model, holds another model now.
+    #[error("the index was made with model {expected}, {} holds {got}", holder(folder))]
     ModelChanged {
         /// The model's folder.
         folder: PathBuf,
@@ -104,6 +104,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Who holds the model in `folder`.
+fn holder(folder: &Path) -> String {
+    match is_embedded(folder) {
+        true => "this version of pagesight".into(),
+        false => folder.display().to_string(),
+    }
 }
 
 fn places(looked: &[PdfiumPlace]) -> String {

@@ -13,7 +13,7 @@ use pagesight_indexer::{
     decode_path, encode_path, find_pdfium,
 };
 use pagesight_maxsim::Segments;
-use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe};
+use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe, is_embedded};
 use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
 use tokio::runtime::Runtime;
 
@@ -221,17 +221,21 @@ impl Index {
         self.loading = options;
     }
 
-    /// Loads the model in `folder` for this index. An index that has vectors keeps their model.
+    /// Loads the model in `folder`, which may be [`ColPali::NANO`], for this index. An index that has
+    /// vectors keeps their model.
     ///
     /// # Errors
     /// [`Error::Model`] when it cannot be loaded, [`Error::ModelChanged`] when the index has
     /// vectors of another one.
     pub fn load_model(&mut self, folder: &Path, options: &LoadOptions) -> Result<(), Error> {
-        let absolute = std::path::absolute(folder).map_err(|source| Error::Io {
-            action: "finding",
-            path: folder.into(),
-            source,
-        })?;
+        let absolute = match is_embedded(folder) {
+            true => folder.to_path_buf(),
+            false => std::path::absolute(folder).map_err(|source| Error::Io {
+                action: "finding",
+                path: folder.into(),
+                source,
+            })?,
+        };
         let mut options = options.clone();
         let stored = self.snapshot().model.as_ref();
         let kept = stored.is_some_and(|stored| stored.folder == absolute);
@@ -279,7 +283,7 @@ impl Index {
     /// The model that the index was made with, from where it was.
     fn remembered(&self, query_only: bool) -> Result<Option<ColPali>, Error> {
         let Some(stored) = &self.snapshot().model else { return Ok(None) };
-        if !stored.folder.is_dir() {
+        if !is_embedded(&stored.folder) && !stored.folder.is_dir() {
             return Err(Error::ModelGone { folder: stored.folder.clone() });
         }
         let (slices, recipe) = self.stored_recipe()?.expect("there is a model");

@@ -14,7 +14,7 @@
 //!    beside it, and reciprocal rank fusion joins the two.
 //!
 //! ```standalone_crate
-//! use pagesight::{Index, SyncOptions};
+//! use pagesight::{ColPali, Index, LoadOptions, SyncOptions};
 //!
 //! // Pages are drawn in workers: this program, started again.
 //! pagesight::serve_worker_if_asked();
@@ -27,6 +27,8 @@
 //! # std::env::set_current_dir(folder.path()).unwrap();
 //! let mut index = Index::open_or_create(".pagesight")?;
 //! # index.set_renderer(pagesight::RenderOptions { pdfium, ..Default::default() });
+//! // The small model inside the library; any ColPali checkpoint's folder would do.
+//! index.load_model(ColPali::NANO.as_ref(), &LoadOptions::default())?;
 //! let summary = index.sync("reports", &SyncOptions::default())?;
 //! println!("{} pages", summary.pages_indexed);
 //!
@@ -73,7 +75,7 @@ pub use pagesight_indexer::{
 pub use pagesight_model::{
     ColPali, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
     ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, VerifiedModel,
-    parity, quantize_checkpoint,
+    is_embedded, parity, quantize_checkpoint,
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};

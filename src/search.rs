@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::seam::QueryEncoder;
 use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId, PageSize, Rect};
+use pagesight_model::is_embedded;
 use pagesight_query::{
     Channel, Channels, PathFilter, QueryError, Request, Timings, TokenMatch, Work,
 };
@@ -201,7 +202,7 @@ impl<'a> Search<'a> {
                     None
                 }
                 Ok(model) => model,
-                Err(error @ Error::ModelGone { .. }) if self.channel == Channel::Both => {
+                Err(error) if self.channel == Channel::Both && is_out_of_reach(&error) => {
                     notice = Some(format!("{error}: words alone answer"));
                     None
                 }
@@ -234,6 +235,16 @@ impl<'a> Search<'a> {
         let model = model.map(|model| QueryEncoder::model_id(&*model).clone());
         let model = model.filter(|_| ranking.visual);
         Ok(Ranked { ranking, model, notice, filter, view })
+    }
+}
+
+/// Whether the model that the index was made with is not on this machine any more; of the one
+/// inside the program, another version may have taken its place.
+fn is_out_of_reach(error: &Error) -> bool {
+    match error {
+        Error::ModelGone { .. } => true,
+        Error::ModelChanged { folder, .. } => is_embedded(folder),
+        _ => false,
     }
 }
 

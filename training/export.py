@@ -23,6 +23,7 @@ RECIPE = {
     "query_pads": 0,
     "query_suffix": "",
     "causal_queries": False,
+    "prune_blank": 16,
 }
 
 

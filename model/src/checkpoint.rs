@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::config::read_json;
+use crate::embedded::{is_embedded, is_there};
 use crate::shard::Shard;
 use crate::{HubCache, ModelError};
 
@@ -90,7 +91,7 @@ impl Checkpoint {
     pub fn file(&self, name: &str) -> PathBuf {
         let own = self.folder.join(name);
         match &self.base {
-            Some(base) if !own.exists() => base.join(name),
+            Some(base) if !is_there(&own) => base.join(name),
             _ => own,
         }
     }
@@ -109,6 +110,9 @@ impl Checkpoint {
 
 /// The weights in `folder`: the shards of an index, a file of the usual name, or the only one.
 fn open_shards(folder: &Path) -> Result<Vec<Shard>, ModelError> {
+    if is_embedded(folder) {
+        return Ok(vec![Shard::open(&folder.join(SINGLE))?]);
+    }
     let index = folder.join(INDEX);
     if index.exists() {
         return indexed(folder, &index);

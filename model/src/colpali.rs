@@ -14,6 +14,7 @@ use crate::adapter::AdapterConfig;
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
 use crate::digest::Digests;
+use crate::embedded::{NANO, is_there};
 use crate::ink::printed;
 use crate::inventory;
 use crate::lanes::Lanes;
@@ -68,6 +69,27 @@ pub struct ColPali {
 }
 
 impl ColPali {
+    /// What the folder of [`nano`](Self::nano) is called; it is on no disk.
+    pub const NANO: &str = NANO;
+
+    /// The small model inside the program. It reads print, and knows no meaning: see
+    /// `model/nano/README.md`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// ```
+    /// use pagesight_core::seam::QueryEncoder;
+    /// use pagesight_model::ColPali;
+    ///
+    /// let query = &ColPali::nano()?.encode_queries(&["net sales"]).unwrap()[0];
+    /// assert_eq!(query.dim(), 128);
+    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// ```
+    pub fn nano() -> Result<Self, ModelError> {
+        Self::load(Path::new(NANO), &LoadOptions::default())
+    }
+
     /// Loads the checkpoint in `folder`, as f32: whole weights in any published layout (HF-native
     /// or colpali-engine, one file or shards), or a LoRA adapter over its base.
     ///
@@ -372,7 +394,7 @@ pub(crate) fn model_id(
     let mut hasher = blake3::Hasher::new();
     let small = ["config.json", "preprocessor_config.json", "processor_config.json"];
     let small = small.iter().chain(&["tokenizer.json", AdapterConfig::FILE]);
-    let small = small.map(|name| checkpoint.file(name)).filter(|path| path.exists());
+    let small = small.map(|name| checkpoint.file(name)).filter(|path| is_there(path));
     for path in small.chain(checkpoint.weight_files()) {
         // The name keeps two files from being taken for each other.
         let name = path.file_name().unwrap_or_default().to_string_lossy();

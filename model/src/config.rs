@@ -1,7 +1,6 @@
 //! `config.json` and `preprocessor_config.json` as published: many fields are left out there and
 //! mean the defaults of transformers' `GemmaConfig` and `SiglipVisionConfig` (4.57.6).
 
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
+use crate::embedded::{is_there, read};
 
 /// What `config.json` says of the model's sizes.
 #[derive(Debug, Clone)]
@@ -257,7 +257,7 @@ impl PreprocessorConfig {
     pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Self, ModelError> {
         let [old, new] =
             ["preprocessor_config.json", "processor_config.json"].map(|name| checkpoint.file(name));
-        let (path, this) = match !old.exists() && new.exists() {
+        let (path, this) = match !is_there(&old) && is_there(&new) {
             true => (new.clone(), read_json::<ProcessorConfig>(&new)?.image_processor),
             false => (old.clone(), read_json(&old)?),
         };
@@ -280,8 +280,7 @@ impl PreprocessorConfig {
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    let text =
-        fs::read(path).map_err(|source| ModelError::Io { path: path.to_path_buf(), source })?;
+    let text = read(path)?;
     serde_json::from_slice(&text)
         .map_err(|source| ModelError::Config { path: path.to_path_buf(), source })
 }

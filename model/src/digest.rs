@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::embedded::embedded;
 
 /// Hashes files, and remembers what it hashed in a file of its own where it has one.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,9 @@ impl Digests {
     /// # Errors
     /// [`ModelError::Io`]. That the memory cannot be read or written is no error.
     pub fn of(&self, path: &Path) -> Result<(String, u64), ModelError> {
+        if let Some(bytes) = embedded(path) {
+            return Ok((blake3::hash(bytes).to_hex().to_string(), bytes.len() as u64));
+        }
         let io = |source| ModelError::Io { path: path.to_path_buf(), source };
         // The same file under two names is one; a hub cache is made of links.
         let real = path.canonicalize().map_err(io)?;

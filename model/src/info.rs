@@ -2,7 +2,6 @@
 //! that they are whole.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::ModelId;
@@ -12,6 +11,7 @@ use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::colpali::model_id;
 use crate::config::{Config, PreprocessorConfig, read_json};
 use crate::digest::Digests;
+use crate::embedded::length;
 use crate::inventory;
 use crate::recipe::Recipe;
 use crate::tokens::Tokens;
@@ -103,17 +103,13 @@ impl ModelInfo {
         weights.skip(&inventory::all(&config))?;
         weights.finish()?;
         let files = checkpoint.weight_files();
-        let length = |path: &PathBuf| {
-            let metadata = fs::metadata(path);
-            metadata.map_err(|source| ModelError::Io { path: path.clone(), source })
-        };
-        let lengths = files.iter().map(length).collect::<Result<Vec<_>, _>>()?;
+        let lengths = files.iter().map(|path| length(path)).collect::<Result<Vec<_>, _>>()?;
         let vision = &config.vlm_config.vision_config;
         Ok(Self {
             folder: folder.to_path_buf(),
             base: checkpoint.base().map(Path::to_path_buf),
             layout,
-            bytes: lengths.iter().map(fs::Metadata::len).sum(),
+            bytes: lengths.iter().sum(),
             parameters: types.values().sum(),
             types,
             vision_layers: vision.num_hidden_layers,

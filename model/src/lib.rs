@@ -27,6 +27,7 @@ mod checkpoint;
 mod colpali;
 mod config;
 mod digest;
+mod embedded;
 mod error;
 #[cfg(feature = "hub")]
 mod fetch;
@@ -54,6 +55,7 @@ mod vision;
 mod weights;
 
 pub use colpali::{ColPali, LoadOptions};
+pub use embedded::is_embedded;
 pub use error::ModelError;
 #[cfg(feature = "hub")]
 pub use fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::digest::Digests;
+use crate::embedded::{copy_file, is_embedded, is_there, length};
 use crate::hub_cache::snapshot_of;
 use crate::info::{CHECKSUMS, Checksums};
 use crate::recipe::Recipe;
 use crate::weights::Weights;
-use crate::{HubCache, LoadOptions, ModelError, ModelInfo};
+use crate::{ColPali, HubCache, LoadOptions, ModelError, ModelInfo};
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,9 @@ const SMALL: [&str; 7] = [
 ];
 
 impl Models {
+    /// The name of the model inside the program; a folder called so comes first.
+    pub const NANO: &str = "nano";
+
     /// The folder of the model that a user calls `name`: a folder, one of ours, or `ORG/NAME` in
     /// the hub's cache, with `@REVISION` after it where it is not `main`.
     ///
@@ -55,12 +59,18 @@ impl Models {
     /// [`ModelError::NotFound`] with all places.
     pub fn find(&self, name: impl AsRef<Path>) -> Result<PathBuf, ModelError> {
         let path = name.as_ref();
+        if is_embedded(path) {
+            return Ok(path.to_path_buf());
+        }
         if path.is_dir() {
             return Ok(snapshot_of(path, None).unwrap_or_else(|| path.to_path_buf()));
         }
         let mut looked = vec![path.to_path_buf()];
         // Names are plain; a path need not be.
         let name = path.to_str().unwrap_or_default();
+        if name == Self::NANO {
+            return Ok(ColPali::NANO.into());
+        }
         if let Some(folder) = self.own.as_ref().filter(|_| is_plain(name)).map(|own| own.join(name))
         {
             if folder.is_dir() {
@@ -81,9 +91,12 @@ impl Models {
         Err(ModelError::NotFound { name: path.display().to_string(), looked })
     }
 
-    /// All checkpoints there are, ours first. Other models in the hub's cache are left out.
+    /// All checkpoints there are: the one inside the program, ours, those in the hub's cache; other
+    /// models in that cache are left out.
     pub fn list(&self) -> Vec<ModelEntry> {
-        let mut entries = Vec::new();
+        let folder = PathBuf::from(ColPali::NANO);
+        let (name, state) = (Self::NANO.into(), self.state(&folder));
+        let mut entries = vec![ModelEntry { name, revision: None, folder, state }];
         for folder in self.own.iter().flat_map(|own| folders(own)) {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !name.starts_with('.') {
@@ -108,9 +121,9 @@ impl Models {
             let checkpoint = Checkpoint::open(folder, places)?;
             let layout = Weights::open(&checkpoint)?.layout();
             let files = checkpoint.weight_files();
-            let bytes = files.iter().filter_map(|file| fs::metadata(file).ok());
+            let bytes = files.iter().filter_map(|file| length(file).ok());
             let kind = if checkpoint.base().is_some() { "adapter over " } else { "" };
-            Ok((format!("{kind}{layout}"), bytes.map(|metadata| metadata.len()).sum()))
+            Ok((format!("{kind}{layout}"), bytes.sum()))
         };
         look().map_err(|error| error.to_string())
     }
@@ -140,7 +153,7 @@ impl Models {
         if !is_plain(name) {
             return Err(io(&to)(ErrorKind::InvalidFilename.into()));
         }
-        if to.exists() {
+        if to.exists() || name == Self::NANO {
             return Err(io(&to)(ErrorKind::AlreadyExists.into()));
         }
         let info = ModelInfo::read(from, options)?;
@@ -150,7 +163,7 @@ impl Models {
         let whole = [(Some(from), PathBuf::new()), (checkpoint.base(), Checkpoint::BASE.into())];
         for (folder, below) in whole {
             let Some(folder) = folder else { continue };
-            let small = SMALL.iter().map(|file| folder.join(file)).filter(|path| path.exists());
+            let small = SMALL.iter().map(|file| folder.join(file)).filter(|path| is_there(path));
             let weights = checkpoint.weight_files().into_iter();
             let weights = weights.filter(|path| path.parent() == Some(folder));
             for path in small.chain(weights) {
@@ -167,7 +180,7 @@ impl Models {
                 let target = partial.join(&file);
                 let folder = target.parent().unwrap_or(&partial);
                 fs::create_dir_all(folder).map_err(io(folder))?;
-                fs::copy(&path, &target).map_err(io(&target))?;
+                copy_file(&path, &target).map_err(io(&target))?;
                 checksums.insert(file, Digests::default().of(&target)?.0);
             }
             let recipe = partial.join(Recipe::FILE);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::read_json;
+use crate::embedded::is_there;
 use crate::{HubCache, ModelError};
 
 /// `recipe.json` beside the weights; fields left out have these defaults, which are what
@@ -198,11 +199,11 @@ impl Recipe {
     /// the checkpoint goes by, else the default.
     fn of(checkpoint: &Checkpoint) -> Result<(Self, RecipeOrigin), ModelError> {
         let own = checkpoint.folder().join(Self::FILE);
-        if own.exists() {
+        if is_there(&own) {
             return Ok((Self::read(&own)?, RecipeOrigin::File(own)));
         }
         let processor = checkpoint.folder().join("processor_config.json");
-        if processor.exists() {
+        if is_there(&processor) {
             let prompts: ProcessorPrompts = read_json(&processor)?;
             if let Some(prefix) = prompts.query_prefix {
                 let mut recipe = Self { query_prefix: format!("<bos>{prefix}"), ..Self::default() };

@@ -1,8 +1,9 @@
-//! One safetensors file, mapped: its header is checked against its length before a tensor in it
+//! One safetensors file: its header is checked against its length before a tensor in it
 //! is trusted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::ModelError;
+use crate::embedded::embedded;
 use crate::stored::Stored;
 
 /// Bytes before the header: its length, little endian.
@@ -18,11 +20,41 @@ const LENGTH: usize = 8;
 /// No published checkpoint comes near; safetensors itself refuses more.
 const LONGEST_HEADER: u64 = 100_000_000;
 
+/// What a file holds: mapped, or inside the program.
+#[derive(Debug, Clone)]
+pub enum FileBytes {
+    Mapped(Arc<Mmap>),
+    Embedded(&'static [u8]),
+}
+
+impl FileBytes {
+    fn map(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.to_path_buf(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the map is read as plain bytes, inside ranges checked by who opens it against its
+        // length. Who changes the file while the model is in use gets other numbers, who shortens
+        // it a bus error, as with every mapped model.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Ok(Self::Mapped(Arc::new(map)))
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
 /// A file with tensors.
 #[derive(Debug, Clone)]
 pub struct Shard {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: FileBytes,
     /// Where the numbers begin.
     start: usize,
     tensors: BTreeMap<String, TensorInfo>,
@@ -36,17 +68,15 @@ impl Shard {
     /// leave holes, overlap or do not fit their shapes; [`ModelError::Truncated`] when the file is
     /// shorter or longer than its header says.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let io = |source| ModelError::Io { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
-        let got = file.metadata().map_err(io)?.len();
+        let map = match embedded(path) {
+            Some(bytes) => FileBytes::Embedded(bytes),
+            None => FileBytes::map(path)?,
+        };
+        let got = map.len() as u64;
         let truncated = |expected| ModelError::Truncated { path: path.into(), expected, got };
         if got < LENGTH as u64 {
             return Err(truncated(LENGTH as u64));
         }
-        // SAFETY: the map is read as plain bytes, inside ranges checked below against its length.
-        // Who changes the file while the model is in use gets other numbers, who shortens it a bus
-        // error, as with every mapped model.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let header = u64::from_le_bytes(map[..LENGTH].try_into().expect("eight bytes"));
         if header > LONGEST_HEADER {
             let reason = format!("its header would be {header} bytes long");
@@ -64,7 +94,7 @@ impl Shard {
         }
         let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone()));
         let tensors = tensors.collect();
-        Ok(Self { path: path.into(), map: Arc::new(map), start, tensors })
+        Ok(Self { path: path.into(), map, start, tensors })
     }
 
     /// The file.
@@ -82,6 +112,6 @@ impl Shard {
         let info = self.tensors.get(key)?;
         let (from, to) = info.data_offsets;
         let range = self.start + from..self.start + to;
-        Some(Stored::mapped(key, info.dtype, &info.shape, self.map.clone(), range))
+        Some(Stored::of_file(key, info.dtype, &info.shape, self.map.clone(), range))
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result as CandleResult, Tensor, bail};
 use half::{bf16, f16};
-use memmap2::Mmap;
 use safetensors::Dtype;
+
+use crate::shard::FileBytes;
 
 /// A tensor in its stored type. Cheap to clone; it keeps the map alive.
 #[derive(Clone)]
@@ -21,8 +22,8 @@ pub struct Stored {
 
 #[derive(Clone)]
 enum Bytes {
-    Mapped {
-        map: Arc<Mmap>,
+    OfFile {
+        map: FileBytes,
         range: Range<usize>,
     },
     /// Made while loading, e.g. a weight with its adapter merged in.
@@ -31,14 +32,14 @@ enum Bytes {
 
 impl Stored {
     /// A tensor inside `map`; `range` was checked.
-    pub fn mapped(
+    pub fn of_file(
         key: &str,
         dtype: Dtype,
         shape: &[usize],
-        map: Arc<Mmap>,
+        map: FileBytes,
         range: Range<usize>,
     ) -> Self {
-        let bytes = Bytes::Mapped { map, range };
+        let bytes = Bytes::OfFile { map, range };
         Self { key: key.into(), dtype, shape: shape.into(), bytes }
     }
 
@@ -72,7 +73,7 @@ impl Stored {
     /// Its numbers, little endian, row-major; not always aligned.
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Mapped { map, range } => &map[range.clone()],
+            Bytes::OfFile { map, range } => &map[range.clone()],
             Bytes::Owned(bytes) => bytes,
         }
     }

@@ -7,6 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::ModelError;
 use crate::config::VlmConfig;
+use crate::embedded::read;
 
 /// The tokenizer of a checkpoint.
 #[derive(Debug, Clone)]
@@ -22,11 +23,8 @@ impl Tokens {
     pub fn read(path: &Path, config: &VlmConfig) -> Result<Self, ModelError> {
         let path = path.to_path_buf();
         let wrong = |reason: String| ModelError::Tokenizer { path: path.clone(), reason };
-        if !path.exists() {
-            let source = std::io::ErrorKind::NotFound.into();
-            return Err(ModelError::Io { path, source });
-        }
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| wrong(e.to_string()))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(read(&path)?).map_err(|e| wrong(e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| wrong(e.to_string()))?;
         let image = config.image_token_index;

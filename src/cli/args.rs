@@ -56,8 +56,8 @@ pub enum Verb {
 /// A ColPali checkpoint.
 #[derive(Debug, Args)]
 pub struct ModelChoice {
-    /// A ColPali checkpoint: a folder, or a name that `pagesight model list` shows [default: the
-    /// one that the index was made with].
+    /// A ColPali checkpoint: a folder, or a name that `pagesight model list` shows; `none` is words
+    /// alone [default: the one that the index was made with, for a new one nano].
     #[arg(long, env = "PAGESIGHT_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub model: Option<PathBuf>,
     #[command(flatten)]
@@ -78,12 +78,13 @@ pub struct Loading {
 
 /// Fetch, list and check ColPali checkpoints.
 ///
-/// A model is a folder, a model of ours (imported), or ORG/NAME[@REVISION] in the cache that
-/// Hugging Face's programs share.
+/// A model is a folder, nano (which is inside this program), a model of ours (imported), or
+/// ORG/NAME[@REVISION] in the cache that Hugging Face's programs share.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight model fetch vidore/colpali-v1.3-hf\n  \
     pagesight model list\n  \
+    pagesight model info\n  \
     pagesight model info vidore/colpali-v1.3-hf\n  \
     pagesight model import ~/my-checkpoint --name invoices\n  \
     pagesight model verify invoices")]
@@ -103,9 +104,10 @@ pub enum ModelAction {
     },
     /// What a checkpoint is: layout, sizes, recipe, identity.
     #[command(after_help = "Examples:\n  \
+        pagesight model info                          the model of this index\n  \
         pagesight model info vidore/colpali-v1.3-hf\n  \
         pagesight model info ~/adapter --base ~/colpaligemma-3b-pt-448-base --json")]
-    Info(ModelTarget),
+    Info(InfoTarget),
     /// Read all of a checkpoint: every tensor there, every hash that is known right, every number
     /// finite.
     #[command(after_help = "Example:\n  pagesight model verify invoices")]
@@ -126,6 +128,20 @@ pub enum ModelAction {
         pagesight model fetch vidore/colpali-v1.3-hf\n  \
         pagesight model fetch vidore/colpali-v1.2 --revision main")]
     Fetch(FetchModel),
+}
+
+/// One checkpoint, or that of the index.
+#[derive(Debug, Args)]
+pub struct InfoTarget {
+    /// A folder or a name that `pagesight model list` shows [default: the one that the index here
+    /// uses].
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One checkpoint.

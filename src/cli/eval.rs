@@ -14,7 +14,7 @@ use serde_json::json;
 use super::args::{EvalVerb, Place};
 use super::query::{channel, open};
 use super::terminal::Terminal;
-use super::{Outcome, hinted};
+use super::{Outcome, hinted, model};
 
 /// How deep a ranking is measured; MRR is the only measure that looks past 10.
 const DEPTH: usize = 100;
@@ -35,8 +35,10 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             labels.missing[0]
         );
     }
+    let words_alone = verb.model.model.as_deref().is_some_and(model::is_none);
     let channels = match verb.channel {
-        Some(choice) => vec![channel(choice)],
+        Some(choice) => vec![channel(choice, &verb.model)?],
+        None if words_alone => vec![Channel::Text],
         None if index.snapshot().model.is_some() => {
             vec![Channel::Visual, Channel::Text, Channel::Both]
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagesight::{
-    BatchSize, DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits, LoadOptions,
-    Outcome as Did, RenderOptions, Summary, SyncOptions,
+    BatchSize, ColPali, DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits,
+    LoadOptions, Outcome as Did, RenderOptions, Summary, SyncOptions,
 };
 use serde_json::{Value, json};
 
@@ -71,26 +71,36 @@ fn opening(folder: &str) -> String {
 
 fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
     index.set_loading(model::options(&verb.model.loading)?);
-    let folder = match &verb.model.model {
-        Some(name) => Some(model::find(name)?),
-        None => index.snapshot().model.as_ref().map(|stored| stored.folder.clone()),
+    let stored = index.snapshot().model.as_ref().map(|stored| stored.folder.clone());
+    let is_new = index.documents().next().is_none();
+    let folder = match (&verb.model.model, stored) {
+        (Some(name), Some(stored)) if model::is_none(name) => {
+            if !verb.quiet {
+                let name = model::name(&stored);
+                eprintln!("the index has vectors of {name}: new pages get them too");
+            }
+            Some(stored)
+        }
+        (Some(name), None) if model::is_none(name) => None,
+        (Some(name), _) => Some(model::find(name)?),
+        (None, Some(stored)) => Some(stored),
+        (None, None) => is_new.then(|| ColPali::NANO.into()),
     };
     match folder {
         Some(folder) => {
             let options =
                 LoadOptions { slices: verb.slices.clone(), ..model::options(&verb.model.loading)? };
-            index
-                .load_model(&folder, &options)
-                .with_context(|| format!("loading the model in {}", folder.display()))
+            let loaded = index.load_model(&folder, &options);
+            loaded.map_err(model::new_index).with_context(|| model::loading(&folder))
         }
         None if verb.slices.is_some() || verb.model.loading.recipe.is_some() => {
-            Err(hinted("--slices and --recipe need a model", "name one with --model MODEL"))
+            Err(hinted("--slices and --recipe need a model", "name one, e.g. --model nano"))
         }
         None => {
             if !verb.quiet {
-                eprintln!(
-                    "no vision model (--model DIR): pages will be found by their words alone"
-                );
+                // An index keeps what it is; with a model all would be read again.
+                let add = if is_new { "" } else { "; --model nano adds their pictures" };
+                eprintln!("no vision model: pages will be found by their words alone{add}");
             }
             Ok(())
         }

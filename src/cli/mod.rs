@@ -67,7 +67,7 @@ pub fn run() -> ExitCode {
         Verb::Export(verb) => export::run(&arguments.place, verb),
         Verb::Import(verb) => import::run(&arguments.place, verb),
         Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
-        Verb::Model(verb) => model::run(verb, &terminal),
+        Verb::Model(verb) => model::run(&arguments.place, verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),
         Verb::Completions(verb) => completions::run(verb),
     };

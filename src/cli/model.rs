@@ -7,17 +7,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar};
-use pagesight::{HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, Models, Recipe};
+use pagesight::{
+    ColPali, Error, HubCache, Index, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
+    Recipe, is_embedded,
+};
 use serde_json::{Value, json};
 
-use super::args::{ImportModel, Loading, ModelAction, ModelTarget, ModelVerb, QuantizeModel};
+use super::args::{
+    ImportModel, InfoTarget, Loading, ModelAction, ModelTarget, ModelVerb, Place, QuantizeModel,
+};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, paths};
+use super::{Outcome, hinted, locate, paths};
 
-pub fn run(verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
+pub fn run(place: &Place, verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
     match &verb.action {
         ModelAction::List { json } => list(*json),
-        ModelAction::Info(target) => info(target),
+        ModelAction::Info(target) => info(place, target),
         ModelAction::Verify(target) => verify(target),
         ModelAction::Import(import) => copy(import),
         ModelAction::Quantize(wanted) => quantize(wanted, terminal),
@@ -50,6 +55,35 @@ pub fn find(name: &Path) -> Result<PathBuf> {
         hinted(error.to_string(), hint)
     })
 }
+
+/// Whether `name` asks for words alone.
+pub fn is_none(name: &Path) -> bool {
+    name == Path::new("none")
+}
+
+/// What the model in `folder` is called.
+pub fn name(folder: &Path) -> String {
+    match is_embedded(folder) {
+        true => format!("{} (inside this program)", Models::NANO),
+        false => folder.display().to_string(),
+    }
+}
+
+/// What was being done with the model in `folder`.
+pub fn loading(folder: &Path) -> String {
+    format!("loading the model {}", name(folder))
+}
+
+/// Adds the way out to the error of an index that has vectors of another model.
+pub fn new_index(error: Error) -> anyhow::Error {
+    match error {
+        Error::ModelChanged { .. } => hinted(super::chain_of(&error), NEW_INDEX),
+        error => error.into(),
+    }
+}
+
+const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
+    `pagesight --index NEW index --model MODEL FOLDER`";
 
 /// How a model is loaded, by what was typed and by the environment.
 pub fn options(loading: &Loading) -> Result<LoadOptions> {
@@ -112,25 +146,85 @@ fn list(as_json: bool) -> Result<Outcome> {
         };
         writeln!(out, "{:width$}  {commit:8}  {what}", printable(name))?;
     }
-    if entries.is_empty() {
+    if entries.len() == 1 {
         let places = [models.own.as_deref(), models.hub.as_ref().map(HubCache::root)];
         let places: Vec<String> =
             places.iter().flatten().map(|path| path.display().to_string()).collect();
-        eprintln!("no models in {}", places.join(" or "));
+        eprintln!("no others in {}", places.join(" or "));
         eprintln!("hint: `pagesight model fetch vidore/colpali-v1.3-hf` downloads one");
-        return Ok(Outcome::NothingFound);
     }
     Ok(Outcome::Done)
 }
 
-fn info(target: &ModelTarget) -> Result<Outcome> {
-    let folder = find(&target.model)?;
-    let info = read(&folder, &options(&target.loading)?)?;
+fn info(place: &Place, target: &InfoTarget) -> Result<Outcome> {
+    let options = options(&target.loading)?;
+    let Some(model) = &target.model else { return info_of_index(place, target.json, options) };
+    let info = read(&find(model)?, &options)?;
     let mut out = io::stdout().lock();
     match target.json {
         true => writeln!(out, "{}", object("model", serde_json::to_value(&info)?))?,
         false => describe(&mut out, &info)?,
     }
+    Ok(Outcome::Done)
+}
+
+/// The model that the index here uses, or that a new one would use.
+fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Result<Outcome> {
+    let index = match locate::existing(place) {
+        Ok(folder) => {
+            let opening = || format!("opening {}", folder.display());
+            Some(Index::open(&folder).with_context(opening)?)
+        }
+        Err(error) if place.index.is_some() => return Err(error),
+        Err(_) => None,
+    };
+    let stored = index.as_ref().and_then(|index| index.snapshot().model.clone());
+    let mut out = io::stdout().lock();
+    let folder = match (&index, &stored) {
+        (Some(index), None) if index.documents().next().is_some() => {
+            match as_json {
+                true => writeln!(out, "{}", object("model", json!({"index": index.folder()})))?,
+                false => {
+                    writeln!(out, "index       {}", index.folder().display())?;
+                    writeln!(out, "model       none: pages are found by their words alone")?;
+                    writeln!(out, "\n`pagesight index --model nano FOLDER` adds their pictures.")?;
+                }
+            }
+            return Ok(Outcome::NothingFound);
+        }
+        (_, Some(stored)) => {
+            // The recipe and the grid are the index's own.
+            options.slices = Some(stored.grid.slices.clone());
+            let recipe = stored.recipe.as_deref().map(Recipe::from_json).transpose();
+            options.recipe = recipe.context("reading the recipe of the index")?;
+            stored.folder.clone()
+        }
+        (_, None) => PathBuf::from(ColPali::NANO),
+    };
+    let info = read(&folder, &options);
+    if as_json {
+        let mut line = object("model", info.map(serde_json::to_value)??);
+        line["name"] = json!(name(&folder));
+        line["index"] = json!(index.as_ref().map(|index| index.folder()));
+        line["model_id_of_index"] = json!(stored.map(|stored| stored.id));
+        writeln!(out, "{line}")?;
+        return Ok(Outcome::Done);
+    }
+    match &index {
+        Some(index) => writeln!(out, "index       {}", index.folder().display())?,
+        None => writeln!(out, "index       none here; this is the model of a new one")?,
+    }
+    writeln!(out, "model       {}", name(&folder))?;
+    let info = info?;
+    describe(&mut out, &info)?;
+    if let Some(stored) = stored.filter(|stored| stored.id != info.model_id) {
+        writeln!(out, "of index    {}: not this one, so words alone answer", stored.id)?;
+    }
+    writeln!(
+        out,
+        "\nAnother model is one flag, and needs a new index (its vectors are others):\n  \
+         pagesight --index NEW index --model vidore/colpali-v1.3-hf FOLDER"
+    )?;
     Ok(Outcome::Done)
 }
 
@@ -189,7 +283,7 @@ pub fn object(kind: &str, value: Value) -> Value {
 
 fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     let types: Vec<String> = info.types.keys().cloned().collect();
-    writeln!(out, "folder      {}", info.folder.display())?;
+    writeln!(out, "folder      {}", name(&info.folder))?;
     if let Some(base) = &info.base {
         writeln!(out, "adapts      {}", base.display())?;
     }
@@ -212,6 +306,12 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     let recipe = &info.recipe;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
     writeln!(out, "  page      {} slices, {:?}", recipe.slices, recipe.page_prompt)?;
+    if let Some(range) = recipe.prune_blank {
+        writeln!(out, "            patches that vary by {range} of 255 at most are left out")?;
+    }
+    if recipe.pooling > 1 {
+        writeln!(out, "            vectors are pooled to one in {}", recipe.pooling)?;
+    }
     writeln!(
         out,
         "  query     {:?}, the question, {} <pad>, {:?}{}",

@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 
 use super::args::{ChannelChoice, ModelChoice, Place, QueryVerb};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, locate, model, renderer};
+use super::{Outcome, hinted, locate, model, renderer};
 
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.model)?;
-    let mut search = index.search(&verb.text).k(verb.k as usize).channel(channel(verb.channel));
+    let channel = channel(verb.channel, &verb.model)?;
+    let mut search = index.search(&verb.text).k(verb.k as usize).channel(channel);
     search = search.explain(verb.explain);
     for glob in &verb.path {
         search = search.path(glob);
     }
-    let answer = search.run().context("searching")?;
+    let answer = search.run().map_err(model::new_index).context("searching")?;
     if let Some(notice) = &answer.notice {
         eprintln!("{notice}");
     }
@@ -51,20 +52,25 @@ pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     index.set_renderer(renderer(place, &[]));
     let options = LoadOptions { query_only: true, ..model::options(&choice.loading)? };
     index.set_loading(options.clone());
-    if let Some(name) = &choice.model {
+    if let Some(name) = choice.model.as_ref().filter(|name| !model::is_none(name)) {
         let folder = model::find(name)?;
         let loaded = index.load_model(&folder, &options);
-        loaded.with_context(|| format!("loading the model in {}", folder.display()))?;
+        loaded.map_err(model::new_index).with_context(|| model::loading(&folder))?;
     }
     Ok(index)
 }
 
-pub fn channel(choice: ChannelChoice) -> Channel {
-    match choice {
+/// The channels that are asked for; with `--model none` words alone.
+pub fn channel(choice: ChannelChoice, model: &ModelChoice) -> Result<Channel> {
+    let words_alone = model.model.as_deref().is_some_and(model::is_none);
+    Ok(match choice {
+        ChannelChoice::Visual if words_alone => {
+            return Err(hinted("the visual channel needs a model", "leave out --model none"));
+        }
         ChannelChoice::Visual => Channel::Visual,
-        ChannelChoice::Text => Channel::Text,
-        ChannelChoice::Both => Channel::Both,
-    }
+        ChannelChoice::Both if !words_alone => Channel::Both,
+        ChannelChoice::Text | ChannelChoice::Both => Channel::Text,
+    })
 }
 
 fn print_hit(

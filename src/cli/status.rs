@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::{Place, StatusVerb};
 use super::index::{document_json, failure_line};
 use super::terminal::printable;
-use super::{Outcome, locate};
+use super::{Outcome, locate, model};
 
 pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
@@ -54,7 +54,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     writeln!(out, "index     {}", printable(&index.folder().display().to_string()))?;
     writeln!(out, "snapshot  {}", snapshot.number)?;
     match &snapshot.model {
-        Some(model) => writeln!(out, "model     {} in {}", model.id, model.folder.display())?,
+        Some(model) => writeln!(out, "model     {}, {}", model::name(&model.folder), model.id)?,
         None => writeln!(out, "model     none: pages are found by their words alone")?,
     }
     writeln!(out, "pages     {} in {} documents", snapshot.pages, snapshot.documents)?;

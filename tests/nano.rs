@@ -1,0 +1,77 @@
+//! nano, the model inside the program: what a user gets who names none.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{Place, Ran, fixtures, hits, of_type};
+
+/// As a user types it, who has set nothing.
+fn fresh(place: &Place, arguments: &[&str]) -> Ran {
+    let mut command = place.command(arguments);
+    Ran::from(command.env_remove("PAGESIGHT_MODEL").output().unwrap())
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    ran.out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+/// `scan.pdf` has no text layer, and nothing is read by tesseract.
+#[test]
+fn a_fresh_install_searches_pictures_of_pages() {
+    let place = Place::with(&["scan.pdf", "form.pdf"]);
+    let ran = fresh(&place, &["index", "--no-ocr", "--json", "."]);
+    let id = of_type(&lines(&ran), "summary")[0]["model_id"].clone();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/nano");
+    let info = lines(&fresh(&place, &["model", "info", "--json", folder.to_str().unwrap()]));
+    assert_eq!(info[0]["model_id"], id, "the model inside is the one in the folder");
+
+    let question = "booting the installer from a USB memory stick";
+    let ask = ["query", "--json", "--explain", "--channel", "visual", "-k", "3", question];
+    let found = lines(&fresh(&place, &ask));
+    assert_eq!(hits(&found)[0].0, "scan.pdf");
+    let best = of_type(&found, "hit")[0];
+    assert!(best["text"].is_null() && best["visual"]["rank"] == 1, "{best}");
+    assert_eq!(of_type(&found, "summary")[0]["model_id"], id);
+    // Blank patches are left out, and what is left knows where it is.
+    let (width, height) = (best["size_pt"][0].as_f64(), best["size_pt"][1].as_f64());
+    let matches = best["matches"].as_array().unwrap();
+    let rects: Vec<&Value> = matches.iter().map(|found| &found["rect_pt"]).collect();
+    assert!(!rects.is_empty());
+    for rect in &rects {
+        assert!(rect[0].as_f64() >= Some(0.0) && rect[2].as_f64() <= width, "{rect} {width:?}");
+        assert!(rect[1].as_f64() >= Some(0.0) && rect[3].as_f64() <= height, "{rect} {height:?}");
+    }
+    assert!(rects.iter().any(|rect| *rect != rects[0]), "{matches:?}");
+
+    let told = fresh(&place, &["model", "info"]).out;
+    assert!(told.contains("nano (inside this program)") && told.contains("new index"), "{told}");
+    assert!(told.contains(id.as_str().unwrap()), "{told}");
+    assert!(fresh(&place, &["status"]).out.contains("nano"));
+    let words = lines(&fresh(&place, &["query", "--json", "--model", "none", question]));
+    assert!(of_type(&words, "summary")[0]["model_id"].is_null());
+    // An index keeps its model.
+    let other = fixtures().join("parity/hf").display().to_string();
+    let ran = fresh(&place, &["index", "--model", &other, "."]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("needs a new index"), "{}", ran.err);
+}
+
+#[test]
+fn an_index_of_words_stays_one_until_a_model_is_named() {
+    let place = Place::with(&["form.pdf"]);
+    lines(&fresh(&place, &["index", "--json", "--model", "none", "."]));
+    place.add("scan.pdf", "scan.pdf");
+    let ran = fresh(&place, &["index", "--json", "--no-ocr", "."]);
+    assert_eq!(of_type(&lines(&ran), "summary")[0]["pages"]["indexed"], 3);
+    assert!(ran.err.contains("--model nano"), "{}", ran.err);
+    let ran = fresh(&place, &["model", "info"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("--model nano"), "{}", ran.out);
+    let ran = fresh(&place, &["index", "--json", "--no-ocr", "--model", "nano", "."]);
+    let run = lines(&ran);
+    assert_eq!(of_type(&run, "summary")[0]["pages"]["indexed"], 5, "all is read again");
+    let ask = ["query", "--json", "--channel", "visual", "booting from a memory stick"];
+    assert_eq!(hits(&lines(&fresh(&place, &ask))).len(), 5);
+}
