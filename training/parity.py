@@ -1,9 +1,11 @@
 """Reference tensors of an exported folder, for `pagesight doctor --parity FOLDER`.
 
     python parity.py --model nano --pdf page.pdf --out FOLDER
+    python parity.py --model ../model/nano --pdf ../fixtures/pdf/form.pdf --rows 32 --out ../fixtures/nano
 
 transformers' own ColPaliForRetrieval (f32) runs one slice of a real page and some questions; every
-layer's output is kept, so a difference names its place. Needs transformers.
+layer's output is kept, so a difference names its place. With `--rows` only so many rows of each are
+kept, and no copy of the model: a fixture of the one inside the program. Needs transformers.
 """
 
 import argparse
@@ -22,21 +24,37 @@ from pdf_pages import draw
 QUERIES = ["Total revenue in 2024?", "Où est la clé (n° 1,234.50)?", "отчёт 日本", "x86"]
 
 
+def rows_of(kept, count):
+    """A few rows of each stage of the page, spread over the slice, and the queries' vectors."""
+    patches = kept["hf.page.input_ids"].shape[1] - 1
+    rows = torch.arange(count) * (patches // count + 1) % patches
+    some = {"page.rows": rows}
+    for name, tensor in kept.items():
+        if name in ("hf.query.input_ids", "hf.query.embeddings"):
+            some[name.removeprefix("hf.")] = tensor
+        elif name.startswith(("vision.", "projector.", "hf.page.")) and name != "hf.page.lm.input":
+            some[name.removeprefix("hf.")] = tensor[0][rows]
+    return some
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--pdf", required=True)
     parser.add_argument("--page", type=int, default=1)
+    parser.add_argument("--rows", type=int, help="rows of each stage, of the model inside the program")
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
     out = Path(args.out)
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    shutil.copytree(args.model, out / "hf", dirs_exist_ok=True)
+    if args.rows is None:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        shutil.copytree(args.model, out / "hf", dirs_exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     model = ColPaliForRetrieval.from_pretrained(args.model, dtype=torch.float32).eval()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{args.model}/tokenizer.json", pad_token="<pad>")
     edge = model.config.vlm_config.vision_config.image_size
     image = draw(pdfium.PdfDocument(args.pdf)[args.page - 1], 2 * edge, 3 * edge).crop((0, 0, edge, edge))
-    image.convert("RGB").save(out / "images" / "page1.png")
+    image.convert("RGB").save(out / ("page.png" if args.rows else "images/page1.png"))
     resized = np.asarray(image.convert("RGB"))[None]
     pixels = (torch.from_numpy(resized.copy()).float() * np.float32(1 / 255) - 0.5) / 0.5
     pixels = pixels.permute(0, 3, 1, 2).contiguous()
@@ -71,6 +89,10 @@ def main():
         kept["hf.page.input_ids"], kept["hf.page.embeddings"] = ids, page
         kind["now"] = "hf.query"
         texts = [f"<bos>Question: {q}" + "<pad>" * 10 + "\n" for q in QUERIES]
+        if args.rows:
+            recipe = json.loads((Path(args.model) / "recipe.json").read_text())
+            pads = "<pad>" * recipe["query_pads"] + recipe["query_suffix"]
+            texts = [recipe["query_prefix"] + q + pads for q in QUERIES]
         batch = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
         query = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).embeddings
         kept["hf.query.input_ids"], kept["hf.query.attention_mask"] = batch["input_ids"], batch["attention_mask"]
@@ -79,8 +101,11 @@ def main():
         kept["hf.scores"] = scores.sum(-1)
     for hook in hooks:
         hook.remove()
+    strings = {"strings": {"queries": QUERIES}}
+    if args.rows:
+        kept, strings = rows_of(kept, args.rows), {"model": "embedded:nano"} | strings
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, out / "expected.safetensors")
-    (out / "fixture.json").write_text(json.dumps({"strings": {"queries": QUERIES}}, ensure_ascii=False) + "\n")
+    (out / "fixture.json").write_text(json.dumps(strings, ensure_ascii=False) + "\n")
     print(f"{len(kept)} tensors in {out}")
 
 

@@ -16,6 +16,8 @@ use crate::preprocess::pixel_values;
 use crate::recipe::Recipe;
 use crate::{ColPali, LoadOptions, ModelError, Precision};
 
+mod trained;
+
 /// One stage compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageReport {
@@ -81,6 +83,8 @@ impl From<candle_core::Error> for ParityError {
 
 #[derive(Deserialize)]
 struct Fixture {
+    /// A trained model, of which the folder has a few rows of each stage.
+    model: Option<String>,
     strings: Strings,
 }
 
@@ -106,6 +110,9 @@ const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
 /// end to end, where they are there. Depth, sizes, pictures (`images/page*.png`, by name) and
 /// queries (`fixture.json`) are the folder's.
 ///
+/// A folder whose `fixture.json` names a `model`, e.g. the one inside the program, has a few rows
+/// of each stage of that trained model instead.
+///
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
 ///
@@ -116,16 +123,19 @@ const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
 /// # Ok::<(), pagesight_model::ParityError>(())
 /// ```
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
+    let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
+    let path = folder.join("expected.safetensors");
+    let expected = candle_core::safetensors::load(&path, &Device::Cpu)
+        .map_err(|source| ParityError::Expected { path, source: Box::new(source) })?;
+    if let Some(model) = &fixture.model {
+        return trained::trained(folder, model, &fixture.strings.queries, expected);
+    }
     let options = LoadOptions {
         recipe: Some(Recipe::default()),
         precision: Some(Precision::F32),
         ..LoadOptions::default()
     };
     let model = ColPali::load(&folder.join("hf"), &options)?;
-    let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
-    let path = folder.join("expected.safetensors");
-    let expected = candle_core::safetensors::load(&path, &Device::Cpu)
-        .map_err(|source| ParityError::Expected { path, source: Box::new(source) })?;
     let mut check = Check { model, expected, folder, reports: Vec::new() };
     check.images()?;
     check.vision()?;

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor, safetensors};
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
 use pagesight_core::{PageImage, Slices};
-use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe, parity};
+use pagesight_model::{ColPali, LoadOptions, ModelError, ModelInfo, Recipe, parity};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity")
@@ -102,6 +102,34 @@ fn the_encoder_keeps_the_contracts() {
     assert_eq!(model.patch_grid().vectors(), 70);
 }
 
+/// Tensors made by `training/parity.py --rows`, as said there: again whenever the weights change.
+#[test]
+fn the_trained_model_equals_the_reference() {
+    let stages = parity(&fixture().join("../nano")).unwrap();
+    let failed: Vec<_> = stages.iter().filter(|stage| !stage.passed()).collect();
+    assert!(failed.is_empty() && stages.len() > 10, "of {}: {failed:#?}", stages.len());
+}
+
+#[test]
+fn the_model_inside_is_the_one_in_its_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("nano");
+    let (inside, outside) = (ColPali::nano().unwrap(), load(&folder).unwrap());
+    assert_eq!(PageEncoder::model_id(&inside), PageEncoder::model_id(&outside));
+    let ask = |model: &ColPali| model.encode_queries(&["Net sales by region, 2024"]).unwrap();
+    assert_eq!(ask(&inside), ask(&outside));
+    let edge = inside.input();
+    let page = page_with_print(edge.width_px(), edge.height_px());
+    let encode = |model: &ColPali| model.encode_pages(std::slice::from_ref(&page)).unwrap();
+    assert_eq!(encode(&inside), encode(&outside));
+    let nano = Path::new(ColPali::NANO);
+    let info = ModelInfo::read(nano, &LoadOptions::default()).unwrap();
+    assert_eq!(&info.model_id, PageEncoder::model_id(&inside));
+    assert!(
+        ModelInfo::verify(nano, &LoadOptions::default(), &mut |_| {}).unwrap().numbers > 1_000_000
+    );
+    assert!(load(Path::new("embedded:other")).is_err());
+}
+
 #[test]
 fn a_page_in_slices_is_its_slices_side_by_side() {
     let slices = Slices::grid(2, 3);
@@ -147,8 +175,9 @@ fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
     page_encoder_contract(&pruned);
     assert_ne!(PageEncoder::model_id(&whole), PageEncoder::model_id(&pruned));
     let edge = whole.input().edge_px;
-    let encode =
-        |model: &ColPali, page: &PageImage| model.encode_pages(&[page.clone()]).unwrap().remove(0);
+    let encode = |model: &ColPali, page: &PageImage| {
+        model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+    };
     let page = page_with_print(2 * edge, edge);
     let (all, some) = (encode(&whole, &page), encode(&pruned, &page));
     assert_eq!((all.places(), all.len()), (None, 140));
@@ -178,8 +207,9 @@ fn a_pyramid_is_its_grids_one_after_the_other() {
     let edge = whole.input().edge_px;
     let page = page_with_print(2 * edge, 2 * edge);
     let small = pagesight_core::resize_bicubic(&page, edge, edge);
-    let encode =
-        |model: &ColPali, page: &PageImage| model.encode_pages(&[page.clone()]).unwrap().remove(0);
+    let encode = |model: &ColPali, page: &PageImage| {
+        model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+    };
     let expected = [encode(&whole, &small).values(), encode(&fine, &page).values()].concat();
     let joined = encode(&pyramid, &page);
     assert_eq!((joined.values(), joined.len()), (&expected[..], pyramid.patch_grid().vectors()));
