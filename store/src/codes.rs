@@ -3,6 +3,7 @@
 //! A commit that adds or drops pages with vectors adds one segment; the pointer names those that
 //! count, the oldest first. All of it can be derived again from the tables.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -18,9 +19,16 @@ use crate::reader::VectorStream;
 /// Folder of the segments, below the index.
 pub(crate) const FOLDER: &str = "codes";
 
+/// Pages copied from one mapping of a segment, about 140 kB each.
+const MAPPED: usize = 256;
+
 /// A segment is joined with the newer ones when they have together at least this share of its
 /// bytes: each page is copied a logarithmic number of times.
 const JOIN: usize = 2;
+
+/// Pages that are coded at once, and then written: all cores have work, and no batch is there in
+/// yet another form as a whole.
+const CODED: usize = 16;
 
 /// What the segment that commit `number` makes is called.
 fn name(number: u64) -> String {
@@ -40,15 +48,17 @@ pub(crate) fn write(
     if coded.is_empty() && dropped.is_empty() {
         return Ok(None);
     }
-    let codes: Vec<Int8Page> = coded.par_iter().map(|(_, page)| Int8Page::encode(page)).collect();
     let folder = index.join(FOLDER);
     fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
     let path = folder.join(name(number));
     let write = || {
         let mut writer = SegmentWriter::new(BufWriter::new(File::create(&path)?), dim);
         dropped.iter().for_each(|&document| writer.drop_document(document));
-        for ((id, _), code) in coded.iter().zip(&codes) {
-            writer.push(*id, code)?;
+        for some in coded.chunks(CODED) {
+            let code = |&(id, page): &(PageId, &PageVectors)| (id, Int8Page::encode(page));
+            for (id, code) in some.par_iter().map(code).collect::<Vec<_>>() {
+                writer.push(id, &code)?;
+            }
         }
         writer.finish().map(drop)
     };
@@ -83,40 +93,71 @@ pub(crate) async fn derive(
 
 /// Maps the segments `names`, the oldest first.
 pub(crate) fn open(index: &Path, names: &[String]) -> Result<Segments, StoreError> {
-    let folder = index.join(FOLDER);
-    let damaged = |name: &String, source: Box<dyn std::error::Error + Send + Sync>| {
-        StoreError::Codes { path: folder.join(name), source }
-    };
+    let segments: Vec<Segment> =
+        names.iter().map(|name| map(index, name)).collect::<Result<_, _>>()?;
     let Some(first) = names.first() else { return Ok(Segments::default()) };
-    let files = MmapDirectory::open(&folder).map_err(|source| damaged(first, source.into()))?;
-    let mut segments = Vec::with_capacity(names.len());
-    for name in names {
-        let file = files.open_read(Path::new(name)).map_err(|e| damaged(name, e.into()))?;
-        let bytes = file.read_bytes().map_err(StoreError::io("mapping", &folder.join(name)))?;
-        segments.push(Segment::open(bytes).map_err(|e| damaged(name, e.into()))?);
-    }
-    Segments::new(segments).map_err(|source| damaged(first, source.into()))
+    Segments::new(segments).map_err(|source| StoreError::Codes {
+        path: index.join(FOLDER).join(first),
+        source: source.into(),
+    })
+}
+
+/// Maps one segment.
+fn map(index: &Path, name: &str) -> Result<Segment, StoreError> {
+    let folder = index.join(FOLDER);
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Codes {
+        path: folder.join(name),
+        source,
+    };
+    let files = MmapDirectory::open(&folder).map_err(|source| damaged(source.into()))?;
+    let file = files.open_read(Path::new(name)).map_err(|source| damaged(source.into()))?;
+    let bytes = file.read_bytes().map_err(StoreError::io("mapping", &folder.join(name)))?;
+    Segment::open(bytes).map_err(|source| damaged(source.into()))
 }
 
 /// Joins the newest segments of `names` when that pays, as commit `number`; their names after.
-pub(crate) fn join(index: &Path, names: &[String], number: u64) -> Result<Vec<String>, StoreError> {
+pub(crate) fn join(
+    index: &Path,
+    dim: usize,
+    names: &[String],
+    number: u64,
+) -> Result<Vec<String>, StoreError> {
     let segments = open(index, names)?;
     let first = first_to_join(segments.segments().iter().map(Segment::bytes).collect());
-    let living = segments.living().len();
     let all: usize = segments.segments().iter().map(Segment::len).sum();
     // Half of the pages dead: all is written anew.
-    let first = if all > 2 * living { 0 } else { first };
-    if first + 1 >= names.len() && !(first == 0 && all > 2 * living) {
+    let dead = all > 2 * segments.living().len();
+    let first = if dead { 0 } else { first };
+    if first + 1 >= names.len() && !(first == 0 && dead) {
         return Ok(names.to_vec());
     }
+    let joined = &segments.segments()[first..];
+    let dropped: BTreeSet<DocumentId> = joined.iter().flat_map(Segment::dropped).collect();
+    let mut copied: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
+    for slot in segments.living() {
+        copied[slot.segment as usize].push(slot.index as usize);
+    }
+    drop(segments);
     let path = index.join(FOLDER).join(name(number));
-    let file = File::create(&path).map_err(StoreError::io("writing", &path))?;
-    segments.merge(first, BufWriter::new(file)).map_err(|error| match error.kind() {
+    let writing = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidData => {
             StoreError::Codes { path: path.clone(), source: error.into() }
         }
         _ => StoreError::io("writing", &path)(error),
-    })?;
+    };
+    let file = File::create(&path).map_err(StoreError::io("writing", &path))?;
+    let mut writer = SegmentWriter::new(BufWriter::new(file), dim);
+    dropped.into_iter().for_each(|document| writer.drop_document(document));
+    for (name, pages) in names.iter().zip(copied).skip(first) {
+        for some in pages.chunks(MAPPED) {
+            // Mapped anew for each few: what was read of a mapping stays resident until it ends.
+            let segment = map(index, name)?;
+            for &page in some {
+                writer.copy(&segment, page).map_err(writing)?;
+            }
+        }
+    }
+    writer.finish().map_err(writing)?;
     Ok(names[..first].iter().cloned().chain([name(number)]).collect())
 }
 

@@ -58,6 +58,9 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 
 use crate::StoreError;
 
+/// Vectors and words of one batch on its way in, bytes: what Lance gathers for a page of its own.
+const BATCH_BYTES: usize = 8 << 20;
+
 pub(crate) fn documents_schema() -> SchemaRef {
     let field = |name, data_type| Field::new(name, data_type, false);
     let optional = |name| Field::new(name, DataType::Utf8, true);
@@ -189,6 +192,26 @@ fn places_column<'a>(pages: impl Iterator<Item = Option<&'a [u32]>> + Clone) -> 
         OffsetBuffer::from_lengths(pages.clone().map(|places| places.map_or(0, <[_]>::len)));
     let present = NullBuffer::from_iter(pages.map(|places| places.is_some()));
     Arc::new(ListArray::new(place_field(), offsets, Arc::new(values), Some(present)))
+}
+
+/// Rows for `pages`, a few megabytes at a time; a page is gone once its rows are.
+pub(crate) fn pages_batches(
+    dim: usize,
+    pages: Vec<PageRecord>,
+) -> impl Iterator<Item = RecordBatch> + Send + 'static {
+    let mut pages = pages.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let bytes = |page: &PageRecord| {
+            page.text.len() + page.vectors.as_ref().map_or(0, |v| size_of_val(v.values()))
+        };
+        let mut some = vec![pages.next()?];
+        let mut taken = bytes(&some[0]);
+        while let Some(page) = pages.next_if(|next| taken + bytes(next) <= BATCH_BYTES) {
+            taken += bytes(&page);
+            some.push(page);
+        }
+        Some(pages_batch(dim, &some))
+    })
 }
 
 fn page_checksum(page: &PageRecord) -> u32 {

@@ -12,7 +12,7 @@ use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
 use lancedb::table::{
     AddDataMode, CompactionOptions, DatasetRecordBatchStream, NewColumnTransform, OptimizeAction,
 };
-use lancedb::{Connection, Table};
+use lancedb::{Connection, ObjectStoreRegistry, Session, Table};
 
 use crate::StoreError;
 
@@ -23,8 +23,17 @@ const READ_ROWS: u32 = 64;
 /// is not rewritten for a small change.
 const FRAGMENT_ROWS: usize = 4_096;
 
+/// Rows of one read while files are joined: several are under way at once, and each is held as it
+/// was read and as it is written.
+const JOIN_ROWS: usize = 16;
+
 /// Read ahead while files are joined, bytes. Lance's default is 2 GiB.
 const IO_BYTES: u64 = 64 << 20;
+
+/// What Lance may keep of manifests and file ends, and of indexes, which we have none of, bytes.
+/// Its defaults are 1 GiB and 6 GiB a connection.
+const METADATA_CACHE_BYTES: usize = 32 << 20;
+const INDEX_CACHE_BYTES: usize = 1 << 20;
 
 /// Values of one `IN (...)`; longer lists are cut.
 const MAX_LIST: usize = 500;
@@ -32,7 +41,13 @@ const MAX_LIST: usize = 500;
 /// Connects to the folder of an index.
 pub(crate) async fn connect(folder: &Path) -> Result<Connection, StoreError> {
     let uri = folder.to_string_lossy();
-    lancedb::connect(&uri).execute().await.map_err(StoreError::table("opening", folder))
+    let stores = Arc::new(ObjectStoreRegistry::default());
+    let session = Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, stores));
+    lancedb::connect(&uri)
+        .session(session)
+        .execute()
+        .await
+        .map_err(StoreError::table("opening", folder))
 }
 
 /// How the rows of a table lie in files.
@@ -165,15 +180,34 @@ impl LanceTable {
         added.map(drop).map_err(StoreError::table("writing", &self.path))
     }
 
+    /// Adds `batches`, each made when the one before is written, as one file.
+    pub async fn append(
+        &self,
+        schema: SchemaRef,
+        batches: impl Iterator<Item = RecordBatch> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.write(AddDataMode::Append, schema, futures::stream::iter(batches)).await
+    }
+
     /// Replaces content and schema; older versions stay readable.
     pub async fn overwrite(
         &self,
         schema: SchemaRef,
         batches: impl Stream<Item = RecordBatch> + Send + 'static,
     ) -> Result<(), StoreError> {
+        self.write(AddDataMode::Overwrite, schema, batches).await
+    }
+
+    async fn write(
+        &self,
+        mode: AddDataMode,
+        schema: SchemaRef,
+        batches: impl Stream<Item = RecordBatch> + Send + 'static,
+    ) -> Result<(), StoreError> {
         let stream = SimpleRecordBatchStream::new(batches.map(Ok), schema);
         let stream: SendableRecordBatchStream = Box::pin(stream);
-        let written = self.table.add(stream).mode(AddDataMode::Overwrite).execute().await;
+        // Several writers would each keep rows of their own, and make a file each.
+        let written = self.table.add(stream).mode(mode).write_parallelism(1).execute().await;
         written.map(drop).map_err(StoreError::table("writing", &self.path))
     }
 
@@ -181,7 +215,7 @@ impl LanceTable {
     pub async fn compact(&self) -> Result<(), StoreError> {
         let options = CompactionOptions {
             target_rows_per_fragment: FRAGMENT_ROWS,
-            batch_size: Some(READ_ROWS as usize),
+            batch_size: Some(JOIN_ROWS),
             io_buffer_size: Some(IO_BYTES),
             num_threads: Some(1),
             ..Default::default()

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pagesight_core::seam::Batch;
-use pagesight_core::{DocumentId, DocumentRecord, PageRecord};
+use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
 
 use crate::StoreError;
 use crate::codes;
@@ -24,7 +24,9 @@ use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
 use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, replace, sync_folder};
 use crate::reader::{read_ledger, read_pages_of, vectors_of};
-use crate::schema::{documents_batch, documents_schema, pages_batch, pages_schema, places_field};
+use crate::schema::{
+    documents_batch, documents_schema, pages_batch, pages_batches, pages_schema, places_field,
+};
 use crate::tables::{LanceTable, any_of, connect};
 use crate::text::{PageWords, TextWriter};
 
@@ -289,7 +291,9 @@ impl Writer {
         error.needing(&self.folder, needed, fs4::available_space(&self.folder).ok())
     }
 
-    async fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+    /// Vectors are most of a batch: each page is moved to where it is written, and never copied
+    /// together with all the others.
+    async fn apply(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         let dim = self.snapshot.dim;
         for page in &batch.pages {
             if let Some(got) = page.vectors.as_ref().map(|v| v.dim()).filter(|&got| got != dim) {
@@ -318,14 +322,14 @@ impl Writer {
             .copied()
             .collect();
         // Within a batch the last of equal pages counts; a page of no document is not kept.
-        let pages: BTreeMap<_, &PageRecord> = batch
-            .pages
-            .iter()
+        let pages: BTreeMap<PageId, PageRecord> = std::mem::take(&mut batch.pages)
+            .into_iter()
             .filter(|page| names_after.contains_key(&page.id.document))
             .map(|page| (page.id, page))
             .collect();
+        let pages: Vec<PageRecord> = pages.into_values().collect();
         let mut replaced: HashMap<DocumentId, Vec<String>> = HashMap::new();
-        for id in pages.keys().filter(|id| known.contains(&id.document)) {
+        for id in pages.iter().map(|page| page.id).filter(|id| known.contains(&id.document)) {
             if !dropped.contains(&id.document) {
                 replaced.entry(id.document).or_default().push(id.number.to_string());
             }
@@ -351,10 +355,6 @@ impl Writer {
         }
         // Pages that stay but whose document has other names now.
         let kept = read_pages_of(&tables.pages, &renamed).await?;
-        let rows: Vec<PageRecord> = pages.values().map(|&page| page.clone()).collect();
-        if !rows.is_empty() {
-            tables.pages.add(pages_batch(dim, &rows)).await?;
-        }
         let mut named = self.snapshot.codes.clone();
         if let Some(named) = &mut named {
             let gone: Vec<DocumentId> = match named.is_empty() {
@@ -362,11 +362,10 @@ impl Writer {
                 false => dropped.iter().filter(|id| known.contains(id)).copied().collect(),
             };
             let number = self.snapshot.number + 1;
-            named.extend(codes::write(&self.folder, number, dim, &gone, &rows)?);
+            named.extend(codes::write(&self.folder, number, dim, &gone, &pages)?);
         }
-        drop(rows);
         let words = pages
-            .into_values()
+            .iter()
             .chain(&kept)
             .map(|page| PageWords {
                 id: page.id,
@@ -376,6 +375,9 @@ impl Writer {
             .collect::<Vec<_>>();
         if !words.is_empty() || !dropped.is_empty() {
             tables.text.commit(dropped, words)?;
+        }
+        if !pages.is_empty() {
+            tables.pages.append(pages_schema(dim), pages_batches(dim, pages)).await?;
         }
         self.publish_with(named).await
     }
@@ -450,7 +452,8 @@ impl Writer {
     /// or they cannot be read.
     async fn tidy_codes(&mut self) -> Result<Vec<String>, StoreError> {
         if let Some(named) = &self.snapshot.codes {
-            match codes::join(&self.folder, named, self.snapshot.number + 1) {
+            let number = self.snapshot.number + 1;
+            match codes::join(&self.folder, self.snapshot.dim, named, number) {
                 Err(StoreError::Codes { .. }) => {}
                 joined => return joined,
             }
