@@ -104,6 +104,9 @@ impl RenderOptions {
     fn program(&self) -> Result<PathBuf, Error> {
         match &self.worker_program {
             Some(program) => Ok(program.clone()),
+            // What runs, by no name: a run goes on with its own workers when the program's file
+            // is replaced meanwhile.
+            None if cfg!(target_os = "linux") => Ok("/proc/self/exe".into()),
             None => std::env::current_exe().map_err(|source| Error::Io {
                 action: "finding",
                 path: "this program".into(),

@@ -1,8 +1,12 @@
 //! PDFs that mean harm, made here.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use crate::{PROGRAM, Ran, pdfium};
 use crate::{Place, bombs, of_type};
 
 /// A PDF of `objects`, numbered from 1; the first is the catalog.
@@ -75,6 +79,35 @@ fn a_page_that_does_not_end_costs_that_page() {
     assert!(reason.starts_with("page 1: took longer than 1 s"), "{reason}");
     let form = lines.iter().find(|line| line["path"] == "form.pdf").unwrap();
     assert_eq!(form["status"], "ok");
+}
+
+/// An update on disk does not stop a run: its workers start from what runs, by no name.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_outlives_the_file_of_its_program() {
+    let place = Place::with(&["form.pdf"]);
+    // The worker that meets it is stopped, and a new one is needed.
+    fs::write(place.path().join("a-laughs.pdf"), billion_laughs()).unwrap();
+    let program = place.path().join("pagesight");
+    if fs::hard_link(PROGRAM, &program).is_err() {
+        fs::copy(PROGRAM, &program).unwrap();
+    }
+    let model = crate::fixtures().join("parity/hf");
+    let arguments = ["index", "--json", "--no-ocr", "--workers", "1", "--page-timeout", "1"];
+    let mut command = Command::new(&program);
+    command.args(arguments).arg("--model").arg(model).arg(".").current_dir(place.path());
+    command.env_remove("PAGESIGHT_INDEX").env("PAGESIGHT_PDFIUM", pdfium());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, "another version").unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    let status = place.json(0, &["status", "--json"]);
+    let pages = |path: &str| {
+        let line = status.iter().find(|line| line["path"] == path).unwrap();
+        line["pages"].as_u64()
+    };
+    assert_eq!((pages("a-laughs.pdf"), pages("form.pdf")), (Some(1), Some(2)), "{}", ran.out);
 }
 
 #[test]

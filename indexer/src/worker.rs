@@ -46,6 +46,9 @@ fn serve(
     canvas: Option<i32>,
 ) -> io::Result<()> {
     restrict(limit)?;
+    // For `ps`: a worker may have been started as /proc/self/exe.
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/comm", "pagesight worker");
     let mut canvas = Canvas::inherited(canvas)?;
     let mut requests = BufReader::new(io::stdin().lock());
     let mut responses = BufWriter::with_capacity(1 << 16, io::stdout().lock());
