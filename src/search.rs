@@ -216,7 +216,8 @@ impl<'a> Search<'a> {
             Some(_) if !self.exact => view.codes(),
             _ => (None, None),
         };
-        let notice = notice.or(damage.map(|why| format!("{why}: all vectors are read")));
+        let damaged = damage.is_some();
+        let notice = notice.or(damage.map(|why| format!("{why}: all vectors were read")));
         let channels = Channels {
             vectors: &view.reader,
             codes,
@@ -232,6 +233,10 @@ impl<'a> Search<'a> {
             explain: self.explain,
         };
         let ranking = pagesight_query::search(&channels, &request)?;
+        if damaged || ranking.notice.is_some() {
+            // The next run derives them again.
+            view.reader.doubt_codes();
+        }
         let model = model.map(|model| QueryEncoder::model_id(&*model).clone());
         let model = model.filter(|_| ranking.visual);
         Ok(Ranked { ranking, model, notice, filter, view })

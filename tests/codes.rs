@@ -69,6 +69,28 @@ fn codes_rank_as_the_vectors_do_and_damage_to_them_is_survived() {
     assert_eq!(ranking(&place).2["code"], "int8");
 }
 
+/// A search that meets damage says so, and the next run, though nothing else changed, mends it.
+#[test]
+fn damaged_codes_are_derived_again_by_the_next_run() {
+    let place = indexed();
+    let before = ranking(&place);
+    let segment = segments(&place).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    assert_eq!(ranking(&place).2["code"], "f16");
+    assert_eq!(place.run(&["verify"]).code, 2);
+    place.json(0, &["index", "--json", "--no-ocr", "."]);
+    let (found, scores, summary) = ranking(&place);
+    assert_eq!((found, scores), (before.0, before.1));
+    assert_eq!((&summary["code"], &summary["notice"]), (&"int8".into(), &Value::Null));
+    let verified = place.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.out);
+    let number = &summary["snapshot"];
+    place.json(0, &["index", "--json", "--no-ocr", "."]);
+    assert_eq!(&ranking(&place).2["snapshot"], number, "once is enough");
+}
+
 #[test]
 fn what_goes_from_the_index_goes_from_the_codes() {
     let place = indexed();

@@ -177,6 +177,7 @@ fn what_can_be_made_again_is_mended_without_reading_a_pdf() {
         ("manifest", |name| name.starts_with("pages.lance/_versions/")),
         ("words", |name| name.starts_with("text/") && name.ends_with(".idx")),
         ("copy", |name| name.starts_with("snapshots/")),
+        ("codes", |name| name.starts_with("codes/")),
     ] {
         for harm in [remove, flip] {
             let (summary, read) = is_mended(pick, harm);

@@ -50,6 +50,11 @@ impl BlockingReader {
         self.reader.codes()
     }
 
+    /// See [`Reader::doubt_codes`].
+    pub fn doubt_codes(&self) {
+        self.reader.doubt_codes();
+    }
+
     /// See [`Reader::documents`].
     ///
     /// # Errors

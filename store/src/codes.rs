@@ -19,6 +19,10 @@ use crate::reader::VectorStream;
 /// Folder of the segments, below the index.
 pub(crate) const FOLDER: &str = "codes";
 
+/// A search that met damage leaves this file in the folder. Hidden, so that no sweep takes it
+/// before a writer has seen it.
+const DOUBT: &str = ".doubt";
+
 /// Pages copied from one mapping of a segment, about 140 kB each.
 const MAPPED: usize = 256;
 
@@ -33,6 +37,21 @@ const CODED: usize = 16;
 /// What the segment that commit `number` makes is called.
 fn name(number: u64) -> String {
     format!("{number}.int8")
+}
+
+/// Asks the next writer to derive all again. Where this process may not write, searches go on
+/// without codes.
+pub(crate) fn doubt(index: &Path) {
+    let _ = File::create(index.join(FOLDER).join(DOUBT));
+}
+
+pub(crate) fn are_doubted(index: &Path) -> bool {
+    index.join(FOLDER).join(DOUBT).exists()
+}
+
+/// Says that they are derived again.
+pub(crate) fn trust(index: &Path) {
+    let _ = fs::remove_file(index.join(FOLDER).join(DOUBT));
 }
 
 /// Writes the segment of commit `number`: `dropped` documents and the vectors of `pages`. `None`

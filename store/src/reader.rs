@@ -174,6 +174,11 @@ impl Reader {
         names.map(|names| codes::open(&self.folder, names)).transpose()
     }
 
+    /// Says that the codes are damaged: the next run derives them again.
+    pub fn doubt_codes(&self) {
+        codes::doubt(&self.folder);
+    }
+
     /// The `k` best pages for `query` by BM25.
     ///
     /// # Errors

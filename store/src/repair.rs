@@ -62,7 +62,7 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let ledger = ledger.into_iter().map(|record| (record.path.clone(), record)).collect();
     let open = OpenTables { documents, pages, text };
     let mut writer = Writer::over(folder, snapshot, open, ledger, lock);
-    let kept = writer.mend_pages(&damaged, &mut repaired).await?;
+    let (kept, with_vectors) = writer.mend_pages(&damaged, &mut repaired).await?;
     let text_fits = text_is_whole && {
         let text = TextReader::open(&folder.join("text"), &writer.snapshot.text_meta)?;
         text.pages()?.into_iter().collect::<BTreeSet<_>>() == kept
@@ -71,8 +71,9 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         writer.rebuild_text().await?;
         repaired.mended.push(format!("text: the words of {} pages are indexed again", kept.len()));
     }
-    if !writer.codes_fit(&damaged, &kept) {
+    if !writer.codes_fit(&damaged, &with_vectors) {
         writer.snapshot.codes = Some(writer.derive_codes().await?);
+        codes::trust(folder);
         repaired.mended.push(format!("{}: derived again from the vectors", codes::FOLDER));
     }
     if !repaired.mended.is_empty() {
@@ -137,22 +138,25 @@ fn restore_files(
 
 impl Writer {
     /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
-    /// and the table has not. Returns the pages that are there afterwards.
+    /// and the table has not. Returns the pages that are there afterwards, and
+    /// those of them that have vectors.
     async fn mend_pages(
         &mut self,
         damaged: &[String],
         repaired: &mut Repaired,
-    ) -> Result<BTreeSet<PageId>, StoreError> {
+    ) -> Result<(BTreeSet<PageId>, BTreeSet<PageId>), StoreError> {
         let pages = self.open.as_ref().expect("open for repair").pages.clone();
         let records: Vec<_> = self.ledger.values().cloned().collect();
         let expected = expected_pages(&records);
-        let (mut sound, mut bad_rows) = (BTreeSet::new(), 0);
+        let (mut sound, mut with_vectors, mut bad_rows) = (BTreeSet::new(), BTreeSet::new(), 0);
         let mut salvage = pages.salvage(&HashSet::new()).await?;
         while let Some(batch) = salvage.recv().await {
             let Ok(batch) = batch else { continue };
             for page in (Rows { batch: &batch, path: &pages.path }).every_page() {
                 match page {
-                    Ok(page) if expected.contains(&page.id) && sound.insert(page.id) => {}
+                    Ok(page) if expected.contains(&page.id) && sound.insert(page.id) => {
+                        with_vectors.extend(page.vectors.map(|_| page.id));
+                    }
                     _ => bad_rows += 1,
                 }
             }
@@ -163,7 +167,7 @@ impl Writer {
             repaired.mended.push(format!("pages.lance: written again with {} pages", sound.len()));
         }
         self.mark_lost(expected.difference(&sound), repaired).await?;
-        Ok(sound)
+        Ok((sound, with_vectors))
     }
 
     /// Writes the table again with the pages `keep`, each once.
@@ -224,11 +228,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the codes are whole, and of pages that are there. What is not coded yet is coded
-    /// by the next run.
-    fn codes_fit(&self, damaged: &[String], kept: &BTreeSet<PageId>) -> bool {
+    /// Whether the codes are whole, and of the pages that have vectors. When nothing is coded yet,
+    /// the next run does it.
+    fn codes_fit(&self, damaged: &[String], with_vectors: &BTreeSet<PageId>) -> bool {
         let Some(names) = &self.snapshot.codes else { return true };
-        let coded = |segments: Segments| segments.living().iter().all(|s| kept.contains(&s.id));
+        if codes::are_doubted(&self.folder) {
+            return false;
+        }
+        let coded = |segments: Segments| {
+            let coded = segments.living().iter().map(|slot| slot.id);
+            coded.collect::<BTreeSet<_>>() == *with_vectors
+        };
         !damaged.iter().any(|name| is_code(name))
             && codes::open(&self.folder, names).is_ok_and(coded)
     }

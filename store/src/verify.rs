@@ -8,6 +8,7 @@ use pagesight_core::{DocumentId, DocumentRecord, PageId};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::StoreError;
+use crate::codes;
 use crate::files::{copy_of, difference, has_copy, leftovers, name_below};
 use crate::lease::Lease;
 use crate::pointer::{FileMark, HASHED, POINTER, Snapshot};
@@ -49,7 +50,7 @@ pub struct Verified {
 }
 
 /// Compares every file of the current snapshot with its BLAKE3 hash, every page with its CRC32C,
-/// and the ledger, the pages and the text index with each other. Writers may go on meanwhile.
+/// and the ledger, the pages, their codes and the text index with each other. Writers may go on meanwhile.
 ///
 /// # Errors
 /// When there is no index, it is of a newer format, or a file cannot be read at all; damage is no
@@ -80,8 +81,16 @@ pub async fn verify(folder: &Path) -> Result<Verified, StoreError> {
     if is_whole("pages.lance/_") {
         let skip = damaged.iter().cloned().collect();
         match pages(folder, snapshot.pages_version, &skip, &mut verified).await {
-            Ok(pages) => tables.pages = Some(pages),
+            Ok((pages, with_vectors)) => {
+                (tables.pages, tables.with_vectors) = (Some(pages), with_vectors);
+            }
             Err(error) => verified.tell("pages.lance", None, chain(&error)),
+        }
+    }
+    if let Some(names) = snapshot.codes.as_ref().filter(|_| is_whole("codes/")) {
+        match codes::open(folder, names) {
+            Ok(codes) => tables.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
+            Err(error) => verified.tell(codes::FOLDER, None, chain(&error)),
         }
     }
     if is_whole("text/") {
@@ -109,24 +118,27 @@ async fn ledger(folder: PathBuf, version: u64) -> Result<Vec<DocumentRecord>, St
     read_ledger(&LanceTable::at(&connection, &folder, "documents", version).await?).await
 }
 
-/// The sound pages, without those in the files to `skip`: nobody knows what lance would make of
+/// The sound pages, and those of them with vectors, without those in the files to `skip`: nobody knows what lance would make of
 /// these.
 async fn pages(
     folder: &Path,
     version: u64,
     skip: &HashSet<String>,
     verified: &mut Verified,
-) -> Result<Vec<PageId>, StoreError> {
+) -> Result<(Vec<PageId>, BTreeSet<PageId>), StoreError> {
     let connection = connect(folder).await?;
     let table = LanceTable::at(&connection, folder, "pages", version).await?;
     let mut salvage = table.salvage(skip).await?;
-    let mut sound = Vec::new();
+    let (mut sound, mut with_vectors) = (Vec::new(), BTreeSet::new());
     while let Some(batch) = salvage.recv().await {
         match batch {
             Ok(batch) => {
                 for page in (Rows { batch: &batch, path: &table.path }).every_page() {
                     match page {
-                        Ok(page) => sound.push(page.id),
+                        Ok(page) => {
+                            sound.push(page.id);
+                            with_vectors.extend(page.vectors.map(|_| page.id));
+                        }
                         Err(StoreError::DamagedPage { page, what, .. }) => {
                             verified.tell("pages.lance", parse(&page), what);
                         }
@@ -138,7 +150,7 @@ async fn pages(
         }
     }
     verified.pages = sound.len() as u64;
-    Ok(sound)
+    Ok((sound, with_vectors))
 }
 
 fn parse(page: &str) -> Option<PageId> {
@@ -201,7 +213,10 @@ impl Verified {
 struct Tables {
     ledger: Option<Vec<DocumentRecord>>,
     pages: Option<Vec<PageId>>,
+    /// Those of `pages` that have vectors.
+    with_vectors: BTreeSet<PageId>,
     text: Option<Vec<PageId>>,
+    coded: Option<BTreeSet<PageId>>,
 }
 
 impl Tables {
@@ -229,6 +244,14 @@ impl Tables {
                 for page in pages.difference(&expected) {
                     verified.tell("pages.lance", Some(*page), "the ledger does not have it");
                 }
+            }
+        }
+        if let (Some(pages), Some(coded)) = (&pages, &self.coded) {
+            for page in self.with_vectors.difference(coded) {
+                verified.tell(codes::FOLDER, Some(*page), "its vectors are not coded");
+            }
+            for page in coded.difference(pages) {
+                verified.tell(codes::FOLDER, Some(*page), "codes of a page that is gone");
             }
         }
         if let (Some(pages), Some(text)) = (&pages, &self.text) {

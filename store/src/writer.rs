@@ -421,14 +421,21 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Interrupted`], and whatever cannot be written; the index is as it was.
     pub async fn maintain(&mut self, stop: &AtomicBool) -> Result<Swept, StoreError> {
+        let doubted = codes::are_doubted(&self.folder);
         let tables = self.tables().await?;
         let joining = tables.want_maintenance().await?;
+        if doubted {
+            self.snapshot.codes = None;
+        }
         if joining || self.codes_want_tidying() {
             let outcome = self.join_all(joining, stop).await;
             if let Err(error) = outcome {
                 self.open = None;
                 let most = self.snapshot.files.values().map(|mark| mark.bytes).sum();
                 return Err(self.with_space(error, most));
+            }
+            if doubted {
+                codes::trust(&self.folder);
             }
         }
         self.sweep()
