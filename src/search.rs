@@ -10,6 +10,7 @@ use pagesight_model::is_embedded;
 use pagesight_query::{
     Channel, Channels, PathFilter, QueryError, Request, Timings, TokenMatch, Work,
 };
+use pagesight_store::Snippet;
 
 use crate::index::View;
 use crate::{Error, Index, Page};
@@ -55,6 +56,14 @@ pub struct PageHit<'a> {
     pub matches: Vec<PatchMatch>,
     /// The page.
     pub page: Page<'a>,
+}
+
+impl PageHit<'_> {
+    /// Whether its words found it by its path or title alone: no word of the query, whose
+    /// [snippet](Page::snippet) is given, is on the page.
+    pub fn is_by_name(&self, snippet: &Snippet) -> bool {
+        self.text.is_some() && snippet.marks.is_empty()
+    }
 }
 
 /// Ranked pages and how they were found.

@@ -71,6 +71,22 @@ fn answers_in_json_have_what_a_program_needs() {
 }
 
 #[test]
+fn a_page_found_by_its_name_alone_says_so() {
+    let place = Place::new();
+    place.add("form.pdf", "zeppelin.pdf");
+    place.add("papers/chart.pdf", "other.pdf");
+    place.json(0, &["index", "--json", "."]);
+    let by_name = |query: &str| -> Vec<bool> {
+        let lines = place.json(0, &["query", "--json", query]);
+        of_type(&lines, "hit").iter().map(|hit| hit["by_name"].as_bool().unwrap()).collect()
+    };
+    assert_eq!(by_name("zeppelin"), [true, true]);
+    assert!(!by_name("travel")[0]);
+    let ran = place.run(&["query", "zeppelin"]);
+    assert!(ran.out.contains("(rank 1, by its name)"), "{}", ran.out);
+}
+
+#[test]
 fn what_is_filled_into_a_form_is_found() {
     let place = Place::with(&["form.pdf", "slides.pdf"]);
     place.json(0, &["index", "--json", "."]);

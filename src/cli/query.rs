@@ -79,15 +79,16 @@ fn print_hit(
     hit: &PageHit<'_>,
     terminal: &Terminal,
 ) -> io::Result<()> {
-    let score = |name: &str, score: Option<ChannelScore>| {
-        score.map(|s| format!("{name} {:.3} (rank {})", s.score, s.rank))
+    let score = |name: &str, score: Option<ChannelScore>, how: &str| {
+        score.map(|s| format!("{name} {:.3} (rank {}{how})", s.score, s.rank))
     };
-    let reasons: Vec<String> =
-        [score("visual", hit.visual), score("text", hit.text)].into_iter().flatten().collect();
+    let snippet = hit.page.snippet(query);
+    let how = if hit.is_by_name(&snippet) { ", by its name" } else { "" };
+    let reasons = [score("visual", hit.visual, ""), score("text", hit.text, how)];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
     writeln!(out, "{:>3}. {place}  {why}", hit.rank)?;
-    let snippet = hit.page.snippet(query);
     match snippet.text.is_empty() {
         true => writeln!(out, "     {}", terminal.dim("(no words on this page)")),
         false => writeln!(out, "     {}", marked(&snippet, terminal)),
@@ -163,6 +164,7 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
                 "score": hit.score,
                 "visual": channel_json(hit.visual),
                 "text": channel_json(hit.text),
+                "by_name": hit.is_by_name(&snippet),
                 "snippet": snippet.text,
                 "marks": marks,
                 "document": hit.page.document().to_string(),

@@ -196,9 +196,15 @@ impl Reader {
         (&self.documents, &self.pages, &self.text)
     }
 
-    /// The part of `text` that answers `query` best, its words marked.
+    /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
+    /// word of the query is in it: then the words channel found the page by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        snippet(&self.text.telling_forms(query), text)
+        let telling = snippet(&self.text.telling_forms(query), text);
+        match telling.marks.is_empty() {
+            // Found by common words, or by its name alone.
+            true => snippet(&self.text.forms(query), text),
+            false => telling,
+        }
     }
 }
 

@@ -140,11 +140,16 @@ impl TextReader {
         open().map_err(StoreError::text("opening", folder))
     }
 
+    /// The forms of each query word.
+    pub fn forms(&self, query: &str) -> Vec<BTreeSet<String>> {
+        let mut analyser = self.analyser.lock().expect("no panic under the lock");
+        query_forms(&mut analyser, query, &self.languages)
+    }
+
     /// The forms of each query word that tells pages apart: words on most pages say nothing,
     /// unless the query has no others.
     pub fn telling_forms(&self, query: &str) -> Vec<BTreeSet<String>> {
-        let mut analyser = self.analyser.lock().expect("no panic under the lock");
-        let forms = query_forms(&mut analyser, query, &self.languages);
+        let forms = self.forms(query);
         let searcher = &self.statistics.searcher;
         let pages = searcher.num_docs();
         let rare = |forms: &&BTreeSet<String>| {
@@ -257,8 +262,7 @@ impl TextReader {
 
     /// Every word once, each by its best stem; a match in body or name counts.
     fn clauses(&self, text: &str) -> Vec<Box<dyn Query>> {
-        let mut analyser = self.analyser.lock().expect("no panic under the lock");
-        let forms = query_forms(&mut analyser, text, &self.languages);
+        let forms = self.forms(text);
         let term = |field, form: &str| -> Box<dyn Query> {
             let term = Term::from_field_text(field, form);
             Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
