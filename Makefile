@@ -39,9 +39,15 @@ robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,0
 pages: setup ## DIR=folder with thousands of pages: memory, workers, files and speed from start to end
 	PAGESIGHT_PAGES=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture pages::
 
-fuzz: ## the worker protocol, 60 s (needs nightly and cargo-fuzz)
+# What libFuzzer wants of the compiler, and a stable one has. No sanitizer: the protocol is safe code.
+COVERAGE := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+	level=4 inline-8bit-counters pc-table trace-compares)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: ## the worker protocol, 60 s in libFuzzer
 	@mkdir -p fuzz/corpus/protocol
-	cargo +nightly fuzz run protocol fuzz/corpus/protocol fuzz/seeds/protocol -- -max_total_time=60
+	cd fuzz && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
+	$(CARGO_TARGET_DIR)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
 	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture
