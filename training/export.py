@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from model import Nano
 
 RECIPE = {
-    "slices": "2x3",
+    "slices": ["1x1", "2x3"],
     "page_prompt": "<bos>",
     "query_prefix": "",
     "query_pads": 0,

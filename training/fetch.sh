@@ -1,12 +1,12 @@
 #!/bin/sh
 # Unpacks, without installing, the Debian 12 packages that training reads: sh fetch.sh FOLDER
-# Free PDFs, fonts and word lists; see README.md for their licences. About 780 MB of downloads.
+# Free PDFs, fonts and word lists; see README.md for their licences. About 800 MB of downloads.
 set -eu
 mkdir -p "$1/debs" "$1/root"
 cd "$1/debs"
 apt-get download \
   texlive-publishers-doc texlive-pictures-doc texlive-latex-recommended-doc texlive-science-doc \
-  texlive-humanities-doc texlive-lang-greek debian-handbook debian-policy maint-guide doc-debian \
+  texlive-humanities-doc texlive-lang-greek texlive-lang-cyrillic debian-handbook debian-policy maint-guide doc-debian \
   wamerican wfrench wngerman wspanish witalian wpolish wportuguese wswedish wbulgarian wukrainian \
   hunspell-ru hunspell-el \
   fonts-cmu fonts-lmodern fonts-noto-core fonts-freefont-ttf fonts-paratype fonts-dejavu-core \

@@ -121,7 +121,7 @@ class Sheet:
         self.canvas = ImageDraw.Draw(self.image)
         self.builder = PageBuilder()
         roll = rng.random()
-        self.script = "latin" if plain or roll < 0.82 else "cyrillic" if roll < 0.93 else "greek"
+        self.script = "latin" if plain or roll < 0.74 else "cyrillic" if roll < 0.92 else "greek"
         self.loaded = {}
 
     def face(self, size):
@@ -232,7 +232,7 @@ class Sheet:
 
     def compose(self):
         rng = self.rng
-        base = 14.5 if self.plain else rng.choice([rng.uniform(11.5, 15), rng.uniform(13, 18), rng.uniform(15, 24)])
+        base = 14.5 if self.plain else rng.choice([rng.uniform(11.5, 15), rng.uniform(13, 18), rng.uniform(15, 24), rng.uniform(20, 44)])
         columns = 1 if self.plain else rng.choice([1, 1, 1, 2, 2, 3])
         margin = rng.uniform(0.02, 0.08) * self.width
         wide = (self.width - 2 * margin) / columns

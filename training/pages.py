@@ -7,6 +7,7 @@ small letter; `hidden` `[n, 4]`, boxes with print that is not in `text`. All in 
 """
 
 import numpy as np
+from PIL import Image
 
 from tokens import fold, readable, units
 
@@ -65,3 +66,12 @@ class Page:
             self.ends, self.edges = file["ends"], file["edges"]
             self.band, self.hidden = file["band"], file["hidden"]
         self.starts = np.concatenate([[0], self.ends[:-1]]).astype(np.int32)
+
+    def zoom(self, across, down):
+        """The page `across` times as wide and `down` times as high."""
+        height, width = self.image.shape
+        size = (max(round(width * across), 1), max(round(height * down), 1))
+        self.image = np.asarray(Image.fromarray(self.image).resize(size, Image.BICUBIC))
+        self.edges = self.edges * np.float32(across)
+        self.band = self.band * np.float32(down)
+        self.hidden = self.hidden * np.float32([across, down, across, down])

@@ -54,13 +54,13 @@ def main():
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--pdfs", required=True)
     parser.add_argument("--queries", required=True)
-    parser.add_argument("--slices", default="2x3", help="columns x rows")
-    parser.add_argument("--prune", type=int, default=None)
+    parser.add_argument("--slices", default="1x1,2x3", help="grids, each columns x rows")
+    parser.add_argument("--prune", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    columns, rows = map(int, args.slices.split("x"))
+    grids = [tuple(map(int, grid.split("x"))) for grid in args.slices.split(",")]
     nano, step = Nano.load(Path(args.run) / "checkpoint.pt")
     tokenizer = Tokenizer.from_file(args.tokenizer)
     queries = [json.loads(line) for line in open(args.queries)]
@@ -73,7 +73,8 @@ def main():
             continue
         for number, page in enumerate(document, 1):
             pages.append((str(path.relative_to(args.pdfs)), number))
-            vectors.append(encode(nano, slices(page, columns, rows, nano.size.edge), args.prune))
+            seen = np.concatenate([slices(page, *grid, nano.size.edge) for grid in grids])
+            vectors.append(encode(nano, seen, args.prune))
             page.close()
         document.close()
     count = np.array([len(v) for v in vectors])

@@ -112,6 +112,8 @@ def main():
     parser.add_argument("--makers", type=int, default=0, help="processes that make batches; 0: a thread")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--zoomed", type=float, default=0.35, help="share of pages drawn at another scale")
+    parser.add_argument("--compile", action="store_true", help="fuse the layers' small operations (needs a C++ compiler)")
     parser.add_argument("--no-wear", action="store_true", help="clean windows, for the proof")
     args = parser.parse_args()
 
@@ -132,7 +134,7 @@ def main():
         # Another part of the data after each start.
         rng = random.Random(f"{args.seed}/{step}/{number}")
         share = args.shelf // max(args.makers, 1)
-        shelf = Shelf(args.pages, args.weights or [1] * len(args.pages), share, rng.random())
+        shelf = Shelf(args.pages, args.weights or [1] * len(args.pages), share, rng.random(), 0 if args.no_wear else args.zoomed)
 
         def make():
             rows = rng.choice(args.rows)
@@ -145,6 +147,11 @@ def main():
     # Before anything is on the device: processes are forked.
     ahead = Ahead(start, args.makers)
     student.to(args.device)
+    if args.compile:
+        for layer in student.nano.vision_layers:
+            layer.compile(dynamic=False)
+        for layer in student.nano.text_layers:
+            layer.compile(dynamic=True)
     steppers = optimizers(student, args.rate)
     for stepper, saved in zip(steppers, state["optimizers"] if state else []):
         stepper.load_state_dict(saved)

@@ -7,6 +7,7 @@ of which word it shows; patches with the same key as a query token are its posit
 
 import io
 import itertools
+import math
 import multiprocessing
 import queue
 import random
@@ -188,7 +189,8 @@ class Shelf:
     `weights` says how often a page is taken from each folder. Files that appear later are found.
     """
 
-    def __init__(self, folders, weights, size, seed):
+    def __init__(self, folders, weights, size, seed, zoomed=0.0):
+        self.zoomed = zoomed
         self.folders, self.weights, self.size = [Path(f) for f in folders], weights, size
         self.rng = random.Random(seed)
         self.pages, self.listed, self.served = [], {}, 0
@@ -206,7 +208,12 @@ class Shelf:
             weights = [self.weights[self.folders.index(f)] for f in have]
             folder = self.rng.choices(have, weights)[0]
             try:
-                return Page(self.rng.choice(self.listed[folder]))
+                page = Page(self.rng.choice(self.listed[folder]))
+                # Large print, and pages of another shape squeezed into the grid.
+                if self.rng.random() < self.zoomed:
+                    zoom, turn = math.exp(self.rng.uniform(-0.2, 1.0)), math.exp(self.rng.uniform(-0.35, 0.35))
+                    page.zoom(zoom * turn, zoom / turn)
+                return page
             except (OSError, ValueError, EOFError, KeyError):
                 continue  # being written just now
 
