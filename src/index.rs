@@ -496,6 +496,10 @@ impl Index {
         Ok(Arc::clone(&latest.view))
     }
 
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     pub(crate) fn renderer(&self) -> &RenderOptions {
         &self.renderer
     }

@@ -10,7 +10,8 @@
 //! 4. **Commit** (store): multi-vectors, words and ledger become one *snapshot*, or nothing does.
 //! 5. **Ask** (query): the question becomes vectors too, one a *query token*; *MaxSim* sums, over
 //!    the query tokens, the best match among a page's patches (maxsim). int8 codes are scanned
-//!    first, and the vectors decide where the codes' error might matter. BM25 ranks the words
+//!    first, and the vectors decide where the codes' error might matter; of very many pages only
+//!    those that *sketches* choose are compared, and the answer says so. BM25 ranks the words
 //!    beside it, and reciprocal rank fusion joins the two.
 //!
 //! ```standalone_crate
@@ -61,7 +62,7 @@ pub use error::Error;
 pub use index::{Index, REFRESH, RenderOptions, SyncOptions};
 pub use page::Page;
 pub use search::{Answer, PageHit, PatchMatch, Search};
-pub use tune::{Question, Receipt};
+pub use tune::{ENOUGH, Question, Receipt, Setting, choose};
 pub use upkeep::{collect_garbage, export, import, repair, verify};
 
 pub use pagesight_core::{
@@ -79,7 +80,7 @@ pub use pagesight_model::{
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
-pub use pagesight_query::{Channel, Code, QueryError, Timings, Work, ladder, metrics};
+pub use pagesight_query::{Channel, Code, QueryError, Shortcut, Timings, Work, ladder, metrics};
 pub use pagesight_store::{
-    Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Verified,
+    Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Verified,
 };

@@ -8,9 +8,9 @@ use pagesight_core::seam::QueryEncoder;
 use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId, PageSize, Rect};
 use pagesight_model::is_embedded;
 use pagesight_query::{
-    Channel, Channels, PathFilter, QueryError, Request, Timings, TokenMatch, Work,
+    Channel, Channels, Code, PathFilter, QueryError, Request, Shortcut, Timings, TokenMatch, Work,
 };
-use pagesight_store::Snippet;
+use pagesight_store::{Snippet, Tuning};
 
 use crate::index::View;
 use crate::{Error, Index, Page};
@@ -29,6 +29,7 @@ pub struct Search<'a> {
     documents: Option<HashSet<DocumentId>>,
     explain: bool,
     exact: bool,
+    shortcut: Option<Shortcut>,
 }
 
 /// A query token and the patch of a page that answers it best.
@@ -80,8 +81,11 @@ pub struct Answer<'a> {
     pub total: Duration,
     /// What late interaction did.
     pub work: Work,
-    /// Why words alone answered although both channels were asked, or all vectors were read
-    /// although there are codes; one line.
+    /// What the shortcut of late interaction was measured to cost; `None` when it took none, or
+    /// nobody has measured it.
+    pub recall: Option<Tuning>,
+    /// Why words alone answered although both channels were asked, all vectors were read although
+    /// there are codes, or that the ranking is an approximation; one line.
     pub notice: Option<String>,
 }
 
@@ -96,6 +100,7 @@ impl<'a> Search<'a> {
             documents: None,
             explain: false,
             exact: false,
+            shortcut: None,
         }
     }
 
@@ -127,6 +132,13 @@ impl<'a> Search<'a> {
     /// what it is measured against.
     pub fn exact(mut self, exact: bool) -> Self {
         self.exact = exact;
+        self
+    }
+
+    /// Whether the visual ranking may be approximate. By default what the index was tuned to, and
+    /// [`Shortcut::Auto`] before.
+    pub fn shortcut(mut self, shortcut: Shortcut) -> Self {
+        self.shortcut = Some(shortcut);
         self
     }
 
@@ -163,14 +175,21 @@ impl<'a> Search<'a> {
             let (score, visual, text) = (hit.score, hit.visual, hit.text);
             hits.push(PageHit { rank, score, visual, text, matches, page });
         }
+        let work = ranked.ranking.work;
+        let tuning = view.reader.snapshot().tuning.as_ref();
+        let recall = tuning.filter(|t| t.compared.is_some_and(|count| count <= work.reranked));
+        let recall = recall.filter(|_| work.code == Code::Sketch).cloned();
+        let notice = ranked.notice.or(ranked.ranking.notice);
+        let approximate = || (work.code == Code::Sketch).then(|| approximation(work, &recall));
         Ok(Answer {
+            notice: notice.or_else(approximate),
+            recall: recall.clone(),
             hits,
             snapshot: view.reader.snapshot().number,
             model: ranked.model,
             timings: ranked.ranking.timings,
             total: start.elapsed(),
-            work: ranked.ranking.work,
-            notice: ranked.notice.or(ranked.ranking.notice),
+            work,
         })
     }
 
@@ -240,6 +259,7 @@ impl<'a> Search<'a> {
             depth: DEPTH,
             documents: documents.as_ref(),
             explain: self.explain,
+            shortcut: self.shortcut.unwrap_or_else(|| tuned(&view)),
         };
         let ranking = pagesight_query::search(&channels, &request)?;
         if damaged || ranking.notice.is_some() {
@@ -260,6 +280,27 @@ fn is_out_of_reach(error: &Error) -> bool {
         Error::ModelChanged { folder, .. } => is_embedded(folder),
         _ => false,
     }
+}
+
+/// What the index was tuned to.
+fn tuned(view: &View) -> Shortcut {
+    match &view.reader.snapshot().tuning {
+        None => Shortcut::Auto,
+        Some(Tuning { compared: None, .. }) => Shortcut::Never,
+        Some(Tuning { compared: Some(count), .. }) => Shortcut::Best(*count),
+    }
+}
+
+/// That the ranking is an approximation, and of what quality.
+fn approximation(work: Work, recall: &Option<Tuning>) -> String {
+    let Work { reranked, seen, .. } = work;
+    let measured = match recall {
+        None => "not measured on these pages, `pagesight tune` does".into(),
+        Some(Tuning { overlap10, ndcg_ratio, questions, .. }) => format!(
+            "overlap@10 {overlap10:.3} and nDCG ratio {ndcg_ratio:.3} in {questions} questions"
+        ),
+    };
+    format!("approximate: {reranked} of {seen} pages were compared; {measured}")
 }
 
 /// Where the vector that a token met is on a page of `size`.

@@ -1,13 +1,15 @@
 //! What shortcuts cost on the user's own pages.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{QueryEncoder, VectorSource};
-use pagesight_core::{PageId, PageVectors};
+use pagesight_core::seam::{BoxError, QueryEncoder, VectorSource};
+use pagesight_core::{ModelId, PageId, PageVectors, QueryVectors};
 use pagesight_query::ladder::{self, Probe, Rung};
-use pagesight_query::{Channel, QueryError};
+use pagesight_query::{Channel, Channels, Code, QueryError, Request, Shortcut};
+use pagesight_store::{BlockingWriter, Tuning};
 
-use crate::{Error, Index};
+use crate::{Error, Index, Search};
 
 /// Words of a question that is made from a page.
 const QUESTION_WORDS: usize = 8;
@@ -32,15 +34,148 @@ pub struct Receipt {
     pub overlap10: f64,
     /// nDCG@10 over that of exact MaxSim; 1 when no answers are known.
     pub ndcg_ratio: f64,
-    /// Median share of the pages whose vectors were read.
+    /// Median share of the pages whose vectors (with a shortcut: whose codes) were read.
     pub reranked: f64,
+    /// Pages that sketches chose, the last time; `None` for exact searches.
+    pub compared: Option<usize>,
     /// Median time of the visual channel, with codes.
     pub p50: Duration,
     /// The same over all vectors.
     pub p50_exact: Duration,
 }
 
+/// Exact searches that take no longer than this need no shortcut.
+pub const ENOUGH: Duration = Duration::from_millis(50);
+
+/// The fewest pages and the most that a setting compares.
+const COMPARED: [usize; 2] = [64, 16_384];
+
+/// A way to search this index, and what it costs beside the exact one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setting {
+    /// Pages that sketches choose for a comparison of codes; `None` for exact searches.
+    pub compared: Option<usize>,
+    /// Share of the exact ten best that are among its ten best; mean over the questions.
+    pub overlap10: f64,
+    /// nDCG@10 over that of exact MaxSim; 1 when no answers are known.
+    pub ndcg_ratio: f64,
+    /// Questions that were asked.
+    pub questions: usize,
+    /// Median time of the visual channel.
+    pub p50: Duration,
+}
+
+impl Setting {
+    /// What is lost beside exact MaxSim, 0 to 1: the larger of the losses of nDCG and overlap.
+    pub fn loss(&self) -> f64 {
+        (1.0 - self.ndcg_ratio).max(1.0 - self.overlap10).max(0.0)
+    }
+}
+
+/// The setting within `max_loss` that compares the fewest pages; the exact one when it takes no
+/// more than [`ENOUGH`].
+pub fn choose(settings: &[Setting], max_loss: f64) -> Option<&Setting> {
+    let exact = settings.iter().find(|setting| setting.compared.is_none());
+    if exact.is_some_and(|exact| exact.p50 <= ENOUGH) {
+        return exact;
+    }
+    let within = settings.iter().filter(|setting| setting.loss() <= max_loss);
+    within.min_by_key(|setting| setting.compared.unwrap_or(usize::MAX))
+}
+
+/// Questions that are encoded already, by their text.
+struct Encoded {
+    model: ModelId,
+    queries: HashMap<String, QueryVectors>,
+}
+
+impl QueryEncoder for Encoded {
+    fn model_id(&self) -> &ModelId {
+        &self.model
+    }
+
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        Ok(queries.iter().map(|&query| self.queries[query].clone()).collect())
+    }
+}
+
 impl Index {
+    /// Asks `questions` exactly and with shortcuts of all depths, or only of depth `compared`, on
+    /// all pages. The exact setting comes first. `tell` hears that a question is done.
+    ///
+    /// # Errors
+    /// [`Error::Query`] with [`QueryError::NoModel`] when the index has no model, and what the
+    /// model and the store say.
+    pub fn settings(
+        &self,
+        questions: &[Question],
+        compared: Option<usize>,
+        tell: &mut dyn FnMut(),
+    ) -> Result<Vec<Setting>, Error> {
+        let model = self.query_model()?.ok_or(QueryError::NoModel)?;
+        let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
+        let encoded = model.encode_queries(&texts).map_err(QueryError::Encode)?;
+        let queries = questions.iter().map(|question| question.text.clone()).zip(encoded).collect();
+        let encoder = Encoded { model: QueryEncoder::model_id(&*model).clone(), queries };
+        let view = self.latest()?;
+        let channels = Channels {
+            vectors: &view.reader,
+            codes: view.codes().0,
+            encoder: Some(&encoder),
+            text: &view.reader,
+        };
+        let mut settings = vec![Tally::new(None)];
+        for question in questions {
+            let ask = |shortcut| {
+                let (channel, k, documents) = (Channel::Visual, ladder::DEPTH, None);
+                let (query, explain) = (question.text.as_str(), false);
+                let request = Request { query, channel, k, depth: k, documents, explain, shortcut };
+                let start = Instant::now();
+                let ranking = pagesight_query::search(&channels, &request)?;
+                let seconds = start.elapsed().as_secs_f64();
+                let found: Vec<PageId> = ranking.hits.iter().map(|hit| hit.page).collect();
+                Ok::<_, Error>((found, ranking.work, seconds))
+            };
+            let (truth, work, seconds) = ask(Shortcut::Never)?;
+            settings[0].add(&truth, &truth, question, seconds);
+            let counts = std::iter::successors(Some(COMPARED[0]), |count| Some(count * 2));
+            let counts: Vec<usize> = match compared {
+                Some(count) => vec![count],
+                None => counts.take_while(|&n| n <= COMPARED[1] && n * 2 <= work.seen).collect(),
+            };
+            for (n, &count) in counts.iter().enumerate() {
+                let (found, work, seconds) = ask(Shortcut::Best(count))?;
+                if work.code != Code::Sketch {
+                    break;
+                }
+                if settings.len() == n + 1 {
+                    settings.push(Tally::new(Some(count)));
+                }
+                settings[n + 1].add(&found, &truth, question, seconds);
+            }
+            tell();
+        }
+        Ok(settings.into_iter().map(Tally::setting).collect())
+    }
+
+    /// Lets searches of this index, in all processes, take `setting` from now on; `None` leaves it
+    /// to them again: exact, unless there are very many pages.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when another process writes.
+    pub fn apply(&mut self, setting: Option<&Setting>) -> Result<(), Error> {
+        let snapshot = self.latest()?.reader.snapshot().number;
+        let tuning = setting.map(|setting| Tuning {
+            compared: setting.compared,
+            overlap10: setting.overlap10,
+            ndcg_ratio: setting.ndcg_ratio,
+            questions: setting.questions,
+            snapshot,
+        });
+        BlockingWriter::open(self.folder(), self.handle())?.set_tuning(tuning)?;
+        self.refresh()
+    }
+
     /// At most `count` questions made from the words of pages, evenly spread: eight words from the
     /// middle of each. Pages with fewer words give none.
     ///
@@ -117,17 +252,22 @@ impl Index {
     ) -> Result<Receipt, Error> {
         let (mut overlap, mut gain, mut ideal) = (0.0, 0.0, 0.0);
         let (mut times, mut exact_times, mut reranked) = (Vec::new(), Vec::new(), Vec::new());
-        let mut pages = 0;
+        let (mut pages, mut compared) = (0, None);
         for question in questions {
-            let ask = |exact| {
-                let search = self.search(&question.text).k(ladder::DEPTH).channel(Channel::Visual);
+            let search = || self.search(&question.text).k(ladder::DEPTH).channel(Channel::Visual);
+            let ask = |search: Search<'_>| {
                 let start = Instant::now();
-                let (found, work) = search.exact(exact).ranking_with_work()?;
+                let (found, work) = search.ranking_with_work()?;
                 Ok::<_, Error>((found, work, start.elapsed().as_secs_f64()))
             };
-            let (found, work, seconds) = ask(false)?;
-            let (truth, _, exact_seconds) = ask(true)?;
+            let (found, work, seconds) = ask(search())?;
+            // Of very many pages the vectors would take hours; the certified ranking is the same.
+            let (truth, _, exact_seconds) = match work.code {
+                Code::Sketch => ask(search().shortcut(Shortcut::Never))?,
+                _ => ask(search().exact(true))?,
+            };
             pages = work.seen;
+            compared = (work.code == Code::Sketch).then_some(work.reranked);
             let shared = truth.iter().filter(|page| found.contains(page)).count();
             overlap += if truth.is_empty() { 1.0 } else { shared as f64 / truth.len() as f64 };
             gain += gained(&found, &question.answers);
@@ -144,9 +284,48 @@ impl Index {
             overlap10: overlap / questions.len().max(1) as f64,
             ndcg_ratio: if ideal > 0.0 { gain / ideal } else { 1.0 },
             reranked: median(&mut reranked),
+            compared,
             p50: Duration::from_secs_f64(median(&mut times)),
             p50_exact: Duration::from_secs_f64(median(&mut exact_times)),
         })
+    }
+}
+
+/// What the questions said of a setting so far.
+struct Tally {
+    compared: Option<usize>,
+    overlap: f64,
+    gain: f64,
+    ideal: f64,
+    seconds: Vec<f64>,
+}
+
+impl Tally {
+    fn new(compared: Option<usize>) -> Self {
+        Self { compared, overlap: 0.0, gain: 0.0, ideal: 0.0, seconds: Vec::new() }
+    }
+
+    fn add(&mut self, found: &[PageId], truth: &[PageId], question: &Question, seconds: f64) {
+        let shared = truth.iter().filter(|page| found.contains(page)).count();
+        self.overlap += if truth.is_empty() { 1.0 } else { shared as f64 / truth.len() as f64 };
+        self.gain += gained(found, &question.answers);
+        self.ideal += gained(truth, &question.answers);
+        self.seconds.push(seconds);
+    }
+
+    fn setting(mut self) -> Setting {
+        let questions = self.seconds.len();
+        let p50 = match questions {
+            0 => 0.0,
+            _ => pagesight_query::metrics::quantile(&mut self.seconds, 0.5),
+        };
+        Setting {
+            compared: self.compared,
+            overlap10: self.overlap / questions.max(1) as f64,
+            ndcg_ratio: if self.ideal > 0.0 { self.gain / self.ideal } else { 1.0 },
+            questions,
+            p50: Duration::from_secs_f64(p50),
+        }
     }
 }
 

@@ -154,6 +154,62 @@ fn explain_names_the_patch_of_each_token() {
     assert_eq!(of_type(&plain, "hit")[0]["matches"], Value::Array(Vec::new()));
 }
 
+fn status(place: &Place) -> Value {
+    of_type(&place.json(0, &["status", "--json"]), "summary")[0].clone()
+}
+
+#[test]
+fn a_shortcut_is_chosen_said_and_undone() {
+    let place = indexed();
+    let pages = status(&place)["pages"].as_u64().unwrap();
+    assert!(pages > 10, "{pages} pages are too few for a shortcut");
+    let (exact, _, summary) = ranking(&place);
+    assert_eq!((&summary["exact"], &summary["recall"]), (&true.into(), &Value::Null));
+    assert_eq!(status(&place)["tuning"], Value::Null);
+    let snapshot = status(&place)["snapshot"].as_u64().unwrap();
+    // Measured, and not applied.
+    let dry = ["tune", "--json", "--compare", "10", "--dry-run"];
+    let dry = place.json(0, &dry);
+    let setting = of_type(&dry, "setting")[1].clone();
+    assert_eq!((&setting["compared"], &setting["applied"]), (&10.into(), &false.into()));
+    assert_eq!(status(&place)["tuning"], Value::Null);
+
+    place.json(0, &["tune", "--json", "--compare", "10"]);
+    let tuning = status(&place)["tuning"].clone();
+    assert_eq!(tuning["compared"], 10);
+    assert_eq!(status(&place)["snapshot"], snapshot + 1);
+    let shown = place.run(&["status"]);
+    assert!(shown.out.contains("searches  10 pages compared: overlap@10"), "{}", shown.out);
+    let ask = ["query", "--json", "-k", "2", "--channel", "visual", "travel expenses"];
+    let lines = place.json(0, &ask);
+    let summary = of_type(&lines, "summary")[0];
+    assert_eq!((&summary["code"], &summary["exact"]), (&"sketch".into(), &false.into()));
+    assert_eq!((&summary["pages_reranked"], &summary["reranked_in"]), (&10.into(), &"int8".into()));
+    assert_eq!(summary["recall"]["overlap@10"], tuning["overlap10"]);
+    let notice = summary["notice"].as_str().unwrap();
+    assert!(notice.starts_with("approximate: 10 of ") && notice.contains("nDCG ratio"), "{notice}");
+    let explained = place.run(&["query", "--explain", "-k", "2", "--channel", "visual", "travel"]);
+    assert!(explained.out.contains("in sketch, 10 scored again in int8"), "{}", explained.out);
+    let lines = place.json(0, &["verify", "--recall", "--json"]);
+    let recall = of_type(&lines, "recall")[0];
+    assert_eq!(recall["compared"], 10);
+    // It outlives a run of index, and pages that come later are found.
+    place.add("rotated.pdf", "more.pdf");
+    place.json(0, &["index", "--json", "--no-ocr", "."]);
+    assert_eq!(status(&place)["tuning"], tuning);
+    assert_eq!(of_type(&place.json(0, &ask), "summary")[0]["code"], "sketch");
+    // As many as there are is no shortcut.
+    place.json(0, &["tune", "--json", "--compare", "100000"]);
+    assert_eq!(status(&place)["tuning"]["compared"], Value::Null);
+    assert_eq!(of_type(&place.json(0, &ask), "summary")[0]["exact"], true);
+
+    place.json(0, &["tune", "--json", "--compare", "10"]);
+    place.json(0, &["tune", "--reset", "--json"]);
+    assert_eq!(status(&place)["tuning"], Value::Null);
+    let again = ranking(&place).0;
+    assert!(exact.iter().all(|hit| again.contains(hit)) && again.len() >= exact.len());
+}
+
 #[test]
 fn tune_measures_the_ladder_and_the_recall() {
     let place = indexed();
@@ -175,11 +231,16 @@ fn tune_measures_the_ladder_and_the_recall() {
     let chosen = rungs.iter().find(|rung| rung["cheapest_within_max_loss"] == true).unwrap();
     assert_eq!(chosen["loss"], 0.0);
 
-    let lines = place.json(0, &["tune", "--recall", "--json"]);
+    // So few pages are searched exactly, and it says so.
+    let settings = of_type(&lines, "setting");
+    assert_eq!((&settings[0]["compared"], &settings[0]["applied"]), (&Value::Null, &true.into()));
+    assert_eq!(status(&place)["tuning"]["compared"], Value::Null);
+
+    let lines = place.json(0, &["verify", "--recall", "--json"]);
     let recall = of_type(&lines, "recall")[0];
     assert_eq!((&recall["overlap@10"], &recall["ndcg_ratio"]), (&1.0.into(), &1.0.into()));
     let queries = fixtures().join("queries.jsonl");
-    let ran = place.run(&["tune", "--recall", "--queries", queries.to_str().unwrap()]);
+    let ran = place.run(&["verify", "--recall", "--queries", queries.to_str().unwrap()]);
     assert!(ran.out.contains("overlap@10 1.0000"), "{}{}", ran.out, ran.err);
 
     let ran = place.run(&["tune", "--max-loss", "a lot"]);

@@ -1,5 +1,6 @@
 //! Fewer vectors a page: similar ones merged into their mean.
 
+use half::slice::HalfFloatSliceExt;
 use pagesight_core::PageVectors;
 
 use crate::kernel::{Instructions, LANES, Lanes, dots_f32};
@@ -29,12 +30,21 @@ const ROUNDS: usize = 2;
 /// # Panics
 /// When `factor` is 0.
 pub fn pool(page: &PageVectors, factor: usize) -> PageVectors {
-    let count = page.len().div_ceil(factor);
-    if count == page.len() {
+    pool_to(page, page.len().div_ceil(factor))
+}
+
+/// As [`pool`], into at most `count` vectors; a page that has no more stays as it is.
+///
+/// # Panics
+/// When `count` is 0.
+pub fn pool_to(page: &PageVectors, count: usize) -> PageVectors {
+    assert!(count > 0, "a page has vectors");
+    if count >= page.len() {
         return page.clone();
     }
     let dim = page.dim();
-    let rows: Vec<f32> = page.values().iter().map(|value| value.to_f32()).collect();
+    let mut rows = vec![0.0; page.values().len()];
+    page.values().convert_to_f32_slice(&mut rows);
     let with = Instructions::best();
     let mut centres = Centres::new(dim, count);
     let mut nearest = spread(with, &rows, &mut centres);

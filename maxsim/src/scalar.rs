@@ -7,6 +7,7 @@
 //! the estimate of any other dot product is then without bias over rotations.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
@@ -53,6 +54,11 @@ impl Bits {
     /// The largest odd step.
     fn largest(self) -> i32 {
         (1 << self as u32) - 1
+    }
+
+    /// Bytes of a row of `dim` numbers, its scale aside.
+    pub(crate) fn row_bytes(self, dim: usize) -> usize {
+        dim.next_multiple_of(8) * self as usize / 8
     }
 }
 
@@ -107,6 +113,15 @@ impl ScalarCoder {
         pages: impl IntoIterator<Item = &'a PageVectors>,
     ) -> Result<Self, DimMismatch> {
         Ok(Self { bits, mean: mean_vector(pages)? })
+    }
+
+    /// Takes `mean`, `[dim]`, of another coder.
+    pub(crate) fn around(bits: Bits, mean: Vec<f32>) -> Self {
+        Self { bits, mean }
+    }
+
+    pub(crate) fn mean(&self) -> &[f32] {
+        &self.mean
     }
 
     /// Rounds `page`.
@@ -178,7 +193,7 @@ impl ScalarCoder {
     }
 
     fn row_bytes(&self) -> usize {
-        self.mean.len().next_multiple_of(8) * self.bits as usize / 8
+        self.bits.row_bytes(self.mean.len())
     }
 }
 
@@ -186,6 +201,23 @@ impl ScalarPage {
     /// What the code takes, bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * size_of::<f16>()
+    }
+
+    pub(crate) fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    pub(crate) fn scales(&self) -> &[f16] {
+        &self.scales
+    }
+
+    /// Repeats the first row until the rows are whole `tiles`: no maximum changes.
+    pub(crate) fn fill(&mut self, tile: usize) {
+        let row_bytes = self.codes.len() / self.scales.len();
+        while !self.scales.len().is_multiple_of(tile) {
+            self.codes.extend_from_within(..row_bytes);
+            self.scales.push(self.scales[0]);
+        }
     }
 }
 
@@ -215,6 +247,66 @@ impl ScalarQuery {
         let best = self.best(page)?;
         let sums = self.inner.tokens().sums(|n| self.inner.value(&best, n));
         Ok(sums.zip(&self.shared).map(|(sum, shared)| sum + shared).collect())
+    }
+
+    /// The estimates (of a batch, for its first query) for pages of this coder that lie one after
+    /// another, with `rows` each: `codes` `[rows of all, bytes of a row]`, and `scales`, f16, the
+    /// same as [`score`](Self::score) gives for each alone.
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub(crate) fn score_pages(&self, codes: &[u8], scales: &[[u8; 2]], rows: &[usize]) -> Vec<f32> {
+        let row_bytes = self.bits.row_bytes(self.inner.tokens().dim());
+        assert_eq!(rows.iter().sum::<usize>(), scales.len(), "a scale a row");
+        assert_eq!(codes.len(), scales.len() * row_bytes, "whole rows");
+        match self.bits {
+            Bits::One => self.raise_pages::<1>(codes, scales, rows),
+            Bits::Two => self.raise_pages::<2>(codes, scales, rows),
+            Bits::Four => self.raise_pages::<4>(codes, scales, rows),
+        }
+    }
+
+    fn raise_pages<const BITS: usize>(
+        &self,
+        codes: &[u8],
+        scales: &[[u8; 2]],
+        rows: &[usize],
+    ) -> Vec<f32> {
+        let padded = self.inner.tokens().dim().next_multiple_of(8);
+        let row_bytes = padded * BITS / 8;
+        let none = self.inner.no_maxima();
+        let mut scores = Vec::with_capacity(rows.len());
+        let mut buffer = Buffer::default();
+        let mut done = 0;
+        // As many whole pages at a time as fit; one at least.
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (mut pages, mut count) = (1, rest[0]);
+            while pages < rest.len() && count + rest[pages] <= ROWS {
+                count += rest[pages];
+                pages += 1;
+            }
+            buffer.resize(count, padded);
+            let packed = &codes[done * row_bytes..][..count * row_bytes];
+            unpack::<BITS>(self.inner.instructions(), row_bytes, packed, &mut buffer.rows);
+            for (half, bytes) in buffer.halves.iter_mut().zip(&scales[done..]) {
+                *half = f16::from_le_bytes(*bytes);
+            }
+            buffer.halves.convert_to_f32_slice(&mut buffer.wide);
+            buffer.best.clear();
+            (0..pages).for_each(|_| buffer.best.extend_from_slice(&none));
+            let (now, later) = rest.split_at(pages);
+            self.inner.raise_pages(&buffer.rows, &buffer.wide, now, &mut buffer.best);
+            let tokens = self.inner.tokens();
+            scores.extend(
+                buffer
+                    .best
+                    .chunks_exact(none.len())
+                    .map(|best| tokens.first_sum(|n| self.inner.value(best, n)) + self.shared[0]),
+            );
+            (done, rest) = (done + count, later);
+        }
+        scores
     }
 
     fn best(&self, page: &ScalarPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
@@ -247,6 +339,23 @@ impl ScalarQuery {
             self.inner.raise(rows, wide, &mut best);
         }
         best
+    }
+}
+
+/// Rows on their way to the kernel.
+#[derive(Default)]
+struct Buffer {
+    rows: Vec<u8>,
+    halves: Vec<f16>,
+    wide: Vec<f32>,
+    best: Vec<Lanes<f32>>,
+}
+
+impl Buffer {
+    fn resize(&mut self, count: usize, padded: usize) {
+        self.rows.resize(count * padded, 0);
+        self.halves.resize(count, f16::ZERO);
+        self.wide.resize(count, 0.0);
     }
 }
 
@@ -298,6 +407,39 @@ mod tests {
                 prop_assert!(scores.iter().all(|s| s.to_bits() == scores[0].to_bits()));
                 let error = (f64::from(scores[0]) - expected).abs();
                 prop_assert!(error <= 1e-6 * q.len() as f64 + 1e-5, "{error}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn pages_side_by_side_score_as_each_alone(
+            (dim, q, p) in case(),
+            lengths in prop::collection::vec(1usize..400, 1..9),
+        ) {
+            let row = |n: usize| p[n % (p.len() / dim) * dim..][..dim].to_vec();
+            let (mut next, mut pages) = (0, Vec::new());
+            for &length in &lengths {
+                let rows: Vec<f32> = (next..next + length).flat_map(row).collect();
+                pages.push(PageVectors::from_f32(dim, &rows).unwrap());
+                next += length;
+            }
+            for bits in [Bits::One, Bits::Two, Bits::Four] {
+                let coder = ScalarCoder::fit(bits, &pages).unwrap();
+                let mut coded: Vec<_> = pages.iter().map(|p| coder.encode(p).unwrap()).collect();
+                coded.iter_mut().step_by(2).for_each(|page| page.fill(16));
+                let codes: Vec<u8> = coded.iter().flat_map(|p| p.codes.clone()).collect();
+                let scales: Vec<[u8; 2]> =
+                    coded.iter().flat_map(|p| &p.scales).map(|s| s.to_le_bytes()).collect();
+                let rows: Vec<usize> = coded.iter().map(|page| page.scales.len()).collect();
+                for with in Instructions::available() {
+                    let query = coder.query(with, &[&query(dim, q.clone())]).unwrap();
+                    let alone: Vec<f32> =
+                        pages.iter().map(|p| query.score(&coder.encode(p).unwrap()).unwrap()).collect();
+                    prop_assert_eq!(&query.score_pages(&codes, &scales, &rows), &alone);
+                }
             }
         }
     }

@@ -6,18 +6,27 @@
 //! are scored again in full. The ranking is the exact one, to the last bit, at a fraction of the
 //! reading. (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor
 //! 2003, "Optimal aggregation algorithms for middleware".)
+//!
+//! Where that would take too long, sketches of the pages choose those whose int8 codes are
+//! compared: the ranking is then an approximation, and [`Work`] says so.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{DocumentFilter, VectorSource};
 use pagesight_core::{PageId, QueryVectors};
-use pagesight_maxsim::{DimMismatch, Int8Query, PreparedQuery, SegmentError, Segments};
+use pagesight_maxsim::{
+    DimMismatch, Int8Query, PreparedQuery, Segment, SegmentError, Segments, Slot,
+};
 use rayon::prelude::*;
 
 use crate::QueryError;
 
 /// Masters held in memory at a time, pages: 68 MB at 1,030 vectors of dim 128.
 const MASTERS: usize = 256;
+
+/// Sketches that a thread scans at a time: a megabyte.
+const SKETCHES: usize = 256;
 
 /// How pages were compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +36,8 @@ pub enum Code {
     F16,
     /// int8 codes were scanned; masters decided wherever the error of the codes might matter.
     Int8,
+    /// Sketches were scanned, pooled vectors in 2 bits; int8 codes ranked the best of them.
+    Sketch,
 }
 
 impl Code {
@@ -35,7 +46,46 @@ impl Code {
         match self {
             Self::F16 => "f16",
             Self::Int8 => "int8",
+            Self::Sketch => "sketch",
         }
+    }
+
+    /// The code that pages were scored in again after a scan in this one.
+    pub fn again(self) -> Self {
+        match self {
+            Self::F16 | Self::Int8 => Self::F16,
+            Self::Sketch => Self::Int8,
+        }
+    }
+}
+
+/// Whether sketches may choose the pages that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shortcut {
+    /// When the int8 codes of all pages have more than [`EXACT_BYTES`]; a 64th of the pages is
+    /// compared then, 1,024 to 8,192.
+    #[default]
+    Auto,
+    /// Never: the ranking is exact.
+    Never,
+    /// Always, and that many pages are compared.
+    Best(usize),
+}
+
+/// int8 codes that are scanned as a whole, bytes: 16,000 pages of 1,030 vectors, a tenth of a
+/// second on two cores with AMX (see benches/results).
+pub const EXACT_BYTES: usize = 2 << 30;
+
+impl Shortcut {
+    /// How many of `pages` to compare when they have `bytes` of codes; `None` for an exact scan.
+    fn pages(self, pages: usize, bytes: usize) -> Option<usize> {
+        let count = match self {
+            Self::Never => None,
+            Self::Auto if bytes <= EXACT_BYTES => None,
+            Self::Auto => Some((pages / 64).clamp(1024, 8192)),
+            Self::Best(count) => Some(count),
+        };
+        count.filter(|&count| count < pages)
     }
 }
 
@@ -46,7 +96,7 @@ pub struct Work {
     pub code: Code,
     /// Pages scored in that code.
     pub seen: usize,
-    /// Pages scored again from the masters.
+    /// Pages scored again, in [`Code::again`].
     pub reranked: usize,
     /// Scanning, with reading.
     pub scan: Duration,
@@ -61,9 +111,24 @@ pub(crate) enum CodesError {
     Failed(QueryError),
 }
 
-impl<E: Into<QueryError>> From<E> for CodesError {
-    fn from(error: E) -> Self {
+impl From<QueryError> for CodesError {
+    fn from(error: QueryError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<DimMismatch> for CodesError {
+    fn from(error: DimMismatch) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<CodeError> for CodesError {
+    fn from(error: CodeError) -> Self {
+        match error {
+            CodeError::Damaged(error) => Self::Damaged(error.to_string()),
+            CodeError::Dim(error) => error.into(),
+        }
     }
 }
 
@@ -74,29 +139,85 @@ struct Scored {
     most: f32,
 }
 
-/// The `depth` best pages, ties by [`PageId`]: the same as [`rank_by_masters`] gives.
+/// The `depth` best pages, ties by [`PageId`]: the same as [`rank_by_masters`] gives, unless
+/// `shortcut` takes one.
 pub(crate) fn rank_by_codes(
     codes: &Segments,
     source: &dyn VectorSource,
     query: &QueryVectors,
     depth: usize,
     documents: DocumentFilter<'_>,
+    shortcut: Shortcut,
+) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
+    let slots = match documents {
+        None => Cow::Borrowed(codes.living()),
+        Some(within) => {
+            let passes = |slot: &&Slot| within.contains(&slot.id.document);
+            Cow::Owned(codes.living().iter().filter(passes).copied().collect())
+        }
+    };
+    let all: usize = codes.segments().iter().map(Segment::len).sum();
+    let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
+    let bytes = bytes / all.max(1) * slots.len();
+    match shortcut.pages(slots.len(), bytes) {
+        Some(count) => Ok(rank_by_sketches(codes, &slots, query, depth, count.max(depth))?),
+        None => rank_for_certain(codes, &slots, source, query, depth),
+    }
+}
+
+/// The `depth` best by int8 code of the `count` best by sketch.
+fn rank_by_sketches(
+    codes: &Segments,
+    slots: &[Slot],
+    query: &QueryVectors,
+    depth: usize,
+    count: usize,
+) -> Result<(Vec<(PageId, f32)>, Work), CodeError> {
+    let start = Instant::now();
+    let queries = codes.sketch_queries(query)?;
+    let scan = |slots: &[Slot]| {
+        let scores = codes.score_sketches(&queries, slots)?;
+        Ok(slots.iter().copied().zip(scores).collect::<Vec<_>>())
+    };
+    let parts: Result<Vec<_>, CodeError> = slots.par_chunks(SKETCHES).map(scan).collect();
+    let mut scored = parts?.concat();
+    let order = |a: &(Slot, f32), b: &(Slot, f32)| b.1.total_cmp(&a.1).then(a.0.id.cmp(&b.0.id));
+    if count < scored.len() {
+        scored.select_nth_unstable_by(count, order);
+        scored.truncate(count);
+    }
+    let mut work = Work { code: Code::Sketch, seen: slots.len(), ..Work::default() };
+    (work.reranked, work.scan) = (scored.len(), start.elapsed());
+    let start = Instant::now();
+    // In the order of the files.
+    scored.sort_unstable_by_key(|(slot, _)| (slot.segment, slot.index));
+    let coded = Int8Query::new(query);
+    let score = |(slot, _): &(Slot, f32)| Ok((slot.id, coded.score_view(&codes.page(slot)?)?));
+    let scores: Result<Vec<_>, CodeError> = scored.par_iter().map(score).collect();
+    let mut best = Vec::new();
+    keep_best(&mut best, scores?, depth);
+    work.rerank = start.elapsed();
+    Ok((best, work))
+}
+
+/// The `depth` best pages: int8 codes say which might be among them, masters which are.
+fn rank_for_certain(
+    codes: &Segments,
+    slots: &[Slot],
+    source: &dyn VectorSource,
+    query: &QueryVectors,
+    depth: usize,
 ) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
     let start = Instant::now();
     let coded = Int8Query::new(query);
-    let passes = |page: PageId| documents.is_none_or(|within| within.contains(&page.document));
-    let score = |slot| -> Result<Scored, CodeError> {
+    let score = |slot: &Slot| -> Result<Scored, CodeError> {
         let page = codes.page(slot)?;
         let (score, bound) = (coded.score_view(&page)?, coded.bound_view(&page));
         let (least, most) = ((score - bound).next_down(), (score + bound).next_up());
         Ok(Scored { page: slot.id, least, most })
     };
-    let slots: Vec<_> = codes.living().iter().filter(|slot| passes(slot.id)).collect();
-    let scored: Result<Vec<Scored>, CodeError> = slots.into_par_iter().map(score).collect();
-    let scored = scored.map_err(|error| match error {
-        CodeError::Damaged(error) => CodesError::Damaged(error.to_string()),
-        CodeError::Dim(error) => error.into(),
-    })?;
+    let scored: Result<Vec<Scored>, CodeError> = slots.par_iter().map(score).collect();
+    let scored = scored?;
     let doubtful = doubtful(&scored, depth);
     let mut work = Work { code: Code::Int8, seen: scored.len(), ..Work::default() };
     work.scan = start.elapsed();
@@ -189,7 +310,7 @@ mod tests {
     use pagesight_core::DocumentId;
     use pagesight_core::seam::{Batch, PageSink};
     use pagesight_core::testing::{FakeStore, document_record, page_record};
-    use pagesight_maxsim::{Int8Page, Segment, SegmentWriter};
+    use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, SketchCoder};
 
     use super::*;
 
@@ -203,7 +324,6 @@ mod tests {
     /// Pages of two documents, some of them copies: ties.
     fn filled() -> (FakeStore, Segments, QueryVectors) {
         let mut store = FakeStore::default();
-        let mut writer = SegmentWriter::new(Vec::new(), DIM);
         let mut state = 7;
         let documents = [DocumentId::of(b"a"), DocumentId::of(b"b")];
         let mut pages = Vec::new();
@@ -216,9 +336,12 @@ mod tests {
             let document = documents[n as usize % 2];
             pages.push(page_record(document, n / 2 + 1, "words", Some((DIM, &rows))));
         }
-        for page in &pages {
-            let vectors = page.vectors.as_ref().unwrap();
-            writer.push(page.id, &Int8Page::encode(vectors)).unwrap();
+        let vectors = || pages.iter().map(|page| page.vectors.as_ref().unwrap());
+        let coder = SketchCoder::fit(vectors()).unwrap();
+        let mut writer = SegmentWriter::new(Vec::new(), &coder);
+        for (page, vectors) in pages.iter().zip(vectors()) {
+            let sketch = coder.encode(vectors).unwrap();
+            writer.push(page.id, &Int8Page::encode(vectors), &sketch).unwrap();
         }
         let records = documents.map(|id| document_record(&id.to_string(), id, 60)).to_vec();
         store.commit(Batch { documents: records, pages, ..Batch::default() }).unwrap();
@@ -233,14 +356,17 @@ mod tests {
         let (store, codes, query) = filled();
         for depth in [1, 2, 10, 25, 119, 120, 500] {
             let (expected, all) = rank_by_masters(&store, &query, depth, None).unwrap();
-            let Ok((got, work)) = rank_by_codes(&codes, &store, &query, depth, None) else {
+            let Ok((got, work)) =
+                rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto)
+            else {
                 panic!("codes failed")
             };
             assert_eq!(got, expected, "{depth}");
             assert_eq!((all.seen, work.seen, work.code), (120, 120, Code::Int8));
             assert!(work.reranked >= depth.min(120));
         }
-        let (_, work) = rank_by_codes(&codes, &store, &query, 1, None).ok().unwrap();
+        let (_, work) =
+            rank_by_codes(&codes, &store, &query, 1, None, Shortcut::Auto).ok().unwrap();
         assert!(work.reranked < 60, "{} of 120 were scored again", work.reranked);
     }
 
@@ -249,7 +375,9 @@ mod tests {
         let (store, codes, query) = filled();
         let ranking = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| rank_by_codes(&codes, &store, &query, 40, None).ok().unwrap().0)
+            pool.install(|| {
+                rank_by_codes(&codes, &store, &query, 40, None, Shortcut::Auto).ok().unwrap().0
+            })
         };
         assert_eq!(ranking(1), ranking(4));
     }
@@ -258,16 +386,56 @@ mod tests {
     fn a_filter_holds_before_scoring() {
         let (store, codes, query) = filled();
         let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
-        let (got, work) = rank_by_codes(&codes, &store, &query, 9, Some(&within)).ok().unwrap();
+        let (got, work) =
+            rank_by_codes(&codes, &store, &query, 9, Some(&within), Shortcut::Auto).ok().unwrap();
         assert_eq!(got, rank_by_masters(&store, &query, 9, Some(&within)).unwrap().0);
         assert_eq!(work.seen, 60);
+    }
+
+    #[test]
+    fn sketches_choose_and_int8_codes_rank() {
+        let (store, codes, query) = filled();
+        let rank = |depth, within, count| {
+            let shortcut = Shortcut::Best(count);
+            rank_by_codes(&codes, &store, &query, depth, within, shortcut).ok().unwrap()
+        };
+        let (truth, _) = rank_by_masters(&store, &query, 120, None).unwrap();
+        let (best, work) = rank(3, None, 40);
+        assert_eq!((work.code, work.seen, work.reranked), (Code::Sketch, 120, 40));
+        assert_eq!(best[0].0, truth[0].0);
+        for (page, score) in &best {
+            let exact = truth.iter().find(|(other, _)| other == page).unwrap().1;
+            assert!((score - exact).abs() < 0.05 * exact.abs(), "{score} {exact}");
+        }
+        // No fewer than are asked for, and all of them are no shortcut.
+        assert_eq!(rank(60, None, 5).1.reranked, 60);
+        let (all, work) = rank(120, None, 120);
+        assert_eq!((all, work.code), (truth, Code::Int8));
+        let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
+        let (best, work) = rank(9, Some(&within), 20);
+        assert_eq!((work.seen, work.reranked, best.len()), (60, 20, 9));
+        assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
+    }
+
+    #[test]
+    fn a_shortcut_is_taken_where_a_scan_would_take_long() {
+        let auto = |pages, bytes| Shortcut::Auto.pages(pages, bytes);
+        assert_eq!(auto(20_000, EXACT_BYTES), None);
+        assert_eq!(auto(20_000, EXACT_BYTES + 1), Some(1024));
+        assert_eq!(auto(100_000, 100_000 * 138_000), Some(1562));
+        assert_eq!(auto(10_000_000, usize::MAX), Some(8192));
+        assert_eq!(auto(1000, EXACT_BYTES + 1), None);
+        assert_eq!(Shortcut::Never.pages(9, usize::MAX), None);
     }
 
     #[test]
     fn nothing_is_found_in_nothing() {
         let (_, _, query) = filled();
         let codes = Segments::default();
-        let (got, _) = rank_by_codes(&codes, &FakeStore::default(), &query, 9, None).ok().unwrap();
+        let (got, _) =
+            rank_by_codes(&codes, &FakeStore::default(), &query, 9, None, Shortcut::Auto)
+                .ok()
+                .unwrap();
         assert!(got.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! The read path: a question in, ranked pages out.
 //!
-//! [`search()`] asks two channels, the picture (exact MaxSim, over codes first and over the stored
-//! multi-vectors where those leave a doubt) and the words (BM25), and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what each
-//! channel said. [`metrics`] measures rankings against labelled questions.
+//! [`search()`] asks two channels and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what
+//! each channel said. The picture: exact MaxSim, over codes first and over the stored multi-vectors
+//! where those leave a doubt; of very many pages, over those that sketches choose. The words: BM25.
+//! [`metrics`] measures rankings against labelled questions.
 
 #![deny(missing_docs)]
 
@@ -14,7 +15,7 @@ pub mod ladder;
 pub mod metrics;
 mod search;
 
-pub use candidates::{Code, Work};
+pub use candidates::{Code, EXACT_BYTES, Shortcut, Work};
 pub use explain::TokenMatch;
 pub use filter::{PathFilter, PathFilterError};
 pub use fusion::fuse;

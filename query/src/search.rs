@@ -6,7 +6,7 @@ use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, Ve
 use pagesight_core::{Hit, PageId, QueryVectors};
 use pagesight_maxsim::{DimMismatch, Segments};
 
-use crate::candidates::{CodesError, Work, rank_by_codes, rank_by_masters};
+use crate::candidates::{CodesError, Shortcut, Work, rank_by_codes, rank_by_masters};
 use crate::explain::{TokenMatch, explain};
 use crate::fuse;
 
@@ -49,6 +49,8 @@ pub struct Request<'a> {
     pub documents: DocumentFilter<'a>,
     /// Say what of each hit answers each query token.
     pub explain: bool,
+    /// Whether the visual ranking may be approximate.
+    pub shortcut: Shortcut,
 }
 
 /// Where the time went.
@@ -110,7 +112,7 @@ pub enum QueryError {
 /// use pagesight_core::seam::{Batch, PageSink};
 /// use pagesight_core::testing::{FakeStore, document_record, page_record};
 /// use pagesight_core::DocumentId;
-/// use pagesight_query::{Channel, Channels, Request, search};
+/// use pagesight_query::{Channel, Channels, Request, Shortcut, search};
 ///
 /// let mut store = FakeStore::default();
 /// let id = DocumentId::of(b"a");
@@ -121,8 +123,9 @@ pub enum QueryError {
 /// })?;
 /// let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
 /// let (channel, documents) = (Channel::Both, None);
+/// let (explain, shortcut) = (false, Shortcut::Auto);
 /// let request =
-///     Request { query: "revenue", channel, k: 10, depth: 100, documents, explain: false };
+///     Request { query: "revenue", channel, k: 10, depth: 100, documents, explain, shortcut };
 /// assert_eq!(search(&channels, &request)?.hits[0].page.number, 1);
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
@@ -140,9 +143,8 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
         Some(query) => {
             // Below the last hit nothing is fused with one channel alone.
             let depth = if request.channel == Channel::Visual { request.k } else { depth };
-            let (ranking, done, why) = timed(&mut timings.visual, || {
-                rank_by_pictures(channels, query, depth, request.documents)
-            })?;
+            let (ranking, done, why) =
+                timed(&mut timings.visual, || rank_by_pictures(channels, query, depth, request))?;
             (work, notice) = (done, why);
             Some(ranking)
         }
@@ -174,11 +176,12 @@ fn rank_by_pictures(
     channels: &Channels<'_>,
     query: &QueryVectors,
     depth: usize,
-    documents: DocumentFilter<'_>,
+    request: &Request<'_>,
 ) -> Result<Pictures, QueryError> {
+    let (documents, shortcut) = (request.documents, request.shortcut);
     let mut notice = None;
     if let Some(codes) = channels.codes {
-        match rank_by_codes(codes, channels.vectors, query, depth, documents) {
+        match rank_by_codes(codes, channels.vectors, query, depth, documents, shortcut) {
             Ok((ranking, work)) => return Ok((ranking, work, None)),
             Err(CodesError::Failed(error)) => return Err(error),
             Err(CodesError::Damaged(why)) => notice = Some(format!("{why}: all vectors were read")),
@@ -224,7 +227,8 @@ mod tests {
     }
 
     fn ask<'a>(channel: Channel, k: usize, documents: DocumentFilter<'a>) -> Request<'a> {
-        Request { query: "number3 words", channel, k, depth: 100, documents, explain: false }
+        let (query, shortcut) = ("number3 words", Shortcut::Auto);
+        Request { query, channel, k, depth: 100, documents, explain: false, shortcut }
     }
 
     #[test]

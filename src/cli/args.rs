@@ -412,24 +412,48 @@ pub struct EvalVerb {
     pub json: bool,
 }
 
-/// Measure what faster searches would lose on your pages.
+/// Make searches as fast as your pages allow within a loss, and measure it.
 ///
-/// Every code of the vectors, from f16 down to 1 bit, is compared with exact MaxSim on pages of
-/// this index and questions made from their words, and the cheapest within the loss is named.
-/// Searches scan int8 and read the vectors wherever its error might matter: `--recall` shows that
-/// they find what exact MaxSim finds.
+/// Searches are exact until there are very many pages; then sketches choose those whose codes are
+/// compared. Questions made from the words of your pages (or `--queries`) are asked exactly and
+/// with shortcuts of all depths, and the cheapest within the loss holds for all searches from now
+/// on, with what it was measured to lose. An exact search that takes 50 ms or less stays exact.
+///
+/// Beside that, every code of the vectors, from f16 down to 1 bit, is compared on a sample of pages.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight tune --max-loss 1%\n  \
     pagesight tune --queries q.jsonl --json\n  \
-    pagesight tune --recall")]
+    pagesight tune --reset")]
 pub struct TuneVerb {
     /// What may be lost of nDCG@10 and of the ten best, e.g. 1% or 0.01.
     #[arg(long, value_name = "LOSS", default_value = "1%", value_parser = share)]
     pub max_loss: f64,
-    /// Compare the searches of this index with exact MaxSim: overlap@10 and nDCG ratio.
+    /// Compare this many pages in each search, whatever it loses, instead of choosing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub compare: Option<u32>,
+    /// Leave it to searches again: exact, unless there are very many pages.
+    #[arg(long, conflicts_with_all = ["compare", "dry_run"])]
+    pub reset: bool,
+    /// Measure, and change nothing.
     #[arg(long)]
-    pub recall: bool,
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub questions: QuestionChoice,
+    /// Pages to measure codes on; a megabyte of memory for every two.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub pages: u32,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a code and depth, and one a setting of searches.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Questions to measure searches with.
+#[derive(Debug, Args)]
+pub struct QuestionChoice {
     /// Labelled questions, JSON Lines as for `eval` [default: made from the pages].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub queries: Option<PathBuf>,
@@ -437,15 +461,6 @@ pub struct TuneVerb {
     #[arg(long, value_name = "N", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub questions: u32,
-    /// Pages to measure codes on; a megabyte of memory for every two.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub pages: u32,
-    #[command(flatten)]
-    pub model: ModelChoice,
-    /// A line of JSON a code and depth, or one for the recall.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `1%` or `0.01`.
@@ -476,10 +491,19 @@ pub struct StatusVerb {
 /// Every file is compared with its BLAKE3 hash, every page with its CRC32C, and the ledger, the
 /// pages and the text index with each other. Exit code 2 when something is damaged. Runs of
 /// `index` may go on meanwhile.
+///
+/// With `--recall`, what searches find is compared with exact MaxSim over all vectors instead.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  pagesight verify --json")]
+#[command(after_help = "Examples:\n  pagesight verify --json\n  pagesight verify --recall")]
 pub struct VerifyVerb {
-    /// A line of JSON a damage and a summary line.
+    /// Compare the searches of this index with exact MaxSim: overlap@10 and nDCG ratio.
+    #[arg(long)]
+    pub recall: bool,
+    #[command(flatten)]
+    pub questions: QuestionChoice,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a damage and a summary line, or one for the recall.
     #[arg(long)]
     pub json: bool,
 }

@@ -16,6 +16,7 @@ mod locate;
 mod model;
 mod paths;
 mod query;
+mod questions;
 mod repair;
 mod status;
 mod terminal;
@@ -61,7 +62,7 @@ pub fn run() -> ExitCode {
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
         Verb::Tune(verb) => tune::run(&arguments.place, verb, &terminal),
         Verb::Status(verb) => status::run(&arguments.place, verb),
-        Verb::Verify(verb) => verify::run(&arguments.place, verb),
+        Verb::Verify(verb) => verify::run(&arguments.place, verb, &terminal),
         Verb::Repair(verb) => repair::run(&arguments.place, verb),
         Verb::Gc(verb) => gc::run(&arguments.place, verb),
         Verb::Export(verb) => export::run(&arguments.place, verb),

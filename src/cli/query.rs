@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pagesight::{Answer, Channel, ChannelScore, Index, LoadOptions, PageHit, PatchMatch, Snippet};
+use pagesight::{
+    Answer, Channel, ChannelScore, Code, Index, LoadOptions, PageHit, PatchMatch, Snippet,
+};
 use serde_json::{Value, json};
 
 use super::args::{ChannelChoice, ModelChoice, Place, QueryVerb};
@@ -115,10 +117,11 @@ fn print_work(out: &mut impl Write, answer: &Answer<'_>) -> io::Result<()> {
     writeln!(out, "snapshot {}, model {model}", answer.snapshot)?;
     writeln!(
         out,
-        "pages seen {} in {}, {} scored again in f16",
+        "pages seen {} in {}, {} scored again in {}",
         work.seen,
         work.code.as_str(),
-        work.reranked
+        work.reranked,
+        work.code.again().as_str()
     )?;
     writeln!(
         out,
@@ -187,6 +190,12 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
             "pages_scored": answer.work.seen,
             "pages_reranked": answer.work.reranked,
             "code": answer.work.code.as_str(),
+            "reranked_in": answer.work.code.again().as_str(),
+            "exact": answer.work.code != Code::Sketch,
+            "recall": answer.recall.as_ref().map(|recall| json!({
+                "overlap@10": recall.overlap10, "ndcg_ratio": recall.ndcg_ratio,
+                "questions": recall.questions, "snapshot": recall.snapshot,
+            })),
             "ms": {
                 "total": ms(answer.total),
                 "encode": ms(timings.encode),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::{DocumentStatus, Index, Outcome as Did};
+use pagesight::{DocumentStatus, Index, Outcome as Did, Tuning};
 use serde_json::json;
 
 use super::args::{Place, StatusVerb};
@@ -47,6 +47,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 },
                 "pages": snapshot.pages,
                 "bytes": bytes,
+                "tuning": snapshot.tuning,
             })
         )?;
         return Ok(Outcome::Done);
@@ -58,6 +59,16 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
         None => writeln!(out, "model     none: pages are found by their words alone")?,
     }
     writeln!(out, "pages     {} in {} documents", snapshot.pages, snapshot.documents)?;
+    if let Some(tuning) = &snapshot.tuning {
+        let Tuning { overlap10, ndcg_ratio, questions, snapshot, .. } = tuning;
+        let how = match tuning.compared {
+            None => "exact".to_string(),
+            Some(count) => format!(
+                "{count} pages compared: overlap@10 {overlap10:.4}, nDCG ratio {ndcg_ratio:.4}"
+            ),
+        };
+        writeln!(out, "searches  {how} ({questions} questions, snapshot {snapshot})")?;
+    }
     writeln!(out, "disk      {:.1} MB", bytes as f64 / 1e6)?;
     writeln!(out, "whole     {ok}, partial {partial}, failed {failed}, unfinished {in_progress}")?;
     for record in index.documents().filter(|record| wanted(record.status)) {

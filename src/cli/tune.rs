@@ -1,83 +1,97 @@
 //! `pagesight tune`.
 
-use std::fs;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use pagesight::ladder::{DEPTH, Rung, cheapest};
-use pagesight::metrics::parse_queries;
-use pagesight::{Index, PageId, Question, Receipt};
+use pagesight::{ENOUGH, Setting, choose};
 use serde_json::json;
 
 use super::args::{Place, TuneVerb};
-use super::eval::Labels;
 use super::query::{ms, open};
 use super::terminal::Terminal;
-use super::{Outcome, hinted};
+use super::{Outcome, questions};
 
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
-    let index = open(place, &verb.model)?;
-    if index.snapshot().model.is_none() {
-        return Err(hinted(
-            "this index has no vectors: it was made without a model",
-            "index again with --model DIR",
-        ));
-    }
-    let questions = questions(&index, verb)?;
-    if questions.is_empty() {
-        return Err(hinted(
-            "no page has words to make questions of",
-            "give labelled questions with --queries FILE",
-        ));
-    }
+    let mut index = open(place, &verb.model)?;
     let mut out = io::stdout().lock();
-    if verb.recall {
-        let bar = terminal.bar(questions.len() as u64, "asking");
-        let receipt = index.receipt(&questions, &mut || bar.inc(1)).context("comparing")?;
-        bar.finish_and_clear();
-        print_receipt(&mut out, &receipt, verb.json)?;
+    if verb.reset {
+        index.apply(None).context("writing the setting")?;
+        match verb.json {
+            true => writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?,
+            false => writeln!(out, "searches are left to themselves again")?,
+        }
         return Ok(Outcome::Done);
     }
-    let bar = terminal.bar(6, "measuring");
-    let rungs = index.climb(&questions, verb.pages as usize, &mut |_| bar.inc(1));
-    let rungs = rungs.context("measuring")?;
+    let questions = questions::make(&index, &verb.questions)?;
+    let bar = terminal.bar(questions.len() as u64, "asking");
+    let compared = verb.compare.map(|count| count as usize);
+    let settings = index.settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
     bar.finish_and_clear();
-    let best = cheapest(&rungs, verb.max_loss);
+    let best = match compared {
+        None => choose(&settings, verb.max_loss),
+        // More than there are is all of them.
+        Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
+    };
+    let bar = terminal.bar(6, "measuring codes");
+    let rungs = index.climb(&questions, verb.pages as usize, &mut |_| bar.inc(1));
+    let rungs = rungs.context("measuring codes")?;
+    bar.finish_and_clear();
     if !verb.json {
         writeln!(out, "{} questions, exact MaxSim is the measure", questions.len())?;
         writeln!(out, "code  rerank  bytes/page  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
+    let cheapest = cheapest(&rungs, verb.max_loss);
     for rung in &rungs {
-        print_rung(&mut out, rung, Some(rung) == best, verb.json)?;
+        print_rung(&mut out, rung, Some(rung) == cheapest, verb.json)?;
     }
-    match (best, verb.json) {
-        (Some(best), false) => writeln!(
-            out,
-            "cheapest within {}%: {} with {} pages scored again",
-            verb.max_loss * 100.0,
-            best.code,
-            best.rerank
-        )?,
-        (None, false) => writeln!(out, "nothing was measured: the index has no vectors")?,
-        _ => {}
+    if !verb.json {
+        writeln!(out, "\ncompared pages  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
+    }
+    let apply = !verb.dry_run;
+    for setting in &settings {
+        print_setting(&mut out, setting, Some(setting) == best, apply, verb.json)?;
+    }
+    if let Some(best) = best.filter(|_| apply) {
+        index.apply(Some(best)).context("writing the setting")?;
+        if !verb.json {
+            writeln!(out, "searches {}", chosen(best, compared.is_some()))?;
+        }
     }
     Ok(Outcome::Done)
 }
 
-fn questions(index: &Index, verb: &TuneVerb) -> Result<Vec<Question>> {
-    let Some(file) = &verb.queries else {
-        return index.questions_from_pages(verb.questions as usize).context("making questions");
-    };
-    let reading = || format!("reading {}", file.display());
-    let queries = parse_queries(&fs::read_to_string(file).with_context(reading)?);
-    let queries = queries.with_context(reading)?;
-    let labels = Labels::new(index, &queries)?;
-    let question = |query: pagesight::metrics::LabelledQuery| {
-        let document = labels.documents.get(&query.doc);
-        let page = |&number| document.map(|&document| PageId { document, number });
-        Question { answers: query.pages.iter().filter_map(page).collect(), text: query.query }
-    };
-    Ok(queries.into_iter().map(question).collect())
+/// What holds from now on, and why.
+fn chosen(setting: &Setting, asked_for: bool) -> String {
+    let quick = setting.p50 <= ENOUGH;
+    match setting.compared {
+        Some(count) => format!("compare {count} pages from now on; tune --reset undoes it"),
+        None if asked_for => "stay exact: there are not so many pages".into(),
+        None if quick => format!("stay exact: they take {} ms", ms(setting.p50)),
+        None => "stay exact: every shortcut loses more".into(),
+    }
+}
+
+fn print_setting(
+    out: &mut impl Write,
+    setting: &Setting,
+    best: bool,
+    apply: bool,
+    as_json: bool,
+) -> io::Result<()> {
+    let Setting { compared, overlap10, ndcg_ratio, .. } = setting;
+    let p50 = ms(setting.p50);
+    if as_json {
+        let line = json!({
+            "v": 1, "type": "setting", "compared": compared, "overlap@10": overlap10,
+            "ndcg_ratio": ndcg_ratio, "loss": setting.loss(), "p50_ms": p50, "chosen": best,
+            "applied": best && apply,
+        });
+        return writeln!(out, "{line}");
+    }
+    let compared = compared.map_or("all, exact".into(), |count| count.to_string());
+    let mark = if best { "  <-" } else { "" };
+    writeln!(out, "{compared:>14}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}")
 }
 
 fn print_rung(out: &mut impl Write, rung: &Rung, best: bool, as_json: bool) -> io::Result<()> {
@@ -95,28 +109,5 @@ fn print_rung(out: &mut impl Write, rung: &Rung, best: bool, as_json: bool) -> i
     writeln!(
         out,
         "{code:5} {rerank:>6}  {bytes:>10}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}"
-    )
-}
-
-fn print_receipt(out: &mut impl Write, receipt: &Receipt, as_json: bool) -> io::Result<()> {
-    let (p50, p50_exact) = (ms(receipt.p50), ms(receipt.p50_exact));
-    let Receipt { questions, pages, overlap10, ndcg_ratio, reranked, .. } = receipt;
-    if as_json {
-        let receipt = json!({
-            "v": 1, "type": "recall", "questions": questions, "pages": pages,
-            "overlap@10": overlap10, "ndcg_ratio": ndcg_ratio, "reranked_share": reranked,
-            "p50_ms": p50, "p50_exact_ms": p50_exact,
-        });
-        return writeln!(out, "{receipt}");
-    }
-    writeln!(
-        out,
-        "{questions} questions over {pages} pages, against exact MaxSim over all vectors"
-    )?;
-    writeln!(out, "overlap@{DEPTH} {overlap10:.4}   nDCG ratio {ndcg_ratio:.4}")?;
-    writeln!(
-        out,
-        "p50 {p50} ms, exact {p50_exact} ms; vectors read of {:.1}% of the pages",
-        reranked * 100.0
     )
 }

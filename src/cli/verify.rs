@@ -3,17 +3,22 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::Damage;
+use pagesight::ladder::DEPTH;
+use pagesight::{Damage, Receipt};
 use serde_json::json;
 
 use super::args::{Place, VerifyVerb};
-use super::terminal::printable;
-use super::{Outcome, locate};
+use super::query::{ms, open};
+use super::terminal::{Terminal, printable};
+use super::{Outcome, locate, questions};
 
 /// Damages that a person is shown; `--json` has all.
 const SHOWN: usize = 50;
 
-pub fn run(place: &Place, verb: &VerifyVerb) -> Result<Outcome> {
+pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outcome> {
+    if verb.recall {
+        return recall(place, verb, terminal);
+    }
     let folder = locate::existing(place)?;
     let verified =
         pagesight::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
@@ -60,6 +65,39 @@ pub fn run(place: &Place, verb: &VerifyVerb) -> Result<Outcome> {
             Outcome::Failed
         }
     })
+}
+
+/// What searches find, against exact MaxSim.
+fn recall(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outcome> {
+    let index = open(place, &verb.model)?;
+    let questions = questions::make(&index, &verb.questions)?;
+    let bar = terminal.bar(questions.len() as u64, "asking");
+    let receipt = index.receipt(&questions, &mut || bar.inc(1)).context("comparing")?;
+    bar.finish_and_clear();
+    print_receipt(&mut io::stdout().lock(), &receipt, verb.json)?;
+    Ok(Outcome::Done)
+}
+
+fn print_receipt(out: &mut impl Write, receipt: &Receipt, as_json: bool) -> io::Result<()> {
+    let (p50, p50_exact) = (ms(receipt.p50), ms(receipt.p50_exact));
+    let Receipt { questions, pages, overlap10, ndcg_ratio, reranked, compared, .. } = receipt;
+    if as_json {
+        let receipt = json!({
+            "v": 1, "type": "recall", "questions": questions, "pages": pages,
+            "overlap@10": overlap10, "ndcg_ratio": ndcg_ratio, "compared": compared,
+            "reranked_share": reranked,
+            "p50_ms": p50, "p50_exact_ms": p50_exact,
+        });
+        return writeln!(out, "{receipt}");
+    }
+    writeln!(
+        out,
+        "{questions} questions over {pages} pages, against exact MaxSim over all vectors"
+    )?;
+    writeln!(out, "overlap@{DEPTH} {overlap10:.4}   nDCG ratio {ndcg_ratio:.4}")?;
+    let read = if compared.is_some() { "codes compared" } else { "vectors read" };
+    let share = reranked * 100.0;
+    writeln!(out, "p50 {p50} ms, exact {p50_exact} ms; {read} of {share:.1}% of the pages")
 }
 
 fn line_of(damage: &Damage) -> String {

@@ -10,7 +10,7 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
-use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Writer};
+use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Writer};
 
 /// A [`Reader`] for callers that may block. Not for use on a runtime's own threads.
 pub struct BlockingReader {
@@ -151,6 +151,14 @@ impl BlockingWriter {
     /// As [`Writer::set_model`].
     pub fn set_model(&mut self, model: StoredModel, dim: usize) -> Result<(), StoreError> {
         self.runtime.block_on(self.writer.set_model(model, dim))
+    }
+
+    /// See [`Writer::set_tuning`].
+    ///
+    /// # Errors
+    /// As [`Writer::set_tuning`].
+    pub fn set_tuning(&mut self, tuning: Option<Tuning>) -> Result<(), StoreError> {
+        self.runtime.block_on(self.writer.set_tuning(tuning))
     }
 
     /// See [`Writer::maintain`].

@@ -1,4 +1,4 @@
-//! int8 codes of the pages in `codes/`, which searches scan instead of the tables.
+//! int8 codes and sketches of the pages in `codes/`, which searches scan instead of the tables.
 //!
 //! A commit that adds or drops pages with vectors adds one segment; the pointer names those that
 //! count, the oldest first. All of it can be derived again from the tables.
@@ -9,11 +9,12 @@ use std::io::{self, BufWriter};
 use std::path::Path;
 
 use pagesight_core::{DocumentId, PageId, PageRecord, PageVectors};
-use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments};
+use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, Sketch, SketchCoder};
 use rayon::prelude::*;
 use tantivy::directory::{Directory, MmapDirectory};
 
 use crate::StoreError;
+use crate::pointer::Snapshot;
 use crate::reader::VectorStream;
 
 /// Folder of the segments, below the index.
@@ -34,9 +35,18 @@ const JOIN: usize = 2;
 /// yet another form as a whole.
 const CODED: usize = 16;
 
+/// How the segments of this version end; others, of an earlier pagesight, are as good as none.
+const EXTENSION: &str = ".codes";
+
 /// What the segment that commit `number` makes is called.
 fn name(number: u64) -> String {
-    format!("{number}.int8")
+    format!("{number}{EXTENSION}")
+}
+
+/// The segments that `snapshot` has, unless an earlier pagesight wrote them.
+pub(crate) fn readable(snapshot: &Snapshot) -> Option<&[String]> {
+    let names = snapshot.codes.as_deref()?;
+    names.iter().all(|name| name.ends_with(EXTENSION)).then_some(names)
 }
 
 /// Asks the next writer to derive all again. Where this process may not write, searches go on
@@ -54,12 +64,36 @@ pub(crate) fn trust(index: &Path) {
     let _ = fs::remove_file(index.join(FOLDER).join(DOUBT));
 }
 
-/// Writes the segment of commit `number`: `dropped` documents and the vectors of `pages`. `None`
-/// when there is nothing to say.
+/// Pages that the mean of the first sketches is taken of.
+const SAMPLE: usize = 256;
+
+/// What makes the sketches of an index whose first pages are `pages`.
+fn fit<'a>(dim: usize, pages: impl IntoIterator<Item = &'a PageVectors>) -> SketchCoder {
+    let mut pages = pages.into_iter().take(SAMPLE).peekable();
+    match pages.peek() {
+        Some(_) => SketchCoder::fit(pages).expect("one dim in an index"),
+        None => SketchCoder::around(vec![0.0; dim]),
+    }
+}
+
+/// What makes the sketches that can be joined with those of the segments `names`; `None` when there
+/// are none, or they are damaged: the next maintenance codes all anew then.
+fn coder(index: &Path, names: &[String]) -> Option<SketchCoder> {
+    let first = open(index, &names[..names.len().min(1)]).ok()?;
+    Some(SketchCoder::around(first.segments().first()?.mean().to_vec()))
+}
+
+fn encode(coder: &SketchCoder, page: &PageVectors) -> (Int8Page, Sketch) {
+    (Int8Page::encode(page), coder.encode(page).expect("one dim in an index"))
+}
+
+/// Writes the segment of commit `number`, after the segments `names`: `dropped` documents and the
+/// vectors of `pages`. `None` when there is nothing to say.
 pub(crate) fn write(
     index: &Path,
     number: u64,
     dim: usize,
+    names: &[String],
     dropped: &[DocumentId],
     pages: &[PageRecord],
 ) -> Result<Option<String>, StoreError> {
@@ -67,16 +101,18 @@ pub(crate) fn write(
     if coded.is_empty() && dropped.is_empty() {
         return Ok(None);
     }
+    let fit = || fit(dim, coded.iter().map(|&(_, page)| page));
+    let coder = coder(index, names).unwrap_or_else(fit);
     let folder = index.join(FOLDER);
     fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
     let path = folder.join(name(number));
     let write = || {
-        let mut writer = SegmentWriter::new(BufWriter::new(File::create(&path)?), dim);
+        let mut writer = SegmentWriter::new(BufWriter::new(File::create(&path)?), &coder);
         dropped.iter().for_each(|&document| writer.drop_document(document));
         for some in coded.chunks(CODED) {
-            let code = |&(id, page): &(PageId, &PageVectors)| (id, Int8Page::encode(page));
-            for (id, code) in some.par_iter().map(code).collect::<Vec<_>>() {
-                writer.push(id, &code)?;
+            let code = |&(id, page): &(PageId, &PageVectors)| (id, encode(&coder, page));
+            for (id, (code, sketch)) in some.par_iter().map(code).collect::<Vec<_>>() {
+                writer.push(id, &code, &sketch)?;
             }
         }
         writer.finish().map(drop)
@@ -96,18 +132,23 @@ pub(crate) async fn derive(
     fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
     let path = folder.join(name(number));
     let writing = || StoreError::io("writing", &path);
+    let mut next = vectors.next().await?;
+    while next.as_ref().is_some_and(Vec::is_empty) {
+        next = vectors.next().await?;
+    }
+    let Some(first) = &next else { return Ok(Vec::new()) };
+    let coder = fit(dim, first.iter().map(|(_, page)| page));
     let file = File::create(&path).map_err(writing())?;
-    let mut writer = SegmentWriter::new(BufWriter::new(file), dim);
-    let mut any = false;
-    while let Some(pages) = vectors.next().await? {
-        let code = |(id, page): &(PageId, PageVectors)| (*id, Int8Page::encode(page));
-        for (id, code) in pages.par_iter().map(code).collect::<Vec<_>>() {
-            writer.push(id, &code).map_err(writing())?;
-            any = true;
+    let mut writer = SegmentWriter::new(BufWriter::new(file), &coder);
+    while let Some(pages) = next {
+        let code = |(id, page): &(PageId, PageVectors)| (*id, encode(&coder, page));
+        for (id, (code, sketch)) in pages.par_iter().map(code).collect::<Vec<_>>() {
+            writer.push(id, &code, &sketch).map_err(writing())?;
         }
+        next = vectors.next().await?;
     }
     writer.finish().map_err(writing())?;
-    Ok(if any { vec![name(number)] } else { Vec::new() })
+    Ok(vec![name(number)])
 }
 
 /// Maps the segments `names`, the oldest first.
@@ -135,12 +176,7 @@ fn map(index: &Path, name: &str) -> Result<Segment, StoreError> {
 }
 
 /// Joins the newest segments of `names` when that pays, as commit `number`; their names after.
-pub(crate) fn join(
-    index: &Path,
-    dim: usize,
-    names: &[String],
-    number: u64,
-) -> Result<Vec<String>, StoreError> {
+pub(crate) fn join(index: &Path, names: &[String], number: u64) -> Result<Vec<String>, StoreError> {
     let segments = open(index, names)?;
     let first = first_to_join(segments.segments().iter().map(Segment::bytes).collect());
     let all: usize = segments.segments().iter().map(Segment::len).sum();
@@ -151,6 +187,7 @@ pub(crate) fn join(
         return Ok(names.to_vec());
     }
     let joined = &segments.segments()[first..];
+    let coder = SketchCoder::around(joined[0].mean().to_vec());
     let dropped: BTreeSet<DocumentId> = joined.iter().flat_map(Segment::dropped).collect();
     let mut copied: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
     for slot in segments.living() {
@@ -165,7 +202,7 @@ pub(crate) fn join(
         _ => StoreError::io("writing", &path)(error),
     };
     let file = File::create(&path).map_err(StoreError::io("writing", &path))?;
-    let mut writer = SegmentWriter::new(BufWriter::new(file), dim);
+    let mut writer = SegmentWriter::new(BufWriter::new(file), &coder);
     dropped.into_iter().for_each(|document| writer.drop_document(document));
     for (name, pages) in names.iter().zip(copied).skip(first) {
         for some in pages.chunks(MAPPED) {

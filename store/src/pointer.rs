@@ -56,10 +56,13 @@ pub struct Snapshot {
     pub documents: u64,
     /// Pages stored.
     pub pages: u64,
-    /// Segments of int8 codes in `codes/`, the oldest first; `None` before the vectors of an index
+    /// Segments of codes in `codes/`, the oldest first; `None` before the vectors of an index
     /// of an earlier pagesight are coded.
     #[serde(default)]
     pub codes: Option<Vec<String>>,
+    /// How searches are shortened; `None` leaves it to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Every file that belongs to the snapshot, by its path below the index folder.
     pub files: BTreeMap<String, FileMark>,
 }
@@ -76,6 +79,21 @@ pub struct StoredModel {
     /// Its recipe as the model wrote it, so that a later run does the same around the weights.
     #[serde(default)]
     pub recipe: Option<String>,
+}
+
+/// A setting of searches, and what it was measured to cost on the pages of the index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Pages that sketches choose for a comparison of codes; `None` for exact searches.
+    pub compared: Option<usize>,
+    /// Share of the exact ten best that are among its ten best.
+    pub overlap10: f64,
+    /// nDCG@10 over that of exact MaxSim.
+    pub ndcg_ratio: f64,
+    /// Questions that were asked.
+    pub questions: usize,
+    /// The snapshot that was measured.
+    pub snapshot: u64,
 }
 
 /// Size and hash of a file that was synced.
@@ -235,6 +253,7 @@ mod tests {
             documents: 0,
             pages: 0,
             codes: Some(Vec::new()),
+            tuning: None,
             files: BTreeMap::new(),
         }
     }

@@ -165,12 +165,12 @@ impl Reader {
         Ok(found)
     }
 
-    /// The codes of this snapshot, mapped; `None` when it has none.
+    /// The codes of this snapshot, mapped; `None` when it has none, or an earlier pagesight's.
     ///
     /// # Errors
     /// [`StoreError::Codes`] when they are damaged.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
-        let names = self.snapshot.codes.as_ref();
+        let names = codes::readable(&self.snapshot);
         names.map(|names| codes::open(&self.folder, names)).transpose()
     }
 

@@ -231,7 +231,7 @@ impl Writer {
     /// Whether the codes are whole, and of the pages that have vectors. When nothing is coded yet,
     /// the next run does it.
     fn codes_fit(&self, damaged: &[String], with_vectors: &BTreeSet<PageId>) -> bool {
-        let Some(names) = &self.snapshot.codes else { return true };
+        let Some(names) = codes::readable(&self.snapshot) else { return true };
         if codes::are_doubted(&self.folder) {
             return false;
         }

@@ -87,7 +87,7 @@ pub async fn verify(folder: &Path) -> Result<Verified, StoreError> {
             Err(error) => verified.tell("pages.lance", None, chain(&error)),
         }
     }
-    if let Some(names) = snapshot.codes.as_ref().filter(|_| is_whole("codes/")) {
+    if let Some(names) = codes::readable(&snapshot).filter(|_| is_whole("codes/")) {
         match codes::open(folder, names) {
             Ok(codes) => tables.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
             Err(error) => verified.tell(codes::FOLDER, None, chain(&error)),

@@ -22,7 +22,7 @@ use crate::StoreError;
 use crate::codes;
 use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
-use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, replace, sync_folder};
+use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, Tuning, replace, sync_folder};
 use crate::reader::{read_ledger, read_pages_of, vectors_of};
 use crate::schema::{
     documents_batch, documents_schema, pages_batch, pages_batches, pages_schema, places_field,
@@ -104,6 +104,7 @@ impl Writer {
             documents: 0,
             pages: 0,
             codes: Some(Vec::new()),
+            tuning: None,
             files: BTreeMap::new(),
         };
         let mut writer = Self {
@@ -243,6 +244,20 @@ impl Writer {
         outcome
     }
 
+    /// Says how searches are shortened; `None` leaves it to them.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub async fn set_tuning(&mut self, tuning: Option<Tuning>) -> Result<(), StoreError> {
+        self.tables().await?;
+        let before = std::mem::replace(&mut self.snapshot.tuning, tuning);
+        let outcome = self.publish().await;
+        if outcome.is_err() {
+            (self.snapshot.tuning, self.open) = (before, None);
+        }
+        outcome
+    }
+
     /// Makes `batch` durable as a whole; when it fails the index is as it was.
     ///
     /// # Errors
@@ -362,7 +377,8 @@ impl Writer {
                 false => dropped.iter().filter(|id| known.contains(id)).copied().collect(),
             };
             let number = self.snapshot.number + 1;
-            named.extend(codes::write(&self.folder, number, dim, &gone, &pages)?);
+            let more = codes::write(&self.folder, number, dim, named, &gone, &pages)?;
+            named.extend(more);
         }
         let words = pages
             .iter()
@@ -460,7 +476,7 @@ impl Writer {
     async fn tidy_codes(&mut self) -> Result<Vec<String>, StoreError> {
         if let Some(named) = &self.snapshot.codes {
             let number = self.snapshot.number + 1;
-            match codes::join(&self.folder, self.snapshot.dim, named, number) {
+            match codes::join(&self.folder, named, number) {
                 Err(StoreError::Codes { .. }) => {}
                 joined => return joined,
             }

@@ -220,6 +220,45 @@ pub unsafe fn raise_int8(
     }
 }
 
+/// Whether [`raise_pages`] can: whole tiles and steps.
+pub fn takes(row_bytes: usize, rows: usize) -> bool {
+    row_bytes.is_multiple_of(STEP) && rows > 0 && rows.is_multiple_of(TILE)
+}
+
+/// [`raise_int8`] for several pages: the shapes are loaded once.
+///
+/// # Safety
+/// As [`raise_int8`]; each of `lengths` is whole tiles, `best` is `[pages, blocks]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn raise_pages(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    lengths: &[usize],
+    best: &mut [Lanes<f32>],
+) {
+    let row_bytes = query.len() / offsets.len() * 4;
+    let mut first = 0;
+    // SAFETY: as in `raise_int8`.
+    unsafe {
+        let _shapes = Shapes::load();
+        for (&length, best) in lengths.iter().zip(best.chunks_exact_mut(offsets.len())) {
+            let rows = &rows[first * row_bytes..][..length * row_bytes];
+            let scales = &scales[first..][..length];
+            first += length;
+            let mut blocks = query.chunks(2 * row_bytes / 4);
+            for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
+                let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
+                match best {
+                    [_, _] => cover_int8::<2>(row_bytes, block, offsets, rows, scales, best),
+                    _ => cover_int8::<1>(row_bytes, block, offsets, rows, scales, best),
+                }
+            }
+        }
+    }
+}
+
 /// # Safety
 /// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, and [`Shapes`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
