@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test test-hub check bench eval robustness pages fuzz parity torture
+.PHONY: help setup build demo test test-hub cuda check bench eval robustness pages fuzz parity torture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,16 @@ test: setup ## every test
 
 test-hub: setup ## fetching checkpoints, against a server of its own (compiles rustls anew)
 	cargo test -p pagesight-model --features hub
+
+# sm_80 runs on cards of Ampere's generation; others need their own number.
+cuda: setup ## build the model for NVIDIA's cards without one at hand; CUDA_COMPUTE_CAP=90 for Hopper
+	@cargo xtask cuda
+	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
+	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
+	  cargo build -p pagesight-model --features cuda --example encoding
+	@echo "linked, and what it does where there is no card:"
+	@LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$(abspath .tools/cuda/lib/stubs) \
+	  $(CARGO_TARGET_DIR)/cuda/debug/examples/encoding devices
 
 check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check

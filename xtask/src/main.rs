@@ -1,6 +1,9 @@
 //! `cargo xtask setup` prepares a clone: what the build and the program need and crates.io
 //! does not link in. Everything lands in `.tools/`, pinned by `xtask/pdfium.lock.json`; a second
-//! run finds it there and does nothing.
+//! run finds it there and does nothing. `cargo xtask cuda` does the same for CUDA, pinned by
+//! `xtask/cuda.requirements.txt`.
+
+mod cuda;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +19,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["setup"] => setup(),
+        ["cuda"] => cuda::place(&tools().join("cuda")),
         _ => {
             eprintln!(
-                "usage: cargo xtask setup\n\n\
-                 Puts protoc (for the build) and libpdfium (for the program) into .tools/."
+                "usage: cargo xtask setup|cuda\n\n\
+                 setup puts protoc (for the build) and libpdfium (for the program) into .tools/,\n\
+                 cuda NVIDIA's compiler and libraries (to build feature cuda)."
             );
             return ExitCode::from(2);
         }
@@ -33,11 +38,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools")
+}
+
 fn setup() -> Result<()> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask has no parent folder")?
-        .join(".tools");
+    let tools = tools();
     place_protoc(&tools.join("protoc"))?;
     place_pdfium(&tools.join("pdfium"))
 }
@@ -147,7 +153,7 @@ fn python(before: &[&str], middle: &[&str], paths: &[&Path]) -> Result<()> {
             Err(error) => return Err(error).context(format!("starting {program}")),
         }
     }
-    bail!("Python 3 with pip is needed to fetch libpdfium, and neither python3 nor python is there")
+    bail!("Python 3 with pip is needed to fetch it, and neither python3 nor python is there")
 }
 
 fn sha256(path: &Path) -> Result<String> {
