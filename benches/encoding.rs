@@ -11,6 +11,7 @@
 //! ```
 //!
 //! `peak` as FOLDER measures the limits of the processor: sums of products in registers.
+//! `devices` tells where models can run here.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,7 +19,7 @@ use std::time::Instant;
 
 use pagesight_core::PageImage;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
-use pagesight_model::{ColPali, LoadOptions, Precision, peak};
+use pagesight_model::{ColPali, Device, LoadOptions, Precision, peak};
 
 const QUESTION: &str = "net sales by region";
 
@@ -31,6 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for (name, rate) in peak() {
             println!("{name:12} {:7.0} GFLOP/s on all cores", rate / 1e9);
         }
+        return Ok(());
+    }
+    if arguments.first().map(String::as_str) == Some("devices") {
+        devices();
         return Ok(());
     }
     let [folder, precision, what, rounds, peer @ ..] = arguments.as_slice() else {
@@ -97,7 +102,8 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if pages {
         let mut best: Vec<f64> = vec![f64::INFINITY; 3];
         for _ in 0..rounds.max(1) {
-            for (best, took) in best.iter_mut().zip(model.time_page(&image)?) {
+            let took = model.time_page(&image)?.unwrap_or_default();
+            for (best, took) in best.iter_mut().zip(took) {
                 *best = best.min(took.as_secs_f64());
             }
         }
@@ -110,6 +116,19 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         println!("PyTorch's largest {} MB", peer.ask("memory")?);
     }
     Ok(())
+}
+
+/// What each device says when the parity fixture is loaded on it.
+fn devices() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity/hf");
+    for device in Device::ALL {
+        let model =
+            ColPali::load(folder.as_ref(), &LoadOptions { device, ..LoadOptions::default() });
+        match model {
+            Ok(model) => println!("{device:5} runs on {}", model.device()),
+            Err(error) => println!("{device:5} {error}"),
+        }
+    }
 }
 
 fn median(mut samples: Vec<f64>) -> Option<f64> {

@@ -74,7 +74,7 @@ pub use pagesight_indexer::{
     PdfiumPlace, RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
 };
 pub use pagesight_model::{
-    ColPali, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
+    ColPali, Device, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
     ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, VerifiedModel,
     is_embedded, parity, quantize_checkpoint,
 };

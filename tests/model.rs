@@ -119,6 +119,35 @@ fn an_index_keeps_the_recipe_that_it_was_made_with() {
 }
 
 #[test]
+fn an_index_keeps_the_precision_that_it_was_made_in() {
+    let place = Place::with(&["form.pdf"]);
+    let hf = checkpoint("hf");
+    let made = ["index", "--model", &hf, "--precision", "q8", "--json", "."];
+    let model = of_type(&json(&place, 0, &made), "summary")[0]["model_id"].clone();
+    let info = &json(&place, 0, &["model", "info", &hf, "--precision", "q8", "--json"])[0];
+    assert_eq!((&info["model_id"], &info["precision"]), (&model, &"q8".into()));
+    let ask = ["query", "--channel", "visual", "--json", "travel"];
+    assert_eq!(of_type(&json(&place, 0, &ask), "summary")[0]["model_id"], model);
+    json(&place, 0, &["index", "--json", "."]);
+    let ran = run(&place, &["query", "--model", &hf, "--precision", "bf16", "travel"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("the index was made with model"), "{}", ran.err);
+}
+
+#[test]
+fn a_card_that_the_program_was_not_built_for_is_refused() {
+    let place = Place::with(&["form.pdf"]);
+    for device in ["cuda", "metal"] {
+        if device.parse::<pagesight::Device>().unwrap().is_built_in() {
+            continue;
+        }
+        let ran = run(&place, &["index", "--model", &checkpoint("hf"), "--device", device, "."]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains(&format!("--features {device}")), "{}", ran.err);
+    }
+}
+
+#[test]
 fn what_was_fetched_is_found_by_its_name() {
     let place = Place::with(&["form.pdf"]);
     let ran = run(&place, &["index", "--model", "tiny/colpali-v1.3", "."]);

@@ -1,9 +1,9 @@
 //! The whole model: load it, and pages and queries become multi-vectors.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use candle_core::{D, Result as CandleResult, Tensor};
+use candle_core::{Device as CandleDevice, Result as CandleResult, Tensor};
 use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
 use pagesight_core::{
     ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices, resize_bicubic,
@@ -11,20 +11,18 @@ use pagesight_core::{
 use pagesight_maxsim::pool_hierarchical;
 
 use crate::adapter::AdapterConfig;
+use crate::card::Card;
 use crate::checkpoint::{BasePlaces, Checkpoint};
 use crate::config::{Config, PreprocessorConfig};
+use crate::device::Device;
 use crate::digest::Digests;
 use crate::embedded::{NANO, is_there};
 use crate::ink::printed;
-use crate::inventory;
-use crate::lanes::Lanes;
-use crate::language::Language;
-use crate::linear::{Linear, lanes, tensor};
 use crate::precision::Precision;
 use crate::preprocess::pixel_values;
+use crate::processor::Processor;
 use crate::recipe::{Recipe, RecipeOrigin};
 use crate::tokens::Tokens;
-use crate::vision::Vision;
 use crate::weights::Weights;
 use crate::{HubCache, ModelError};
 
@@ -35,9 +33,11 @@ pub struct LoadOptions {
     pub recipe: Option<Recipe>,
     /// Takes the place of the recipe's grids.
     pub slices: Option<Slices>,
-    /// Takes the place of the precision that the weights have: f32, bf16 and f16 weights are run
-    /// as what they are, quantized ones as theirs.
+    /// Takes the place of the recipe's precision, which by default is what the weights have: f32,
+    /// bf16 and f16 weights are run as what they are, quantized ones as theirs.
     pub precision: Option<Precision>,
+    /// Where it runs.
+    pub device: Device,
     /// Loads what queries need: the vision tower stays in its file, unread.
     pub query_only: bool,
     /// Takes the place of the base that an adapter names.
@@ -60,12 +60,16 @@ pub struct ColPali {
     pub(crate) recipe: Recipe,
     recipe_origin: RecipeOrigin,
     pub(crate) tokens: Tokens,
-    /// The vision tower and its projector; `None` when loaded for queries alone.
-    vision: Option<(Vision, Linear)>,
-    pub(crate) language: Language,
-    head: Linear,
+    engine: Engine,
     /// Ids of a page after its image tokens are in place.
     page_ids: Vec<u32>,
+}
+
+/// What does the arithmetic.
+#[derive(Debug)]
+enum Engine {
+    Processor(Box<Processor>),
+    Card(Box<Card>),
 }
 
 impl ColPali {
@@ -97,43 +101,23 @@ impl ColPali {
     /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
     /// off, or not this model's. Nothing is ever filled in.
     pub fn load(folder: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let card = options.device.card()?;
         let places = BasePlaces { folder: options.base.as_deref(), hub: options.hub.as_ref() };
         let checkpoint = Checkpoint::open(folder, places)?;
         let config = Config::read(&checkpoint.file("config.json"))?;
         let preprocessor = PreprocessorConfig::read(&checkpoint, &config)?;
-        let (mut recipe, origin) = Recipe::in_force(&checkpoint, options.recipe.as_ref())?;
-        if let Some(slices) = &options.slices {
-            recipe.slices = slices.clone();
-        }
+        let weights = Weights::open(&checkpoint)?;
+        let (recipe, origin, precision) = in_force(&checkpoint, &weights, options)?;
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;
         let digests = Digests::new(options.digests.clone());
-        let mut weights = Weights::open(&checkpoint)?;
-        let precision = Precision::choose(options.precision, &weights, folder)?;
         let id = model_id(&checkpoint, &recipe, &digests)?;
-        let id = in_precision(id, options.precision);
-        let vlm = &config.vlm_config;
-        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
-        let (width, dim) = (text.hidden_size, config.embedding_dim);
-        let vision = match options.query_only {
-            true => {
-                weights.skip(&inventory::vision(&config))?;
-                None
-            }
-            false => {
-                let vision =
-                    Vision::take(&mut weights, precision, "vision_tower.vision_model", seen)?;
-                let key = "multi_modal_projector.linear";
-                Some((
-                    vision,
-                    Linear::take(&mut weights, precision, key, seen.hidden_size, width, true)?,
-                ))
-            }
+        let processor = Box::new(Processor::take(weights, precision, &config, options.query_only)?);
+        let engine = match card {
+            Some(card) => Engine::Card(Box::new(Card::place(&card, precision, &processor)?)),
+            None => Engine::Processor(processor),
         };
-        let language = Language::take(&mut weights, precision, "language_model", text)?;
-        let head = Linear::take(&mut weights, precision.of_the_ends(), "head", width, dim, true)?;
-        weights.finish()?;
         let folder = folder.to_path_buf();
         Ok(Self {
             folder,
@@ -144,9 +128,7 @@ impl ColPali {
             recipe,
             recipe_origin: origin,
             tokens,
-            vision,
-            language,
-            head,
+            engine,
             page_ids,
         })
     }
@@ -158,12 +140,31 @@ impl ColPali {
 
     /// Whether it was loaded without its vision tower.
     pub fn is_query_only(&self) -> bool {
-        self.vision.is_none()
+        match &self.engine {
+            Engine::Processor(processor) => processor.is_query_only(),
+            Engine::Card(card) => card.is_query_only(),
+        }
     }
 
     /// What it runs in.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Where it runs, never [`Device::Auto`].
+    pub fn device(&self) -> Device {
+        match &self.engine {
+            Engine::Processor(_) => Device::Cpu,
+            Engine::Card(card) => card.device(),
+        }
+    }
+
+    /// The model on the processor; `None` when a card has it.
+    pub(crate) fn processor(&self) -> Option<&Processor> {
+        match &self.engine {
+            Engine::Processor(processor) => Some(processor),
+            Engine::Card(_) => None,
+        }
     }
 
     /// What it does around its weights.
@@ -183,14 +184,6 @@ impl ColPali {
         PatchGrid { slices: self.recipe.slices.clone(), side, text }
     }
 
-    /// The vision tower and the projector behind it.
-    ///
-    /// # Errors
-    /// [`ModelError::QueryOnly`] when they were not loaded.
-    pub(crate) fn vision(&self) -> Result<(&Vision, &Linear), ModelError> {
-        self.vision.as_ref().map(|(v, p)| (v, p)).ok_or(ModelError::QueryOnly)
-    }
-
     /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
     pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
         self.encode_slices(std::slice::from_ref(pixels), ids)
@@ -198,63 +191,35 @@ impl ColPali {
 
     /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
     fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
-        let (vision, projector) = self.vision()?;
-        let seen = vision.encode(pictures)?;
-        let features = projector.apply(&projector.operand(&seen), seen.lengths());
-        let x = self.page_lanes(&features, ids)?;
-        Ok(self.rows(&self.language.encode(x, false))?)
+        match &self.engine {
+            Engine::Processor(processor) => processor.encode_slices(pictures, ids),
+            Engine::Card(card) => card.encode_slices(pictures, ids),
+        }
+    }
+
+    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32.
+    fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
+        match &self.engine {
+            Engine::Processor(processor) => processor.encode_texts(texts, causal),
+            Engine::Card(card) => card.encode_texts(texts, causal),
+        }
     }
 
     /// Text ids to rows, `[n_tokens, dim]` f32.
     pub(crate) fn encode_ids(&self, ids: &[u32], causal: bool) -> CandleResult<Tensor> {
-        let x = lanes(&self.language.embed(ids)?)?;
-        self.rows(&self.language.encode(x, causal))
+        self.encode_texts(&[ids], causal)
     }
 
-    /// The language model's input for a page, `[n_tokens, hidden]`.
-    pub(crate) fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
-        tensor(&self.page_lanes(&lanes(features)?, ids)?)
-    }
-
-    /// The language model's input for pages: image features, not scaled, where the image tokens
-    /// stand, and scaled token rows after them. (The reference divides the features by the root
-    /// of the width and Gemma multiplies the whole sequence by it again.)
-    fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
-        let patches = ids.iter().take_while(|&&id| id == self.tokens.image()).count();
-        if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
-            candle_core::bail!("{patches} image tokens for {got} patches");
-        }
-        let text = self.language.embed(&ids[patches..])?;
-        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
-    }
-
-    /// Encodes the first slice of a page and tells how long the vision tower with its projector,
-    /// the language model and the head took. For benches.
+    /// Encodes the first slice of a page on the processor and tells how long the vision tower with
+    /// its projector, the language model and the head took; `None` when a card has the model. For
+    /// benches.
     ///
     /// # Errors
     /// As encoding it.
-    pub fn time_page(&self, page: &PageImage) -> Result<[Duration; 3], ModelError> {
-        let slice = &self.slices(page)?[0];
-        let pictures = [pixel_values(slice, &self.preprocessor)?];
-        let (vision, projector) = self.vision()?;
-        let start = Instant::now();
-        let seen = vision.encode(&pictures)?;
-        let features = projector.apply(&projector.operand(&seen), seen.lengths());
-        let after_vision = Instant::now();
-        let x = self.language.encode(self.page_lanes(&features, &self.page_ids)?, false);
-        let after_language = Instant::now();
-        self.rows(&x)?;
-        let end = Instant::now();
-        Ok([after_vision - start, after_language - after_vision, end - after_language])
-    }
-
-    /// The head without its normalisation, `[n, dim]`.
-    pub(crate) fn head(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.head.forward(x)
-    }
-
-    fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
-        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
+    pub fn time_page(&self, page: &PageImage) -> Result<Option<[Duration; 3]>, ModelError> {
+        let Some(processor) = self.processor() else { return Ok(None) };
+        let pixels = pixel_values(&self.slices(page)?[0], &self.preprocessor)?;
+        processor.time(&pixels, &self.page_ids).map(Some)
     }
 
     /// The model's inputs of a page: grid by grid, row by row. A grid that is not the finest sees
@@ -277,37 +242,67 @@ impl ColPali {
         Ok(slices)
     }
 
-    fn encode_page(&self, page: &PageImage) -> Result<PageVectors, ModelError> {
-        let slices = self.slices(page)?;
+    /// Pages with the slices of several together, where that suits the engine.
+    fn encode_all(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, ModelError> {
+        let together = match &self.engine {
+            Engine::Processor(_) => 1,
+            Engine::Card(_) => CARD_SLICES,
+        };
+        let pages_together = together.div_ceil(self.recipe.slices.count());
+        let mut encoded = Vec::with_capacity(pages.len());
+        for pages in pages.chunks(pages_together) {
+            let mut rows = vec![KeptRows::default(); pages.len()];
+            let mut cuts = Vec::new();
+            for (page, image) in pages.iter().enumerate() {
+                cuts.extend(self.cut(page, image)?);
+            }
+            for cuts in cuts.chunks(together) {
+                let pictures =
+                    cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
+                let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
+                let vectors = self.encode_slices(&pictures, &self.page_ids)?;
+                let vectors = vectors.flatten_all()?.to_vec1::<f32>()?;
+                let of_slice = self.page_ids.len() * self.dim();
+                for (cut, vectors) in cuts.iter().zip(vectors.chunks(of_slice)) {
+                    rows[cut.page].keep(cut, vectors, self.dim());
+                }
+            }
+            for rows in rows {
+                encoded.push(self.finish(rows)?);
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// The slices of a page, without those of which the recipe keeps nothing.
+    fn cut(&self, page: usize, image: &PageImage) -> Result<Vec<Cut>, ModelError> {
+        let slices = self.slices(image)?;
         let patch = self.config.vlm_config.vision_config.patch_size as u32;
         let of_slice = self.page_ids.len();
         let places = match self.recipe.prune_blank {
             None => vec![(0..of_slice).collect(); slices.len()],
             Some(range) => printed(&slices, patch, range),
         };
-        let (mut rows, mut kept) = (Vec::new(), Vec::new());
-        for (n, (slice, places)) in slices.iter().zip(places).enumerate() {
-            // A slice without print need not be looked at.
-            if places.is_empty() {
-                continue;
-            }
-            let pictures = [pixel_values(slice, &self.preprocessor)?];
-            let vectors = self.encode_slices(&pictures, &self.page_ids)?;
-            let vectors = vectors.flatten_all()?.to_vec1::<f32>()?;
-            for place in places {
-                rows.extend_from_slice(&vectors[place * self.dim()..][..self.dim()]);
-                kept.push((n * of_slice + place) as u32);
-            }
-        }
+        let cuts = slices.into_iter().zip(places).enumerate();
+        let cuts =
+            cuts.map(|(n, (picture, places))| Cut { page, first: n * of_slice, picture, places });
+        Ok(cuts.filter(|cut| !cut.places.is_empty()).collect())
+    }
+
+    /// What was kept of a page, pooled if the recipe says so.
+    fn finish(
+        &self,
+        KeptRows { mut rows, mut places }: KeptRows,
+    ) -> Result<PageVectors, ModelError> {
         if self.recipe.pooling > 1 {
             let pooled = pool_hierarchical(self.dim(), &rows, self.recipe.pooling);
-            kept = pooled.representatives.iter().map(|&row| kept[row]).collect();
+            places = pooled.representatives.iter().map(|&row| places[row]).collect();
             rows = pooled.vectors;
         }
         let vectors = PageVectors::from_f32(self.dim(), &rows)?;
-        match kept.len() == slices.len() * of_slice {
+        match places.len() == self.recipe.slices.count() * self.page_ids.len() {
             true => Ok(vectors),
-            false => Ok(vectors.with_places(kept)?),
+            false => Ok(vectors.with_places(places)?),
         }
     }
 
@@ -325,11 +320,8 @@ impl ColPali {
     fn encode_together(&self, questions: &[&str]) -> Result<Vec<QueryVectors>, ModelError> {
         let ids = questions.iter().map(|question| self.query_ids(question));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let x = self.language.embed(&ids.concat())?;
-        let (_, width) = x.dims2()?;
-        let x = Lanes::from_rows(&lengths, width, &x.flatten_all()?.to_vec1::<f32>()?);
-        let rows = self.rows(&self.language.encode(x, self.recipe.causal_queries))?;
+        let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        let rows = self.encode_texts(&texts, self.recipe.causal_queries)?;
         let rows = rows.flatten_all()?.to_vec1::<f32>()?;
         let mut start = 0;
         let vectors = ids.iter().map(|ids| {
@@ -342,12 +334,48 @@ impl ColPali {
     }
 }
 
+/// A slice of a page and the places of the vectors that are kept of it.
+struct Cut {
+    page: usize,
+    /// The place, in its page, of its first vector.
+    first: usize,
+    picture: PageImage,
+    places: Vec<usize>,
+}
+
+/// Vectors of a page and their places in it.
+#[derive(Clone, Default)]
+struct KeptRows {
+    rows: Vec<f32>,
+    places: Vec<u32>,
+}
+
+impl KeptRows {
+    fn keep(&mut self, cut: &Cut, vectors: &[f32], dim: usize) {
+        for &place in &cut.places {
+            self.rows.extend_from_slice(&vectors[place * dim..][..dim]);
+            self.places.push((cut.first + place) as u32);
+        }
+    }
+}
+
+/// Slices that a card encodes at once: 4,120 positions of 448 px fill a large one, and their
+/// activations take 2 GB. One fills the processor.
+const CARD_SLICES: usize = 4;
+
 /// Queries encoded at once.
 const QUERIES_TOGETHER: usize = 32;
 
 /// Each row divided by its length, without an epsilon, as the reference does.
 pub(crate) fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
-    x.broadcast_div(&x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+    let (n, dim) = x.dims2()?;
+    let mut rows = x.flatten_all()?.to_vec1::<f32>()?;
+    for row in rows.chunks_mut(dim.max(1)) {
+        let squares: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+        let length = squares.sqrt() as f32;
+        row.iter_mut().for_each(|value| *value /= length);
+    }
+    Tensor::from_vec(rows, (n, dim), &CandleDevice::Cpu)
 }
 
 impl PageEncoder for ColPali {
@@ -364,9 +392,9 @@ impl PageEncoder for ColPali {
         self.config.embedding_dim
     }
 
-    /// Slices run one after the other, each with all cores.
+    /// On the processor slices run one after the other, each with all cores.
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError> {
-        pages.iter().map(|page| Ok(self.encode_page(page)?)).collect()
+        Ok(self.encode_all(pages)?)
     }
 }
 
@@ -382,6 +410,24 @@ impl QueryEncoder for ColPali {
         }
         Ok(vectors)
     }
+}
+
+/// The recipe and the precision that a checkpoint runs with: its own, or what takes their place.
+pub(crate) fn in_force(
+    checkpoint: &Checkpoint,
+    weights: &Weights,
+    options: &LoadOptions,
+) -> Result<(Recipe, RecipeOrigin, Precision), ModelError> {
+    let (mut recipe, origin) = Recipe::in_force(checkpoint, options.recipe.as_ref())?;
+    if let Some(slices) = &options.slices {
+        recipe.slices = slices.clone();
+    }
+    let asked = options.precision.or(recipe.precision);
+    let (precision, of_the_weights) =
+        Precision::choose(asked, weights, checkpoint.weights_folder())?;
+    // Said or not, the vectors are the same, so the model is.
+    recipe.precision = (!of_the_weights).then_some(precision);
+    Ok((recipe, origin, precision))
 }
 
 /// The hash of all that decides about vectors: configuration, tokenizer, preprocessing, weights
@@ -403,15 +449,4 @@ pub(crate) fn model_id(
     }
     hasher.update(recipe.to_json().as_bytes());
     Ok(ModelId(hasher.finalize().to_hex().to_string()))
-}
-
-/// Another precision than the weights' own gives other vectors, so it is another model.
-fn in_precision(id: ModelId, asked: Option<Precision>) -> ModelId {
-    match asked {
-        None => id,
-        Some(precision) => {
-            let hash = blake3::hash(format!("{}\0{precision}", id.0).as_bytes());
-            ModelId(hash.to_hex().to_string())
-        }
-    }
 }

@@ -194,6 +194,21 @@ pub enum ModelError {
         /// Width and height, px.
         got: (u32, u32),
     },
+    /// A card that this program was not built for.
+    #[error("this program was built without {device} (the feature of that name)")]
+    DeviceNotBuilt {
+        /// The card asked for.
+        device: crate::Device,
+    },
+    /// A card that does not answer.
+    #[error("{device} cannot be used: is there such a card, and its driver?")]
+    Device {
+        /// The card asked for.
+        device: crate::Device,
+        /// The cause.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
     /// The arithmetic failed, e.g. for lack of memory.
     #[error("the model cannot run")]
     Compute(#[from] candle_core::Error),

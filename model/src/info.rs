@@ -8,11 +8,12 @@ use pagesight_core::ModelId;
 use serde::Serialize;
 
 use crate::checkpoint::{BasePlaces, Checkpoint};
-use crate::colpali::model_id;
+use crate::colpali::{in_force, model_id};
 use crate::config::{Config, PreprocessorConfig, read_json};
 use crate::digest::Digests;
 use crate::embedded::length;
 use crate::inventory;
+use crate::precision::Precision;
 use crate::recipe::Recipe;
 use crate::tokens::Tokens;
 use crate::weights::Weights;
@@ -45,6 +46,8 @@ pub struct ModelInfo {
     pub patches: usize,
     /// Numbers of a vector.
     pub dim: usize,
+    /// What it runs in.
+    pub precision: Precision,
     /// What it does around its weights.
     pub recipe: Recipe,
     /// Why it does that, in words.
@@ -87,14 +90,11 @@ impl ModelInfo {
         let checkpoint = open(folder, options)?;
         let config = Config::read(&checkpoint.file("config.json"))?;
         PreprocessorConfig::read(&checkpoint, &config)?;
-        let (mut recipe, origin) = Recipe::in_force(&checkpoint, options.recipe.as_ref())?;
-        if let Some(slices) = &options.slices {
-            recipe.slices = slices.clone();
-        }
+        let mut weights = Weights::open(&checkpoint)?;
+        let (recipe, origin, precision) = in_force(&checkpoint, &weights, options)?;
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         tokens.ids(&recipe.page_prompt)?;
         tokens.ids(&recipe.query_text(""))?;
-        let mut weights = Weights::open(&checkpoint)?;
         let layout = weights.layout().to_string();
         let mut types = BTreeMap::new();
         for tensor in weights.tensors() {
@@ -117,6 +117,7 @@ impl ModelInfo {
             input_px: vision.image_size,
             patches: vision.side() * vision.side(),
             dim: config.embedding_dim,
+            precision,
             recipe_origin: origin.to_string(),
             model_id: model_id(&checkpoint, &recipe, &Digests::new(options.digests.clone()))?,
             recipe,

@@ -2,6 +2,8 @@
 //! last norm applied. Source: transformers 4.57.6 `models/gemma/modeling_gemma.py` and
 //! `models/paligemma/modeling_paligemma.py`.
 
+use std::sync::{Arc, Mutex};
+
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::ModelError;
@@ -15,23 +17,59 @@ use crate::stored::Stored;
 use crate::weights::Weights;
 
 /// The language model without its output layer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Language {
     arithmetic: Arithmetic,
-    /// `[vocabulary, hidden]`, in the file: its rows are looked up there.
-    embedding: Stored,
-    layers: Vec<Layer>,
-    norm: Norm,
+    embedding: Embedding,
+    pub layers: Vec<Layer>,
+    pub norm: Norm,
+    rotations: Rotations,
+    /// For the longest sequence so far.
+    angles: Mutex<Arc<Angles>>,
+}
+
+/// The token table, `[vocabulary, hidden]`, in the file: its rows are looked up there.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    table: Stored,
     hidden: usize,
+}
+
+impl Embedding {
+    /// Rows for `ids`, `[n, hidden]`, f32, scaled by the root of the width.
+    pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
+        self.table.rows(ids)? * (self.hidden as f64).sqrt()
+    }
+}
+
+/// By how much positions are turned (Su et al., arXiv 2104.09864).
+#[derive(Debug, Clone, Copy)]
+pub struct Rotations {
     head_dim: usize,
-    rope_theta: f64,
+    theta: f64,
+}
+
+impl Rotations {
+    /// Angles of a position: half a head's width.
+    pub fn half(&self) -> usize {
+        self.head_dim / 2
+    }
+
+    /// As the reference: the frequency is rounded to f32, then the product. Only differences of
+    /// positions count, so they start at 0.
+    pub fn angle(&self, position: usize, i: usize) -> f32 {
+        let exponent = (2 * i) as f32 / self.head_dim as f32;
+        let frequency = 1.0 / (self.theta as f32).powf(exponent);
+        position as f32 * frequency
+    }
 }
 
 /// Root mean square norm; the stored weight is the difference from one.
 #[derive(Debug, Clone)]
-struct Norm {
-    weight: Vec<f32>,
-    eps: f32,
+pub struct Norm {
+    /// One was added.
+    pub weight: Vec<f32>,
+    pub eps: f32,
 }
 
 impl Norm {
@@ -46,17 +84,17 @@ impl Norm {
 }
 
 #[derive(Debug, Clone)]
-struct Layer {
-    input_norm: Norm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    mlp_norm: Norm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    heads: Heads,
+pub struct Layer {
+    pub input_norm: Norm,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
+    pub mlp_norm: Norm,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
+    pub heads: Heads,
 }
 
 impl Layer {
@@ -110,16 +148,21 @@ pub struct Context {
     causal: bool,
     /// The group inside its sequence, for every group.
     groups: Vec<usize>,
-    /// `[groups, head_dim / 2, LANES]`.
+    angles: Arc<Angles>,
+    half: usize,
+}
+
+/// `[groups of positions, head_dim / 2, LANES]`.
+#[derive(Debug, Default)]
+struct Angles {
     cos: Vec<[f32; LANES]>,
     sin: Vec<[f32; LANES]>,
-    half: usize,
 }
 
 impl Context {
     fn rotate(&self, group: usize, rows: &mut [[f32; LANES]]) {
         let angles = self.groups[group] * self.half..(self.groups[group] + 1) * self.half;
-        rotate(rows, &self.cos[angles.clone()], &self.sin[angles]);
+        rotate(rows, &self.angles.cos[angles.clone()], &self.angles.sin[angles]);
     }
 }
 
@@ -136,17 +179,19 @@ impl Language {
         };
         Ok(Self {
             arithmetic: precision.arithmetic(),
-            embedding: weights.take_stored(
-                &format!("{prefix}.embed_tokens.weight"),
-                &[config.vocab_size, config.hidden_size],
-            )?,
+            embedding: Embedding {
+                table: weights.take_stored(
+                    &format!("{prefix}.embed_tokens.weight"),
+                    &[config.vocab_size, config.hidden_size],
+                )?,
+                hidden: config.hidden_size,
+            },
             layers: (0..config.num_hidden_layers)
                 .map(|n| layer(weights, n))
                 .collect::<Result<_, _>>()?,
             norm: Norm::take(weights, &format!("{prefix}.norm"), config)?,
-            hidden: config.hidden_size,
-            head_dim: config.head_dim,
-            rope_theta: config.rope_theta(),
+            rotations: Rotations { head_dim: config.head_dim, theta: config.rope_theta() },
+            angles: Mutex::default(),
         })
     }
 
@@ -155,9 +200,19 @@ impl Language {
         self.layers.len()
     }
 
-    /// Rows for `ids`, `[n, hidden]`, f32, scaled by the root of the width.
+    /// The token table.
+    pub fn embedding(&self) -> &Embedding {
+        &self.embedding
+    }
+
+    /// How positions are turned.
+    pub fn rotations(&self) -> Rotations {
+        self.rotations
+    }
+
+    /// Rows for `ids`, as [`Embedding::rows`].
     pub fn embed(&self, ids: &[u32]) -> CandleResult<Tensor> {
-        self.embedding.rows(ids)? * (self.hidden as f64).sqrt()
+        self.embedding.rows(ids)
     }
 
     /// All layers and the last norm, for every sequence.
@@ -169,27 +224,29 @@ impl Language {
         self.finish_all(&x)
     }
 
-    /// Rotations for sequences of these lengths. Only differences of positions count, so they
-    /// start at 0.
+    /// Rotations for sequences of these lengths.
     fn contexts(&self, lengths: &[usize], causal: bool) -> Context {
-        let half = self.head_dim / 2;
-        let angle = |position: usize, i: usize| {
-            // As the reference: the frequency is rounded to f32, then the product.
-            let exponent = (2 * i) as f32 / self.head_dim as f32;
-            let frequency = 1.0 / (self.rope_theta as f32).powf(exponent);
-            position as f32 * frequency
-        };
         let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
-        let rows = (0..longest).flat_map(|group| (0..half).map(move |i| (group, i)));
-        let (cos, sin) = rows
-            .map(|(group, i)| {
-                let angles: [f32; LANES] =
-                    std::array::from_fn(|lane| angle(group * LANES + lane, i));
-                (angles.map(f32::cos), angles.map(f32::sin))
-            })
-            .unzip();
         let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
-        Context { causal, groups, cos, sin, half }
+        Context { causal, groups, angles: self.angles(longest), half: self.rotations.half() }
+    }
+
+    /// For at least `groups` groups; computed once.
+    fn angles(&self, groups: usize) -> Arc<Angles> {
+        let half = self.rotations.half();
+        let mut angles = self.angles.lock().expect("no panic holds it");
+        if angles.cos.len() < groups * half {
+            let rows = (0..groups).flat_map(|group| (0..half).map(move |i| (group, i)));
+            let (cos, sin) = rows
+                .map(|(group, i)| {
+                    let of = |lane| self.rotations.angle(group * LANES + lane, i);
+                    let angles: [f32; LANES] = std::array::from_fn(of);
+                    (angles.map(f32::cos), angles.map(f32::sin))
+                })
+                .unzip();
+            *angles = Arc::new(Angles { cos, sin });
+        }
+        Arc::clone(&angles)
     }
 
     fn finish_all(&self, x: &Lanes) -> Lanes {

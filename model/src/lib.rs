@@ -23,9 +23,11 @@
 
 mod adapter;
 mod attention;
+mod card;
 mod checkpoint;
 mod colpali;
 mod config;
+mod device;
 mod digest;
 mod embedded;
 mod error;
@@ -45,6 +47,7 @@ mod parity;
 mod picture;
 mod precision;
 mod preprocess;
+mod processor;
 mod quantize;
 mod quantized_checkpoint;
 mod recipe;
@@ -55,6 +58,7 @@ mod vision;
 mod weights;
 
 pub use colpali::{ColPali, LoadOptions};
+pub use device::{Device, UnknownDevice};
 pub use embedded::is_embedded;
 pub use error::ModelError;
 #[cfg(feature = "hub")]

@@ -52,6 +52,16 @@ impl Linear {
         Ok(Self { arithmetic: precision.arithmetic(), weight, bias })
     }
 
+    /// Its weight, `[out, in]`.
+    pub fn weight(&self) -> &Matrix {
+        &self.weight
+    }
+
+    /// Its bias, `[out]`, or nothing.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
     /// `x` through the layer.
     pub fn apply(&self, x: &Operand, lengths: &[usize]) -> Lanes {
         let mut y = Lanes::zeros(lengths, self.weight.rows());
@@ -146,7 +156,7 @@ fn take_matrix(
         return Ok(matrix);
     }
     let matrix = stored_matrix(weights.take_stored(key, shape)?, flat)?;
-    Ok(match precision.weight_format() {
+    Ok(match precision.weight_format(key) {
         Some(to) if to != matrix.format() => quantize(&matrix, to),
         _ => matrix,
     })

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device as CandleDevice, Tensor};
 use pagesight_core::{PageImage, resize_bicubic};
 use pagesight_maxsim::{SimilarityMap, hierarchical_clusters, maxsim_reference, pool_hierarchical};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,9 @@ use crate::colpali::unit_rows;
 use crate::config::read_json;
 use crate::picture::{cmyk_to_rgb, read_picture};
 use crate::preprocess::pixel_values;
+use crate::processor::Processor;
 use crate::recipe::Recipe;
-use crate::{ColPali, LoadOptions, ModelError, Precision};
+use crate::{ColPali, Device, LoadOptions, ModelError, Precision};
 
 mod trained;
 
@@ -125,17 +126,12 @@ const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
     let fixture: Fixture = read_json(&folder.join("fixture.json"))?;
     let path = folder.join("expected.safetensors");
-    let expected = candle_core::safetensors::load(&path, &Device::Cpu)
+    let expected = candle_core::safetensors::load(&path, &CandleDevice::Cpu)
         .map_err(|source| ParityError::Expected { path, source: Box::new(source) })?;
     if let Some(model) = &fixture.model {
         return trained::trained(folder, model, &fixture.strings.queries, expected);
     }
-    let options = LoadOptions {
-        recipe: Some(Recipe::default()),
-        precision: Some(Precision::F32),
-        ..LoadOptions::default()
-    };
-    let model = ColPali::load(&folder.join("hf"), &options)?;
+    let model = ColPali::load(&folder.join("hf"), &options())?;
     let mut check = Check { model, expected, folder, reports: Vec::new() };
     check.images()?;
     check.vision()?;
@@ -155,6 +151,15 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
     Ok(check.reports)
 }
 
+fn options() -> LoadOptions {
+    LoadOptions {
+        recipe: Some(Recipe::default()),
+        precision: Some(Precision::F32),
+        device: Device::Cpu,
+        ..LoadOptions::default()
+    }
+}
+
 struct Check<'a> {
     model: ColPali,
     expected: HashMap<String, Tensor>,
@@ -163,6 +168,10 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn processor(&self) -> &Processor {
+        self.model.processor().expect("loaded for the processor")
+    }
+
     fn get(&self, name: &str) -> Result<Tensor, ParityError> {
         let tensor = self.expected.get(name).cloned();
         tensor.ok_or_else(|| ParityError::Missing { name: name.into() })
@@ -213,7 +222,7 @@ impl Check<'_> {
             let input = self.get("modes.cmyk.input")?;
             let rgb = cmyk_to_rgb(&input.flatten_all()?.to_vec1::<u8>()?);
             let expected = self.get("modes.cmyk.rgb")?;
-            let rgb = Tensor::from_vec(rgb, expected.dims(), &Device::Cpu)?;
+            let rgb = Tensor::from_vec(rgb, expected.dims(), &CandleDevice::Cpu)?;
             self.report("modes.cmyk.rgb", 0.0, max_difference(&rgb, &expected)?);
         }
         let folder = self.folder.join("images");
@@ -244,8 +253,8 @@ impl Check<'_> {
     fn vision(&mut self) -> Result<(), ParityError> {
         const TOLERANCE: f64 = 5e-5;
         let mut name = "pixel_values".to_string();
-        for stage in 0..self.model.vision()?.0.depth() + 3 {
-            let (vision, projector) = self.model.vision()?;
+        for stage in 0..self.processor().vision()?.0.depth() + 3 {
+            let (vision, projector) = self.processor().vision()?;
             let depth = vision.depth();
             let inputs = items(&self.get(&name)?)?;
             let run = |x: &Tensor| match stage {
@@ -271,7 +280,7 @@ impl Check<'_> {
         let ids = self.page_ids("hf.page.input_ids", None)?;
         let inputs = features
             .iter()
-            .map(|features| self.model.page_input(features, &ids))
+            .map(|features| self.processor().page_input(features, &ids))
             .collect::<candle_core::Result<Vec<_>>>()?;
         self.compare("hf.page.lm.input", 1e-4, &inputs, None)?;
         self.language("hf.page", None)?;
@@ -296,8 +305,8 @@ impl Check<'_> {
     /// The language model's layers, last norm, head and normalisation.
     fn language(&mut self, kind: &str, lengths: Option<&[usize]>) -> Result<(), ParityError> {
         let mut name = format!("{kind}.lm.input");
-        for stage in 0..self.model.language.depth() + 3 {
-            let (model, language) = (&self.model, &self.model.language);
+        for stage in 0..self.processor().language().depth() + 3 {
+            let (processor, language) = (self.processor(), self.processor().language());
             let depth = language.depth();
             let mut inputs = items(&self.get(&name)?)?;
             for (input, &length) in inputs.iter_mut().zip(lengths.unwrap_or_default()) {
@@ -306,7 +315,7 @@ impl Check<'_> {
             let run = |x: &Tensor| match stage {
                 n if n < depth => language.layer(n, x, &language.context(x.dim(0)?, false)?),
                 n if n == depth => language.finish(x),
-                n if n == depth + 1 => model.head(x),
+                n if n == depth + 1 => processor.head().forward(x),
                 _ => unit_rows(x),
             };
             let got = inputs.iter().map(run).collect::<candle_core::Result<Vec<_>>>()?;
@@ -351,7 +360,7 @@ impl Check<'_> {
         if self.has(&format!("{profile}.query.lm.input")) {
             let inputs = ids
                 .iter()
-                .map(|ids| self.model.language.embed(ids))
+                .map(|ids| self.processor().language().embed(ids))
                 .collect::<candle_core::Result<Vec<_>>>()?;
             self.compare(&format!("{profile}.query.lm.input"), 1e-4, &inputs, Some(&lengths))?;
             self.language(&format!("{profile}.query"), Some(&lengths))?;
@@ -444,7 +453,8 @@ impl Check<'_> {
             let worst = max_difference(&id_tensor(&labels)?, &self.get(&name("labels"))?)?;
             self.report(&name("labels"), 0.0, worst);
             let pooled = pool_hierarchical(dim, &rows, factor).vectors;
-            let pooled = Tensor::from_slice(&pooled, (pooled.len() / dim, dim), &Device::Cpu)?;
+            let pooled =
+                Tensor::from_slice(&pooled, (pooled.len() / dim, dim), &CandleDevice::Cpu)?;
             let worst = max_difference(&pooled, &self.get(&name("embeddings"))?)?;
             self.report(&name("embeddings"), 1e-5, worst);
         }
@@ -468,7 +478,7 @@ impl Check<'_> {
         let by_column = |map: &SimilarityMap| -> Result<Tensor, ParityError> {
             let places = (0..side).flat_map(|x| (0..side).map(move |y| (x, y)));
             let values: Vec<f32> = places.map(|(x, y)| map.at(x, y)).collect();
-            Ok(Tensor::from_vec(values, (side, side), &Device::Cpu)?)
+            Ok(Tensor::from_vec(values, (side, side), &CandleDevice::Cpu)?)
         };
         let plain = maps.iter().map(by_column).collect::<Result<Vec<_>, _>>()?;
         self.compare(NAME, 1e-5, &plain, None)?;
@@ -488,12 +498,7 @@ impl Check<'_> {
         if !folder.is_dir() {
             return Ok(());
         }
-        let options = LoadOptions {
-            recipe: Some(Recipe::default()),
-            precision: Some(Precision::F32),
-            ..LoadOptions::default()
-        };
-        let model = ColPali::load(&folder, &options)?;
+        let model = ColPali::load(&folder, &options())?;
         let pages = items(&self.get("pixel_values")?)?
             .iter()
             .map(|pixels| model.encode_slice(pixels, model.page_ids()))
@@ -523,7 +528,7 @@ fn scores(queries: &[Tensor], pages: &[Tensor]) -> Result<Vec<Tensor>, ParityErr
     let row = |query: &Tensor| -> Result<Tensor, ParityError> {
         let (dim, query) = (query.dim(1)?, numbers(query)?);
         let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
-        Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &Device::Cpu)?)
+        Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &CandleDevice::Cpu)?)
     };
     queries.iter().map(row).collect()
 }
@@ -534,7 +539,7 @@ fn read_image(path: &Path) -> Result<PageImage, ParityError> {
 
 fn image_tensor(image: &PageImage) -> Result<Tensor, ParityError> {
     let shape = (image.height_px() as usize, image.width_px() as usize, 3);
-    Ok(Tensor::from_slice(image.rgb(), shape, &Device::Cpu)?)
+    Ok(Tensor::from_slice(image.rgb(), shape, &CandleDevice::Cpu)?)
 }
 
 fn tensor_image(tensor: &Tensor) -> Result<PageImage, ParityError> {
@@ -544,7 +549,7 @@ fn tensor_image(tensor: &Tensor) -> Result<PageImage, ParityError> {
 }
 
 fn id_tensor(ids: &[u32]) -> Result<Tensor, ParityError> {
-    Ok(Tensor::new(ids, &Device::Cpu)?)
+    Ok(Tensor::new(ids, &CandleDevice::Cpu)?)
 }
 
 fn items(tensor: &Tensor) -> Result<Vec<Tensor>, ParityError> {

@@ -31,7 +31,9 @@ pub enum Precision {
     F16,
     /// 8-bit weights, one scale a row, products as in bf16.
     Q8,
-    /// 4-bit weights, one scale for 32 of a row, products as in bf16.
+    /// 4-bit weights in the language model's MLPs (four fifths of all), one scale for 32 of a row;
+    /// 8 bits in the vision tower and in attention, where 4 cost more than they save. Products as
+    /// in bf16.
     Q4,
 }
 
@@ -39,7 +41,7 @@ impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
 
-    /// What is asked for, or what the weights are stored in.
+    /// What is asked for, or what the weights are stored in; and whether that is theirs.
     ///
     /// # Errors
     /// [`ModelError::Setting`] when fewer or other bits are asked for than quantized weights have.
@@ -47,7 +49,7 @@ impl Precision {
         asked: Option<Self>,
         weights: &Weights,
         folder: &Path,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<(Self, bool), ModelError> {
         const KEY: &str = "language_model.layers.0.mlp.gate_proj.weight";
         let stored = match Quantized::format(weights, KEY) {
             Some(Format::Q8) => Self::Q8,
@@ -59,9 +61,9 @@ impl Precision {
             },
         };
         match asked {
-            Some(asked) if matches!(stored, Self::Q8 | Self::Q4) => {
-                match asked == stored || asked.weight_format().is_none() {
-                    true => Ok(asked),
+            Some(asked) if stored.is_quantized() => {
+                match asked == stored || matches!(asked, Self::F32 | Self::Bf16) {
+                    true => Ok((asked, asked == stored)),
                     false => Err(ModelError::Setting {
                         path: folder.into(),
                         key: "precision".into(),
@@ -70,7 +72,10 @@ impl Precision {
                     }),
                 }
             }
-            asked => Ok(asked.unwrap_or(stored)),
+            asked => {
+                let chosen = asked.unwrap_or(stored);
+                Ok((chosen, chosen == stored))
+            }
         }
     }
 
@@ -82,14 +87,23 @@ impl Precision {
         }
     }
 
-    /// How weights are to be held; `None` as the file has them (the kernels round on the way).
-    pub(crate) fn weight_format(self) -> Option<Format> {
+    /// How the weight `name` is to be held; `None` as the file has it (the kernels round on the
+    /// way).
+    pub(crate) fn weight_format(self, name: &str) -> Option<Format> {
         match self {
             Self::F32 | Self::Bf16 => None,
             Self::F16 => Some(Format::F16),
             Self::Q8 => Some(Format::Q8),
-            Self::Q4 => Some(Format::Q4),
+            Self::Q4 if name.starts_with("language_model.") && name.contains(".mlp.") => {
+                Some(Format::Q4)
+            }
+            Self::Q4 => Some(Format::Q8),
         }
+    }
+
+    /// Whether its weights are whole numbers with scales.
+    pub(crate) fn is_quantized(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
     }
 
     /// For the layers that pixels enter and vectors leave by: few weights, so they keep 16 bits.

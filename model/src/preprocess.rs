@@ -5,6 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use pagesight_core::PageImage;
 
 use crate::config::PreprocessorConfig;
+use crate::lanes::LANES;
 
 /// `[3, height, width]`, f32: each value times the rescale factor, less the mean, over the
 /// deviation. The picture has the input's size already.
@@ -31,4 +32,45 @@ pub fn patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
         .permute((1, 3, 0, 2, 4))?
         .contiguous()?
         .reshape(((height / patch) * (width / patch), channels * patch * patch))
+}
+
+/// Patches `first ..` of `pixels`, `[3, height, width]`, in lanes: what [`patches`] gives as rows.
+pub fn patch_lanes(
+    pixels: &[f32],
+    [height, width]: [usize; 2],
+    patch: usize,
+    first: usize,
+    rows: &mut [[f32; LANES]],
+) {
+    let across = width / patch;
+    for lane in 0..LANES.min((height / patch * across).saturating_sub(first)) {
+        let (down, right) = ((first + lane) / across, (first + lane) % across);
+        for (line, rows) in rows.chunks_mut(patch).enumerate() {
+            let (channel, y) = (line / patch, line % patch);
+            let start = (channel * height + down * patch + y) * width + right * patch;
+            for (row, value) in rows.iter_mut().zip(&pixels[start..start + patch]) {
+                row[lane] = *value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::Lanes;
+
+    #[test]
+    fn patches_in_lanes_are_patches() {
+        let (patch, height, width) = (3, 21, 15);
+        let values: Vec<f32> = (0..3 * height * width).map(|i| i as f32).collect();
+        let pixels = Tensor::from_slice(&values, (3, height, width), &Device::Cpu).unwrap();
+        let rows = patches(&pixels, patch).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let expected = Lanes::from_rows(&[35], 27, &rows);
+        let mut lanes = Lanes::zeros(&[35], 27);
+        lanes.each_group(|group, rows| {
+            patch_lanes(&values, [height, width], patch, group * LANES, rows);
+        });
+        assert_eq!(lanes, expected);
+    }
 }

@@ -14,12 +14,13 @@ use half::f16;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{BasePlaces, Checkpoint};
+use crate::embedded::{copy_file, is_there};
 use crate::linear::stored_matrix;
 use crate::matmul::Format;
 use crate::precision::Precision;
 use crate::quantize::{SCALES, quantize};
 use crate::weights::Weights;
-use crate::{LoadOptions, ModelError};
+use crate::{LoadOptions, ModelError, Recipe};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,8 @@ const BESIDE: [&str; 8] = [
 struct Entry {
     name: String,
     shape: Vec<usize>,
-    quantized: bool,
+    /// What it is quantized to; `None` stays.
+    format: Option<Format>,
 }
 
 /// Writes the checkpoint in `from` to the new folder `to` in [`Precision::Q8`] or
@@ -69,17 +71,14 @@ pub fn quantize_checkpoint(
     options: &LoadOptions,
     mut tell: impl FnMut(usize, usize),
 ) -> Result<QuantizeSummary, ModelError> {
-    let format = match precision.weight_format() {
-        Some(format @ (Format::Q8 | Format::Q4)) => format,
-        _ => {
-            return Err(ModelError::Setting {
-                path: from.into(),
-                key: "precision".into(),
-                expected: "q8 or q4".into(),
-                got: precision.to_string(),
-            });
-        }
-    };
+    if !precision.is_quantized() {
+        return Err(ModelError::Setting {
+            path: from.into(),
+            key: "precision".into(),
+            expected: "q8 or q4".into(),
+            got: precision.to_string(),
+        });
+    }
     let places = BasePlaces { folder: options.base.as_deref(), hub: options.hub.as_ref() };
     let checkpoint = Checkpoint::open(from, places)?;
     let mut weights = Weights::open(&checkpoint)?;
@@ -87,8 +86,11 @@ pub fn quantize_checkpoint(
         .left()
         .into_iter()
         .map(|(name, shape)| {
-            let quantized = is_quantized(&name, &shape);
-            Entry { name, shape, quantized }
+            let format = match is_quantized(&name, &shape) {
+                true => precision.weight_format(&name),
+                false => None,
+            };
+            Entry { name, shape, format }
         })
         .collect();
     if entries.iter().any(|entry| entry.name.ends_with(SCALES)) {
@@ -104,7 +106,7 @@ pub fn quantize_checkpoint(
     fs::create_dir_all(to).map_err(io(to))?;
     let path = to.join("model.safetensors");
     let mut file = BufWriter::new(File::create(&path).map_err(io(&path))?);
-    let (header, bytes_after) = header(&weights, &entries, format, precision)?;
+    let (header, bytes_after) = header(&weights, &entries, precision)?;
     file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io(&path))?;
     file.write_all(&header).map_err(io(&path))?;
     let mut bytes_before = 0;
@@ -112,10 +114,10 @@ pub fn quantize_checkpoint(
         tell(i, entries.len());
         let stored = weights.take_stored(&entry.name, &entry.shape)?;
         bytes_before += stored.bytes().len() as u64;
-        if !entry.quantized {
+        let Some(format) = entry.format else {
             file.write_all(stored.bytes()).map_err(io(&path))?;
             continue;
-        }
+        };
         let small = quantize(&stored_matrix(stored, [entry.shape[0], entry.shape[1]])?, format);
         for row in 0..small.rows() {
             file.write_all(small.row(row)).map_err(io(&path))?;
@@ -136,11 +138,21 @@ pub fn quantize_checkpoint(
     // config.json last: without it nothing takes the folder for a checkpoint.
     for name in BESIDE.iter().rev() {
         let source = checkpoint.file(name);
-        if source.exists() {
-            fs::copy(&source, to.join(name)).map_err(io(&source))?;
+        if !is_there(&source) {
+            continue;
         }
+        if *name == Recipe::FILE {
+            let recipe = Recipe::read(&source)?;
+            if recipe.precision.is_some() {
+                // Of the weights that were; these have their own.
+                let recipe = Recipe { precision: None, ..recipe };
+                fs::write(to.join(name), recipe.to_json()).map_err(io(&source))?;
+                continue;
+            }
+        }
+        copy_file(&source, &to.join(name)).map_err(io(&source))?;
     }
-    let quantized = entries.iter().filter(|entry| entry.quantized).count();
+    let quantized = entries.iter().filter(|entry| entry.format.is_some()).count();
     let kept = entries.len() - quantized;
     Ok(QuantizeSummary { quantized, kept, bytes_before, bytes_after })
 }
@@ -155,7 +167,6 @@ fn is_quantized(name: &str, shape: &[usize]) -> bool {
 fn header(
     weights: &Weights,
     entries: &[Entry],
-    format: Format,
     precision: Precision,
 ) -> Result<(Vec<u8>, u64), ModelError> {
     let mut header = Map::new();
@@ -169,13 +180,13 @@ fn header(
         header.insert(name, entry);
         start += bytes;
     };
-    for Entry { name, shape, quantized } in entries {
+    for Entry { name, shape, format } in entries {
         let key = weights.layout().key(name);
-        if !quantized {
+        let Some(format) = format else {
             let (dtype, bytes) = weights.stored_as(name)?;
             add(key, &dtype.to_string(), shape, bytes);
             continue;
-        }
+        };
         let [rows, columns] = [shape[0], shape[1]];
         let bytes = rows * format.row_bytes(columns);
         let scales = rows * format.row_scales(columns);

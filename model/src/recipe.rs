@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Checkpoint;
 use crate::config::read_json;
 use crate::embedded::is_there;
-use crate::{HubCache, ModelError};
+use crate::{HubCache, ModelError, Precision};
 
 /// `recipe.json` beside the weights; fields left out have these defaults, which are what
 /// `ColPaliProcessor` of transformers does.
@@ -43,6 +43,9 @@ pub struct Recipe {
     /// many. The reference's default is 1: as they are.
     #[serde(skip_serializing_if = "is_one")]
     pub pooling: usize,
+    /// Runs the model in another precision than its weights have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 /// What is not written needs not be: recipes of before these fields keep their one form.
@@ -139,6 +142,7 @@ impl Recipe {
             causal_queries: false,
             prune_blank: None,
             pooling: 1,
+            precision: None,
         })
     }
 

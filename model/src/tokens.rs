@@ -66,11 +66,6 @@ impl Tokens {
         Ok(ids)
     }
 
-    /// The id of `<image>`.
-    pub fn image(&self) -> u32 {
-        self.image
-    }
-
     /// Each id as a person reads it.
     pub fn names(&self, ids: &[u32]) -> Vec<String> {
         let name = |&id: &u32| self.tokenizer.id_to_token(id).unwrap_or_default();

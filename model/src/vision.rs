@@ -10,26 +10,26 @@ use crate::lanes::{LANES, Lanes, add_rows, groups_of, layer_norm};
 use crate::linear::{Linear, lanes, tensor};
 use crate::matmul::{Arithmetic, Operand};
 use crate::precision::Precision;
-use crate::preprocess::patches;
+use crate::preprocess::patch_lanes;
 use crate::weights::Weights;
 
 /// The tower.
 #[derive(Debug, Clone)]
 pub struct Vision {
     arithmetic: Arithmetic,
-    patch: usize,
-    patch_embedding: Linear,
+    pub patch: usize,
+    pub patch_embedding: Linear,
     /// Learned, of one picture.
-    positions: Lanes,
-    layers: Vec<Layer>,
-    post_norm: Norm,
+    pub positions: Lanes,
+    pub layers: Vec<Layer>,
+    pub post_norm: Norm,
 }
 
 #[derive(Debug, Clone)]
-struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    eps: f32,
+pub struct Norm {
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub eps: f32,
 }
 
 impl Norm {
@@ -48,16 +48,16 @@ impl Norm {
 }
 
 #[derive(Debug, Clone)]
-struct Layer {
-    norm1: Norm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    norm2: Norm,
-    fc1: Linear,
-    fc2: Linear,
-    heads: Heads,
+pub struct Layer {
+    pub norm1: Norm,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
+    pub norm2: Norm,
+    pub fc1: Linear,
+    pub fc2: Linear,
+    pub heads: Heads,
 }
 
 impl Layer {
@@ -151,16 +151,23 @@ impl Vision {
     }
 
     fn embed_all(&self, pictures: &[Tensor]) -> CandleResult<Lanes> {
-        let mut rows = Vec::new();
-        for pixels in pictures {
-            rows.extend(patches(pixels, self.patch)?.flatten_all()?.to_vec1::<f32>()?);
-        }
         let length = self.positions.lengths()[0];
-        let lengths = vec![length; pictures.len()];
-        let width = rows.len() / (length * pictures.len()).max(1);
-        let x = Lanes::from_rows(&lengths, width, &rows);
-        let mut x = self.patch_embedding.apply(&self.patch_embedding.operand(&x), &lengths);
         let groups = groups_of(length);
+        let mut values = Vec::with_capacity(pictures.len());
+        for pixels in pictures {
+            let (_, height, width) = pixels.dims3()?;
+            if (height / self.patch) * (width / self.patch) != length {
+                candle_core::bail!("{height} x {width} px are not {length} patches")
+            }
+            values.push((pixels.flatten_all()?.to_vec1::<f32>()?, [height, width]));
+        }
+        let lengths = vec![length; pictures.len()];
+        let mut x = Lanes::zeros(&lengths, 3 * self.patch * self.patch);
+        x.each_group(|group, rows| {
+            let (pixels, size) = &values[group / groups];
+            patch_lanes(pixels, *size, self.patch, group % groups * LANES, rows);
+        });
+        let mut x = self.patch_embedding.apply(&self.patch_embedding.operand(&x), &lengths);
         x.each_group(|group, rows| add_rows(rows, self.positions.group(group % groups), &[]));
         Ok(x)
     }

@@ -74,6 +74,14 @@ pub struct Loading {
     /// Whole weights that an adapter is merged into [default: the ones that it names].
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub base: Option<PathBuf>,
+    /// Bits of the weights: f32, f16, bf16, q8 or q4 [default: the recipe's, else as the weights
+    /// are]. An index keeps the one that it was made in.
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<pagesight::Precision>,
+    /// Where the model runs: auto, cpu, cuda or metal; auto takes a graphics card that this
+    /// program was built for, where there is one.
+    #[arg(long, env = "PAGESIGHT_DEVICE", value_name = "DEVICE", default_value_t)]
+    pub device: pagesight::Device,
 }
 
 /// Fetch, list and check ColPali checkpoints.

@@ -93,8 +93,14 @@ fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
             let loaded = index.load_model(&folder, &options);
             loaded.map_err(model::new_index).with_context(|| model::loading(&folder))
         }
-        None if verb.slices.is_some() || verb.model.loading.recipe.is_some() => {
-            Err(hinted("--slices and --recipe need a model", "name one, e.g. --model nano"))
+        None if verb.slices.is_some()
+            || verb.model.loading.recipe.is_some()
+            || verb.model.loading.precision.is_some() =>
+        {
+            Err(hinted(
+                "--slices, --recipe and --precision need a model",
+                "name one, e.g. --model nano",
+            ))
         }
         None => {
             if !verb.quiet {

@@ -87,7 +87,16 @@ const NEW_INDEX: &str = "vectors of two models cannot be compared: another model
 
 /// How a model is loaded, by what was typed and by the environment.
 pub fn options(loading: &Loading) -> Result<LoadOptions> {
+    let device = loading.device;
+    if !device.is_built_in() {
+        return Err(hinted(
+            format!("this pagesight was built without {device}"),
+            format!("leave --device out, or build it with --features {device}"),
+        ));
+    }
     Ok(LoadOptions {
+        precision: loading.precision,
+        device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
         base: loading.base.as_deref().map(find).transpose()?,
         hub: hub_cache(),
@@ -303,6 +312,7 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     let edge = info.input_px;
     writeln!(out, "input       {edge} x {edge} px, {} patches", info.patches)?;
     writeln!(out, "vectors     {} numbers each", info.dim)?;
+    writeln!(out, "precision   {}", info.precision)?;
     let recipe = &info.recipe;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
     writeln!(out, "  page      {} slices, {:?}", recipe.slices, recipe.page_prompt)?;

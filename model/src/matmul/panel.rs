@@ -171,12 +171,15 @@ compiled_for_each_processor! {
         });
     }
 
-    // All integers of a byte are bf16 numbers: nothing is rounded here.
+    // All integers of a byte are bf16 numbers: nothing is rounded here. Two bytes become a word
+    // together, so that no lane needs another's.
     fn q8_to_bf16(bytes: &[u8], lines: &mut [Line]) {
         each_line::<32>(bytes, lines, |bytes, words| {
             for i in 0..16 {
-                let value = |i: usize| f32::from(bytes[i].cast_signed()).to_bits();
-                words[i] = (value(2 * i) >> 16) | (value(2 * i + 1) & 0xffff_0000);
+                let both = u32::from(u16_at(bytes, i));
+                let first = ((both << 24).cast_signed() >> 24) as f32;
+                let second = ((both << 16).cast_signed() >> 24) as f32;
+                words[i] = (first.to_bits() >> 16) | (second.to_bits() & 0xffff_0000);
             }
         });
     }
@@ -198,11 +201,10 @@ compiled_for_each_processor! {
     fn q4_to_bf16(bytes: &[u8], scales: &[f32], lines: &mut [Line]) {
         let blocks = bytes.as_chunks::<16>().0.iter().zip(scales);
         for ((bytes, scale), line) in blocks.zip(lines.iter_mut().step_by(TILE)) {
-            let halves = nibbles(bytes, *scale);
-            for (half, words) in halves.iter().zip(line.0.as_chunks_mut::<8>().0) {
-                for i in 0..8 {
-                    words[i] = pair(half[2 * i], half[2 * i + 1]);
-                }
+            for i in 0..16 {
+                let both = u32::from(bytes[i]).cast_signed();
+                let [first, second] = [both & 15, both >> 4].map(|n| (n - 8) as f32 * *scale);
+                line.0[i] = pair(first, second);
             }
         }
     }

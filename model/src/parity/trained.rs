@@ -23,7 +23,11 @@ pub(super) fn trained(
         true => PathBuf::from(model),
         false => folder.join(model),
     };
-    let options = LoadOptions { precision: Some(Precision::F32), ..LoadOptions::default() };
+    let options = LoadOptions {
+        precision: Some(Precision::F32),
+        device: Device::Cpu,
+        ..LoadOptions::default()
+    };
     let model = ColPali::load(&place, &options)?;
     let mut check = Check { model, expected, folder, reports: Vec::new() };
     check.rows_of_a_page()?;
@@ -35,28 +39,29 @@ impl Check<'_> {
     fn rows_of_a_page(&mut self) -> Result<(), ParityError> {
         let picture = read_image(&self.folder.join("page.png"))?;
         let pixels = pixel_values(&picture, &self.model.preprocessor)?;
-        let (depth, layers) = (self.model.vision()?.0.depth(), self.model.language.depth());
+        let (depth, layers) =
+            (self.processor().vision()?.0.depth(), self.processor().language().depth());
         let ids = self.model.page_ids().to_vec();
         self.rows("page.input_ids", &id_tensor(&ids)?, 0.0)?;
-        let mut x = self.model.vision()?.0.embed(&pixels)?;
+        let mut x = self.processor().vision()?.0.embed(&pixels)?;
         self.rows("vision.embeddings", &x, SHARE)?;
         for n in 0..depth {
-            x = self.model.vision()?.0.layer(n, &x)?;
+            x = self.processor().vision()?.0.layer(n, &x)?;
             self.rows(&format!("vision.layer.{n}"), &x, SHARE)?;
         }
-        x = self.model.vision()?.0.finish(&x)?;
+        x = self.processor().vision()?.0.finish(&x)?;
         self.rows("vision.output", &x, SHARE)?;
-        x = self.model.vision()?.1.forward(&x)?;
+        x = self.processor().vision()?.1.forward(&x)?;
         self.rows("projector.output", &x, SHARE)?;
-        x = self.model.page_input(&x, &ids)?;
+        x = self.processor().page_input(&x, &ids)?;
         for n in 0..layers {
-            let language = &self.model.language;
+            let language = self.processor().language();
             x = language.layer(n, &x, &language.context(x.dim(0)?, false)?)?;
             self.rows(&format!("page.lm.layer.{n}"), &x, SHARE)?;
         }
-        x = self.model.language.finish(&x)?;
+        x = self.processor().language().finish(&x)?;
         self.rows("page.lm.output", &x, SHARE)?;
-        x = self.model.head(&x)?;
+        x = self.processor().head().forward(&x)?;
         self.rows("page.head.output", &x, SHARE)?;
         let vectors = self.model.encode_slice(&pixels, &ids)?;
         self.rows("page.embeddings", &vectors, VECTORS)

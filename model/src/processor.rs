@@ -1,0 +1,141 @@
+//! The model on the processor: our kernels, weights where they lie in their files.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Result as CandleResult, Tensor};
+
+use crate::ModelError;
+use crate::colpali::unit_rows;
+use crate::config::Config;
+use crate::inventory;
+use crate::lanes::Lanes;
+use crate::language::Language;
+use crate::linear::{Linear, lanes, tensor};
+use crate::precision::Precision;
+use crate::vision::Vision;
+use crate::weights::Weights;
+
+/// Both towers, the projector between them and the head.
+#[derive(Debug)]
+pub struct Processor {
+    /// The vision tower and its projector; `None` when loaded for queries alone.
+    vision: Option<(Vision, Linear)>,
+    language: Language,
+    head: Linear,
+}
+
+impl Processor {
+    /// Takes all of `weights`, or for `query_only` all but what pictures need, which stays unread.
+    pub fn take(
+        mut weights: Weights,
+        precision: Precision,
+        config: &Config,
+        query_only: bool,
+    ) -> Result<Self, ModelError> {
+        let vlm = &config.vlm_config;
+        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
+        let (width, dim) = (text.hidden_size, config.embedding_dim);
+        let vision = match query_only {
+            true => {
+                weights.skip(&inventory::vision(config))?;
+                None
+            }
+            false => {
+                let vision =
+                    Vision::take(&mut weights, precision, "vision_tower.vision_model", seen)?;
+                let key = "multi_modal_projector.linear";
+                Some((
+                    vision,
+                    Linear::take(&mut weights, precision, key, seen.hidden_size, width, true)?,
+                ))
+            }
+        };
+        let language = Language::take(&mut weights, precision, "language_model", text)?;
+        let head = Linear::take(&mut weights, precision.of_the_ends(), "head", width, dim, true)?;
+        weights.finish()?;
+        Ok(Self { vision, language, head })
+    }
+
+    /// The vision tower and the projector behind it.
+    ///
+    /// # Errors
+    /// [`ModelError::QueryOnly`] when they were not loaded.
+    pub fn vision(&self) -> Result<(&Vision, &Linear), ModelError> {
+        self.vision.as_ref().map(|(v, p)| (v, p)).ok_or(ModelError::QueryOnly)
+    }
+
+    /// Whether the vision tower was left out.
+    pub fn is_query_only(&self) -> bool {
+        self.vision.is_none()
+    }
+
+    /// The language model.
+    pub fn language(&self) -> &Language {
+        &self.language
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Linear {
+        &self.head
+    }
+
+    /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
+    /// `ids`: a page's, its image tokens first.
+    pub fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
+        let (vision, projector) = self.vision()?;
+        let seen = vision.encode(pictures)?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        let x = self.page_lanes(&features, ids)?;
+        Ok(self.rows(&self.language.encode(x, false))?)
+    }
+
+    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32: the weights pass by once.
+    pub fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
+        let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
+        let x = self.language.embed(&texts.concat())?;
+        let (_, width) = x.dims2()?;
+        let x = Lanes::from_rows(&lengths, width, &x.flatten_all()?.to_vec1::<f32>()?);
+        self.rows(&self.language.encode(x, causal))
+    }
+
+    /// The language model's input for a page, `[n_tokens, hidden]`.
+    pub fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+        tensor(&self.page_lanes(&lanes(features)?, ids)?)
+    }
+
+    /// The language model's input for pages: image features, not scaled, where the image tokens
+    /// stand, and scaled token rows after them. (The reference divides the features by the root
+    /// of the width and Gemma multiplies the whole sequence by it again.)
+    fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
+        let patches = image_tokens(ids);
+        if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
+            candle_core::bail!("{patches} image tokens for {got} patches");
+        }
+        let text = self.language.embed(&ids[patches..])?;
+        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
+    }
+
+    /// As [`encode_slices`](Self::encode_slices) of one, and how long the vision tower with its
+    /// projector, the language model and the head took.
+    pub fn time(&self, picture: &Tensor, ids: &[u32]) -> Result<[Duration; 3], ModelError> {
+        let (vision, projector) = self.vision()?;
+        let start = Instant::now();
+        let seen = vision.encode(std::slice::from_ref(picture))?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        let after_vision = Instant::now();
+        let x = self.language.encode(self.page_lanes(&features, ids)?, false);
+        let after_language = Instant::now();
+        self.rows(&x)?;
+        let end = Instant::now();
+        Ok([after_vision - start, after_language - after_vision, end - after_language])
+    }
+
+    fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
+        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
+    }
+}
+
+/// How many image tokens a page's ids begin with: all are the same one.
+pub fn image_tokens(ids: &[u32]) -> usize {
+    ids.iter().take_while(|&id| Some(id) == ids.first()).count()
+}
