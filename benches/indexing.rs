@@ -20,7 +20,7 @@ use pagesight_core::seam::{Batch, BoxError, PageSink, QueryEncoder};
 use pagesight_core::testing::{document_record, page_record};
 use pagesight_core::{PatchGrid, QueryVectors};
 use pagesight_indexer::Renderer;
-use pagesight_query::{Channels, Request, search};
+use pagesight_query::{Channels, Request, Shortcut, search};
 use pagesight_store::{BlockingReader, BlockingWriter, StoredModel};
 
 const ROUNDS: usize = 7;
@@ -242,6 +242,7 @@ fn ask(reader: &BlockingReader, channels: &Channels<'_>, what: &str) {
             depth: 100,
             documents: None,
             explain: false,
+            shortcut: Shortcut::Never,
         };
         let start = Instant::now();
         let ranking = search(channels, &request).expect("an answer");
