@@ -20,7 +20,7 @@ use pagesight_core::seam::{Batch, BoxError, PageSink, QueryEncoder};
 use pagesight_core::testing::{document_record, page_record};
 use pagesight_core::{PatchGrid, QueryVectors};
 use pagesight_indexer::Renderer;
-use pagesight_query::{Channels, Request, Shortcut, search};
+use pagesight_query::{Channels, Fusion, Request, Shortcut, search};
 use pagesight_store::{BlockingReader, BlockingWriter, StoredModel};
 
 const ROUNDS: usize = 7;
@@ -242,7 +242,8 @@ fn ask(reader: &BlockingReader, channels: &Channels<'_>, what: &str) {
             depth: 100,
             documents: None,
             explain: false,
-            shortcut: Shortcut::Never,
+            shortcut: Shortcut::Auto,
+            fusion: Fusion::default(),
         };
         let start = Instant::now();
         let ranking = search(channels, &request).expect("an answer");

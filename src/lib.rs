@@ -75,8 +75,8 @@ pub use pagesight_indexer::{
 };
 pub use pagesight_model::{
     ColPali, Device, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, VerifiedModel,
-    is_embedded, parity, quantize_checkpoint,
+    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Trust,
+    VerifiedModel, is_embedded, parity, quantize_checkpoint,
 };
 #[cfg(feature = "hub")]
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::seam::QueryEncoder;
 use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId, PageSize, Rect};
-use pagesight_model::is_embedded;
+use pagesight_model::{ColPali, is_embedded};
 use pagesight_query::{
-    Channel, Channels, Code, PathFilter, QueryError, Request, Shortcut, Timings, TokenMatch, Work,
+    Channel, Channels, Code, Fusion, PathFilter, QueryError, Request, Shortcut, Timings,
+    TokenMatch, Work,
 };
 use pagesight_store::{Snippet, Tuning};
 
@@ -260,6 +261,7 @@ impl<'a> Search<'a> {
             documents: documents.as_ref(),
             explain: self.explain,
             shortcut: self.shortcut.unwrap_or_else(|| tuned(&view)),
+            fusion: model.as_deref().map(fusion_of).unwrap_or_default(),
         };
         let ranking = pagesight_query::search(&channels, &request)?;
         if damaged || ranking.notice.is_some() {
@@ -270,6 +272,12 @@ impl<'a> Search<'a> {
         let model = model.filter(|_| ranking.visual);
         Ok(Ranked { ranking, model, notice, filter, view })
     }
+}
+
+/// How far the pictures of `model` are to be trusted beside words.
+fn fusion_of(model: &ColPali) -> Fusion {
+    let trust = model.recipe().fusion;
+    Fusion { visual_weight: trust.visual_weight, visual_margin: trust.visual_margin }
 }
 
 /// Whether the model that the index was made with is not on this machine any more; of the one

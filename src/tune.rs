@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pagesight_core::seam::{BoxError, QueryEncoder, VectorSource};
 use pagesight_core::{ModelId, PageId, PageVectors, QueryVectors};
 use pagesight_query::ladder::{self, Probe, Rung};
-use pagesight_query::{Channel, Channels, Code, QueryError, Request, Shortcut};
+use pagesight_query::{Channel, Channels, Code, Fusion, QueryError, Request, Shortcut};
 use pagesight_store::{BlockingWriter, Tuning};
 
 use crate::{Error, Index, Search};
@@ -129,7 +129,9 @@ impl Index {
             let ask = |shortcut| {
                 let (channel, k, documents) = (Channel::Visual, ladder::DEPTH, None);
                 let (query, explain) = (question.text.as_str(), false);
-                let request = Request { query, channel, k, depth: k, documents, explain, shortcut };
+                let (depth, fusion) = (k, Fusion::default());
+                let request =
+                    Request { query, channel, k, depth, documents, explain, shortcut, fusion };
                 let start = Instant::now();
                 let ranking = pagesight_query::search(&channels, &request)?;
                 let seconds = start.elapsed().as_secs_f64();

@@ -147,4 +147,14 @@ pub trait TextIndex: Send + Sync {
         k: usize,
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, BoxError>;
+
+    /// Those of `pages` that have hardly a word, such as scans: that a question's words are not
+    /// on them says nothing. By default none.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, BoxError> {
+        let _ = pages;
+        Ok(HashSet::new())
+    }
 }

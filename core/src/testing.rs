@@ -111,6 +111,11 @@ impl VectorSource for FakeStore {
 }
 
 impl TextIndex for FakeStore {
+    fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, BoxError> {
+        let bare = self.pages().into_iter().filter(|page| page.text.is_empty());
+        Ok(bare.map(|page| page.id).filter(|id| pages.contains(id)).collect())
+    }
+
     /// Counts query words on the page: not BM25, but the same contract.
     fn search_text(
         &self,

@@ -447,6 +447,6 @@ pub(crate) fn model_id(
         let (digest, bytes) = digests.of(&path)?;
         hasher.update(format!("{name}\0{bytes}\0{digest}\0").as_bytes());
     }
-    hasher.update(recipe.to_json().as_bytes());
+    hasher.update(recipe.identity().as_bytes());
     Ok(ModelId(hasher.finalize().to_hex().to_string()))
 }

@@ -20,7 +20,7 @@ use crate::{HubCache, ModelError, Precision};
 /// let recipe = Recipe::named("colpali-v1.3").unwrap();
 /// assert_eq!(recipe.query_text("who?"), format!("<bos>Query: who?{}\n", "<pad>".repeat(10)));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
     /// The grids that a page is cut into, each slice one model input.
@@ -46,6 +46,34 @@ pub struct Recipe {
     /// Runs the model in another precision than its weights have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// How far its ranking is to be trusted beside that of words. No part of the model's identity:
+    /// vectors do not depend on it.
+    #[serde(skip_serializing_if = "Trust::is_whole")]
+    pub fusion: Trust,
+}
+
+/// How far a model's ranking is to be trusted beside that of words, see `pagesight_query::fuse`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// What the visual rank of a page with words counts; its text rank counts 1.
+    pub visual_weight: f32,
+    /// How much more, a query token, the visual score of a page without words must be to put it
+    /// before one with words.
+    pub visual_margin: f32,
+}
+
+impl Default for Trust {
+    /// As much as words.
+    fn default() -> Self {
+        Self { visual_weight: 1.0, visual_margin: 0.0 }
+    }
+}
+
+impl Trust {
+    fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is not written needs not be: recipes of before these fields keep their one form.
@@ -143,6 +171,7 @@ impl Recipe {
             prune_blank: None,
             pooling: 1,
             precision: None,
+            fusion: Trust::default(),
         })
     }
 
@@ -151,9 +180,14 @@ impl Recipe {
         NAMED.iter().map(|(name, ..)| *name)
     }
 
-    /// All fields as JSON, in one form only: what goes into a model's identity.
+    /// All fields as JSON, in one form only.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a recipe is plain data")
+    }
+
+    /// What goes into a model's identity: all that decides about vectors.
+    pub(crate) fn identity(&self) -> String {
+        Self { fusion: Trust::default(), ..self.clone() }.to_json()
     }
 
     /// The inverse of [`to_json`](Self::to_json); fields left out have their defaults.
@@ -183,6 +217,15 @@ impl Recipe {
                     got: got.to_string(),
                 });
             }
+        }
+        let Trust { visual_weight, visual_margin } = recipe.fusion;
+        if ![visual_weight, visual_margin].iter().all(|share| (0.0..=1.0).contains(share)) {
+            return Err(ModelError::Setting {
+                path: path.into(),
+                key: "fusion".into(),
+                expected: "0 to 1".into(),
+                got: format!("{visual_weight} and {visual_margin}"),
+            });
         }
         Ok(recipe)
     }
@@ -299,6 +342,10 @@ mod tests {
     fn a_recipe_that_leaves_nothing_out_is_written_as_ever() {
         let fields = r#"{"slices":"1x1","page_prompt":"<bos>Describe the image.\n","query_prefix":"<bos>Question: ","query_pads":10,"query_suffix":"\n","causal_queries":false}"#;
         assert_eq!(Recipe::default().to_json(), fields);
+        let fusion = Trust { visual_weight: 0.25, visual_margin: 0.0 };
+        let trusted = Recipe { fusion, ..Recipe::default() };
+        assert_eq!(trusted.identity(), Recipe::default().identity());
+        assert_eq!(Recipe::from_json(&trusted.to_json()).unwrap(), trusted);
         let pruned = Recipe { prune_blank: Some(16), pooling: 2, ..Recipe::default() };
         assert_eq!(Recipe::from_json(&pruned.to_json()).unwrap(), pruned);
         assert!(pruned.to_json().ends_with(r#""prune_blank":16,"pooling":2}"#));

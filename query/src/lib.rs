@@ -18,5 +18,5 @@ mod search;
 pub use candidates::{Code, EXACT_BYTES, Shortcut, Work};
 pub use explain::TokenMatch;
 pub use filter::{PathFilter, PathFilterError};
-pub use fusion::fuse;
+pub use fusion::{Fusion, Visual, fuse};
 pub use search::{Channel, Channels, QueryError, Ranking, Request, Timings, search};

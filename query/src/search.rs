@@ -1,5 +1,6 @@
 //! One search, from question to ranked pages.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource};
@@ -8,7 +9,7 @@ use pagesight_maxsim::{DimMismatch, Segments};
 
 use crate::candidates::{CodesError, Shortcut, Work, rank_by_codes, rank_by_masters};
 use crate::explain::{TokenMatch, explain};
-use crate::fuse;
+use crate::{Fusion, Visual, fuse};
 
 /// What looks at a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +52,8 @@ pub struct Request<'a> {
     pub explain: bool,
     /// Whether the visual ranking may be approximate.
     pub shortcut: Shortcut,
+    /// How far the pictures are to be trusted beside words.
+    pub fusion: Fusion,
 }
 
 /// Where the time went.
@@ -112,7 +115,7 @@ pub enum QueryError {
 /// use pagesight_core::seam::{Batch, PageSink};
 /// use pagesight_core::testing::{FakeStore, document_record, page_record};
 /// use pagesight_core::DocumentId;
-/// use pagesight_query::{Channel, Channels, Request, Shortcut, search};
+/// use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
 ///
 /// let mut store = FakeStore::default();
 /// let id = DocumentId::of(b"a");
@@ -122,10 +125,16 @@ pub enum QueryError {
 ///     ..Batch::default()
 /// })?;
 /// let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
-/// let (channel, documents) = (Channel::Both, None);
-/// let (explain, shortcut) = (false, Shortcut::Auto);
-/// let request =
-///     Request { query: "revenue", channel, k: 10, depth: 100, documents, explain, shortcut };
+/// let request = Request {
+///     query: "revenue",
+///     channel: Channel::Both,
+///     k: 10,
+///     depth: 100,
+///     documents: None,
+///     explain: false,
+///     shortcut: Shortcut::Auto,
+///     fusion: Fusion::default(),
+/// };
 /// assert_eq!(search(&channels, &request)?.hits[0].page.number, 1);
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
@@ -158,7 +167,19 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
                 .map_err(QueryError::Text)
         })?),
     };
-    let mut hits = fuse(visual.as_deref(), text.as_deref());
+    let wordless = match (&visual, &text) {
+        (Some(visual), Some(_)) => {
+            let pages: Vec<PageId> = visual.iter().map(|(page, _)| *page).collect();
+            channels.text.wordless(&pages).map_err(QueryError::Text)?
+        }
+        _ => HashSet::new(),
+    };
+    let seen = visual.as_ref().zip(query.as_ref()).map(|(ranking, query)| Visual {
+        ranking,
+        tokens: query.len(),
+        wordless: &wordless,
+    });
+    let mut hits = fuse(request.fusion, seen, text.as_deref());
     hits.truncate(request.k);
     let matches = match &query {
         Some(query) if request.explain => explain(channels.vectors, query, &hits)?,
@@ -227,8 +248,8 @@ mod tests {
     }
 
     fn ask<'a>(channel: Channel, k: usize, documents: DocumentFilter<'a>) -> Request<'a> {
-        let (query, shortcut) = ("number3 words", Shortcut::Auto);
-        Request { query, channel, k, depth: 100, documents, explain: false, shortcut }
+        let (query, shortcut, fusion) = ("number3 words", Shortcut::Auto, Fusion::default());
+        Request { query, channel, k, depth: 100, documents, explain: false, shortcut, fusion }
     }
 
     #[test]
@@ -275,6 +296,30 @@ mod tests {
         assert_eq!((ranking.hits[0].page.number, ranking.visual), (3, false));
         let error = search(&channels, &ask(Channel::Visual, 1, None)).unwrap_err();
         assert!(matches!(error, QueryError::NoModel));
+    }
+
+    #[test]
+    fn a_page_without_words_is_found_by_its_picture() {
+        let (mut store, id) = store();
+        let vectors = store.pages()[2].vectors.clone().unwrap();
+        let mut scan = page_record(id, 8, "", None);
+        scan.vectors = Some(vectors);
+        store.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
+        let encoder = FakeEncoder::new(8, Slices::default());
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
+        let fusion = Fusion { visual_weight: 0.0, visual_margin: 0.0 };
+        let ranking =
+            search(&channels, &Request { fusion, ..ask(Channel::Both, 8, None) }).unwrap();
+        let place = |number| ranking.hits.iter().position(|hit| hit.page.number == number).unwrap();
+        // Its picture is that of page 3, which the words put first.
+        assert_eq!((place(3), ranking.hits.len()), (0, 8));
+        let better =
+            |hit: &Hit| hit.visual.unwrap().score >= ranking.hits[place(8)].visual.unwrap().score;
+        let before = ranking.hits[..place(8)].iter().filter(|hit| better(hit)).count();
+        assert_eq!(before, place(8));
+        let ranking = search(&channels, &ask(Channel::Text, 8, None)).unwrap();
+        assert!(ranking.hits.iter().all(|hit| hit.page.number != 8));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar};
 use pagesight::{
     ColPali, Error, HubCache, Index, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    Recipe, is_embedded,
+    Recipe, Trust, is_embedded,
 };
 use serde_json::{Value, json};
 
@@ -329,6 +329,11 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         recipe.query_pads,
         recipe.query_suffix,
         if recipe.causal_queries { ", causal" } else { "" }
+    )?;
+    let Trust { visual_weight, visual_margin } = recipe.fusion;
+    writeln!(
+        out,
+        "  trust     beside words {visual_weight}, for pages without {visual_margin} more"
     )?;
     writeln!(out, "model id    {}", info.model_id)
 }

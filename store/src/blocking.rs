@@ -1,5 +1,6 @@
 //! The seams of core over the async store: every call waits on a tokio runtime.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -112,6 +113,10 @@ impl TextIndex for BlockingReader {
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, BoxError> {
         Ok(self.reader.search_text(query, k, filter)?)
+    }
+
+    fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, BoxError> {
+        Ok(self.reader.wordless(pages)?)
     }
 }
 

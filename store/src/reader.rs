@@ -192,6 +192,14 @@ impl Reader {
         self.text.search(query, k, filter)
     }
 
+    /// Those of `pages` that have hardly a word.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
+    pub fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, StoreError> {
+        self.text.wordless(pages)
+    }
+
     pub(crate) fn parts(&self) -> (&LanceTable, &LanceTable, &TextReader) {
         (&self.documents, &self.pages, &self.text)
     }

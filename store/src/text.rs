@@ -20,7 +20,8 @@ use tantivy::schema::{
 };
 use tantivy::tokenizer::{Language, PreTokenizedString, Token};
 use tantivy::{
-    DocAddress, DocSet, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, Term,
+    DocAddress, DocSet, Index, IndexWriter, ReloadPolicy, Searcher, TERMINATED, TantivyDocument,
+    Term,
 };
 
 use crate::StoreError;
@@ -40,6 +41,9 @@ const ENOUGH_PAGES: u64 = 20;
 
 /// How much, in proportion, scores may differ by the order in which clauses are added.
 const ROUNDING: f32 = 1e-5;
+
+/// A page with fewer words is not judged by them: a scan may have a stamp or a page number.
+const FEW_WORDS: u32 = 8;
 
 /// More words than any question has; a pasted page is cut here.
 const MAX_QUERY_WORDS: usize = 256;
@@ -237,6 +241,33 @@ impl TextReader {
             }
         }
         Ok(scores)
+    }
+
+    /// Those of `pages` with fewer than [`FEW_WORDS`] words.
+    pub fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, StoreError> {
+        let wordless = || -> tantivy::Result<HashSet<PageId>> {
+            let mut found = HashSet::new();
+            for segment in self.statistics.searcher.segment_readers() {
+                let (lengths, terms) = (
+                    segment.get_fieldnorms_reader(self.fields.body)?,
+                    segment.inverted_index(self.fields.page)?,
+                );
+                for page in pages {
+                    let term = Term::from_field_text(self.fields.page, &page.to_string());
+                    let postings = terms.read_postings(&term, IndexRecordOption::Basic)?;
+                    let Some(mut postings) = postings else { continue };
+                    while postings.doc() != TERMINATED {
+                        let living = !segment.is_deleted(postings.doc());
+                        if living && lengths.fieldnorm(postings.doc()) < FEW_WORDS {
+                            found.insert(*page);
+                        }
+                        postings.advance();
+                    }
+                }
+            }
+            Ok(found)
+        };
+        wordless().map_err(StoreError::text("reading", &self.path))
     }
 
     /// Every page of the index, in no order; one that is there twice comes twice.

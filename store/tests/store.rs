@@ -71,6 +71,20 @@ fn the_store_keeps_the_contract_of_the_seams() {
 }
 
 #[test]
+fn pages_with_hardly_a_word_are_told_apart() {
+    let place = Place::new();
+    let id = DocumentId::of(b"a");
+    let words = ["a page of some more words than a stamp has", "received 2024", ""];
+    let pages = (1..).zip(words).map(|(n, text)| page_record(id, n, text, None)).collect();
+    let documents = vec![document_record("a b c d e f g h i j.pdf", id, 3)];
+    place.create().commit(Batch { documents, pages, ..Batch::default() }).unwrap();
+    let page = |number| PageId { document: id, number };
+    let all = [1, 2, 3, 4].map(page);
+    let wordless = place.read().unwrap().wordless(&all).unwrap();
+    assert_eq!(wordless, std::collections::HashSet::from([2, 3].map(page)));
+}
+
+#[test]
 fn a_reader_keeps_its_snapshot_while_a_writer_goes_on() {
     let place = Place::new();
     let mut writer = place.create();

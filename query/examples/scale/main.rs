@@ -33,7 +33,7 @@ use pagesight_maxsim::{
     Bf16Page, Bf16Query, Instructions, Int8Page, Int8Query, Segment, SegmentWriter, Segments,
     SketchCoder,
 };
-use pagesight_query::{Channel, Channels, Request, Shortcut, search};
+use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use world::{DIM, World};
@@ -339,8 +339,9 @@ fn ask(folder: &Path, best: Option<usize>, exact: bool, start: Instant) -> Outco
         for n in 0..TIMED {
             let query = n.to_string();
             let (channel, k, depth, documents, explain) = (Channel::Visual, K, K, None, false);
+            let (query, fusion) = (query.as_str(), Fusion::default());
             let request =
-                Request { query: &query, channel, k, depth, documents, explain, shortcut };
+                Request { query, channel, k, depth, documents, explain, shortcut, fusion };
             let asking = Instant::now();
             let seconds = if exact {
                 let query = Int8Query::new(&around.queries[n]);
