@@ -27,8 +27,12 @@ use crate::process::{Renderer, RendererError};
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 
-/// Pages that the model encodes at once.
+/// Pages that the model encodes at once, where it is quick.
 const ENCODE_PAGES: usize = 8;
+
+/// A model that takes longer for a page is given one at a time, so that a run shows how far it is
+/// and commits what is done.
+const SLOW_PAGE: Duration = Duration::from_millis(200);
 
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -73,6 +77,7 @@ pub fn sync(
         committed: 0,
         since: Instant::now(),
         waiting: Vec::new(),
+        page_time: None,
         open: HashMap::new(),
         done: HashMap::new(),
         duplicates: Vec::new(),
@@ -104,6 +109,8 @@ struct Run<'a> {
     since: Instant,
     /// Pages that wait for the encoder.
     waiting: Vec<(Arc<Found>, PageRecord, PageImage)>,
+    /// What a page of the last ones took to encode.
+    page_time: Option<Duration>,
     /// Documents being read, by path.
     open: HashMap<String, OpenDocument>,
     /// Final records of this run, by document.
@@ -282,7 +289,7 @@ impl Run<'_> {
                 match page.image {
                     Some(image) => {
                         self.waiting.push((found, record, image));
-                        if self.waiting.len() >= ENCODE_PAGES.min(self.settings.batch.pages) {
+                        if self.waiting.len() >= self.together() {
                             self.encode_waiting()?;
                         }
                     }
@@ -314,6 +321,14 @@ impl Run<'_> {
         self.open.get_mut(&found.path).expect("pages come after their document is opened")
     }
 
+    /// Pages to encode at once.
+    fn together(&self) -> usize {
+        match self.page_time {
+            Some(time) if time < SLOW_PAGE => ENCODE_PAGES.min(self.settings.batch.pages),
+            _ => 1,
+        }
+    }
+
     fn encode_waiting(&mut self) -> Result<(), Stopped> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -326,7 +341,9 @@ impl Run<'_> {
             let (found, record): &(Arc<Found>, PageRecord) = &pages[0];
             IndexError::Encode { path: found.path.clone(), page: record.id.number, source }
         };
+        let start = Instant::now();
         let encoded = encode(encoder, images, self.stop).ok_or(Stopped::Asked)?;
+        self.page_time = Some(start.elapsed() / pages.len() as u32);
         let vectors = encoded.map_err(failed)?;
         if vectors.len() != pages.len() {
             let text = format!("{} pages gave {} multi-vectors", pages.len(), vectors.len());
