@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test test-hub cuda check bench eval robustness pages fuzz parity torture
+.PHONY: help setup build demo test record-nano test-hub cuda check bench eval robustness pages fuzz parity torture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,14 @@ build: setup ## the program, with libpdfium beside it
 	cargo build --workspace
 	@cp -f $(LIBRARY)/* $(CARGO_TARGET_DIR)/debug/
 
-demo: build ## index fixtures/pdf and ask three questions
+demo: build ## index fixtures/pdf and ask, words and looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh
 
 test: setup ## every test
 	cargo test --workspace
+
+record-nano: setup ## what the quality gate of nano compares with, after its weights have changed
+	PAGESIGHT_RECORD=1 cargo test --workspace --test main nano_finds_as_much_as_it_did
 
 test-hub: setup ## fetching checkpoints, against a server of its own (compiles rustls anew)
 	cargo test -p pagesight-model --features hub

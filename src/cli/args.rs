@@ -241,9 +241,14 @@ pub enum SandboxChoice {
 ///
 /// New files are added, changed ones read again, missing ones dropped, renamed ones kept without
 /// reading. One bad file never ends the run: it is named at the end and in `pagesight status`.
+///
+/// Pages are found by their words and by their looks: nano, the model inside this program, sees
+/// about two pages a second on two cores. It reads print and knows no meaning; a ColPali checkpoint
+/// does, and is one flag (--model) and a new index away. `--model none` is words alone.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight index reports papers\n  \
+    pagesight index --model none reports      words alone\n  \
     pagesight index --model ~/colpali-v1.3-hf --slices 2x2 reports\n  \
     pagesight index --password secret --ocr-lang eng+deu scans\n  \
     pagesight index --watch ~/inbox")]

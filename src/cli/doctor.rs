@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pagesight::{Index, Ocr, StageReport, parity};
+use pagesight::{ColPali, Index, LoadOptions, ModelInfo, Ocr, StageReport, parity};
 use serde_json::json;
 
 use super::args::{DoctorVerb, Place};
-use super::{Outcome, locate, renderer};
+use super::{Outcome, locate, model, renderer};
 
 pub fn run(place: &Place, verb: &DoctorVerb) -> Result<Outcome> {
     match &verb.parity {
@@ -101,6 +101,13 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
             way_out: "install tesseract-ocr to find scanned pages by their words",
         },
         Finding {
+            check: "model",
+            needed: false,
+            found: model_of(place),
+            way_out: "words alone answer; `pagesight model list` shows what there is, another model \
+                      needs a new index",
+        },
+        Finding {
             check: "index",
             needed: false,
             found: match locate::existing(place) {
@@ -148,6 +155,22 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
     }
     let sound = findings.iter().all(|finding| finding.found.is_ok() || !finding.needed);
     Ok(if sound { Outcome::Done } else { Outcome::Failed })
+}
+
+/// The model of the index here, or of a new one, when it would load.
+fn model_of(place: &Place) -> Result<String, String> {
+    let index = locate::existing(place).ok().and_then(|folder| Index::open(folder).ok());
+    let stored = index.as_ref().and_then(|index| index.snapshot().model.as_ref());
+    let folder = match (&index, stored) {
+        (_, Some(stored)) => stored.folder.clone(),
+        (Some(index), None) if index.documents().next().is_some() => {
+            return Err("none: the index was made for words alone".into());
+        }
+        _ => ColPali::NANO.into(),
+    };
+    let found = ModelInfo::read(&folder, &LoadOptions::default());
+    let info = found.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("{}: {} numbers", model::name(&folder), info.parameters))
 }
 
 fn causes(error: pagesight::Error) -> String {
