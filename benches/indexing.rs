@@ -242,7 +242,7 @@ fn ask(reader: &BlockingReader, channels: &Channels<'_>, what: &str) {
             depth: 100,
             documents: None,
             explain: false,
-            shortcut: Shortcut::Auto,
+            shortcut: Shortcut::Never,
             fusion: Fusion::default(),
         };
         let start = Instant::now();

@@ -414,7 +414,10 @@ fn survives_full_disks(times: usize, seed: u64) {
         let status = place.json(0, &["--index", &folder, "status", "--json"]);
         let pages = of_type(&status, "summary")[0]["pages"].as_u64().unwrap();
         let mut seen = status;
-        seen.extend(place.json(0, &["--index", &folder, "query", "--json", "a table of hardware"]));
+        let ran = place.run(&["--index", &folder, "query", "--json", "a table of hardware"]);
+        // Nothing is found in an index that was filled no further than its pointer.
+        assert!([0, 1].contains(&ran.code), "{}", ran.err);
+        seen.extend(lines(&ran.out));
         seen.retain(|line| line["type"] != "summary");
         (pages, seen)
     };
@@ -548,7 +551,9 @@ fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
                     let summary = lines.pop().unwrap();
                     let number = summary["snapshot"].as_u64().unwrap();
                     let scored = summary["pages_scored"].as_u64().unwrap();
-                    assert_eq!(lines.len() as u64, scored.min(100), "every page has a MaxSim");
+                    // A channel looks as deep as there are hits to give.
+                    let visual = lines.iter().filter(|line| !line["visual"].is_null()).count();
+                    assert_eq!(visual as u64, scored.min(300), "every page has a MaxSim");
                     let mut seen = seen.lock().unwrap();
                     let before = seen.entry(number).or_insert_with(|| lines.clone());
                     assert_eq!(*before, lines, "snapshot {number}");

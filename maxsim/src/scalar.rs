@@ -20,6 +20,9 @@ use crate::tokens::Tokens;
 /// Rows unpacked at a time: 32 kB at dim 128.
 const ROWS: usize = 256;
 
+/// Rows that start with a line of the cache are loaded in fewer pieces, bytes.
+const LINE: usize = 64;
+
 /// Bits a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bits {
@@ -288,7 +291,9 @@ impl ScalarQuery {
             }
             buffer.resize(count, padded);
             let packed = &codes[done * row_bytes..][..count * row_bytes];
-            unpack::<BITS>(self.inner.instructions(), row_bytes, packed, &mut buffer.rows);
+            let start = buffer.rows.as_ptr().align_offset(LINE);
+            let unpacked = &mut buffer.rows[start..][..count * padded];
+            unpack::<BITS>(self.inner.instructions(), row_bytes, packed, unpacked);
             for (half, bytes) in buffer.halves.iter_mut().zip(&scales[done..]) {
                 *half = f16::from_le_bytes(*bytes);
             }
@@ -296,7 +301,7 @@ impl ScalarQuery {
             buffer.best.clear();
             (0..pages).for_each(|_| buffer.best.extend_from_slice(&none));
             let (now, later) = rest.split_at(pages);
-            self.inner.raise_pages(&buffer.rows, &buffer.wide, now, &mut buffer.best);
+            self.inner.raise_pages(unpacked, &buffer.wide, now, &mut buffer.best);
             let tokens = self.inner.tokens();
             scores.extend(
                 buffer
@@ -353,7 +358,7 @@ struct Buffer {
 
 impl Buffer {
     fn resize(&mut self, count: usize, padded: usize) {
-        self.rows.resize(count * padded, 0);
+        self.rows.resize(count * padded + LINE, 0);
         self.halves.resize(count, f16::ZERO);
         self.wide.resize(count, 0.0);
     }

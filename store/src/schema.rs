@@ -31,7 +31,7 @@
 //! | `n_vectors` | uint32 | rows of `vectors`, 0 without a model |
 //! | `vectors` | list<fixed_size_list<float16, dim>>, null | the multi-vector `[n_vectors, dim]`, unit rows |
 //! | `vectors_crc32c` | uint32 | CRC32C of document, number, the vectors' bytes and the places |
-//! | `places` | list<uint32>, null | where each vector stands on the page, see `PatchGrid`; null where all are there, in order |
+//! | `places` | `list<uint32>`, null | where each vector stands on the page, see `PatchGrid`; null where all are there, in order |
 //!
 //! Indexes of formats 1 and 2 lack `places`: they have all vectors of each page.
 //!

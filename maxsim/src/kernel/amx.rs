@@ -209,9 +209,10 @@ pub unsafe fn raise_int8(
     // and there are as many offsets as blocks.
     unsafe {
         let _shapes = Shapes::load();
+        let mut lines = Lines::new();
         let mut blocks = query.chunks(2 * row_bytes / 4);
         for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
-            let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
+            let block = lines.hold(blocks.next().expect("as many blocks as maxima"));
             match best {
                 [_, _] => cover_int8::<2>(row_bytes, block, offsets, rows, scales, best),
                 _ => cover_int8::<1>(row_bytes, block, offsets, rows, scales, best),
@@ -220,9 +221,133 @@ pub unsafe fn raise_int8(
     }
 }
 
+/// Room for two blocks of rows of 128 bytes, in whole lines of the cache: a row of a tile that lies
+/// in two lines takes two loads.
+#[repr(C, align(64))]
+struct Lines([u8; 2 * SQUARE * TWO_STEPS]);
+
+impl Lines {
+    fn new() -> Self {
+        Self([0; 2 * SQUARE * TWO_STEPS])
+    }
+
+    /// `block` in whole lines, where there is room for it.
+    fn hold(&mut self, block: &[Quads]) -> *const u8 {
+        let bytes = block.as_flattened().as_flattened();
+        match self.0.get_mut(..bytes.len()) {
+            Some(room) => {
+                for (to, from) in room.iter_mut().zip(bytes) {
+                    *to = from.cast_unsigned();
+                }
+                self.0.as_ptr()
+            }
+            None => bytes.as_ptr().cast(),
+        }
+    }
+}
+
 /// Whether [`raise_pages`] can: whole tiles and steps.
 pub fn takes(row_bytes: usize, rows: usize) -> bool {
     row_bytes.is_multiple_of(STEP) && rows > 0 && rows.is_multiple_of(TILE)
+}
+
+/// Rows of two tiles, and bytes of a row that takes two steps.
+const PAIR: usize = 2 * TILE;
+const TWO_STEPS: usize = 2 * STEP;
+
+/// Multiplies 32 rows of 128 bytes with one block, which is loaded once for both tiles.
+///
+/// # Safety
+/// [`available`], with [`Shapes`] loaded; 32 rows of 128 bytes at `rows`, 32 of 64 at `query`.
+unsafe fn multiply_pair(
+    query: *const u8,
+    start: &Lanes<i32>,
+    rows: *const u8,
+    sums: &mut Sums<i32>,
+) {
+    // SAFETY: the caller promises the extent of `query` and `rows`; `start` has 64 bytes, read 16
+    // times over with a stride of 0; `sums` has room for 2 squares.
+    unsafe {
+        asm!(
+            "tileloadd tmm6, [{query} + 1*{step}]",
+            "tileloadd tmm7, [{query} + 1*{step} + 1024]",
+            "tileloadd tmm0, [{start} + 1*{zero}]",
+            "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
+            "tdpbusd tmm0, tmm2, tmm6",
+            "tileloadd tmm1, [{start} + 1*{zero}]",
+            "tileloadd tmm4, [{rows} + 1*{row_bytes} + 2048]",
+            "tdpbusd tmm1, tmm4, tmm6",
+            "tileloadd tmm3, [{rows} + 1*{row_bytes} + 64]",
+            "tdpbusd tmm0, tmm3, tmm7",
+            "tileloadd tmm5, [{rows} + 1*{row_bytes} + 2112]",
+            "tdpbusd tmm1, tmm5, tmm7",
+            "tilestored [{sums} + 1*{step}], tmm0",
+            "tilestored [{sums} + 1*{step} + 1024], tmm1",
+            query = in(reg) query,
+            start = in(reg) start.as_ptr(),
+            zero = in(reg) 0usize,
+            rows = in(reg) rows,
+            row_bytes = in(reg) TWO_STEPS,
+            step = in(reg) STEP,
+            sums = in(reg) std::ptr::from_mut(sums),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// [`raise_pages`] for one block, rows of 128 bytes and pages of whole pairs of tiles: the way of
+/// sketches.
+///
+/// # Safety
+/// As [`raise_pages`], with [`Shapes`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn cover_pairs(
+    query: &[Quads],
+    start: &Lanes<i32>,
+    rows: &[u8],
+    scales: &[f32],
+    lengths: &[usize],
+    best: &mut [Lanes<f32>],
+) {
+    let mut lines = Lines::new();
+    let query = lines.hold(query);
+    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
+    let pages = lengths.iter().enumerate();
+    let pages = pages.flat_map(|(page, &length)| (0..length / PAIR).map(move |_| page));
+    let mut before = 0;
+    let mut last = 0;
+    for (pair, page) in pages.enumerate() {
+        let rows = rows[pair * PAIR * TWO_STEPS..][..PAIR * TWO_STEPS].as_ptr();
+        // SAFETY: a pair of tiles lies inside `rows`; the query has 32 rows of 64 bytes.
+        unsafe { multiply_pair(query, start, rows, &mut sums.0[pair % 2]) };
+        // The sums of a pair are taken up while the next one is multiplied.
+        if pair > 0 {
+            let scales = &scales[(pair - 1) * PAIR..][..PAIR];
+            take_pair(&sums.0[(pair + 1) % 2], scales, &mut best[before]);
+        }
+        (before, last) = (page, pair);
+    }
+    take_pair(&sums.0[last % 2], &scales[last * PAIR..][..PAIR], &mut best[before]);
+}
+
+/// Raises `best` by the sums of two tiles times the scale of each row.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn take_pair(sums: &Sums<i32>, scales: &[f32], best: &mut Lanes<f32>) {
+    let [mut held] = load::<1>(std::slice::from_ref(best));
+    let mut other = held;
+    let (first, second) = scales.split_at(TILE);
+    for (r, (&first, &second)) in first.iter().zip(second).enumerate() {
+        // SAFETY: 16 numbers, aligned: they lie in `Turns`.
+        let a = unsafe { _mm512_load_si512(sums[0][r].as_ptr().cast()) };
+        // SAFETY: as above.
+        let b = unsafe { _mm512_load_si512(sums[1][r].as_ptr().cast()) };
+        held = _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_set1_ps(first)), held);
+        other = _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(b), _mm512_set1_ps(second)), other);
+    }
+    store::<1>(std::slice::from_mut(best), [_mm512_max_ps(other, held)]);
 }
 
 /// [`raise_int8`] for several pages: the shapes are loaded once.
@@ -243,6 +368,10 @@ pub unsafe fn raise_pages(
     // SAFETY: as in `raise_int8`.
     unsafe {
         let _shapes = Shapes::load();
+        let pairs = lengths.iter().all(|length| length.is_multiple_of(PAIR));
+        if let ([start], TWO_STEPS, true) = (offsets, row_bytes, pairs && !lengths.is_empty()) {
+            return cover_pairs(query, start, rows, scales, lengths, best);
+        }
         for (&length, best) in lengths.iter().zip(best.chunks_exact_mut(offsets.len())) {
             let rows = &rows[first * row_bytes..][..length * row_bytes];
             let scales = &scales[first..][..length];

@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi64,
-    _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi8,
-    _mm512_mask_blend_epi16, _mm512_max_ps, _mm512_min_epu32, _mm512_mul_ps, _mm512_popcnt_epi64,
-    _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_shuffle_epi8, _mm512_srlv_epi16, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_blend_epi8, _mm512_mask_blend_epi16, _mm512_max_ps, _mm512_min_epu32,
+    _mm512_mul_ps, _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_epi8, _mm512_srlv_epi16,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use half::bf16;
@@ -331,22 +331,26 @@ fn unpack_signs(packed: &[u8], rows: &mut [u8]) {
     }
 }
 
+/// How far ahead packed rows are asked of memory, bytes.
+const AHEAD_BYTES: usize = 4096;
+
 /// Rows of dim 128: the 32 bytes of a row in both halves of a register, shifted by what each half
 /// is to show, and the two lowest bits of each byte looked up.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn unpack_pairs(packed: &[u8], rows: &mut [u8]) {
     let odd = _mm512_set1_epi32(i32::from_le_bytes([125, 127, 129, 131]));
     let lowest = _mm512_set1_epi8(3);
-    let both = _mm512_set1_epi64(0);
     let shifts = |first, second| {
         let upper = _mm512_set1_epi16(second);
         _mm512_mask_blend_epi16(0xffff, upper, _mm512_set1_epi16(first))
     };
     let shifts = [shifts(0, 2), shifts(4, 6)];
     for (row, out) in packed.as_chunks::<32>().0.iter().zip(rows.as_chunks_mut::<128>().0) {
+        // What follows on these rows is what comes next; a prefetch may point anywhere.
+        _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(AHEAD_BYTES).cast());
         // SAFETY: 32 bytes to read.
         let row = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
-        let row = _mm512_inserti64x4::<1>(_mm512_inserti64x4::<0>(both, row), row);
+        let row = _mm512_broadcast_i64x4(row);
         for (shift, out) in shifts.iter().zip(out.as_chunks_mut::<64>().0) {
             let codes = _mm512_and_si512(_mm512_srlv_epi16(row, *shift), lowest);
             // SAFETY: 64 bytes to write.
