@@ -28,6 +28,35 @@ pub fn model() -> String {
     fixtures().join("parity/hf").to_str().unwrap().into()
 }
 
+/// Pages of a file that can no longer be read stay, with a note; once it is whole, nothing is left of it.
+#[test]
+fn a_note_that_pages_are_behind_their_file_goes_when_they_are_not() {
+    let place = Place::with(&["form.pdf"]);
+    place.json(0, &["index", "--json", "."]);
+    let seen = || {
+        let documents = place.json(0, &["status", "--json"]);
+        let found = hits(&place.json(0, &["query", "--json", "travel expense claim"]));
+        (of_type(&documents, "document")[0].clone(), found)
+    };
+    let before = seen();
+    let (path, whole) = (place.path().join("form.pdf"), place.path().join("form.whole"));
+    for same_time in [true, false] {
+        fs::rename(&path, &whole).unwrap();
+        File::create(&path).unwrap().set_len(3 << 20).unwrap();
+        place.json(3, &["index", "--json", "--max-file-size", "2", "."]);
+        let (document, found) = seen();
+        let notes = document["notes"].to_string();
+        assert!(notes.contains("shows what it was before"), "{notes}");
+        assert_eq!(found, before.1, "its pages stay");
+        match same_time {
+            true => fs::rename(&whole, &path).unwrap(),
+            false => drop(fs::copy(&whole, &path).unwrap()),
+        }
+        place.json(0, &["index", "--json", "."]);
+        assert_eq!(seen(), before);
+    }
+}
+
 #[test]
 fn a_second_run_reads_only_what_changed() {
     let place = Place::with(&["debian/history-ru.pdf", "form.pdf", "slides.pdf"]);

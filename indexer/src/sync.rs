@@ -34,6 +34,9 @@ const ENCODE_PAGES: usize = 8;
 /// and commits what is done.
 const SLOW_PAGE: Duration = Duration::from_millis(200);
 
+/// Begins the note of a document whose pages are older than its file.
+const BEHIND: &str = "shows what it was before; the file now: ";
+
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -145,7 +148,7 @@ impl Run<'_> {
             });
             let settled = unchanged.filter(|record| match record.status {
                 DocumentStatus::Failed => !self.is_worth_a_try(record),
-                _ => self.is_whole(record),
+                _ => self.is_whole(record) && !record.notes.iter().any(|n| n.starts_with(BEHIND)),
             });
             match settled {
                 Some(record) => {
@@ -413,8 +416,8 @@ impl Run<'_> {
             bytes: found.bytes,
         });
         let mut kept = before.clone();
-        let reason = record.reason.unwrap_or_default();
-        kept.notes = vec![format!("shows what it was before; the file now: {reason}")];
+        kept.notes.retain(|note| !note.starts_with(BEHIND));
+        kept.notes.push(format!("{BEHIND}{}", record.reason.unwrap_or_default()));
         self.batch.documents.push(kept);
     }
 
@@ -427,7 +430,8 @@ impl Run<'_> {
         };
         let fresh = new_record(found);
         let (path, bytes, modified_ns) = (fresh.path, fresh.bytes, fresh.modified_ns);
-        let record = DocumentRecord { path, bytes, modified_ns, ..known.clone() };
+        let mut record = DocumentRecord { path, bytes, modified_ns, ..known.clone() };
+        record.notes.retain(|note| !note.starts_with(BEHIND));
         self.close(found, record, outcome, 0);
     }
 
