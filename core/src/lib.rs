@@ -21,6 +21,7 @@ mod hit;
 mod image;
 mod multivector;
 mod page;
+mod processor;
 mod resample;
 pub mod seam;
 pub mod testing;

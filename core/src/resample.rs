@@ -90,19 +90,26 @@ fn clip8(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
+/// Rows that are narrowed together, a lane each.
+const LANES: usize = 16;
+
 fn horizontal_pass(rgb: &[u8], in_width: usize, height: usize, out_width: usize) -> Vec<u8> {
     let windows = windows(in_width, out_width);
-    let mut out = Vec::with_capacity(out_width * height * 3);
-    for row in rgb.chunks_exact(in_width * 3) {
-        for window in &windows {
-            let mut sums = [HALF; 3];
-            let pixels = row[window.start * 3..].chunks_exact(3);
-            for (pixel, &weight) in pixels.zip(&window.weights) {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(value) * weight;
-                }
+    let mut out = vec![0; out_width * height * 3];
+    let mut columns = vec![[0; LANES]; in_width * 3];
+    let mut narrowed = vec![[0; LANES]; out_width * 3];
+    let blocks = rgb.chunks(LANES * in_width * 3);
+    for (rows, out) in blocks.zip(out.chunks_mut(LANES * out_width * 3)) {
+        for (lane, row) in rows.chunks_exact(in_width * 3).enumerate() {
+            for (column, &value) in columns.iter_mut().zip(row) {
+                column[lane] = value;
             }
-            out.extend(sums.map(clip8));
+        }
+        narrow(&columns, &windows, &mut narrowed);
+        for (lane, row) in out.chunks_exact_mut(out_width * 3).enumerate() {
+            for (value, column) in row.iter_mut().zip(&narrowed) {
+                *value = column[lane];
+            }
         }
     }
     out
@@ -116,13 +123,35 @@ fn vertical_pass(rgb: &[u8], width: usize, in_height: usize, out_height: usize) 
         sums.fill(HALF);
         let rows = rgb[window.start * stride..].chunks_exact(stride);
         for (row, &weight) in rows.zip(&window.weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += i32::from(value) * weight;
-            }
+            add_weighted(&mut sums, row, weight);
         }
         out.extend(sums.iter().map(|&sum| clip8(sum)));
     }
     out
+}
+
+// Sums fit by the choice of `PRECISION_BITS`; a check of each would keep them out of vectors.
+crate::compiled_for_each_processor! {
+    fn narrow(columns: &[[u8; LANES]], windows: &[Window], narrowed: &mut [[u8; LANES]]) {
+        for (window, narrowed) in windows.iter().zip(narrowed.as_chunks_mut::<3>().0) {
+            let mut sums = [[HALF; LANES]; 3];
+            let pixels = columns[window.start * 3..].as_chunks::<3>().0;
+            for (pixel, &weight) in pixels.iter().zip(&window.weights) {
+                for (sums, values) in sums.iter_mut().zip(pixel) {
+                    for (sum, &value) in sums.iter_mut().zip(values) {
+                        *sum = sum.wrapping_add(i32::from(value).wrapping_mul(weight));
+                    }
+                }
+            }
+            *narrowed = sums.map(|sums| sums.map(clip8));
+        }
+    }
+
+    fn add_weighted(sums: &mut [i32], row: &[u8], weight: i32) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum = sum.wrapping_add(i32::from(value).wrapping_mul(weight));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +162,43 @@ mod tests {
     fn a_matching_size_is_left_alone() {
         let image = PageImage::new(3, 2, (0..18).collect()).unwrap();
         assert_eq!(resize_bicubic(&image, 3, 2), image);
+    }
+
+    /// Pixel by pixel, window by window.
+    fn obvious(image: &PageImage, width: usize, height: usize) -> Vec<u8> {
+        let (in_width, in_height) = (image.width_px() as usize, image.height_px() as usize);
+        let resample = |pixel: &dyn Fn(usize) -> u8, window: &Window| {
+            let weighted = window.weights.iter().enumerate();
+            let sum = weighted.map(|(i, w)| i32::from(pixel(window.start + i)) * w).sum::<i32>();
+            clip8(HALF + sum)
+        };
+        let (across, down) = (windows(in_width, width), windows(in_height, height));
+        let mut out = Vec::new();
+        for vertical in &down {
+            for x in &across {
+                for channel in 0..3 {
+                    let narrowed = |y: usize| {
+                        let value = |x: usize| image.rgb()[(y * in_width + x) * 3 + channel];
+                        resample(&value, x)
+                    };
+                    out.push(resample(&narrowed, vertical));
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn blocks_of_rows_give_what_single_pixels_do() {
+        for (width, height, to_width, to_height) in
+            [(40, 33, 13, 17), (7, 5, 20, 31), (1, 50, 3, 16), (64, 16, 63, 15)]
+        {
+            let noise =
+                (0..width * height * 3).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+            let image = PageImage::new(width, height, noise.collect()).unwrap();
+            let got = resize_bicubic(&image, to_width, to_height);
+            assert_eq!(got.rgb(), obvious(&image, to_width as usize, to_height as usize));
+        }
     }
 
     #[test]

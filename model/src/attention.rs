@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use crate::lanes::{LANES, Lanes, groups_of, scale_lanes, softmax};
+use crate::lanes::{LANES, Lanes, groups_of, scale_lanes, softmax, softmax_bf16};
 use crate::matmul::{Arithmetic, Instructions, Kernel, Line, ROWS, TILE, panel};
 
 /// How a layer's width is divided.
@@ -144,12 +144,18 @@ impl Keys {
                 kernel.multiply(keys, &scratch.query, scores, false);
             }
             let mut sums = [0.0; LANES];
-            softmax(&mut scratch.scores, scale, visible, &mut sums);
             let per_group = self.arithmetic.tiles(LANES);
             resize(&mut scratch.weights, self.groups * per_group);
-            let parts = scratch.scores.chunks(width);
-            for (rows, lines) in parts.zip(scratch.weights.chunks_mut(TILE)) {
-                panel::round_rows(self.arithmetic, rows, lines);
+            let Scratch { scores, weights, .. } = scratch;
+            match self.arithmetic {
+                Arithmetic::F32 => {
+                    softmax(scores, scale, visible, &mut sums);
+                    let parts = scores.chunks(width).zip(weights.chunks_mut(TILE));
+                    parts.for_each(|(rows, lines)| panel::round_rows(Arithmetic::F32, rows, lines));
+                }
+                Arithmetic::Bf16 => {
+                    softmax_bf16(scores, scale, visible, &mut sums, weights);
+                }
             }
             let factor = sums.map(|sum| 1.0 / sum);
             let values = self.values.chunks(self.groups * per_group * TILE);

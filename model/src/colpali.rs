@@ -9,6 +9,7 @@ use pagesight_core::{
     ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices, resize_bicubic,
 };
 use pagesight_maxsim::pool_hierarchical;
+use rayon::prelude::*;
 
 use crate::adapter::AdapterConfig;
 use crate::card::Card;
@@ -256,16 +257,23 @@ impl ColPali {
             for (page, image) in pages.iter().enumerate() {
                 cuts.extend(self.cut(page, image)?);
             }
-            for cuts in cuts.chunks(together) {
+            let encode = |cuts: &[Cut]| {
                 let pictures =
                     cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
                 let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
                 let vectors = self.encode_slices(&pictures, &self.page_ids)?;
-                let vectors = vectors.flatten_all()?.to_vec1::<f32>()?;
-                let of_slice = self.page_ids.len() * self.dim();
-                for (cut, vectors) in cuts.iter().zip(vectors.chunks(of_slice)) {
-                    rows[cut.page].keep(cut, vectors, self.dim());
+                Ok::<_, ModelError>(vectors.flatten_all()?.to_vec1::<f32>()?)
+            };
+            let vectors: Vec<Vec<f32>> = match &self.engine {
+                Engine::Processor(_) => {
+                    cuts.par_chunks(together).map(encode).collect::<Result<_, _>>()?
                 }
+                Engine::Card(_) => cuts.chunks(together).map(encode).collect::<Result<_, _>>()?,
+            };
+            let of_slice = self.page_ids.len() * self.dim();
+            let vectors = vectors.iter().flat_map(|vectors| vectors.chunks(of_slice));
+            for (cut, vectors) in cuts.iter().zip(vectors) {
+                rows[cut.page].keep(cut, vectors, self.dim());
             }
             for rows in rows {
                 encoded.push(self.finish(rows)?);
@@ -360,7 +368,7 @@ impl KeptRows {
 }
 
 /// Slices that a card encodes at once: 4,120 positions of 448 px fill a large one, and their
-/// activations take 2 GB. One fills the processor.
+/// activations take 2 GB. A core has one at a time: a small model's then stay in its caches.
 const CARD_SLICES: usize = 4;
 
 /// Queries encoded at once.
@@ -392,7 +400,7 @@ impl PageEncoder for ColPali {
         self.config.embedding_dim
     }
 
-    /// On the processor slices run one after the other, each with all cores.
+    /// On the processor the slices of a page run side by side; a core without one helps another.
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError> {
         Ok(self.encode_all(pages)?)
     }

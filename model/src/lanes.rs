@@ -7,50 +7,13 @@
 
 #![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
 
+use pagesight_core::compiled_for_each_processor;
 use rayon::prelude::*;
+
+use crate::matmul::Line;
 
 /// Positions of a group.
 pub const LANES: usize = 32;
-
-/// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
-/// `a * b + c`, so all versions give the same numbers.
-macro_rules! compiled_for_each_processor {
-    ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
-        $(
-            $(#[$attribute])*
-            $visible fn $name($($argument: $type),*) {
-                #[inline(always)]
-                fn body($($argument: $type),*) $body
-
-                #[cfg(target_arch = "x86_64")]
-                {
-                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                    fn avx512($($argument: $type),*) {
-                        body($($argument),*);
-                    }
-                    #[target_feature(enable = "avx2")]
-                    fn avx2($($argument: $type),*) {
-                        body($($argument),*);
-                    }
-                    if is_x86_feature_detected!("avx512f")
-                        && is_x86_feature_detected!("avx512bw")
-                        && is_x86_feature_detected!("avx512dq")
-                        && is_x86_feature_detected!("avx512vl")
-                    {
-                        // SAFETY: the features were found.
-                        return unsafe { avx512($($argument),*) };
-                    }
-                    if is_x86_feature_detected!("avx2") {
-                        // SAFETY: the feature was found.
-                        return unsafe { avx2($($argument),*) };
-                    }
-                }
-                body($($argument),*);
-            }
-        )*
-    };
-}
-pub(crate) use compiled_for_each_processor;
 
 /// Activations of one or several sequences, `[groups, width, LANES]`, f32. Each sequence begins
 /// with a group of its own; lanes past its end are zero when it enters and mean nothing after.
@@ -226,6 +189,23 @@ pub fn exp(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { value }
 }
 
+/// `2^x` for what is rounded to bf16 next: relative error below 3e-6, nothing beside the
+/// rounding's. `x` not above 127; below -126 it is the smallest normal number.
+#[inline(always)]
+fn exp2_for_bf16(x: f32) -> f32 {
+    const ROUNDING: f32 = 12_582_912.0;
+    // A NaN stays one.
+    let x = if x < -126.0 { -126.0 } else { x };
+    let shifted = x + ROUNDING;
+    let r = x - (shifted - ROUNDING);
+    // The least largest relative error over [-0.5, 0.5].
+    let mut y = 0.009_570_102;
+    for c in [0.055_917_863, 0.240_247_44, 0.693_121_8, 0.999_999_3] {
+        y = y * r + c;
+    }
+    y * f32::from_bits(shifted.to_bits().wrapping_add(127).wrapping_shl(23))
+}
+
 /// GELU by its tanh form (Hendrycks and Gimpel, arXiv 1606.08415), `gelu_pytorch_tanh` of the
 /// reference: `x (1 + tanh u) / 2 = x / (1 + e^(-2u))`.
 #[inline(always)]
@@ -348,21 +328,8 @@ compiled_for_each_processor! {
         seen: &[u32; LANES],
         sums: &mut [f32; LANES],
     ) {
-        let fewest = seen.iter().fold(u32::MAX, |fewest, &n| fewest.min(n)) as usize;
-        let fewest = fewest.min(scores.len());
+        let (fewest, highest) = highest(scores, seen);
         let (all, some) = scores.split_at_mut(fewest);
-        let mut highest = [f32::NEG_INFINITY; LANES];
-        for row in all.iter() {
-            for i in 0..LANES {
-                highest[i] = if row[i] > highest[i] { row[i] } else { highest[i] };
-            }
-        }
-        for (row, scores) in some.iter().enumerate() {
-            for i in 0..LANES {
-                let counts = ((fewest + row) as u32) < seen[i] && scores[i] > highest[i];
-                highest[i] = if counts { scores[i] } else { highest[i] };
-            }
-        }
         let mut partial = [[0.0; LANES]; 4];
         for (row, scores) in all.iter_mut().enumerate() {
             let partial = &mut partial[row % 4];
@@ -383,6 +350,79 @@ compiled_for_each_processor! {
             sums[i] = (partial[0][i] + partial[1][i]) + (partial[2][i] + partial[3][i]);
         }
     }
+
+    /// As [`softmax`], rounded to bf16 on the way into an operand's tiles: `lines` are those of
+    /// pairs of rows, of which there is an even number.
+    pub fn softmax_bf16(
+        scores: &[[f32; LANES]],
+        scale: f32,
+        seen: &[u32; LANES],
+        sums: &mut [f32; LANES],
+        lines: &mut [Line],
+    ) {
+        let (fewest, highest) = highest(scores, seen);
+        let scale = scale * std::f32::consts::LOG2_E;
+        let mut partial = [[0.0; LANES]; 2];
+        let whole = fewest / 2;
+        let (all, some) = lines.as_chunks_mut::<2>().0.split_at_mut(whole);
+        for (pair, lines) in scores.as_chunks::<2>().0.iter().zip(all) {
+            let mut words = [0; LANES];
+            for i in 0..LANES {
+                let [first, second] =
+                    [pair[0][i], pair[1][i]].map(|s| exp2_for_bf16((s - highest[i]) * scale));
+                partial[0][i] += first;
+                partial[1][i] += second;
+                words[i] = pair_of_weights(first, second);
+            }
+            Line::set_both(lines, &words);
+        }
+        let pairs = scores.as_chunks::<2>().0[whole..].iter();
+        for (n, (pair, lines)) in pairs.zip(some).enumerate() {
+            let row = 2 * (whole + n) as u32;
+            let mut words = [0; LANES];
+            for i in 0..LANES {
+                let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
+                    let p = exp2_for_bf16((s - highest[i]) * scale);
+                    if row < seen[i] { p } else { 0.0 }
+                });
+                partial[0][i] += first;
+                partial[1][i] += second;
+                words[i] = pair_of_weights(first, second);
+            }
+            Line::set_both(lines, &words);
+        }
+        for i in 0..LANES {
+            sums[i] = partial[0][i] + partial[1][i];
+        }
+    }
+}
+
+/// Two numbers of at most 1 as a pair of bf16, ties away from zero; a NaN stays one.
+#[inline(always)]
+fn pair_of_weights(first: f32, second: f32) -> u32 {
+    let [first, second] = [first, second].map(|p| p.to_bits().wrapping_add(0x8000));
+    (first >> 16) | (second & 0xffff_0000)
+}
+
+/// How many rows all positions see, and the highest that each sees.
+#[inline(always)]
+fn highest(scores: &[[f32; LANES]], seen: &[u32; LANES]) -> (usize, [f32; LANES]) {
+    let fewest = seen.iter().fold(u32::MAX, |fewest, &n| fewest.min(n)) as usize;
+    let fewest = fewest.min(scores.len());
+    let (all, some) = scores.split_at(fewest);
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    for row in all {
+        for i in 0..LANES {
+            highest[i] = if row[i] > highest[i] { row[i] } else { highest[i] };
+        }
+    }
+    for (row, scores) in some.iter().enumerate() {
+        for i in 0..LANES {
+            let counts = ((fewest + row) as u32) < seen[i] && scores[i] > highest[i];
+            highest[i] = if counts { scores[i] } else { highest[i] };
+        }
+    }
+    (fewest, highest)
 }
 
 /// The sum of `of` over the rows, for each position; in eight parts, which keeps it exact enough
@@ -425,6 +465,37 @@ mod tests {
         }
         assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
         assert!(exp(f32::NAN).is_nan() && exp(f32::INFINITY).is_finite());
+    }
+
+    #[test]
+    fn softmax_for_bf16_is_softmax_rounded() {
+        let mut noise = Noise::new(9);
+        let mut scores = [[0.0; LANES]; 8];
+        for row in &mut scores {
+            row.copy_from_slice(&noise.values(LANES, 40.0));
+        }
+        let causal: [u32; LANES] = std::array::from_fn(|lane| 1 + lane as u32 % 8);
+        scores[0][7] = f32::NAN;
+        for seen in [[8; LANES], [5; LANES], causal] {
+            let (mut sums, mut exact_sums) = ([0.0; LANES], [0.0; LANES]);
+            let mut lines = [Line([0; 16]); 8];
+            softmax_bf16(&scores, 0.3, &seen, &mut sums, &mut lines);
+            let mut exact = scores;
+            softmax(&mut exact, 0.3, &seen, &mut exact_sums);
+            for lane in 0..LANES {
+                assert_eq!(sums[lane].is_nan(), exact_sums[lane].is_nan());
+                if lane != 7 {
+                    assert!((sums[lane] / exact_sums[lane] - 1.0).abs() < 1e-5);
+                }
+                for row in 0..8 {
+                    let word = lines[row / 2 * 2 + lane / 16].0[lane % 16];
+                    let bits = if row % 2 == 0 { word << 16 } else { word & 0xffff_0000 };
+                    let (got, exact) = (f32::from_bits(bits), exact[row][lane]);
+                    let near = (got - exact).abs() <= exact * 0.003_92 + 2e-38;
+                    assert!(near || got.is_nan() && exact.is_nan(), "{row} {lane}: {got} {exact}");
+                }
+            }
+        }
     }
 
     #[test]

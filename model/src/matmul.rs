@@ -41,6 +41,15 @@ pub const ROWS: usize = 32;
 #[repr(C, align(64))]
 pub struct Line(pub [u32; 16]);
 
+impl Line {
+    /// A word of each position. (Written one by one the compiler scatters them.)
+    #[inline(always)]
+    pub fn set_both(lines: &mut [Self; 2], words: &[u32; LANES]) {
+        lines[0].0.copy_from_slice(&words[..16]);
+        lines[1].0.copy_from_slice(&words[16..]);
+    }
+}
+
 /// Lines of a tile, of a panel and of an operand alike.
 pub const TILE: usize = 32;
 

@@ -17,8 +17,8 @@ pub fn pixel_values(image: &PageImage, config: &PreprocessorConfig) -> Result<Te
         let (mean, std) = (config.image_mean[channel], config.image_std[channel]);
         // 256 possible values: the same arithmetic, done once each.
         let table: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) * factor - mean) / std).collect();
-        let plane = image.rgb().iter().skip(channel).step_by(3);
-        values.extend(plane.map(|&value| table[usize::from(value)]));
+        let pixels = image.rgb().as_chunks::<3>().0;
+        values.extend(pixels.iter().map(|pixel| table[usize::from(pixel[channel])]));
     }
     Tensor::from_vec(values, (3, height, width), &Device::Cpu)
 }

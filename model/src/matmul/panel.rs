@@ -4,8 +4,10 @@
 
 use std::ops::Range;
 
+use pagesight_core::compiled_for_each_processor;
+
 use super::{Arithmetic, Format, Line, Matrix, Q4_BLOCK, ROWS, TILE};
-use crate::lanes::{LANES, compiled_for_each_processor};
+use crate::lanes::LANES;
 
 /// Rows of a weight as tiles, `[tiles, 32 rows, 16 words]`: a word is an f32 or two bf16 of the
 /// same row. What lies past the weight's rows or columns is zero.

@@ -1,0 +1,52 @@
+//! Plain code for the widest vectors that the processor at hand has.
+
+/// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
+/// `a * b + c`, so all versions give the same numbers.
+///
+/// ```
+/// pagesight_core::compiled_for_each_processor! {
+///     fn double(values: &mut [i32]) {
+///         values.iter_mut().for_each(|value| *value *= 2);
+///     }
+/// }
+/// let mut values = [1, 2, 3];
+/// double(&mut values);
+/// assert_eq!(values, [2, 4, 6]);
+/// ```
+#[macro_export]
+macro_rules! compiled_for_each_processor {
+    ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            $visible fn $name($($argument: $type),*) {
+                #[inline(always)]
+                fn body($($argument: $type),*) $body
+
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                    fn avx512($($argument: $type),*) {
+                        body($($argument),*);
+                    }
+                    #[target_feature(enable = "avx2")]
+                    fn avx2($($argument: $type),*) {
+                        body($($argument),*);
+                    }
+                    if is_x86_feature_detected!("avx512f")
+                        && is_x86_feature_detected!("avx512bw")
+                        && is_x86_feature_detected!("avx512dq")
+                        && is_x86_feature_detected!("avx512vl")
+                    {
+                        // SAFETY: the features were found.
+                        return unsafe { avx512($($argument),*) };
+                    }
+                    if is_x86_feature_detected!("avx2") {
+                        // SAFETY: the feature was found.
+                        return unsafe { avx2($($argument),*) };
+                    }
+                }
+                body($($argument),*);
+            }
+        )*
+    };
+}
