@@ -4,7 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, LANES, Lanes, Quads, raise_int8, raise_pages};
+use crate::kernel::{Instructions, LANES, Lanes, Quads, raise_int8, raise_pairs};
 use crate::tokens::Tokens;
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
@@ -168,16 +168,16 @@ impl Int8Tokens {
         raise_int8(self.instructions, &self.blocks, &self.offsets, codes, scales, best);
     }
 
-    /// The same for pages of `rows` each that lie one after another, `best` `[pages, blocks]`.
-    pub fn raise_pages(
+    /// The same for pages of `rows` each, of packed rows of 2 bits, see [`raise_pairs`].
+    pub fn raise_pairs(
         &self,
-        codes: &[u8],
-        scales: &[f32],
+        packed: &[u8],
+        scales: &[[u8; 2]],
         rows: &[usize],
         best: &mut [Lanes<f32>],
-    ) {
+    ) -> bool {
         let with = self.instructions;
-        raise_pages(with, &self.blocks, &self.offsets, codes, scales, rows, best);
+        raise_pairs(with, &self.blocks, &self.offsets, packed, scales, rows, best)
     }
 
     /// What token `n` adds to the score.

@@ -166,36 +166,35 @@ pub(crate) fn raise_int8(
     }
 }
 
-/// [`raise_int8`] for pages of `lengths` rows each, one after another in `rows` and `scales`; `best`
-/// is `[pages, blocks]`.
+/// [`raise_int8`] for pages of `lengths` rows each, one after another in `packed`, in 2 bits a
+/// number as [`unpack`] reads them, with `scales` in f16; `best` is `[pages, blocks]`. Returns
+/// false and does nothing where there is no such loop: only AMX has one, for rows of 128 numbers
+/// and pages of whole tiles.
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub(crate) fn raise_pages(
+pub(crate) fn raise_pairs(
     with: Instructions,
     query: &[Quads],
     offsets: &[Lanes<i32>],
-    rows: &[u8],
-    scales: &[f32],
+    packed: &[u8],
+    scales: &[[u8; 2]],
     lengths: &[usize],
     best: &mut [Lanes<f32>],
-) {
+) -> bool {
     assert_eq!(best.len(), lengths.len() * offsets.len(), "blocks of the query, a page");
     assert_eq!(lengths.iter().sum::<usize>(), scales.len(), "a scale a row");
     assert!(!offsets.is_empty() && query.len().is_multiple_of(offsets.len()), "whole blocks");
     let row_bytes = query.len() / offsets.len() * 4;
-    assert_eq!(rows.len(), scales.len() * row_bytes, "whole rows");
+    assert_eq!(packed.len() * 4, scales.len() * row_bytes, "whole rows");
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if with == Instructions::Amx && lengths.iter().all(|&length| amx::takes(row_bytes, length)) {
-        // SAFETY: as in `raise_int8`; every page has whole tiles.
-        return unsafe { amx::raise_pages(query, offsets, rows, scales, lengths, best) };
+    if with == Instructions::Amx && amx::takes(row_bytes, lengths) {
+        // SAFETY: as in `raise_int8`, and it takes these lengths.
+        unsafe { amx::raise_pairs(query, offsets, packed, scales, lengths, best) };
+        return true;
     }
-    let mut first = 0;
-    for (&length, best) in lengths.iter().zip(best.chunks_exact_mut(offsets.len())) {
-        let rows = &rows[first * row_bytes..][..length * row_bytes];
-        raise_int8(with, query, offsets, rows, &scales[first..][..length], best);
-        first += length;
-    }
+    let _ = with;
+    false
 }
 
 /// Two numbers of each of 16 query tokens: how bf16 dot products are taken.

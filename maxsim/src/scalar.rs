@@ -7,7 +7,6 @@
 //! the estimate of any other dot product is then without bias over rotations.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
@@ -19,9 +18,6 @@ use crate::tokens::Tokens;
 
 /// Rows unpacked at a time: 32 kB at dim 128.
 const ROWS: usize = 256;
-
-/// Rows that start with a line of the cache are loaded in fewer pieces, bytes.
-const LINE: usize = 64;
 
 /// Bits a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -262,56 +258,22 @@ impl ScalarQuery {
         let row_bytes = self.bits.row_bytes(self.inner.tokens().dim());
         assert_eq!(rows.iter().sum::<usize>(), scales.len(), "a scale a row");
         assert_eq!(codes.len(), scales.len() * row_bytes, "whole rows");
-        match self.bits {
-            Bits::One => self.raise_pages::<1>(codes, scales, rows),
-            Bits::Two => self.raise_pages::<2>(codes, scales, rows),
-            Bits::Four => self.raise_pages::<4>(codes, scales, rows),
-        }
-    }
-
-    fn raise_pages<const BITS: usize>(
-        &self,
-        codes: &[u8],
-        scales: &[[u8; 2]],
-        rows: &[usize],
-    ) -> Vec<f32> {
-        let padded = self.inner.tokens().dim().next_multiple_of(8);
-        let row_bytes = padded * BITS / 8;
+        let tokens = self.inner.tokens();
+        let score =
+            |best: &[Lanes<f32>]| tokens.first_sum(|n| self.inner.value(best, n)) + self.shared[0];
         let none = self.inner.no_maxima();
-        let mut scores = Vec::with_capacity(rows.len());
-        let mut buffer = Buffer::default();
-        let mut done = 0;
-        // As many whole pages at a time as fit; one at least.
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let (mut pages, mut count) = (1, rest[0]);
-            while pages < rest.len() && count + rest[pages] <= ROWS {
-                count += rest[pages];
-                pages += 1;
-            }
-            buffer.resize(count, padded);
-            let packed = &codes[done * row_bytes..][..count * row_bytes];
-            let start = buffer.rows.as_ptr().align_offset(LINE);
-            let unpacked = &mut buffer.rows[start..][..count * padded];
-            unpack::<BITS>(self.inner.instructions(), row_bytes, packed, unpacked);
-            for (half, bytes) in buffer.halves.iter_mut().zip(&scales[done..]) {
-                *half = f16::from_le_bytes(*bytes);
-            }
-            buffer.halves.convert_to_f32_slice(&mut buffer.wide);
-            buffer.best.clear();
-            (0..pages).for_each(|_| buffer.best.extend_from_slice(&none));
-            let (now, later) = rest.split_at(pages);
-            self.inner.raise_pages(unpacked, &buffer.wide, now, &mut buffer.best);
-            let tokens = self.inner.tokens();
-            scores.extend(
-                buffer
-                    .best
-                    .chunks_exact(none.len())
-                    .map(|best| tokens.first_sum(|n| self.inner.value(best, n)) + self.shared[0]),
-            );
-            (done, rest) = (done + count, later);
+        let mut best = none.repeat(rows.len());
+        if self.bits == Bits::Two && self.inner.raise_pairs(codes, scales, rows, &mut best) {
+            return best.chunks_exact(none.len()).map(score).collect();
         }
-        scores
+        let mut done = 0;
+        let alone = |&rows: &usize| {
+            let codes = &codes[done * row_bytes..][..rows * row_bytes];
+            let scales = &scales[done..][..rows];
+            done += rows;
+            score(&self.raise(codes, scales, |&bytes| f16::from_le_bytes(bytes)))
+        };
+        rows.iter().map(alone).collect()
     }
 
     fn best(&self, page: &ScalarPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
@@ -320,47 +282,39 @@ impl ScalarQuery {
             return Err(DimMismatch { query: dim, page: page.dim });
         }
         assert_eq!(self.bits, page.bits, "bits of the query and of the page");
-        Ok(match self.bits {
-            Bits::One => self.raise::<1>(page),
-            Bits::Two => self.raise::<2>(page),
-            Bits::Four => self.raise::<4>(page),
-        })
+        Ok(self.raise(&page.codes, &page.scales, |&scale| scale))
     }
 
-    fn raise<const BITS: usize>(&self, page: &ScalarPage) -> Vec<Lanes<f32>> {
-        let padded = page.dim.next_multiple_of(8);
+    /// The maxima over the rows of `codes` with their `scales`, which `half` reads.
+    fn raise<S>(&self, codes: &[u8], scales: &[S], half: impl Fn(&S) -> f16) -> Vec<Lanes<f32>> {
+        match self.bits {
+            Bits::One => self.raise_by::<1, S>(codes, scales, half),
+            Bits::Two => self.raise_by::<2, S>(codes, scales, half),
+            Bits::Four => self.raise_by::<4, S>(codes, scales, half),
+        }
+    }
+
+    fn raise_by<const BITS: usize, S>(
+        &self,
+        codes: &[u8],
+        scales: &[S],
+        half: impl Fn(&S) -> f16,
+    ) -> Vec<Lanes<f32>> {
+        let padded = self.inner.tokens().dim().next_multiple_of(8);
         let row_bytes = padded * BITS / 8;
         let mut best = self.inner.no_maxima();
-        let mut rows = vec![0; ROWS.min(page.scales.len()) * padded];
+        let mut rows = vec![0; ROWS.min(scales.len()) * padded];
         let mut wide = [0.0f32; ROWS];
-        let scales = page.scales.chunks(ROWS);
-        for (codes, scales) in page.codes.chunks(ROWS * row_bytes).zip(scales) {
+        for (codes, scales) in codes.chunks(ROWS * row_bytes).zip(scales.chunks(ROWS)) {
             let rows = &mut rows[..scales.len() * padded];
             unpack::<BITS>(self.inner.instructions(), row_bytes, codes, rows);
             let wide = &mut wide[..scales.len()];
             for (wide, scale) in wide.iter_mut().zip(scales) {
-                *wide = scale.to_f32();
+                *wide = half(scale).to_f32();
             }
             self.inner.raise(rows, wide, &mut best);
         }
         best
-    }
-}
-
-/// Rows on their way to the kernel.
-#[derive(Default)]
-struct Buffer {
-    rows: Vec<u8>,
-    halves: Vec<f16>,
-    wide: Vec<f32>,
-    best: Vec<Lanes<f32>>,
-}
-
-impl Buffer {
-    fn resize(&mut self, count: usize, padded: usize) {
-        self.rows.resize(count * padded + LINE, 0);
-        self.halves.resize(count, f16::ZERO);
-        self.wide.resize(count, 0.0);
     }
 }
 
@@ -445,6 +399,38 @@ mod tests {
                         pages.iter().map(|p| query.score(&coder.encode(p).unwrap()).unwrap()).collect();
                     prop_assert_eq!(&query.score_pages(&codes, &scales, &rows), &alone);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn whole_tiles_side_by_side_score_as_each_alone() {
+        // An odd number of tiles, pages that end in the middle of a pair, blocks of tokens 1 to 3.
+        let value = |n: usize| ((n * 2_654_435_761) % 1_000_003) as f32 / 500_001.5 - 1.0;
+        let (dim, tiles) = (128, [1, 3, 2, 1, 1, 8, 5]);
+        let rows = |start: usize, n: usize| (start..start + n * dim).map(value).collect::<Vec<_>>();
+        let pages: Vec<PageVectors> = (0..)
+            .zip(tiles)
+            .map(|(n, tiles)| PageVectors::from_f32(dim, &rows(n * 9_999, tiles * 16)).unwrap())
+            .collect();
+        let coder = ScalarCoder::fit(Bits::Two, &pages).unwrap();
+        let coded: Vec<_> = pages.iter().map(|page| coder.encode(page).unwrap()).collect();
+        for some in [&coded[..1], &coded[..2], &coded[2..6], &coded[..]] {
+            let codes: Vec<u8> = some.iter().flat_map(|p| p.codes.clone()).collect();
+            let scales: Vec<[u8; 2]> =
+                some.iter().flat_map(|p| &p.scales).map(|s| s.to_le_bytes()).collect();
+            let lengths: Vec<usize> = some.iter().map(|page| page.scales.len()).collect();
+            for (with, tokens) in Instructions::available()
+                .into_iter()
+                .flat_map(|with| [5, 16, 29, 48].map(|n| (with, n)))
+            {
+                let query = coder.query(with, &[&query(dim, rows(77, tokens))]).unwrap();
+                let alone: Vec<f32> = some.iter().map(|p| query.score(p).unwrap()).collect();
+                assert_eq!(
+                    query.score_pages(&codes, &scales, &lengths),
+                    alone,
+                    "{with:?} {tokens}"
+                );
             }
         }
     }

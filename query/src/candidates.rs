@@ -175,29 +175,43 @@ fn rank_by_sketches(
 ) -> Result<(Vec<(PageId, f32)>, Work), CodeError> {
     let start = Instant::now();
     let queries = codes.sketch_queries(query)?;
-    let scan = |slots: &[Slot]| {
-        let scores = codes.score_sketches(&queries, slots)?;
-        Ok(slots.iter().copied().zip(scores).collect::<Vec<_>>())
-    };
-    let parts: Result<Vec<_>, CodeError> = slots.par_chunks(SKETCHES).map(scan).collect();
-    let mut scored = parts?.concat();
-    let order = |a: &(Slot, f32), b: &(Slot, f32)| b.1.total_cmp(&a.1).then(a.0.id.cmp(&b.0.id));
-    if count < scored.len() {
-        scored.select_nth_unstable_by(count, order);
-        scored.truncate(count);
-    }
+    let mut scores = vec![0.0; slots.len()];
+    let parts = scores.par_chunks_mut(SKETCHES).zip(slots.par_chunks(SKETCHES));
+    parts.try_for_each(|(scores, slots)| -> Result<(), CodeError> {
+        scores.copy_from_slice(&codes.score_sketches(&queries, slots)?);
+        Ok(())
+    })?;
+    let mut chosen = chosen(slots, &scores, count);
     let mut work = Work { code: Code::Sketch, seen: slots.len(), ..Work::default() };
-    (work.reranked, work.scan) = (scored.len(), start.elapsed());
+    (work.reranked, work.scan) = (chosen.len(), start.elapsed());
     let start = Instant::now();
     // In the order of the files.
-    scored.sort_unstable_by_key(|(slot, _)| (slot.segment, slot.index));
+    chosen.sort_unstable_by_key(|slot| (slot.segment, slot.index));
     let coded = Int8Query::new(query);
-    let score = |(slot, _): &(Slot, f32)| Ok((slot.id, coded.score_view(&codes.page(slot)?)?));
-    let scores: Result<Vec<_>, CodeError> = scored.par_iter().map(score).collect();
+    let score = |slot: &&Slot| Ok((slot.id, coded.score_view(&codes.page(slot)?)?));
+    let scores: Result<Vec<_>, CodeError> = chosen.par_iter().map(score).collect();
     let mut best = Vec::new();
     keep_best(&mut best, scores?, depth);
     work.rerank = start.elapsed();
     Ok((best, work))
+}
+
+/// The `count` best of `slots` by `scores`, ties by [`PageId`], in any order.
+fn chosen<'a>(slots: &'a [Slot], scores: &[f32], count: usize) -> Vec<&'a Slot> {
+    let last = at_rank(scores.to_vec(), count);
+    let reaches = |(_, score): &(&Slot, &f32)| last.total_cmp(score).is_le();
+    let mut best: Vec<(&Slot, &f32)> = slots.iter().zip(scores).filter(reaches).collect();
+    best.sort_unstable_by(|a, b| b.1.total_cmp(a.1).then(a.0.id.cmp(&b.0.id)));
+    best.into_iter().take(count).map(|(slot, _)| slot).collect()
+}
+
+/// The score of the page at rank `count` from 1; below all where there are fewer, or none is asked
+/// for.
+fn at_rank(mut scores: Vec<f32>, count: usize) -> f32 {
+    match count.checked_sub(1).filter(|&last| last < scores.len()) {
+        Some(last) => *scores.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1,
+        None => f32::NEG_INFINITY,
+    }
 }
 
 /// The `depth` best pages: int8 codes say which might be among them, masters which are.
@@ -258,11 +272,7 @@ impl From<DimMismatch> for CodeError {
 
 /// Pages that may be among the `depth` best.
 fn doubtful(scored: &[Scored], depth: usize) -> Vec<PageId> {
-    let mut least: Vec<f32> = scored.iter().map(|page| page.least).collect();
-    let certain = match depth.checked_sub(1).filter(|&last| last < least.len()) {
-        Some(last) => *least.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1,
-        None => f32::NEG_INFINITY,
-    };
+    let certain = at_rank(scored.iter().map(|page| page.least).collect(), depth);
     scored.iter().filter(|page| page.most >= certain).map(|page| page.page).collect()
 }
 
@@ -415,6 +425,23 @@ mod tests {
         let (best, work) = rank(9, Some(&within), 20);
         assert_eq!((work.seen, work.reranked, best.len()), (60, 20, 9));
         assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
+    }
+
+    #[test]
+    fn the_pages_of_the_best_scores_are_chosen() {
+        let (_, codes, _) = filled();
+        let slots = codes.living();
+        let scores: Vec<f32> = (0..slots.len()).map(|n| (n * 7 % 5) as f32).collect();
+        let mut expected: Vec<usize> = (0..slots.len()).collect();
+        expected
+            .sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(slots[a].id.cmp(&slots[b].id)));
+        for count in [0, 1, 7, 30, 119, 120, 999] {
+            let mut got: Vec<PageId> = chosen(slots, &scores, count).iter().map(|s| s.id).collect();
+            let mut best: Vec<PageId> = expected.iter().take(count).map(|&n| slots[n].id).collect();
+            got.sort_unstable();
+            best.sort_unstable();
+            assert_eq!(got, best, "{count}");
+        }
     }
 
     #[test]

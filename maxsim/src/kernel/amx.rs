@@ -6,9 +6,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m512, _MM_HINT_T0, _mm_prefetch, _mm512_cvtepi32_ps, _mm512_load_ps,
-    _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps,
+    __cpuid_count, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_cvtepi32_ps,
+    _mm512_cvtph_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::sync::LazyLock;
 
@@ -246,14 +246,20 @@ impl Lines {
     }
 }
 
-/// Whether [`raise_pages`] can: whole tiles and steps.
-pub fn takes(row_bytes: usize, rows: usize) -> bool {
-    row_bytes.is_multiple_of(STEP) && rows > 0 && rows.is_multiple_of(TILE)
+/// Whether [`raise_pairs`] can: rows of 128 numbers, whole tiles, and two of them at least.
+pub fn takes(row_bytes: usize, lengths: &[usize]) -> bool {
+    row_bytes == TWO_STEPS
+        && is_x86_feature_detected!("avx512vbmi")
+        && lengths.iter().all(|length| length.is_multiple_of(TILE))
+        && lengths.iter().sum::<usize>() >= PAIR
 }
 
 /// Rows of two tiles, and bytes of a row that takes two steps.
 const PAIR: usize = 2 * TILE;
 const TWO_STEPS: usize = 2 * STEP;
+
+/// Bytes of such a row in 2 bits a number.
+const PACKED: usize = TWO_STEPS / 4;
 
 /// Multiplies 32 rows of 128 bytes with one block, which is loaded once for both tiles.
 ///
@@ -297,94 +303,84 @@ unsafe fn multiply_pair(
     }
 }
 
-/// [`raise_pages`] for one block, rows of 128 bytes and pages of whole pairs of tiles: the way of
-/// sketches.
+/// Room for two pairs of tiles.
+#[repr(C, align(4096))]
+struct Unpacked([[[u8; TWO_STEPS]; PAIR]; 2]);
+
+/// Two tiles of packed rows at a time are unpacked, multiplied with each block and taken up: while
+/// memory and the vector registers are at the next two, the matrix unit is at these.
 ///
 /// # Safety
-/// As [`raise_pages`], with [`Shapes`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn cover_pairs(
-    query: &[Quads],
-    start: &Lanes<i32>,
-    rows: &[u8],
-    scales: &[f32],
-    lengths: &[usize],
-    best: &mut [Lanes<f32>],
-) {
-    let mut lines = Lines::new();
-    let query = lines.hold(query);
-    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
-    let pages = lengths.iter().enumerate();
-    let pages = pages.flat_map(|(page, &length)| (0..length / PAIR).map(move |_| page));
-    let mut before = 0;
-    let mut last = 0;
-    for (pair, page) in pages.enumerate() {
-        let rows = rows[pair * PAIR * TWO_STEPS..][..PAIR * TWO_STEPS].as_ptr();
-        // SAFETY: a pair of tiles lies inside `rows`; the query has 32 rows of 64 bytes.
-        unsafe { multiply_pair(query, start, rows, &mut sums.0[pair % 2]) };
-        // The sums of a pair are taken up while the next one is multiplied.
-        if pair > 0 {
-            let scales = &scales[(pair - 1) * PAIR..][..PAIR];
-            take_pair(&sums.0[(pair + 1) % 2], scales, &mut best[before]);
-        }
-        (before, last) = (page, pair);
-    }
-    take_pair(&sums.0[last % 2], &scales[last * PAIR..][..PAIR], &mut best[before]);
-}
-
-/// Raises `best` by the sums of two tiles times the scale of each row.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn take_pair(sums: &Sums<i32>, scales: &[f32], best: &mut Lanes<f32>) {
-    let [mut held] = load::<1>(std::slice::from_ref(best));
-    let mut other = held;
-    let (first, second) = scales.split_at(TILE);
-    for (r, (&first, &second)) in first.iter().zip(second).enumerate() {
-        // SAFETY: 16 numbers, aligned: they lie in `Turns`.
-        let a = unsafe { _mm512_load_si512(sums[0][r].as_ptr().cast()) };
-        // SAFETY: as above.
-        let b = unsafe { _mm512_load_si512(sums[1][r].as_ptr().cast()) };
-        held = _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_set1_ps(first)), held);
-        other = _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(b), _mm512_set1_ps(second)), other);
-    }
-    store::<1>(std::slice::from_mut(best), [_mm512_max_ps(other, held)]);
-}
-
-/// [`raise_int8`] for several pages: the shapes are loaded once.
-///
-/// # Safety
-/// As [`raise_int8`]; each of `lengths` is whole tiles, `best` is `[pages, blocks]`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub unsafe fn raise_pages(
+/// [`available`]; AVX-512 F, BW and VBMI; the lengths fit as in the parent, and [`takes`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub unsafe fn raise_pairs(
     query: &[Quads],
     offsets: &[Lanes<i32>],
-    rows: &[u8],
-    scales: &[f32],
+    packed: &[u8],
+    scales: &[[u8; 2]],
     lengths: &[usize],
     best: &mut [Lanes<f32>],
 ) {
-    let row_bytes = query.len() / offsets.len() * 4;
-    let mut first = 0;
-    // SAFETY: as in `raise_int8`.
-    unsafe {
-        let _shapes = Shapes::load();
-        let pairs = lengths.iter().all(|length| length.is_multiple_of(PAIR));
-        if let ([start], TWO_STEPS, true) = (offsets, row_bytes, pairs && !lengths.is_empty()) {
-            return cover_pairs(query, start, rows, scales, lengths, best);
-        }
-        for (&length, best) in lengths.iter().zip(best.chunks_exact_mut(offsets.len())) {
-            let rows = &rows[first * row_bytes..][..length * row_bytes];
-            let scales = &scales[first..][..length];
-            first += length;
-            let mut blocks = query.chunks(2 * row_bytes / 4);
-            for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
-                let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
-                match best {
-                    [_, _] => cover_int8::<2>(row_bytes, block, offsets, rows, scales, best),
-                    _ => cover_int8::<1>(row_bytes, block, offsets, rows, scales, best),
-                }
+    // SAFETY: the caller promises AMX.
+    let _shapes = unsafe { Shapes::load() };
+    let (mut lines, blocks) = (Lines::new(), offsets.len());
+    let query = lines.hold(query);
+    let mut rows = Unpacked([[[0; TWO_STEPS]; PAIR]; 2]);
+    let packed = packed.as_chunks::<PACKED>().0;
+    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
+    let mut pages =
+        (0..).zip(lengths).flat_map(|(page, &length)| (0..length / TILE).map(move |_| page));
+    let (mut turn, mut of) = (0, [0; 2]);
+    let mut before: Option<(usize, [usize; 2])> = None;
+    for start in (0..scales.len()).step_by(PAIR) {
+        // The last pair may overlap the one before it: no maximum changes.
+        let first = start.min(scales.len() - PAIR);
+        let mut next = || pages.next().expect("a page for every tile");
+        of = [if first == start { next() } else { of[1] }, next()];
+        let rows = &mut rows.0[start / PAIR % 2];
+        avx512::unpack_by_64(&packed[first..][..PAIR], rows);
+        for (block, offsets) in offsets.iter().enumerate() {
+            let query = query.wrapping_add(block * SQUARE * TWO_STEPS);
+            // SAFETY: `rows` are a pair of tiles; a block has 32 rows of 64 bytes.
+            unsafe { multiply_pair(query, offsets, rows.as_ptr().cast(), &mut sums.0[turn % 2]) };
+            // The sums of a pair are taken up while the next one is multiplied.
+            let now = of.map(|page| page * blocks + block);
+            if let Some((first, to)) = before.replace((first, now)) {
+                take_pair(&sums.0[(turn + 1) % 2], &scales[first..][..PAIR], to, best);
             }
+            turn += 1;
         }
+    }
+    if let Some((first, to)) = before {
+        take_pair(&sums.0[(turn + 1) % 2], &scales[first..][..PAIR], to, best);
+    }
+}
+
+/// Raises `best[to]` by the sums of two tiles times the scale of each row, f16.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn take_pair(sums: &Sums<i32>, scales: &[[u8; 2]], to: [usize; 2], best: &mut [Lanes<f32>]) {
+    for ((sums, scales), to) in sums.iter().zip(scales.as_chunks::<TILE>().0).zip(to) {
+        // SAFETY: 32 bytes.
+        let halves = unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) };
+        let mut wide = [0.0f32; TILE];
+        // SAFETY: room for 16 numbers.
+        unsafe { _mm512_storeu_ps(wide.as_mut_ptr(), _mm512_cvtph_ps(halves)) };
+        let best = &mut best[to];
+        // SAFETY: 16 numbers.
+        let mut even = unsafe { _mm512_loadu_ps(best.as_ptr()) };
+        let mut odd = even;
+        let scaled = |r: usize| {
+            // SAFETY: 16 numbers, aligned: they lie in `Turns`.
+            let sum = unsafe { _mm512_load_si512(sums[r].as_ptr().cast()) };
+            _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(wide[r]))
+        };
+        for r in (0..TILE).step_by(2) {
+            even = _mm512_max_ps(scaled(r), even);
+            odd = _mm512_max_ps(scaled(r + 1), odd);
+        }
+        // SAFETY: 16 numbers.
+        unsafe { _mm512_storeu_ps(best.as_mut_ptr(), _mm512_max_ps(odd, even)) };
     }
 }
 

@@ -5,9 +5,10 @@ use std::arch::x86_64::{
     _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_blend_epi8, _mm512_mask_blend_epi16, _mm512_max_ps, _mm512_min_epu32,
-    _mm512_mul_ps, _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_epi8, _mm512_srlv_epi16,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_mul_ps, _mm512_permutexvar_epi8, _mm512_popcnt_epi64, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shuffle_epi8, _mm512_srlv_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_xor_si512,
 };
 
 use half::bf16;
@@ -314,7 +315,7 @@ pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &
     if BITS == 1 && row_bytes.is_multiple_of(8) {
         unpack_signs(packed, rows);
     } else if BITS == 2 && row_bytes == 32 {
-        unpack_pairs(packed, rows);
+        unpack_by_16(packed.as_chunks().0, rows.as_chunks_mut().0);
     } else {
         super::portable::unpack::<BITS>(row_bytes, packed, rows);
     }
@@ -336,30 +337,42 @@ const AHEAD_BYTES: usize = 4096;
 
 /// Rows of dim 128: the 32 bytes of a row in both halves of a register, shifted by what each half
 /// is to show, and the two lowest bits of each byte looked up.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn unpack_pairs(packed: &[u8], rows: &mut [u8]) {
-    let odd = _mm512_set1_epi32(i32::from_le_bytes([125, 127, 129, 131]));
-    let lowest = _mm512_set1_epi8(3);
-    let shifts = |first, second| {
-        let upper = _mm512_set1_epi16(second);
-        _mm512_mask_blend_epi16(0xffff, upper, _mm512_set1_epi16(first))
-    };
-    let shifts = [shifts(0, 2), shifts(4, 6)];
-    for (row, out) in packed.as_chunks::<32>().0.iter().zip(rows.as_chunks_mut::<128>().0) {
-        // What follows on these rows is what comes next; a prefetch may point anywhere.
-        _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(AHEAD_BYTES).cast());
-        // SAFETY: 32 bytes to read.
-        let row = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
-        let row = _mm512_broadcast_i64x4(row);
-        for (shift, out) in shifts.iter().zip(out.as_chunks_mut::<64>().0) {
-            let codes = _mm512_and_si512(_mm512_srlv_epi16(row, *shift), lowest);
-            // SAFETY: 64 bytes to write.
-            unsafe {
-                _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_shuffle_epi8(odd, codes));
+macro_rules! unpack_pairs {
+    ($name:ident, $features:literal, |$codes:ident, $odd:ident| $look_up:expr) => {
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub fn $name(packed: &[[u8; 32]], rows: &mut [[u8; 128]]) {
+            let $odd = _mm512_set1_epi32(i32::from_le_bytes([125, 127, 129, 131]));
+            let shifts = |first, second| {
+                let upper = _mm512_set1_epi16(second);
+                _mm512_mask_blend_epi16(0xffff, upper, _mm512_set1_epi16(first))
+            };
+            let shifts = [shifts(0, 2), shifts(4, 6)];
+            for (row, out) in packed.iter().zip(rows) {
+                let out = out.as_mut_ptr();
+                // What follows on these rows is what comes next; a prefetch may point anywhere.
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(AHEAD_BYTES).cast());
+                // SAFETY: 32 bytes to read.
+                let row =
+                    _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(row.as_ptr().cast()) });
+                let $codes = _mm512_srlv_epi16(row, shifts[0]);
+                // SAFETY: 128 bytes to write.
+                unsafe { _mm512_storeu_si512(out.cast(), $look_up) };
+                let $codes = _mm512_srlv_epi16(row, shifts[1]);
+                // SAFETY: as above.
+                unsafe { _mm512_storeu_si512(out.add(64).cast(), $look_up) };
             }
         }
-    }
+    };
 }
+
+unpack_pairs!(unpack_by_16, "avx512f,avx512bw", |codes, odd| {
+    _mm512_shuffle_epi8(odd, _mm512_and_si512(codes, _mm512_set1_epi8(3)))
+});
+// The look-up of VBMI sees six bits and the table repeats every four: nothing to mask.
+unpack_pairs!(unpack_by_64, "avx512f,avx512bw,avx512vbmi", |codes, odd| {
+    _mm512_permutexvar_epi8(codes, odd)
+});
 
 /// Blocks of 8 tokens whose words are held in registers.
 const SIGN_BLOCKS: usize = 4;
