@@ -179,7 +179,11 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
         tokens: query.len(),
         wordless: &wordless,
     });
-    let mut hits = fuse(request.fusion, seen, text.as_deref());
+    let mut fusion = request.fusion;
+    if query.as_ref().is_some_and(is_spelled_in_bytes) {
+        fusion.visual_weight = 0.0;
+    }
+    let mut hits = fuse(fusion, seen, text.as_deref());
     hits.truncate(request.k);
     let matches = match &query {
         Some(query) if request.explain => explain(channels.vectors, query, &hits)?,
@@ -222,6 +226,13 @@ fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
 fn encode(encoder: &dyn QueryEncoder, query: &str) -> Result<QueryVectors, QueryError> {
     let mut vectors = encoder.encode_queries(&[query]).map_err(QueryError::Encode)?;
     vectors.pop().ok_or_else(|| QueryError::Encode("the encoder gave nothing back".into()))
+}
+
+/// Whether most of a query is in letters that the model has no pieces for, so that its tokenizer
+/// falls back to their bytes: what such a model sees of them is no vote against words.
+fn is_spelled_in_bytes(query: &QueryVectors) -> bool {
+    let is_byte = |token: &&String| token.starts_with("<0x") && token.ends_with('>');
+    2 * query.tokens().iter().filter(is_byte).count() > query.len()
 }
 
 #[cfg(test)]
@@ -320,6 +331,34 @@ mod tests {
         assert_eq!(before, place(8));
         let ranking = search(&channels, &ask(Channel::Text, 8, None)).unwrap();
         assert!(ranking.hits.iter().all(|hit| hit.page.number != 8));
+    }
+
+    #[test]
+    fn letters_that_the_model_has_no_pieces_for_leave_the_order_to_words() {
+        struct Bytes(usize);
+        impl QueryEncoder for Bytes {
+            fn model_id(&self) -> &pagesight_core::ModelId {
+                unimplemented!("nobody asks")
+            }
+
+            fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+                let token = |i| if i < self.0 { "<0xE6>" } else { "re" }.to_string();
+                // Page 7 looks like it, page 3 reads like it.
+                let values = [1.0, 0.0, 0.3, 0.2].repeat(4);
+                let query = QueryVectors::new(4, values, (0..4).map(token).collect())?;
+                Ok(vec![query; queries.len()])
+            }
+        }
+        let (store, _) = store();
+        let fusion = Fusion { visual_weight: 9.0, visual_margin: 0.0 };
+        let request = Request { fusion, ..ask(Channel::Both, 7, None) };
+        for (bytes, first) in [(2, 7), (3, 3)] {
+            let encoder = Bytes(bytes);
+            let channels =
+                Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
+            let hits = search(&channels, &request).unwrap().hits;
+            assert_eq!((hits[0].page.number, hits.len()), (first, 7));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub fn multiply_f32(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply(a, b, c, add, |sum, weight, x| sum + f32::from_bits(weight) * f32::from_bits(x));
+    multiply(a, b, c, add, |sum, weight, x| sum + weight * x);
 }
 
 /// The product for bf16.
@@ -22,7 +22,7 @@ pub fn multiply_bf16(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply(a, b, c, add, |sum, weight, x| sum + low(weight) * low(x) + high(weight) * high(x));
+    multiply_pairs(a, b, c, add, |sum, weight, x| sum + weight * x);
 }
 
 /// # Safety
@@ -35,7 +35,7 @@ pub unsafe fn multiply_f32_avx2(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply(a, b, c, add, |sum, weight, x| f32::from_bits(weight).mul_add(f32::from_bits(x), sum));
+    multiply(a, b, c, add, |sum, weight, x| weight.mul_add(x, sum));
 }
 
 /// # Safety
@@ -48,9 +48,7 @@ pub unsafe fn multiply_bf16_avx2(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply(a, b, c, add, |sum, weight, x| {
-        high(weight).mul_add(high(x), low(weight).mul_add(low(x), sum))
-    });
+    multiply_pairs(a, b, c, add, |sum, weight, x| weight.mul_add(x, sum));
 }
 
 /// The first of a pair of bf16.
@@ -65,13 +63,46 @@ fn high(pair: u32) -> f32 {
     f32::from_bits(pair & 0xffff_0000)
 }
 
+/// As [`multiply`] for tiles of pairs, each of which is two tiles of f32: a tile is unpacked once
+/// for all that it meets.
+#[inline(always)]
+fn multiply_pairs(
+    a: &[[Line; TILE]],
+    b: &[[Line; TILE]],
+    c: &mut [[f32; LANES]; ROWS],
+    add: bool,
+    step: impl Fn(f32, f32, f32) -> f32 + Copy,
+) {
+    if a.is_empty() && !add {
+        *c = [[0.0; LANES]; ROWS];
+    }
+    for (tile, (a, b)) in a.iter().zip(b).enumerate() {
+        let mut weights = [[Line([0; 16]); TILE]; 2];
+        for (row, pairs) in a.iter().enumerate() {
+            for (word, &pair) in pairs.0.iter().enumerate() {
+                weights[word / 8][row].0[word % 8 * 2] = low(pair).to_bits();
+                weights[word / 8][row].0[word % 8 * 2 + 1] = high(pair).to_bits();
+            }
+        }
+        let mut values = [[Line([0; 16]); TILE]; 2];
+        for (word, halves) in b.as_chunks::<2>().0.iter().enumerate() {
+            for (half, pairs) in halves.iter().enumerate() {
+                let line = word % 8 * 4 + half;
+                values[word / 8][line] = Line(pairs.0.map(|pair| low(pair).to_bits()));
+                values[word / 8][line + 2] = Line(pairs.0.map(|pair| high(pair).to_bits()));
+            }
+        }
+        multiply(&weights, &values, c, add || tile > 0, step);
+    }
+}
+
 #[inline(always)]
 fn multiply(
     a: &[[Line; TILE]],
     b: &[[Line; TILE]],
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
-    step: impl Fn(f32, u32, u32) -> f32 + Copy,
+    step: impl Fn(f32, f32, f32) -> f32 + Copy,
 ) {
     let (rows, lanes) = HELD;
     for row in (0..ROWS).step_by(rows) {
@@ -87,9 +118,9 @@ fn multiply(
                 for word in 0..16 {
                     let x = b[2 * word + half].0;
                     for r in 0..rows {
-                        let weight = a[row + r].0[word];
+                        let weight = f32::from_bits(a[row + r].0[word]);
                         for i in 0..lanes {
-                            sums[r][i] = step(sums[r][i], weight, x[i]);
+                            sums[r][i] = step(sums[r][i], weight, f32::from_bits(x[i]));
                         }
                     }
                 }
