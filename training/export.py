@@ -24,6 +24,7 @@ RECIPE = {
     "query_suffix": "",
     "causal_queries": False,
     "prune_blank": 16,
+    "precision": "bf16",
     "fusion": {"visual_weight": 0.05, "visual_margin": 0.04},
 }
 
