@@ -62,7 +62,7 @@ impl Code {
 /// Whether sketches may choose the pages that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shortcut {
-    /// When the int8 codes of all pages have more than [`EXACT_BYTES`]; a 64th of the pages is
+    /// When the int8 codes of all pages have more than [`EXACT_BYTES`]; a 128th of the pages is
     /// compared then, 1,024 to 8,192.
     #[default]
     Auto,
@@ -82,7 +82,7 @@ impl Shortcut {
         let count = match self {
             Self::Never => None,
             Self::Auto if bytes <= EXACT_BYTES => None,
-            Self::Auto => Some((pages / 64).clamp(1024, 8192)),
+            Self::Auto => Some((pages / 128).clamp(1024, 8192)),
             Self::Best(count) => Some(count),
         };
         count.filter(|&count| count < pages)
@@ -449,7 +449,8 @@ mod tests {
         let auto = |pages, bytes| Shortcut::Auto.pages(pages, bytes);
         assert_eq!(auto(20_000, EXACT_BYTES), None);
         assert_eq!(auto(20_000, EXACT_BYTES + 1), Some(1024));
-        assert_eq!(auto(100_000, 100_000 * 138_000), Some(1562));
+        assert_eq!(auto(100_000, 100_000 * 138_000), Some(1024));
+        assert_eq!(auto(1_000_000, 1_000_000 * 16_000), Some(7812));
         assert_eq!(auto(10_000_000, usize::MAX), Some(8192));
         assert_eq!(auto(1000, EXACT_BYTES + 1), None);
         assert_eq!(Shortcut::Never.pages(9, usize::MAX), None);

@@ -230,7 +230,7 @@ fn build(folder: &Path, pages: u64, pooled: bool) -> Outcome<()> {
 
 /// The depths to which quality is measured, the last what searches take of their own.
 fn counts(pages: u64) -> Vec<usize> {
-    let auto = (pages as usize / 64).clamp(1024, 8192);
+    let auto = (pages as usize / 128).clamp(1024, 8192);
     let mut counts: Vec<usize> = [64, 32, 16, 8, 4, 2, 1].map(|part| auto / part).into();
     counts.retain(|&count| (count as u64) < pages);
     counts
