@@ -83,7 +83,7 @@ impl Place {
         command.args(arguments).current_dir(self.path());
         command.env_remove("PAGESIGHT_INDEX").env_remove("PAGESIGHT_MODEL");
         command.env("PAGESIGHT_PDFIUM", pdfium()).env("NO_COLOR", "1");
-        // nano sees two pages a second: tests that are about it or another model name theirs.
+        // nano sees few pages a second: tests that are about it or another model name theirs.
         if arguments.contains(&"index") && !arguments.contains(&"--model") {
             command.env("PAGESIGHT_MODEL", "none");
         }

@@ -106,7 +106,9 @@ pub enum QueryError {
     Dim(#[from] DimMismatch),
 }
 
-/// Answers `request`. With [`Channel::Both`] and no model, the words alone answer.
+/// Answers `request`. With [`Channel::Both`] and no model, the words alone answer; and where most of
+/// the query is in letters that the model has no pieces for, they alone order the pages that have
+/// words.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.

@@ -243,8 +243,8 @@ pub enum SandboxChoice {
 /// reading. One bad file never ends the run: it is named at the end and in `pagesight status`.
 ///
 /// Pages are found by their words and by their looks: nano, the model inside this program, sees
-/// about two pages a second on two cores. It reads print and knows no meaning; a ColPali checkpoint
-/// does, and is one flag (--model) and a new index away. `--model none` is words alone.
+/// one to five pages a second on two cores. It reads print and knows no meaning; a ColPali
+/// checkpoint does, and is one flag (--model) and a new index away. `--model none` is words alone.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight index reports papers\n  \
