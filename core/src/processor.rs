@@ -1,7 +1,8 @@
 //! Plain code for the widest vectors that the processor at hand has.
 
 /// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
-/// `a * b + c`, so all versions give the same numbers.
+/// `a * b + c`, so all versions give the same numbers, unless a body asks `FUSED`: whether
+/// `mul_add` is an instruction where it runs.
 ///
 /// ```
 /// pagesight_core::compiled_for_each_processor! {
@@ -20,17 +21,17 @@ macro_rules! compiled_for_each_processor {
             $(#[$attribute])*
             $visible fn $name($($argument: $type),*) {
                 #[inline(always)]
-                fn body($($argument: $type),*) $body
+                fn body<const FUSED: bool>($($argument: $type),*) $body
 
                 #[cfg(target_arch = "x86_64")]
                 {
                     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
                     fn avx512($($argument: $type),*) {
-                        body($($argument),*);
+                        body::<true>($($argument),*);
                     }
-                    #[target_feature(enable = "avx2")]
+                    #[target_feature(enable = "avx2,fma")]
                     fn avx2($($argument: $type),*) {
-                        body($($argument),*);
+                        body::<true>($($argument),*);
                     }
                     if is_x86_feature_detected!("avx512f")
                         && is_x86_feature_detected!("avx512bw")
@@ -40,12 +41,12 @@ macro_rules! compiled_for_each_processor {
                         // SAFETY: the features were found.
                         return unsafe { avx512($($argument),*) };
                     }
-                    if is_x86_feature_detected!("avx2") {
-                        // SAFETY: the feature was found.
+                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                        // SAFETY: the features were found.
                         return unsafe { avx2($($argument),*) };
                     }
                 }
-                body($($argument),*);
+                body::<false>($($argument),*);
             }
         )*
     };

@@ -27,7 +27,8 @@ pub struct Heads {
 }
 
 /// Attention of `q`, `queries * dim` wide, over `k` and `v`, `keys * dim` wide, inside each
-/// sequence. `causal`: a position sees none behind it. Gives what `q` is wide.
+/// sequence; `q` may have fewer positions than they. `causal`: a position sees none behind it, and
+/// all are there. Gives what `q` is wide.
 pub fn attend(
     arithmetic: Arithmetic,
     heads: Heads,
@@ -38,14 +39,14 @@ pub fn attend(
 ) -> Lanes {
     let mut seen = Lanes::zeros(q.lengths(), q.width());
     let writer = seen.writer();
-    let mut first_group = 0;
-    for &length in q.lengths() {
-        let groups = groups_of(length);
+    let (mut first_group, mut first_key) = (0, 0);
+    for (&asking, &length) in q.lengths().iter().zip(k.lengths()) {
+        let groups = groups_of(asking);
+        let of_keys = first_key..first_key + groups_of(length);
+        first_key = of_keys.end;
         let keys: Vec<Keys> = (0..heads.keys)
             .into_par_iter()
-            .map(|head| {
-                Keys::new(arithmetic, heads.dim, head, first_group..first_group + groups, k, v)
-            })
+            .map(|head| Keys::new(arithmetic, heads.dim, head, of_keys.clone(), k, v))
             .collect();
         (0..heads.queries * groups).into_par_iter().for_each(|task| {
             let (head, group) = (task / groups, task % groups);

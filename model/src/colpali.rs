@@ -257,29 +257,62 @@ impl ColPali {
             for (page, image) in pages.iter().enumerate() {
                 cuts.extend(self.cut(page, image)?);
             }
-            let encode = |cuts: &[Cut]| {
-                let pictures =
-                    cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
-                let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
-                let vectors = self.encode_slices(&pictures, &self.page_ids)?;
-                Ok::<_, ModelError>(vectors.flatten_all()?.to_vec1::<f32>()?)
-            };
             let vectors: Vec<Vec<f32>> = match &self.engine {
                 Engine::Processor(_) => {
-                    cuts.par_chunks(together).map(encode).collect::<Result<_, _>>()?
+                    let vectors = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    vectors.collect::<Result<_, _>>()?
                 }
-                Engine::Card(_) => cuts.chunks(together).map(encode).collect::<Result<_, _>>()?,
+                Engine::Card(_) => {
+                    let vectors = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    vectors.collect::<Result<_, _>>()?
+                }
             };
-            let of_slice = self.page_ids.len() * self.dim();
-            let vectors = vectors.iter().flat_map(|vectors| vectors.chunks(of_slice));
-            for (cut, vectors) in cuts.iter().zip(vectors) {
-                rows[cut.page].keep(cut, vectors, self.dim());
+            let vectors = vectors.concat();
+            let ends = cuts.iter().scan(0, |end, cut| {
+                *end += cut.places.len() * self.dim();
+                Some(*end)
+            });
+            let slices: Vec<(&Cut, usize)> = cuts.iter().zip(ends).collect();
+            let kept = slices.into_par_iter().map(|(cut, end)| {
+                let vectors = &vectors[end - cut.places.len() * self.dim()..end];
+                (cut.page, self.pool(cut, vectors))
+            });
+            for (page, kept) in kept.collect::<Vec<_>>() {
+                rows[page].rows.extend(kept.rows);
+                rows[page].places.extend(kept.places);
             }
             for rows in rows {
                 encoded.push(self.finish(rows)?);
             }
         }
         Ok(encoded)
+    }
+
+    /// The rows that are kept of all `cuts`, `[sum of their places, dim]`.
+    fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<f32>, ModelError> {
+        let pictures = cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
+        let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
+        let of_slice = self.page_ids.len();
+        if cuts.iter().all(|cut| cut.places.len() == of_slice) {
+            let rows = self.encode_slices(&pictures, &self.page_ids)?;
+            return Ok(rows.flatten_all()?.to_vec1()?);
+        }
+        match &self.engine {
+            Engine::Processor(processor) => {
+                let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
+                let rows = processor.encode_kept(&pictures, &self.page_ids, &kept)?;
+                Ok(rows.flatten_all()?.to_vec1()?)
+            }
+            Engine::Card(card) => {
+                let rows = card.encode_slices(&pictures, &self.page_ids)?;
+                let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+                let slices = rows.chunks(of_slice * self.dim()).zip(cuts);
+                let kept = slices.flat_map(|(rows, cut)| {
+                    cut.places.iter().flat_map(|place| &rows[place * self.dim()..][..self.dim()])
+                });
+                Ok(kept.copied().collect())
+            }
+        }
     }
 
     /// The slices of a page, without those of which the recipe keeps nothing.
@@ -297,16 +330,26 @@ impl ColPali {
         Ok(cuts.filter(|cut| !cut.places.is_empty()).collect())
     }
 
-    /// What was kept of a page, pooled if the recipe says so.
-    fn finish(
-        &self,
-        KeptRows { mut rows, mut places }: KeptRows,
-    ) -> Result<PageVectors, ModelError> {
-        if self.recipe.pooling > 1 {
-            let pooled = pool_hierarchical(self.dim(), &rows, self.recipe.pooling);
-            places = pooled.representatives.iter().map(|&row| places[row]).collect();
-            rows = pooled.vectors;
+    /// What is kept of a slice, `vectors` at the places of `cut`, pooled if the recipe says so:
+    /// what is near in meaning is mostly near on the page, and trees grow with the cube of their
+    /// leaves.
+    fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
+        let place = |row: usize| (cut.first + cut.places[row]) as u32;
+        match self.recipe.pooling {
+            0 | 1 => KeptRows {
+                rows: vectors.into(),
+                places: (0..cut.places.len()).map(place).collect(),
+            },
+            factor => {
+                let pooled = pool_hierarchical(self.dim(), vectors, factor);
+                let places = pooled.representatives.into_iter().map(place).collect();
+                KeptRows { rows: pooled.vectors, places }
+            }
         }
+    }
+
+    /// What was kept of a page.
+    fn finish(&self, KeptRows { rows, places }: KeptRows) -> Result<PageVectors, ModelError> {
         let vectors = PageVectors::from_f32(self.dim(), &rows)?;
         match places.len() == self.recipe.slices.count() * self.page_ids.len() {
             true => Ok(vectors),
@@ -356,15 +399,6 @@ struct Cut {
 struct KeptRows {
     rows: Vec<f32>,
     places: Vec<u32>,
-}
-
-impl KeptRows {
-    fn keep(&mut self, cut: &Cut, vectors: &[f32], dim: usize) {
-        for &place in &cut.places {
-            self.rows.extend_from_slice(&vectors[place * dim..][..dim]);
-            self.places.push((cut.first + place) as u32);
-        }
-    }
 }
 
 /// Slices that a card encodes at once: 4,120 positions of 448 px fill a large one, and their

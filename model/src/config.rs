@@ -211,6 +211,9 @@ impl Config {
             let got = text.num_key_value_heads.to_string();
             return wrong("text_config.num_key_value_heads", "a divisor of the heads", got);
         }
+        if text.num_hidden_layers == 0 {
+            return wrong("text_config.num_hidden_layers", "at least 1", "0".into());
+        }
         if text.head_dim == 0 || !text.head_dim.is_multiple_of(2) {
             return wrong("text_config.head_dim", "an even number", text.head_dim.to_string());
         }

@@ -83,6 +83,25 @@ impl Lanes {
         this
     }
 
+    /// Of each sequence the positions in `kept`, in that order.
+    ///
+    /// # Panics
+    /// When `kept` has more sequences, or positions that are not there.
+    pub fn keep(&self, kept: &[&[usize]]) -> Self {
+        let lengths: Vec<usize> = kept.iter().map(|places| places.len()).collect();
+        let mut this = Self::zeros(&lengths, self.width);
+        let from = firsts(&self.lengths).zip(kept).flat_map(|(first, places)| {
+            places.iter().map(move |&place| (first + place / LANES, place % LANES))
+        });
+        for ((from, of), (to, lane)) in from.zip(places(&lengths)) {
+            let rows = this.values[to * self.width..].iter_mut();
+            for (row, values) in rows.zip(self.group(from)) {
+                row[lane] = values[of];
+            }
+        }
+        this
+    }
+
     /// Components of a position.
     pub fn width(&self) -> usize {
         self.width
@@ -126,14 +145,19 @@ impl Lanes {
     }
 }
 
-/// Group and lane of every position.
-fn places(lengths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
-    let firsts = lengths.iter().scan(0, |next, &length| {
+/// The first group of each sequence.
+fn firsts(lengths: &[usize]) -> impl Iterator<Item = usize> {
+    lengths.iter().scan(0, |next, &length| {
         let first = *next;
         *next += groups_of(length);
-        Some((first, length))
-    });
-    firsts.flat_map(|(first, n)| (0..n).map(move |i| (first + i / LANES, i % LANES)))
+        Some(first)
+    })
+}
+
+/// Group and lane of every position.
+fn places(lengths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    let sequences = firsts(lengths).zip(lengths);
+    sequences.flat_map(|(first, &n)| (0..n).map(move |i| (first + i / LANES, i % LANES)))
 }
 
 /// Rows of [`Lanes`] for threads that share them out.
@@ -192,16 +216,16 @@ pub fn exp(x: f32) -> f32 {
 /// `2^x` for what is rounded to bf16 next: relative error below 3e-6, nothing beside the
 /// rounding's. `x` not above 127; below -126 it is the smallest normal number.
 #[inline(always)]
-fn exp2_for_bf16(x: f32) -> f32 {
+fn exp2_for_bf16<const FUSED: bool>(x: f32) -> f32 {
     const ROUNDING: f32 = 12_582_912.0;
     // A NaN stays one.
     let x = if x < -126.0 { -126.0 } else { x };
     let shifted = x + ROUNDING;
     let r = x - (shifted - ROUNDING);
     // The least largest relative error over [-0.5, 0.5].
-    let mut y = 0.009_570_102;
+    let mut y = 0.009_570_102_f32;
     for c in [0.055_917_863, 0.240_247_44, 0.693_121_8, 0.999_999_3] {
-        y = y * r + c;
+        y = if FUSED { y.mul_add(r, c) } else { y * r + c };
     }
     y * f32::from_bits(shifted.to_bits().wrapping_add(127).wrapping_shl(23))
 }
@@ -369,7 +393,7 @@ compiled_for_each_processor! {
             let mut words = [0; LANES];
             for i in 0..LANES {
                 let [first, second] =
-                    [pair[0][i], pair[1][i]].map(|s| exp2_for_bf16((s - highest[i]) * scale));
+                    [pair[0][i], pair[1][i]].map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
                 partial[0][i] += first;
                 partial[1][i] += second;
                 words[i] = pair_of_weights(first, second);
@@ -382,7 +406,7 @@ compiled_for_each_processor! {
             let mut words = [0; LANES];
             for i in 0..LANES {
                 let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
-                    let p = exp2_for_bf16((s - highest[i]) * scale);
+                    let p = exp2_for_bf16::<FUSED>((s - highest[i]) * scale);
                     if row < seen[i] { p } else { 0.0 }
                 });
                 partial[0][i] += first;
@@ -516,6 +540,13 @@ mod tests {
             start += n;
         }
         assert_eq!(longer.to_rows(), expected);
+        let many: Vec<usize> = (0..70).rev().step_by(2).collect();
+        let kept = x.keep(&[&[0], &[], &[32, 0, 5], &many]);
+        assert_eq!(kept.lengths(), [1, 0, 3, 35]);
+        let places = [0].into_iter().chain([32, 0, 5].map(|p| 33 + p));
+        let places = places.chain(many.iter().map(|p| 66 + p));
+        let expected: Vec<f32> = places.flat_map(|p| rows[p * 5..][..5].to_vec()).collect();
+        assert_eq!(kept.to_rows(), expected);
     }
 
     #[test]

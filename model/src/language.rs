@@ -129,12 +129,22 @@ impl Layer {
         })
     }
 
-    fn forward(&self, arithmetic: Arithmetic, x: &mut Lanes, context: &Context) {
+    /// Where only some positions are `kept`, `x` becomes those: the others are seen, and no more.
+    fn forward(
+        &self,
+        arithmetic: Arithmetic,
+        x: &mut Lanes,
+        context: &Context,
+        kept: Option<&[&[usize]]>,
+    ) {
         let y = Operand::made(arithmetic, x, |x, y| self.input_norm.apply(x, y));
         let [mut q, mut k, v] =
             [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
         q.each_group(|group, rows| context.rotate(group, rows));
         k.each_group(|group, rows| context.rotate(group, rows));
+        if let Some(kept) = kept {
+            (*x, q) = (x.keep(kept), q.keep(kept));
+        }
         let seen = attend(arithmetic, self.heads, context.causal, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
         let y = Operand::made(arithmetic, x, |x, y| self.mlp_norm.apply(x, y));
@@ -215,11 +225,23 @@ impl Language {
         self.embedding.rows(ids)
     }
 
-    /// All layers and the last norm, for every sequence.
-    pub fn encode(&self, mut x: Lanes, causal: bool) -> Lanes {
+    /// All layers and the last norm, for every position of every sequence.
+    pub fn encode(&self, x: Lanes, causal: bool) -> Lanes {
         let context = self.contexts(x.lengths(), causal);
-        for layer in &self.layers {
-            layer.forward(self.arithmetic, &mut x, &context);
+        self.encode_with(x, &context, None)
+    }
+
+    /// As [`encode`](Self::encode), not causal, of the positions in `kept` of each sequence: the
+    /// last layer looks at all, but computes only these.
+    pub fn encode_kept(&self, x: Lanes, kept: &[&[usize]]) -> Lanes {
+        let context = self.contexts(x.lengths(), false);
+        self.encode_with(x, &context, Some(kept))
+    }
+
+    fn encode_with(&self, mut x: Lanes, context: &Context, kept: Option<&[&[usize]]>) -> Lanes {
+        for (n, layer) in self.layers.iter().enumerate() {
+            let last = n + 1 == self.layers.len();
+            layer.forward(self.arithmetic, &mut x, context, kept.filter(|_| last));
         }
         self.finish_all(&x)
     }
@@ -261,7 +283,7 @@ impl Language {
     /// Layer `n` of one sequence, `[n_tokens, hidden]`.
     pub fn layer(&self, n: usize, x: &Tensor, context: &Context) -> CandleResult<Tensor> {
         let mut x = lanes(x)?;
-        self.layers[n].forward(self.arithmetic, &mut x, context);
+        self.layers[n].forward(self.arithmetic, &mut x, context, None);
         tensor(&x)
     }
 

@@ -82,11 +82,27 @@ impl Processor {
     /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
     /// `ids`: a page's, its image tokens first.
     pub fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
+        let x = self.slice_lanes(pictures, ids)?;
+        Ok(self.rows(&self.language.encode(x, false))?)
+    }
+
+    /// As [`encode_slices`](Self::encode_slices), of each slice the rows at the places in `kept`:
+    /// the same numbers, and the last layer computes no others.
+    pub fn encode_kept(
+        &self,
+        pictures: &[Tensor],
+        ids: &[u32],
+        kept: &[&[usize]],
+    ) -> Result<Tensor, ModelError> {
+        let x = self.slice_lanes(pictures, ids)?;
+        Ok(self.rows(&self.language.encode_kept(x, kept))?)
+    }
+
+    fn slice_lanes(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Lanes, ModelError> {
         let (vision, projector) = self.vision()?;
         let seen = vision.encode(pictures)?;
         let features = projector.apply(&projector.operand(&seen), seen.lengths());
-        let x = self.page_lanes(&features, ids)?;
-        Ok(self.rows(&self.language.encode(x, false))?)
+        Ok(self.page_lanes(&features, ids)?)
     }
 
     /// Texts to the rows of all, `[sum of n_tokens, dim]` f32: the weights pass by once.

@@ -39,8 +39,8 @@ pub struct Recipe {
     /// more than this in any channel, and of the prompt behind them. The reference has all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune_blank: Option<u8>,
-    /// Merges the vectors that are left, by the reference's hierarchical pooling, to one in so
-    /// many. The reference's default is 1: as they are.
+    /// Merges the vectors that are left of each slice, by the reference's hierarchical pooling, to
+    /// one in so many. The reference's default is 1: as they are.
     #[serde(skip_serializing_if = "is_one")]
     pub pooling: usize,
     /// Runs the model in another precision than its weights have.

@@ -320,6 +320,12 @@ fn settings_that_would_give_other_vectors_are_refused() {
     for (name, from, to, key) in [
         ("config.json", "\"image_token_index\": 425", "\"image_token_index\": 9", "tokenizer"),
         ("config.json", "\"head_dim\": 32", "\"head_dim\": 33", "head_dim"),
+        (
+            "config.json",
+            "\"num_hidden_layers\": 2",
+            "\"num_hidden_layers\": 0",
+            "text_config.num_hidden_layers",
+        ),
         ("config.json", "\"patch_size\": 14", "\"patch_size\": 15", "image_size"),
         (
             "config.json",
