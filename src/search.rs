@@ -18,6 +18,8 @@ use crate::{Error, Index, Page};
 
 /// How deep each channel looks before fusion.
 const DEPTH: usize = 100;
+/// Said of queries in letters that the model cannot spell.
+const WORDS_ALONE: &str = "the model cannot read most letters of this query: words alone ranked";
 
 /// A search being put together.
 #[derive(Clone)]
@@ -181,6 +183,7 @@ impl<'a> Search<'a> {
         let recall = tuning.filter(|t| t.compared.is_some_and(|count| count <= work.reranked));
         let recall = recall.filter(|_| work.code == Code::Sketch).cloned();
         let notice = ranked.notice.or(ranked.ranking.notice);
+        let notice = notice.or_else(|| ranked.ranking.words_alone.then(|| WORDS_ALONE.into()));
         let approximate = || (work.code == Code::Sketch).then(|| approximation(work, &recall));
         Ok(Answer {
             notice: notice.or_else(approximate),

@@ -5,6 +5,8 @@
 //! The reference passes the matrix `1 - E E^T` as observations, not as distances: two vectors are
 //! near each other when they are about equally far from all vectors of the page.
 
+use pagesight_core::compiled_for_each_processor;
+
 /// Vectors merged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pooled {
@@ -64,7 +66,11 @@ pub fn hierarchical_clusters(dim: usize, vectors: &[f32], clusters: usize) -> Ve
     if clusters >= n {
         return (0..n).collect();
     }
-    let merges = ward(n, distances(n, &observations(dim, vectors)));
+    let mut observations = vec![0.0; n * n];
+    observe(dim, vectors, &mut observations);
+    let mut distances = vec![0.0; n * n];
+    measure(n, &observations, &mut distances);
+    let merges = ward(n, distances);
     cut(n, &merges, clusters)
 }
 
@@ -78,28 +84,46 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
 }
 
-/// `1 - E E^T`, `[n, n]`, rounded to f32 as the reference has it.
-fn observations(dim: usize, vectors: &[f32]) -> Vec<f32> {
-    let rows = || vectors.chunks_exact(dim);
-    rows().flat_map(|a| rows().map(move |b| 1.0 - dot(a, b) as f32)).collect()
-}
-
-/// Euclidean distances of all pairs of rows, `[n, n]`.
-fn distances(n: usize, observations: &[f32]) -> Vec<f64> {
-    let row = |i: usize| &observations[i * n..][..n];
-    let mut distances = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..i {
-            let squares = row(i).iter().zip(row(j)).map(|(&a, &b)| {
-                let d = f64::from(a) - f64::from(b);
-                d * d
-            });
-            let distance = squares.sum::<f64>().sqrt();
-            distances[i * n + j] = distance;
-            distances[j * n + i] = distance;
+compiled_for_each_processor! {
+    /// `1 - E E^T`, `[n, n]`, rounded to f32 as the reference has it.
+    fn observe(dim: usize, vectors: &[f32], observations: &mut [f32]) {
+        let n = vectors.len() / dim;
+        for (i, a) in vectors.chunks_exact(dim).enumerate() {
+            for (j, b) in vectors.chunks_exact(dim).take(i + 1).enumerate() {
+                let observation = 1.0 - sum(a, b, |a, b| a * b) as f32;
+                observations[i * n + j] = observation;
+                observations[j * n + i] = observation;
+            }
         }
     }
-    distances
+
+    /// Euclidean distances of all pairs of rows of `observations`, `[n, n]` both.
+    fn measure(n: usize, observations: &[f32], distances: &mut [f64]) {
+        for (i, a) in observations.chunks_exact(n).enumerate() {
+            for (j, b) in observations.chunks_exact(n).take(i).enumerate() {
+                let distance = sum(a, b, |a, b| (a - b) * (a - b)).sqrt();
+                distances[i * n + j] = distance;
+                distances[j * n + i] = distance;
+            }
+        }
+    }
+}
+
+/// The sum of `of` over pairs, in sixteen parts that the compiler makes vectors of.
+#[inline(always)]
+fn sum(a: &[f32], b: &[f32], of: impl Fn(f64, f64) -> f64) -> f64 {
+    const PARTS: usize = 16;
+    let mut parts = [0.0; PARTS];
+    let ((a, rest_of_a), (b, rest_of_b)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..PARTS {
+            parts[i] += of(a[i].into(), b[i].into());
+        }
+    }
+    for (part, (&a, &b)) in parts.iter_mut().zip(rest_of_a.iter().zip(rest_of_b)) {
+        *part += of(a.into(), b.into());
+    }
+    parts.iter().sum()
 }
 
 /// Two nodes joined into the next one: leaves are 0 to n - 1, merge k makes node n + k.
@@ -270,7 +294,9 @@ mod tests {
         ) {
             let vectors = unit(values, dim);
             let labels = hierarchical_clusters(dim, &vectors, clusters);
-            let expected = obvious(n, &observations(dim, &vectors), clusters);
+            let mut observations = vec![0.0; n * n];
+            observe(dim, &vectors, &mut observations);
+            let expected = obvious(n, &observations, clusters);
             prop_assert_eq!(sets(&labels), expected);
         }
 

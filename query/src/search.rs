@@ -84,6 +84,9 @@ pub struct Ranking {
     pub visual: bool,
     /// The text channel was asked.
     pub text: bool,
+    /// Words alone ranked, though both channels were asked: the model has no pieces for most of
+    /// the query's letters.
+    pub words_alone: bool,
 }
 
 /// Why a search failed.
@@ -182,7 +185,8 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
         wordless: &wordless,
     });
     let mut fusion = request.fusion;
-    if query.as_ref().is_some_and(is_spelled_in_bytes) {
+    let words_alone = text.is_some() && query.as_ref().is_some_and(is_spelled_in_bytes);
+    if words_alone {
         fusion.visual_weight = 0.0;
     }
     let mut hits = fuse(fusion, seen, text.as_deref());
@@ -192,7 +196,7 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
         _ => Vec::new(),
     };
     let (visual, text) = (visual.is_some(), text.is_some());
-    Ok(Ranking { hits, timings, work, matches, notice, visual, text })
+    Ok(Ranking { hits, timings, work, matches, notice, visual, text, words_alone })
 }
 
 type Pictures = (Vec<(PageId, f32)>, Work, Option<String>);
@@ -358,8 +362,9 @@ mod tests {
             let encoder = Bytes(bytes);
             let channels =
                 Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-            let hits = search(&channels, &request).unwrap().hits;
-            assert_eq!((hits[0].page.number, hits.len()), (first, 7));
+            let ranking = search(&channels, &request).unwrap();
+            assert_eq!((ranking.hits[0].page.number, ranking.hits.len()), (first, 7));
+            assert_eq!(ranking.words_alone, first == 3);
         }
     }
 
