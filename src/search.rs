@@ -19,7 +19,8 @@ use crate::{Error, Index, Page};
 /// How deep each channel looks before fusion.
 const DEPTH: usize = 100;
 /// Said of queries in letters that the model cannot spell.
-const WORDS_ALONE: &str = "the model cannot read most letters of this query: words alone ranked";
+const WORDS_ALONE: &str =
+    "the model cannot read most letters of this query: pages with words are ranked by them alone";
 
 /// A search being put together.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 /// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
 /// `a * b + c`, so all versions give the same numbers, unless a body asks `FUSED`: whether
-/// `mul_add` is an instruction where it runs.
+/// `mul_add` is surely an instruction in this version, and no call.
 ///
 /// ```
 /// pagesight_core::compiled_for_each_processor! {

@@ -187,11 +187,7 @@ impl ColPali {
 
     /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
     pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
-        self.encode_slices(std::slice::from_ref(pixels), ids)
-    }
-
-    /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
-    fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
+        let pictures = std::slice::from_ref(pixels);
         match &self.engine {
             Engine::Processor(processor) => processor.encode_slices(pictures, ids),
             Engine::Card(card) => card.encode_slices(pictures, ids),
@@ -257,29 +253,19 @@ impl ColPali {
             for (page, image) in pages.iter().enumerate() {
                 cuts.extend(self.cut(page, image)?);
             }
-            let vectors: Vec<Vec<f32>> = match &self.engine {
+            let kept: Vec<Vec<KeptRows>> = match &self.engine {
                 Engine::Processor(_) => {
-                    let vectors = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
-                    vectors.collect::<Result<_, _>>()?
+                    let kept = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    kept.collect::<Result<_, _>>()?
                 }
                 Engine::Card(_) => {
-                    let vectors = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
-                    vectors.collect::<Result<_, _>>()?
+                    let kept = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    kept.collect::<Result<_, _>>()?
                 }
             };
-            let vectors = vectors.concat();
-            let ends = cuts.iter().scan(0, |end, cut| {
-                *end += cut.places.len() * self.dim();
-                Some(*end)
-            });
-            let slices: Vec<(&Cut, usize)> = cuts.iter().zip(ends).collect();
-            let kept = slices.into_par_iter().map(|(cut, end)| {
-                let vectors = &vectors[end - cut.places.len() * self.dim()..end];
-                (cut.page, self.pool(cut, vectors))
-            });
-            for (page, kept) in kept.collect::<Vec<_>>() {
-                rows[page].rows.extend(kept.rows);
-                rows[page].places.extend(kept.places);
+            for (cut, kept) in cuts.iter().zip(kept.into_iter().flatten()) {
+                rows[cut.page].rows.extend(kept.rows);
+                rows[cut.page].places.extend(kept.places);
             }
             for rows in rows {
                 encoded.push(self.finish(rows)?);
@@ -288,31 +274,32 @@ impl ColPali {
         Ok(encoded)
     }
 
-    /// The rows that are kept of all `cuts`, `[sum of their places, dim]`.
-    fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<f32>, ModelError> {
+    /// What is kept of each of `cuts`.
+    fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<KeptRows>, ModelError> {
         let pictures = cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
         let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
-        let of_slice = self.page_ids.len();
-        if cuts.iter().all(|cut| cut.places.len() == of_slice) {
-            let rows = self.encode_slices(&pictures, &self.page_ids)?;
-            return Ok(rows.flatten_all()?.to_vec1()?);
-        }
-        match &self.engine {
+        let rows = match &self.engine {
             Engine::Processor(processor) => {
                 let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
-                let rows = processor.encode_kept(&pictures, &self.page_ids, &kept)?;
-                Ok(rows.flatten_all()?.to_vec1()?)
+                processor.encode_kept(&pictures, &self.page_ids, &kept)?
             }
             Engine::Card(card) => {
-                let rows = card.encode_slices(&pictures, &self.page_ids)?;
-                let rows = rows.flatten_all()?.to_vec1::<f32>()?;
-                let slices = rows.chunks(of_slice * self.dim()).zip(cuts);
-                let kept = slices.flat_map(|(rows, cut)| {
-                    cut.places.iter().flat_map(|place| &rows[place * self.dim()..][..self.dim()])
+                let of_slice = self.page_ids.len();
+                let places = cuts.iter().enumerate().flat_map(|(n, cut)| {
+                    cut.places.iter().map(move |place| (n * of_slice + place) as u32)
                 });
-                Ok(kept.copied().collect())
+                let rows = card.encode_slices(&pictures, &self.page_ids)?;
+                rows.index_select(&Tensor::from_iter(places, rows.device())?, 0)?
             }
-        }
+        };
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        let mut rows = rows.as_slice();
+        let kept = cuts.iter().map(|cut| {
+            let (of_cut, others) = rows.split_at(cut.places.len() * self.dim());
+            rows = others;
+            self.pool(cut, of_cut)
+        });
+        Ok(kept.collect())
     }
 
     /// The slices of a page, without those of which the recipe keeps nothing.
@@ -330,22 +317,12 @@ impl ColPali {
         Ok(cuts.filter(|cut| !cut.places.is_empty()).collect())
     }
 
-    /// What is kept of a slice, `vectors` at the places of `cut`, pooled if the recipe says so:
-    /// what is near in meaning is mostly near on the page, and trees grow with the cube of their
-    /// leaves.
+    /// What is kept of a slice, of `vectors` at the places of `cut`: all, or what the recipe pools
+    /// them to. Slice by slice, since pooling takes the cube of how many there are.
     fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
-        let place = |row: usize| (cut.first + cut.places[row]) as u32;
-        match self.recipe.pooling {
-            0 | 1 => KeptRows {
-                rows: vectors.into(),
-                places: (0..cut.places.len()).map(place).collect(),
-            },
-            factor => {
-                let pooled = pool_hierarchical(self.dim(), vectors, factor);
-                let places = pooled.representatives.into_iter().map(place).collect();
-                KeptRows { rows: pooled.vectors, places }
-            }
-        }
+        let pooled = pool_hierarchical(self.dim(), vectors, self.recipe.pooling);
+        let places = pooled.representatives.iter().map(|&row| (cut.first + cut.places[row]) as u32);
+        KeptRows { places: places.collect(), rows: pooled.vectors }
     }
 
     /// What was kept of a page.

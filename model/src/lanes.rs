@@ -86,8 +86,12 @@ impl Lanes {
     /// Of each sequence the positions in `kept`, in that order.
     ///
     /// # Panics
-    /// When `kept` has more sequences, or positions that are not there.
+    /// When `kept` is not of as many sequences, or has positions that are not there.
     pub fn keep(&self, kept: &[&[usize]]) -> Self {
+        assert_eq!(kept.len(), self.lengths.len(), "sequences");
+        for (places, length) in kept.iter().zip(&self.lengths) {
+            assert!(places.iter().all(|place| place < length), "positions of {length}");
+        }
         let lengths: Vec<usize> = kept.iter().map(|places| places.len()).collect();
         let mut this = Self::zeros(&lengths, self.width);
         let from = firsts(&self.lengths).zip(kept).flat_map(|(first, places)| {
@@ -392,8 +396,8 @@ compiled_for_each_processor! {
         for (pair, lines) in scores.as_chunks::<2>().0.iter().zip(all) {
             let mut words = [0; LANES];
             for i in 0..LANES {
-                let [first, second] =
-                    [pair[0][i], pair[1][i]].map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
+                let [first, second] = [pair[0][i], pair[1][i]]
+                    .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
                 partial[0][i] += first;
                 partial[1][i] += second;
                 words[i] = pair_of_weights(first, second);

@@ -86,14 +86,17 @@ impl Processor {
         Ok(self.rows(&self.language.encode(x, false))?)
     }
 
-    /// As [`encode_slices`](Self::encode_slices), of each slice the rows at the places in `kept`:
-    /// the same numbers, and the last layer computes no others.
+    /// As [`encode_slices`](Self::encode_slices), of each slice the rows at the places in `kept`,
+    /// none twice, in ascending order: the same numbers, and the last layer computes no others.
     pub fn encode_kept(
         &self,
         pictures: &[Tensor],
         ids: &[u32],
         kept: &[&[usize]],
     ) -> Result<Tensor, ModelError> {
+        if kept.iter().all(|places| places.len() == ids.len()) {
+            return self.encode_slices(pictures, ids);
+        }
         let x = self.slice_lanes(pictures, ids)?;
         Ok(self.rows(&self.language.encode_kept(x, kept))?)
     }

@@ -84,8 +84,8 @@ pub struct Ranking {
     pub visual: bool,
     /// The text channel was asked.
     pub text: bool,
-    /// Words alone ranked, though both channels were asked: the model has no pieces for most of
-    /// the query's letters.
+    /// Pages with words were ranked by them alone, though both channels were asked: the model has
+    /// no pieces for most of the query's letters.
     pub words_alone: bool,
 }
 
