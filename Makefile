@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test record-nano test-hub cuda check bench eval robustness pages fuzz parity torture
+.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ cuda: setup ## build the model for NVIDIA's cards without one at hand; CUDA_COMP
 	@echo "linked, and what it does where there is no card:"
 	@LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$(abspath .tools/cuda/lib/stubs) \
 	  $(CARGO_TARGET_DIR)/cuda/debug/examples/encoding devices
+
+cuda-test: setup ## where there is a card of NVIDIA: its vectors against the processor's and the reference's
+	@cargo xtask cuda
+	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
+	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
+	  CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
+	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture card::
 
 check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check

@@ -7,8 +7,11 @@
 //!
 //! ```text
 //! cargo run -p pagesight-model --example encoding -- FOLDER PRECISION page|query|both ROUNDS \
-//!     [PYTHON f32|bf16]
+//!     [--device cpu|cuda|metal] [--batch N[,N...]] [--peer PYTHON f32|bf16]
 //! ```
+//!
+//! A batch is of N different pages. On a card the time is from bytes of pixels in the program's
+//! memory to vectors in it; the peer's pixels are on the card already.
 //!
 //! `peak` as FOLDER measures the limits of the processor: sums of products in registers.
 //! `devices` tells where models can run here.
@@ -26,7 +29,9 @@ const QUESTION: &str = "net sales by region";
 /// Multiplications and additions of a page of 1030 tokens, as `shared/model.md` counts them.
 const PAGE_STAGES: [(&str, f64); 3] = [("vision", 0.978e12), ("language", 4.239e12), ("head", 5e8)];
 
-fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().map(String::as_str) == Some("peak") {
         for (name, rate) in peak() {
@@ -38,71 +43,54 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         devices();
         return Ok(());
     }
-    let [folder, precision, what, rounds, peer @ ..] = arguments.as_slice() else {
-        return Err(
-            "usage: encoding FOLDER PRECISION page|query|both ROUNDS [PYTHON f32|bf16]".into()
-        );
+    let [folder, precision, what, rounds, options @ ..] = arguments.as_slice() else {
+        return Err("usage: encoding FOLDER PRECISION page|query|both ROUNDS [--device D] \
+                    [--batch N] [--peer PYTHON f32|bf16]"
+            .into());
     };
+    let option = |name: &str| {
+        let at = options.iter().position(|option| option == name);
+        at.map(|at| &options[at + 1..])
+    };
+    let first = |name: &str| option(name).and_then(|values| values.first());
     let precision: Precision = precision.parse()?;
     let rounds: usize = rounds.parse()?;
+    let device: Device = first("--device").map_or(Ok(Device::Cpu), |device| device.parse())?;
+    let batches: Vec<usize> = match first("--batch") {
+        Some(batches) => batches.split(',').map(str::parse).collect::<Result<_, _>>()?,
+        None => vec![1],
+    };
     let (pages, queries) = (what != "query", what != "page");
-    let options =
-        LoadOptions { precision: Some(precision), query_only: !pages, ..LoadOptions::default() };
+    let options = LoadOptions {
+        precision: Some(precision),
+        query_only: !pages,
+        device,
+        card_slices: batches.iter().copied().max(),
+        ..LoadOptions::default()
+    };
     let start = Instant::now();
     let model = ColPali::load(folder.as_ref(), &options)?;
-    println!("{precision} loaded in {:.1} s{}", start.elapsed().as_secs_f64(), memory());
-    let mut peer = match peer {
-        [python, peer_precision] => Some(Peer::start(python, folder, peer_precision)?),
-        _ => None,
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{precision} loaded on {} in {seconds:.1} s{}", model.device(), memory());
+    let mut peer = match option("--peer") {
+        Some([python, precision, ..]) => Some(Peer::start(python, folder, precision, device)?),
+        Some(_) => return Err("--peer PYTHON f32|bf16".into()),
+        None => None,
     };
     let edge = model.input().edge_px;
-    let image = picture(edge, 0);
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for round in 0..=rounds {
-        // The first round warms up: weights come into memory.
-        let keep = |times: &mut Vec<f64>, seconds: f64| match round {
-            0 => println!("  first {seconds:.2} s"),
-            _ => times.push(seconds),
-        };
-        if pages {
-            let start = Instant::now();
-            let vectors = model.encode_pages(std::slice::from_ref(&image))?;
-            keep(&mut times[0], start.elapsed().as_secs_f64());
-            if let Some(peer) = &mut peer {
-                keep(&mut times[1], peer.ask("page 0")?.parse()?);
-                if round == 0 {
-                    peer.compare(vectors[0].values().iter().map(|v| v.to_f32()), model.dim())?;
-                }
-            }
-        }
-        if queries {
-            let start = Instant::now();
-            let vectors = model.encode_queries(&[QUESTION])?;
-            keep(&mut times[2], start.elapsed().as_secs_f64());
-            if let Some(peer) = &mut peer {
-                keep(&mut times[3], peer.ask(&format!("query {QUESTION}"))?.parse()?);
-                if round == 0 {
-                    println!("  query of {} tokens", vectors[0].len());
-                    peer.compare(vectors[0].values().iter().copied(), model.dim())?;
-                }
-            }
-        }
+    let images: Vec<PageImage> = (0..batches.iter().copied().max().unwrap_or(1) as u32)
+        .map(|seed| picture(edge, seed))
+        .collect();
+    for &batch in batches.iter().filter(|_| pages) {
+        time_pages(&model, &images[..batch], rounds, peer.as_mut())?;
     }
-    let [page, peer_page, query, peer_query] = times.map(median);
-    for (name, ours, theirs) in [("page", page, peer_page), ("query", query, peer_query)] {
-        let Some(ours) = ours else { continue };
-        print!("{name:5} {precision:4} {ours:8.3} s");
-        match theirs {
-            Some(theirs) => {
-                println!("   PyTorch {theirs:8.3} s   {:.2} times as fast", theirs / ours)
-            }
-            None => println!(),
-        }
+    if queries {
+        time_queries(&model, rounds, peer.as_mut())?;
     }
-    if pages {
+    if pages && device == Device::Cpu {
         let mut best: Vec<f64> = vec![f64::INFINITY; 3];
         for _ in 0..rounds.max(1) {
-            let took = model.time_page(&image)?.unwrap_or_default();
+            let took = model.time_page(&images[0])?.unwrap_or_default();
             for (best, took) in best.iter_mut().zip(took) {
                 *best = best.min(took.as_secs_f64());
             }
@@ -114,8 +102,88 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     println!("memory{}", memory());
     if let Some(mut peer) = peer {
         println!("PyTorch's largest {} MB", peer.ask("memory")?);
+        if device != Device::Cpu {
+            println!("PyTorch's product of 8192 x 8192 x 8192: {} TFLOP/s", peer.ask("peak")?);
+        }
     }
     Ok(())
+}
+
+/// Pages together, in turns with the peer.
+fn time_pages(
+    model: &ColPali,
+    images: &[PageImage],
+    rounds: usize,
+    mut peer: Option<&mut Peer>,
+) -> Result<(), Failure> {
+    let batch = images.len();
+    let mut times: [Vec<f64>; 2] = Default::default();
+    for round in 0..=rounds {
+        let start = Instant::now();
+        let vectors = model.encode_pages(images)?;
+        keep(&mut times[0], round, start.elapsed().as_secs_f64());
+        if round == 0 && batch > 1 {
+            let alone = model.encode_pages(&images[batch - 1..])?;
+            let [together, alone] = [&vectors[batch - 1], &alone[0]].map(|page| page.values());
+            let apart = together.iter().zip(alone).map(|(a, b)| (a.to_f32() - b.to_f32()).abs());
+            println!("  beside others and alone: at most {:.1e} apart", apart.fold(0.0, f32::max));
+        }
+        if let Some(peer) = &mut peer {
+            keep(&mut times[1], round, peer.ask(&format!("page {batch}"))?.parse()?);
+            if round == 0 {
+                let ours = vectors.iter().flat_map(|page| page.values());
+                peer.compare(ours.map(|value| value.to_f32()), model.dim())?;
+            }
+        }
+    }
+    if let Some(seconds) = tell("page", model, batch, times) {
+        let work: f64 = PAGE_STAGES.iter().map(|(_, work)| work).sum();
+        println!("  {:.1} TFLOP/s of products", batch as f64 * work / seconds / 1e12);
+    }
+    Ok(())
+}
+
+/// One query at a time, in turns with the peer.
+fn time_queries(
+    model: &ColPali,
+    rounds: usize,
+    mut peer: Option<&mut Peer>,
+) -> Result<(), Failure> {
+    let mut times: [Vec<f64>; 2] = Default::default();
+    for round in 0..=rounds {
+        let start = Instant::now();
+        let vectors = model.encode_queries(&[QUESTION])?;
+        keep(&mut times[0], round, start.elapsed().as_secs_f64());
+        if let Some(peer) = &mut peer {
+            keep(&mut times[1], round, peer.ask(&format!("query {QUESTION}"))?.parse()?);
+            if round == 0 {
+                println!("  query of {} tokens", vectors[0].len());
+                peer.compare(vectors[0].values().iter().copied(), model.dim())?;
+            }
+        }
+    }
+    tell("query", model, 1, times);
+    Ok(())
+}
+
+/// The first round warms up: weights come into memory.
+fn keep(times: &mut Vec<f64>, round: usize, seconds: f64) {
+    match round {
+        0 => println!("  first {seconds:.2} s"),
+        _ => times.push(seconds),
+    }
+}
+
+/// Our median, after it is printed beside the peer's.
+fn tell(name: &str, model: &ColPali, count: usize, times: [Vec<f64>; 2]) -> Option<f64> {
+    let [ours, theirs] = times.map(median);
+    let (ours, precision) = (ours?, model.precision());
+    print!("{name:5} {precision:4} {ours:8.4} s for {count} ({:.2}/s)", count as f64 / ours);
+    match theirs {
+        Some(theirs) => println!("   PyTorch {theirs:8.4} s   {:.2} times as fast", theirs / ours),
+        None => println!(),
+    }
+    Some(ours)
 }
 
 /// What each device says when the parity fixture is loaded on it.
@@ -171,11 +239,12 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(python: &str, folder: &str, precision: &str) -> std::io::Result<Self> {
+    fn start(python: &str, folder: &str, precision: &str, device: Device) -> std::io::Result<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/encoding_peer.py");
+        let device = device.to_string();
         let threads = std::thread::available_parallelism()?.to_string();
         let mut child = Command::new(python)
-            .args([script, folder, precision, &threads])
+            .args([script, folder, precision, &device, &threads])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -199,11 +268,7 @@ impl Peer {
     }
 
     /// Prints how near the peer's last vectors are to ours.
-    fn compare(
-        &mut self,
-        ours: impl Iterator<Item = f32>,
-        dim: usize,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn compare(&mut self, ours: impl Iterator<Item = f32>, dim: usize) -> Result<(), Failure> {
         let path = std::env::temp_dir().join(format!("encoding-{}.bin", std::process::id()));
         self.ask(&format!("save {}", path.display()))?;
         let bytes = std::fs::read(&path)?;

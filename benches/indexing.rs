@@ -205,8 +205,13 @@ fn asking() {
     let model = ModelId("random".into());
     let mut writer = BlockingWriter::create(&path, runtime.handle().clone()).expect("created");
     let grid = PatchGrid { slices: Slices::default(), side: 32, text: 6 };
-    let stored =
-        StoredModel { id: model.clone(), folder: folder.path().into(), grid, recipe: None };
+    let stored = StoredModel {
+        id: model.clone(),
+        folder: folder.path().into(),
+        grid,
+        recipe: None,
+        base: None,
+    };
     writer.set_model(stored, DIM).expect("set");
     let id = DocumentId::of(b"bench");
     let mut noise = Noise(1);

@@ -218,8 +218,8 @@ impl Index {
         self.renderer = options;
     }
 
-    /// Says where the model that the index remembers may find its base and hashes; its recipe and
-    /// grid are the index's own.
+    /// Says where the model that the index remembers runs and finds its hashes, and where its base
+    /// lies if not where it was; its recipe and grid are the index's own.
     pub fn set_loading(&mut self, options: LoadOptions) {
         self.loading = options;
     }
@@ -248,6 +248,9 @@ impl Index {
             // The recipe and the grid are parts of the model that the index was made with.
             options.slices = options.slices.or(Some(slices));
             options.recipe = options.recipe.or(recipe);
+        }
+        if kept && options.base.is_none() {
+            options.base = stored.and_then(|stored| stored.base.clone());
         }
         let model = ColPali::load(&absolute, &options)?;
         let got = PageEncoder::model_id(&model).clone();
@@ -291,7 +294,8 @@ impl Index {
         }
         let (slices, recipe) = self.stored_recipe()?.expect("there is a model");
         let slices = Some(slices);
-        let options = LoadOptions { slices, recipe, query_only, ..self.loading.clone() };
+        let base = self.loading.base.clone().or_else(|| stored.base.clone());
+        let options = LoadOptions { slices, recipe, query_only, base, ..self.loading.clone() };
         let model = ColPali::load(&stored.folder, &options)?;
         let got = PageEncoder::model_id(&model).clone();
         if got != stored.id {
@@ -362,6 +366,7 @@ impl Index {
                 folder: model.folder().to_path_buf(),
                 grid: model.patch_grid(),
                 recipe: Some(model.recipe().to_json()),
+                base: model.base().map(Path::to_path_buf),
             };
             writer.set_model(stored, model.dim())?;
         }

@@ -193,7 +193,7 @@ fn what_was_fetched_is_found_by_its_name() {
 
 #[test]
 fn an_adapter_without_its_base_says_where_to_get_it() {
-    let place = Place::new();
+    let place = Place::with(&["form.pdf"]);
     let folder = place.path().join("adapter");
     copy(&fixtures().join("parity/lora"), &folder);
     let config = folder.join("adapter_config.json");
@@ -205,6 +205,13 @@ fn an_adapter_without_its_base_says_where_to_get_it() {
     let base = checkpoint("orig");
     assert_eq!(run(&place, &["model", "info", "adapter", "--base", &base]).code, 0);
     assert_eq!(run(&place, &["model", "verify", "adapter", "--base", &base]).code, 0);
+    // Said once, an index remembers it.
+    let ran = run(&place, &["index", "--model", "adapter", "--base", &base, "."]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for again in [&["index", "."][..], &["query", "--channel", "visual", "name"]] {
+        let ran = run(&place, again);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! rows and only finite numbers; there is no other way to make one.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// Numbers that are not a multi-vector.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -82,7 +83,9 @@ impl PageVectors {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn from_f32(dim: usize, values: &[f32]) -> Result<Self, VectorError> {
-        Self::new(dim, values.iter().map(|&v| f16::from_f32(v)).collect())
+        let mut halves = vec![f16::ZERO; values.len()];
+        halves.convert_from_f32_slice(values);
+        Self::new(dim, halves)
     }
 
     /// Row length.

@@ -39,6 +39,10 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// Where it runs.
     pub device: Device,
+    /// Slices (model inputs; one a page for ColPali) that a card encodes at once [default: 4]. More
+    /// are faster and take more of its memory, 180 MB each for 3B parameters. A processor
+    /// has one at a time.
+    pub card_slices: Option<usize>,
     /// Loads what queries need: the vision tower stays in its file, unread.
     pub query_only: bool,
     /// Takes the place of the base that an adapter names.
@@ -54,6 +58,7 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct ColPali {
     folder: PathBuf,
+    base: Option<PathBuf>,
     id: ModelId,
     precision: Precision,
     pub(crate) config: Config,
@@ -62,6 +67,8 @@ pub struct ColPali {
     recipe_origin: RecipeOrigin,
     pub(crate) tokens: Tokens,
     engine: Engine,
+    /// Slices that a card encodes at once.
+    card_slices: usize,
     /// Ids of a page after its image tokens are in place.
     page_ids: Vec<u32>,
 }
@@ -120,8 +127,12 @@ impl ColPali {
             None => Engine::Processor(processor),
         };
         let folder = folder.to_path_buf();
+        // As it was named, but found from anywhere.
+        let base = options.base.as_deref().map(std::path::absolute).transpose();
+        let base = base.map_err(|source| ModelError::Io { path: folder.clone(), source })?;
         Ok(Self {
             folder,
+            base,
             id,
             precision,
             config,
@@ -130,6 +141,7 @@ impl ColPali {
             recipe_origin: origin,
             tokens,
             engine,
+            card_slices: options.card_slices.unwrap_or(CARD_SLICES).max(1),
             page_ids,
         })
     }
@@ -137,6 +149,12 @@ impl ColPali {
     /// Where it was loaded from.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The base of an adapter, absolute, when it was named; one that was found by its name will be
+    /// found again.
+    pub fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
     }
 
     /// Whether it was loaded without its vision tower.
@@ -243,16 +261,15 @@ impl ColPali {
     fn encode_all(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, ModelError> {
         let together = match &self.engine {
             Engine::Processor(_) => 1,
-            Engine::Card(_) => CARD_SLICES,
+            Engine::Card(_) => self.card_slices,
         };
         let pages_together = together.div_ceil(self.recipe.slices.count());
         let mut encoded = Vec::with_capacity(pages.len());
         for pages in pages.chunks(pages_together) {
             let mut rows = vec![KeptRows::default(); pages.len()];
-            let mut cuts = Vec::new();
-            for (page, image) in pages.iter().enumerate() {
-                cuts.extend(self.cut(page, image)?);
-            }
+            let cuts = pages.par_iter().enumerate().map(|(page, image)| self.cut(page, image));
+            let cuts: Vec<Vec<Cut>> = cuts.collect::<Result<_, _>>()?;
+            let cuts: Vec<Cut> = cuts.into_iter().flatten().collect();
             let kept: Vec<Vec<KeptRows>> = match &self.engine {
                 Engine::Processor(_) => {
                     let kept = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
@@ -267,39 +284,36 @@ impl ColPali {
                 rows[cut.page].rows.extend(kept.rows);
                 rows[cut.page].places.extend(kept.places);
             }
-            for rows in rows {
-                encoded.push(self.finish(rows)?);
-            }
+            let finished = rows.into_par_iter().map(|rows| self.finish(rows));
+            encoded.extend(finished.collect::<Result<Vec<_>, _>>()?);
         }
         Ok(encoded)
     }
 
     /// What is kept of each of `cuts`.
     fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<KeptRows>, ModelError> {
-        let pictures = cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
-        let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
+        let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
         let rows = match &self.engine {
             Engine::Processor(processor) => {
-                let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
+                let pictures =
+                    cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
+                let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
                 processor.encode_kept(&pictures, &self.page_ids, &kept)?
             }
             Engine::Card(card) => {
-                let of_slice = self.page_ids.len();
-                let places = cuts.iter().enumerate().flat_map(|(n, cut)| {
-                    cut.places.iter().map(move |place| (n * of_slice + place) as u32)
-                });
-                let rows = card.encode_slices(&pictures, &self.page_ids)?;
-                rows.index_select(&Tensor::from_iter(places, rows.device())?, 0)?
+                let pictures: Vec<&PageImage> = cuts.iter().map(|cut| &cut.picture).collect();
+                card.encode_pictures(&pictures, &self.preprocessor, &self.page_ids, &kept)?
             }
         };
         let rows = rows.flatten_all()?.to_vec1::<f32>()?;
         let mut rows = rows.as_slice();
-        let kept = cuts.iter().map(|cut| {
+        let of_cuts = cuts.iter().map(|cut| {
             let (of_cut, others) = rows.split_at(cut.places.len() * self.dim());
             rows = others;
-            self.pool(cut, of_cut)
+            (cut, of_cut)
         });
-        Ok(kept.collect())
+        let of_cuts: Vec<_> = of_cuts.collect();
+        Ok(of_cuts.into_par_iter().map(|(cut, rows)| self.pool(cut, rows)).collect())
     }
 
     /// The slices of a page, without those of which the recipe keeps nothing.
@@ -378,8 +392,8 @@ struct KeptRows {
     places: Vec<u32>,
 }
 
-/// Slices that a card encodes at once: 4,120 positions of 448 px fill a large one, and their
-/// activations take 2 GB. A core has one at a time: a small model's then stay in its caches.
+/// Slices that a card encodes at once: 4,120 positions of 448 px nearly fill a large one, and their
+/// activations take 0.7 GB. A core has one at a time: a small model's then stay in its caches.
 const CARD_SLICES: usize = 4;
 
 /// Queries encoded at once.

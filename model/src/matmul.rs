@@ -24,6 +24,7 @@ mod portable;
 pub mod tests;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
@@ -378,7 +379,8 @@ struct Task {
 /// What a thread keeps between tasks.
 #[derive(Default)]
 struct Scratch {
-    panel: Panel,
+    /// The one that is multiplied, and the one that is made meanwhile.
+    panels: [Panel; 2],
     /// `[P, row tiles, groups]` of 32 rows of 32 positions.
     sums: Vec<[[f32; LANES]; ROWS]>,
 }
@@ -394,38 +396,52 @@ impl Task {
         x: &Operand,
         sink: &impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]),
     ) {
-        SCRATCH.with_borrow_mut(|Scratch { panel, sums }| {
+        SCRATCH.with_borrow_mut(|Scratch { panels: [panel, next], sums }| {
             let kernel = Kernel::new(x.arithmetic, self.instructions);
             let row_tiles = self.rows.div_ceil(ROWS);
             sums.resize(sums.len().max(P * row_tiles * self.groups), [[0.0; LANES]; ROWS]);
             let tiles = x.arithmetic.tiles(x.width);
             let most = panel_tiles(x.groups);
             let width = most * x.arithmetic.tile_width();
-            for block in 0..tiles.div_ceil(most) {
+            let steps = tiles.div_ceil(most) * P * row_tiles;
+            // Block by block of the columns, in each weight by weight, tile by tile of the rows.
+            let step = |step: usize| {
+                let (block, tile) = (step / (P * row_tiles), step % (P * row_tiles));
+                let first = self.first_row + tile % row_tiles * ROWS;
+                let rows = first..weights[0].rows().min(first + ROWS);
                 let columns = block * width..x.width.min((block + 1) * width);
-                let mut sums = sums.chunks_mut(self.groups);
-                for weight in weights {
-                    for row_tile in 0..row_tiles {
-                        let first = self.first_row + row_tile * ROWS;
-                        let rows = first..weight.rows().min(first + ROWS);
-                        panel.take(x.arithmetic, weight, rows.clone(), columns.clone());
-                        // Of the next panel: the rows below, or the first ones further right.
-                        let (next, ahead) = match row_tile + 1 < row_tiles {
-                            true => (first + ROWS, columns.clone()),
-                            false => (self.first_row, columns.end..columns.end + width),
-                        };
-                        let sums = sums.next().expect("resized above");
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let part = ROWS.div_ceil(self.groups);
-                            let rows = next + i * part..next + ROWS.min((i + 1) * part);
-                            if x.groups > FEW {
-                                weight.prefetch(rows, ahead.clone());
-                            }
-                            let x = x.block(block, self.first_group + i);
-                            kernel.multiply(panel.lines(), x, sums, block > 0);
-                        }
+                (block, tile, weights[tile / row_tiles], rows, columns)
+            };
+            let part = ROWS.div_ceil(self.groups);
+            for at in 0..steps {
+                let (block, tile, weight, rows, columns) = step(at);
+                if at == 0 {
+                    panel.prepare(x.arithmetic, rows.len(), columns.len());
+                    panel.fill(x.arithmetic, weight, (0, rows), columns);
+                }
+                let following = (at + 1 < steps).then(|| step(at + 1));
+                if let Some((.., rows, columns)) = &following {
+                    next.prepare(x.arithmetic, rows.len(), columns.len());
+                }
+                let after = (x.groups > FEW && at + 2 < steps).then(|| step(at + 2));
+                let sums = &mut sums[tile * self.groups..(tile + 1) * self.groups];
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let some = |rows: &Range<usize>| {
+                        let part = i * part..(i + 1) * part;
+                        rows.end.min(rows.start + part.start)..rows.end.min(rows.start + part.end)
+                    };
+                    if let Some((_, _, weight, rows, columns)) = &after {
+                        weight.prefetch(some(rows), columns.clone());
+                    }
+                    let part_of_x = x.block(block, self.first_group + i);
+                    kernel.multiply(panel.lines(), part_of_x, sums, block > 0);
+                    // Vector instructions make the next panel while the tiles still multiply.
+                    if let Some((_, _, weight, rows, columns)) = &following {
+                        let place = (i * part, some(rows));
+                        next.fill(x.arithmetic, weight, place, columns.clone());
                     }
                 }
+                std::mem::swap(panel, next);
             }
             for row_tile in 0..row_tiles {
                 let first = self.first_row + row_tile * ROWS;

@@ -7,16 +7,21 @@ use pagesight_core::PageImage;
 use crate::config::PreprocessorConfig;
 use crate::lanes::LANES;
 
-/// `[3, height, width]`, f32: each value times the rescale factor, less the mean, over the
-/// deviation. The picture has the input's size already.
+/// What each of the 256 values of a byte is in each channel: times the rescale factor, less the
+/// mean, over the deviation.
+pub fn worth(config: &PreprocessorConfig) -> [Vec<f32>; 3] {
+    let factor = config.rescale_factor as f32;
+    std::array::from_fn(|channel| {
+        let (mean, std) = (config.image_mean[channel], config.image_std[channel]);
+        (0..=255u8).map(|v| (f32::from(v) * factor - mean) / std).collect()
+    })
+}
+
+/// `[3, height, width]`, f32: what each byte is worth. The picture has the input's size already.
 pub fn pixel_values(image: &PageImage, config: &PreprocessorConfig) -> Result<Tensor> {
     let (width, height) = (image.width_px() as usize, image.height_px() as usize);
-    let factor = config.rescale_factor as f32;
     let mut values = Vec::with_capacity(3 * width * height);
-    for channel in 0..3 {
-        let (mean, std) = (config.image_mean[channel], config.image_std[channel]);
-        // 256 possible values: the same arithmetic, done once each.
-        let table: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) * factor - mean) / std).collect();
+    for (channel, table) in worth(config).iter().enumerate() {
         let pixels = image.rgb().as_chunks::<3>().0;
         values.extend(pixels.iter().map(|pixel| table[usize::from(pixel[channel])]));
     }

@@ -79,6 +79,9 @@ pub struct StoredModel {
     /// Its recipe as the model wrote it, so that a later run does the same around the weights.
     #[serde(default)]
     pub recipe: Option<String>,
+    /// Where the whole weights lie that an adapter was merged into, when they were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<PathBuf>,
 }
 
 /// A setting of searches, and what it was measured to cost on the pages of the index.

@@ -38,7 +38,7 @@ impl Place {
 
 fn model(id: &str) -> StoredModel {
     let grid = PatchGrid { slices: Slices::default(), side: 1, text: 0 };
-    StoredModel { id: ModelId(id.into()), folder: "/model".into(), grid, recipe: None }
+    StoredModel { id: ModelId(id.into()), folder: "/model".into(), grid, recipe: None, base: None }
 }
 
 fn document(name: &str, pages: u32, words: &str) -> Batch {

@@ -23,21 +23,26 @@ impl Panel {
         &self.lines[..self.tiles * TILE]
     }
 
-    /// Takes `rows`, at most [`ROWS`], and `columns`, which start at a tile of the kernel.
-    pub fn take(
+    /// Makes room for `rows`, at most [`ROWS`], and `columns`, which start at a tile of the kernel;
+    /// [`fill`](Self::fill) takes them.
+    pub fn prepare(&mut self, arithmetic: Arithmetic, rows: usize, columns: usize) {
+        self.resize(arithmetic.tiles(columns));
+        if rows < ROWS || !columns.is_multiple_of(arithmetic.tile_width()) {
+            self.lines[..self.tiles * TILE].fill(Line([0; 16]));
+        }
+    }
+
+    /// Takes `rows` of `columns` to place `first`.
+    pub fn fill(
         &mut self,
         arithmetic: Arithmetic,
         weight: &Matrix,
-        rows: Range<usize>,
+        (first, rows): (usize, Range<usize>),
         columns: Range<usize>,
     ) {
-        self.resize(arithmetic.tiles(columns.len()));
-        if rows.len() < ROWS || !columns.len().is_multiple_of(arithmetic.tile_width()) {
-            self.lines[..self.tiles * TILE].fill(Line([0; 16]));
-        }
         let lines = &mut self.lines[..self.tiles * TILE];
         for (i, row) in rows.enumerate() {
-            widen(arithmetic, weight, row, columns.clone(), &mut lines[i..]);
+            widen(arithmetic, weight, row, columns.clone(), &mut lines[first + i..]);
         }
     }
 
@@ -92,22 +97,22 @@ fn pair(first: f32, second: f32) -> u32 {
     round(first) | (round(second) << 16)
 }
 
-/// Writes `N` bytes at a time as a line of 16 words, a line in every tile.
-#[inline(always)]
-fn each_line<const N: usize>(
-    bytes: &[u8],
-    lines: &mut [Line],
-    convert: impl Fn(&[u8; N], &mut [u32; 16]),
-) {
-    let (whole, rest) = bytes.as_chunks::<N>();
-    for (chunk, line) in whole.iter().zip(lines.iter_mut().step_by(TILE)) {
-        convert(chunk, &mut line.0);
-    }
-    if !rest.is_empty() {
-        let mut last = [0; N];
-        last[..rest.len()].copy_from_slice(rest);
-        convert(&last, &mut lines[whole.len() * TILE].0);
-    }
+/// Writes `$n` bytes at a time as a line of 16 words, a line in every tile. A macro: a closure
+/// called from two places is a function of its own, without the processor's instructions.
+macro_rules! each_line {
+    ($n:literal, $bytes:expr, $lines:expr, |$chunk:ident, $words:ident| $convert:block) => {
+        let (whole, rest) = $bytes.as_chunks::<$n>();
+        for ($chunk, line) in whole.iter().zip($lines.iter_mut().step_by(TILE)) {
+            let $words = &mut line.0;
+            $convert
+        }
+        if !rest.is_empty() {
+            let mut last = [0; $n];
+            last[..rest.len()].copy_from_slice(rest);
+            let ($chunk, $words) = (&last, &mut $lines[whole.len() * TILE].0);
+            $convert
+        }
+    };
 }
 
 #[inline(always)]
@@ -122,7 +127,7 @@ fn u16_at(bytes: &[u8], i: usize) -> u16 {
 
 compiled_for_each_processor! {
     fn copy(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<64>(bytes, lines, |bytes, words| {
+        each_line!(64, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 let at = 4 * i;
                 words[i] = u32::from_le_bytes([
@@ -133,7 +138,7 @@ compiled_for_each_processor! {
     }
 
     fn bf16_to_f32(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<32>(bytes, lines, |bytes, words| {
+        each_line!(32, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 words[i] = u32::from(u16_at(bytes, i)) << 16;
             }
@@ -141,7 +146,7 @@ compiled_for_each_processor! {
     }
 
     fn f32_to_bf16(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<128>(bytes, lines, |bytes, words| {
+        each_line!(128, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 words[i] = pair(f32_at(bytes, 2 * i), f32_at(bytes, 2 * i + 1));
             }
@@ -149,7 +154,7 @@ compiled_for_each_processor! {
     }
 
     fn f16_to_f32(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<32>(bytes, lines, |bytes, words| {
+        each_line!(32, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 words[i] = half_to_f32(u16_at(bytes, i)).to_bits();
             }
@@ -157,7 +162,7 @@ compiled_for_each_processor! {
     }
 
     fn f16_to_bf16(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<64>(bytes, lines, |bytes, words| {
+        each_line!(64, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 let value = |i| half_to_f32(u16_at(bytes, i));
                 words[i] = pair(value(2 * i), value(2 * i + 1));
@@ -166,7 +171,7 @@ compiled_for_each_processor! {
     }
 
     fn q8_to_f32(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<16>(bytes, lines, |bytes, words| {
+        each_line!(16, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 words[i] = f32::from(bytes[i].cast_signed()).to_bits();
             }
@@ -176,7 +181,7 @@ compiled_for_each_processor! {
     // All integers of a byte are bf16 numbers: nothing is rounded here. Two bytes become a word
     // together, so that no lane needs another's.
     fn q8_to_bf16(bytes: &[u8], lines: &mut [Line]) {
-        each_line::<32>(bytes, lines, |bytes, words| {
+        each_line!(32, bytes, lines, |bytes, words| {
             for i in 0..16 {
                 let both = u32::from(u16_at(bytes, i));
                 let first = ((both << 24).cast_signed() >> 24) as f32;
