@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, LANES, Lanes, Pairs, has_bf16, raise_bf16, raise_f32};
+use crate::kernel::{Instructions, LANES, Lanes, Pairs, has_bf16, parts, raise_bf16, raise_f32};
 use crate::tokens::Tokens;
 
 /// Page rows widened to f32 at a time, where the processor has no bf16.
@@ -139,7 +139,8 @@ impl Bf16Query {
             Blocks::Wide(blocks) => {
                 let dim = dim.next_multiple_of(2);
                 let mut wide = vec![0.0; ROWS * dim];
-                for rows in page.values.chunks(ROWS * dim) {
+                for rows in parts(page.values.len() / dim, ROWS) {
+                    let rows = &page.values[rows.start * dim..rows.end * dim];
                     let wide = &mut wide[..rows.len()];
                     rows.convert_to_f32_slice(wide);
                     raise_f32(self.instructions, dim, blocks, wide, &mut best);

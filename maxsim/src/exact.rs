@@ -1,9 +1,8 @@
 //! Exact MaxSim over the f16 masters, in f32.
 
-use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::kernel::{Instructions, LANES, Lanes, raise_f32};
+use crate::kernel::{Instructions, LANES, Lanes, parts, raise_f32, widen};
 use crate::tokens::Tokens;
 
 /// Page rows widened to f32 at a time: 48 rows of 128, whole tiles of every kernel, stay in the
@@ -102,9 +101,10 @@ impl PreparedQuery {
         }
         let mut best = self.no_maxima();
         let mut wide = vec![0.0f32; ROWS * dim];
-        for rows in page.values().chunks(ROWS * dim) {
+        for rows in parts(page.len(), ROWS) {
+            let rows = &page.values()[rows.start * dim..rows.end * dim];
             let wide = &mut wide[..rows.len()];
-            rows.convert_to_f32_slice(wide);
+            widen(self.instructions, rows, wide);
             raise_f32(self.instructions, dim, &self.blocks, wide, &mut best);
         }
         Ok(best)
@@ -121,7 +121,8 @@ impl PreparedQuery {
             return Err(DimMismatch { query: dim, page: rows.len() });
         }
         let mut best = self.no_maxima();
-        for rows in rows.chunks(ROWS * dim) {
+        for part in parts(rows.len() / dim, ROWS) {
+            let rows = &rows[part.start * dim..part.end * dim];
             raise_f32(self.instructions, dim, &self.blocks, rows, &mut best);
         }
         Ok(self.tokens.first_sum(|n| best.as_flattened()[n]))

@@ -3,7 +3,7 @@
 //!
 //! Query tokens lie in the lanes of a register, so that the maximum over the page's rows is taken
 //! lane by lane. A tile of rows is held in registers and each of its numbers meets all lanes of
-//! one or two blocks. The last tile overlaps the one before it: a row that counts twice changes
+//! one to three blocks. The last tile overlaps the one before it: a row that counts twice changes
 //! no maximum, and so no tile is ever cut.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -13,11 +13,12 @@ mod amx;
 #[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-#[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]
 mod avx512;
 mod portable;
 
-use half::bf16;
+use std::ops::Range;
+
+use half::{bf16, f16};
 
 /// Query tokens scored together.
 pub(crate) const LANES: usize = 16;
@@ -103,6 +104,28 @@ pub(crate) fn raise_f32(
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::raise_f32(dim, query, rows, best) },
         _ => portable::raise_f32(dim, query, rows, best),
+    }
+}
+
+/// The rows `0..n` in parts of `part`, where a page is decoded bit by bit for the kernels. The last
+/// one starts early enough to have a whole tile of the largest kernel, if the page has.
+pub(crate) fn parts(n: usize, part: usize) -> impl Iterator<Item = Range<usize>> {
+    const LARGEST_TILE: usize = 12;
+    let last = n.saturating_sub(LARGEST_TILE);
+    (0..n).step_by(part).map(move |first| first.min(last)..(first + part).min(n))
+}
+
+/// Widens f16 to f32, exactly.
+///
+/// # Panics
+/// When there are not as many places as numbers.
+pub(crate) fn widen(with: Instructions, values: &[f16], wide: &mut [f32]) {
+    assert_eq!(values.len(), wide.len(), "a place for each number");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 | Instructions::Amx => unsafe { avx512::widen(values, wide) },
+        _ => portable::widen(values, wide),
     }
 }
 
@@ -317,4 +340,35 @@ pub(crate) fn lower_sign(
     }
     let _ = with;
     portable::lower_sign(row_words, query, rows, fewest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_f16_widens_to_itself() {
+        let values: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        for with in Instructions::available() {
+            let mut wide = vec![0.0; values.len()];
+            widen(with, &values, &mut wide);
+            for (value, wide) in values.iter().zip(wide) {
+                let same = value.to_f32().to_bits() == wide.to_bits();
+                assert!(same || (value.is_nan() && wide.is_nan()), "{with:?} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_cover_all_rows_and_have_a_tile_where_there_is_one() {
+        for n in 0..100 {
+            let mut next = 0;
+            for part in parts(n, 24) {
+                assert!(part.start <= next && part.end > next, "{n} {part:?}");
+                assert!(part.len() >= n.min(12), "{n} {part:?}");
+                next = part.end;
+            }
+            assert_eq!(next, n);
+        }
+    }
 }

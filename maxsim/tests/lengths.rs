@@ -7,8 +7,8 @@ use pagesight_maxsim::{
 };
 
 const DIMS: [usize; 7] = [1, 3, 63, 64, 100, 128, 192];
-const LENGTHS: [usize; 17] =
-    [1, 2, 6, 11, 12, 13, 31, 32, 33, 48, 49, 63, 255, 257, 1030, 1031, 5000];
+const LENGTHS: [usize; 22] =
+    [1, 2, 6, 7, 8, 9, 11, 12, 13, 31, 32, 33, 48, 49, 63, 97, 193, 203, 257, 1030, 1031, 5000];
 
 /// Numbers from -1 to 1 as a hash throws them, the same in every run.
 fn noise(seed: usize, count: usize) -> Vec<f32> {
@@ -67,7 +67,8 @@ fn scores(
 #[test]
 fn instructions_agree_and_a_batch_scores_as_each_query_alone() {
     for dim in DIMS {
-        let queries = [query(dim, 1, 9), query(dim, 2, 1), query(dim, 3, 25)];
+        // One, two and three blocks of 16 alone; six in one batch.
+        let queries = [query(dim, 1, 9), query(dim, 2, 1), query(dim, 3, 25), query(dim, 4, 48)];
         let queries: Vec<&QueryVectors> = queries.iter().collect();
         for length in LENGTHS {
             // The longest pages once; their dim is the usual one.

@@ -1,110 +1,264 @@
-//! AVX-512: 16 lanes are one register. Tiles of 12 rows and two blocks take 24 registers of 32.
+//! AVX-512: 16 lanes are one register, and a tile's sums take 24 of the 32 registers.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi64,
-    _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_blend_epi8, _mm512_mask_blend_epi16, _mm512_max_ps, _mm512_min_epu32,
-    _mm512_mul_ps, _mm512_permutexvar_epi8, _mm512_popcnt_epi64, _mm512_set1_epi8,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_shuffle_epi8, _mm512_srlv_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
-    _mm512_xor_si512,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbf16_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use half::bf16;
+use half::{bf16, f16};
 
-use super::{Lanes, Pairs, Quads, SignLanes, tiles};
+use super::{Lanes, Pairs, Quads};
 
-/// Rows of a tile.
+mod bits;
+
+pub use bits::{lower_sign, unpack, unpack_by_64};
+
+/// Rows of a tile with one or two blocks, and with three.
 const TILE: usize = 12;
+const TILE_OF_3: usize = 8;
+
+/// Bytes of rows that meet all blocks of the query before the next ones are read: half of a
+/// first-level cache; the other half is the query's.
+const PART_BYTES: usize = 24 << 10;
+
+/// Rows ahead that are asked for from memory: the hardware alone does not keep up with int8.
+const AHEAD: usize = 24;
+
+/// Words of 32 bits: a number in f32, two in bf16, four in int8.
+#[derive(Clone, Copy)]
+struct Query<'a> {
+    /// In a row.
+    words: usize,
+    /// `[blocks, words]`, a register each: a word of 16 tokens.
+    blocks: *const __m512i,
+    /// `[blocks]`: where sums start, if not at 0.
+    offsets: &'a [Lanes<i32>],
+}
+
+#[derive(Clone, Copy)]
+struct Page {
+    /// `[n, words]`, at any address.
+    rows: *const i32,
+    /// `[n]`, of int8 only.
+    scales: *const f32,
+    n: usize,
+}
+
+/// `raise(query, page, best)`: raises `best` `[blocks]` by the rows of the page. `multiply` adds to
+/// a register of sums what a word of a row and a word of each of 16 tokens make; `finish` makes
+/// scores of the sums, given where the row's scale is.
+///
+/// The sums stay in registers over the whole dim. In rows of 128 numbers the distance from one to
+/// the next is a constant: otherwise a tile's rows take more pointers than there are registers.
+macro_rules! kernel {
+    (
+        $module:ident, $features:literal, $words_of_128:literal,
+        |$sum:ident, $x:ident, $q:ident| $multiply:expr, |$sums:ident, $scale:ident| $finish:expr
+    ) => {
+        mod $module {
+            use super::*;
+
+            /// # Safety
+            /// The instructions are there; `query` has `best.len()` blocks, `page` what it says.
+            #[target_feature(enable = $features)]
+            pub unsafe fn raise(query: Query<'_>, page: Page, best: &mut [Lanes<f32>]) {
+                let part = (PART_BYTES / 4 / query.words).next_multiple_of(TILE * 2);
+                for first in (0..page.n).step_by(part) {
+                    let rows = (first, (first + part).min(page.n));
+                    // SAFETY: as promised; the rows are the page's.
+                    unsafe {
+                        match query.words {
+                            $words_of_128 => blocks::<$words_of_128>(query, page, rows, best),
+                            _ => blocks::<0>(query, page, rows, best),
+                        }
+                    }
+                }
+            }
+
+            /// # Safety
+            /// As [`raise`]; from the first to before the second of `rows` the page has them.
+            #[target_feature(enable = $features)]
+            unsafe fn blocks<const WORDS: usize>(
+                mut query: Query<'_>,
+                page: Page,
+                rows: (usize, usize),
+                mut best: &mut [Lanes<f32>],
+            ) {
+                while !best.is_empty() {
+                    // One block alone would wait for its loads: four are two and two.
+                    let count = match best.len() {
+                        few @ 1..=2 => few,
+                        4 => 2,
+                        _ => 3,
+                    };
+                    let (held, rest) = best.split_at_mut(count);
+                    // SAFETY: as promised, for the blocks that `held` has; the next ones follow.
+                    unsafe {
+                        match count {
+                            1 => cover::<TILE, 1, WORDS>(query, page, rows, held),
+                            2 => cover::<TILE, 2, WORDS>(query, page, rows, held),
+                            _ => cover::<TILE_OF_3, 3, WORDS>(query, page, rows, held),
+                        }
+                        query.blocks = query.blocks.add(count * query.words);
+                    }
+                    query.offsets = query.offsets.get(count..).unwrap_or_default();
+                    best = rest;
+                }
+            }
+
+            /// # Safety
+            /// As [`blocks`], with `B` blocks.
+            #[target_feature(enable = $features)]
+            unsafe fn cover<const R: usize, const B: usize, const WORDS: usize>(
+                query: Query<'_>,
+                page: Page,
+                (first, end): (usize, usize),
+                best: &mut [Lanes<f32>],
+            ) {
+                let mut held = [_mm512_setzero_ps(); B];
+                let mut start = [_mm512_set1_epi32(0); B];
+                // SAFETY: 16 numbers each.
+                unsafe {
+                    for b in 0..B {
+                        held[b] = _mm512_loadu_ps(best[b].as_ptr());
+                        if let Some(offsets) = query.offsets.get(b) {
+                            start[b] = _mm512_loadu_si512(offsets.as_ptr().cast());
+                        }
+                    }
+                    match page.n.checked_sub(R) {
+                        // SAFETY: a tile that would not end with the page starts earlier.
+                        Some(last) => {
+                            for row in (first..end).step_by(R) {
+                                let row = row.min(last);
+                                tile::<R, B, WORDS>(query, page, row, &start, &mut held);
+                            }
+                        }
+                        None => {
+                            for row in first..end {
+                                tile::<1, B, WORDS>(query, page, row, &start, &mut held);
+                            }
+                        }
+                    }
+                    for b in 0..B {
+                        _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
+                    }
+                }
+            }
+
+            /// # Safety
+            /// The page has `R` rows from `row` on, the query `B` blocks, of `WORDS` unless that
+            /// is 0.
+            #[target_feature(enable = $features)]
+            #[inline]
+            unsafe fn tile<const R: usize, const B: usize, const WORDS: usize>(
+                query: Query<'_>,
+                page: Page,
+                row: usize,
+                start: &[__m512i; B],
+                held: &mut [__m512; B],
+            ) {
+                let words = if WORDS == 0 { query.words } else { WORDS };
+                let rows = page.rows.wrapping_add(row * words);
+                let mut sums = [*start; R];
+                for word in 0..words {
+                    let mut q = *start;
+                    for b in 0..B {
+                        // SAFETY: this word of block b.
+                        q[b] = unsafe { _mm512_loadu_si512(query.blocks.add(b * words + word)) };
+                    }
+                    // A prefetch may point anywhere.
+                    let ahead = rows.wrapping_add(AHEAD * words + word * 16);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    for r in 0..R {
+                        // SAFETY: this word of row r.
+                        let $x = unsafe { rows.add(r * words + word).read_unaligned() };
+                        let $x = _mm512_set1_epi32($x);
+                        for b in 0..B {
+                            let ($sum, $q) = (sums[r][b], q[b]);
+                            sums[r][b] = $multiply;
+                        }
+                    }
+                }
+                for r in 0..R {
+                    let $scale = page.scales.wrapping_add(row + r);
+                    for b in 0..B {
+                        let $sums = sums[r][b];
+                        // The second operand wins when the first is not a number.
+                        held[b] = _mm512_max_ps($finish, held[b]);
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel!(
+    words_f32,
+    "avx512f",
+    128,
+    |sum, x, q| {
+        let [sum, x, q] = [sum, x, q].map(|bits| _mm512_castsi512_ps(bits));
+        _mm512_castps_si512(_mm512_fmadd_ps(q, x, sum))
+    },
+    |sums, _scale| _mm512_castsi512_ps(sums)
+);
+
+kernel!(
+    words_bf16,
+    "avx512f,avx512bf16",
+    64,
+    |sum, x, q| {
+        let (x, q) = (as_bf16(x), as_bf16(q));
+        _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), x, q))
+    },
+    |sums, _scale| _mm512_castsi512_ps(sums)
+);
+
+kernel!(
+    words_int8,
+    "avx512f,avx512vnni",
+    32,
+    |sum, x, q| _mm512_dpbusd_epi32(sum, x, q),
+    |sums, scale| {
+        // SAFETY: the scale of this row.
+        _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(unsafe { *scale }))
+    }
+);
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn as_bf16(bits: __m512i) -> __m512bh {
+    // SAFETY: 512 bits are 512 bits.
+    unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
+}
 
 /// # Safety
 /// AVX-512 F; `query` is `[best.len(), dim]`, `rows` whole rows of `dim`.
 #[target_feature(enable = "avx512f")]
 pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &mut [Lanes<f32>]) {
-    let mut blocks = query.chunks(2 * dim);
-    for best in best.chunks_mut(2) {
-        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
-        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
-        unsafe {
-            match best {
-                [_, _] => cover_f32::<2>(dim, block, rows, best),
-                _ => cover_f32::<1>(dim, block, rows, best),
-            }
-        }
-    }
+    let query = Query { words: dim, blocks: query.as_ptr().cast(), offsets: &[] };
+    let page = Page { rows: rows.as_ptr().cast(), scales: [].as_ptr(), n: rows.len() / dim };
+    // SAFETY: the caller promises it.
+    unsafe { words_f32::raise(query, page, best) }
 }
 
 /// # Safety
-/// As [`raise_f32`], with `B` blocks at `query` and in `best`.
-#[target_feature(enable = "avx512f")]
-unsafe fn cover_f32<const B: usize>(
-    dim: usize,
-    query: *const Lanes<f32>,
-    rows: &[f32],
-    best: &mut [Lanes<f32>],
-) {
-    let mut held = [_mm512_setzero_ps(); B];
-    // SAFETY: `best` has B blocks, `query` B blocks of `dim`, and tiles lie inside `rows`.
-    unsafe {
-        for b in 0..B {
-            held[b] = _mm512_loadu_ps(best[b].as_ptr());
-        }
-        let n = rows.len() / dim;
-        match tiles(n, TILE) {
-            Some(tiles) => {
-                for first in tiles {
-                    tile_f32::<TILE, B>(dim, query, rows.as_ptr().add(first * dim), &mut held);
-                }
-            }
-            None => {
-                for row in 0..n {
-                    tile_f32::<1, B>(dim, query, rows.as_ptr().add(row * dim), &mut held);
-                }
-            }
-        }
-        for b in 0..B {
-            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
-        }
-    }
+/// AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of `dim`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
+    let words = query.len() / best.len();
+    let query = Query { words, blocks: query.as_ptr().cast(), offsets: &[] };
+    let n = rows.len() / (2 * words);
+    let page = Page { rows: rows.as_ptr().cast(), scales: [].as_ptr(), n };
+    // SAFETY: the caller promises it.
+    unsafe { words_bf16::raise(query, page, best) }
 }
 
 /// # Safety
-/// `R` rows of `dim` at `rows`, `B` blocks of `dim` at `query`.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn tile_f32<const R: usize, const B: usize>(
-    dim: usize,
-    query: *const Lanes<f32>,
-    rows: *const f32,
-    held: &mut [__m512; B],
-) {
-    let mut sums = [[_mm512_setzero_ps(); B]; R];
-    for d in 0..dim {
-        let mut q = [_mm512_setzero_ps(); B];
-        for b in 0..B {
-            // SAFETY: row d of block b.
-            q[b] = unsafe { _mm512_loadu_ps(query.add(b * dim + d).cast()) };
-        }
-        for r in 0..R {
-            // SAFETY: number d of row r.
-            let x = _mm512_set1_ps(unsafe { *rows.add(r * dim + d) });
-            for b in 0..B {
-                sums[r][b] = _mm512_fmadd_ps(q[b], x, sums[r][b]);
-            }
-        }
-    }
-    for sums in sums {
-        for b in 0..B {
-            // The second operand wins when the first is not a number.
-            held[b] = _mm512_max_ps(sums[b], held[b]);
-        }
-    }
-}
-
-/// # Safety
-/// AVX-512 F, BW and VNNI; the lengths fit as in the parent.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+/// AVX-512 F and VNNI; the lengths fit as in the parent.
+#[target_feature(enable = "avx512f,avx512vnni")]
 pub unsafe fn raise_int8(
     query: &[Quads],
     offsets: &[Lanes<i32>],
@@ -112,331 +266,31 @@ pub unsafe fn raise_int8(
     scales: &[f32],
     best: &mut [Lanes<f32>],
 ) {
-    let quads = query.len() / best.len();
-    let mut blocks = query.chunks(2 * quads);
-    for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
-        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
-        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
+    let query = Query { words: query.len() / best.len(), blocks: query.as_ptr().cast(), offsets };
+    let page = Page { rows: rows.as_ptr().cast(), scales: scales.as_ptr(), n: scales.len() };
+    // SAFETY: the caller promises it.
+    unsafe { words_int8::raise(query, page, best) }
+}
+
+/// How far ahead f16 is asked for from memory, numbers.
+const AHEAD_F16: usize = 48 * 128;
+
+/// # Safety
+/// AVX-512 F; as many numbers in `wide` as in `values`.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn widen(values: &[f16], wide: &mut [f32]) {
+    let (values, rest) = values.as_chunks::<16>();
+    let (wide, wide_rest) = wide.as_chunks_mut::<16>();
+    for (values, wide) in values.iter().zip(wide) {
+        // What follows on these rows is what comes next; a prefetch may point anywhere.
+        _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(AHEAD_F16).cast());
+        // SAFETY: 16 numbers to read and to write.
         unsafe {
-            match best {
-                [_, _] => cover_int8::<2>(quads, block, offsets, rows, scales, best),
-                _ => cover_int8::<1>(quads, block, offsets, rows, scales, best),
-            }
+            let values = _mm256_loadu_si256(values.as_ptr().cast());
+            _mm512_storeu_ps(wide.as_mut_ptr(), _mm512_cvtph_ps(values));
         }
     }
-}
-
-/// # Safety
-/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn cover_int8<const B: usize>(
-    quads: usize,
-    query: *const Quads,
-    offsets: &[Lanes<i32>],
-    rows: &[u8],
-    scales: &[f32],
-    best: &mut [Lanes<f32>],
-) {
-    let mut held = [_mm512_setzero_ps(); B];
-    let mut start = [_mm512_set1_epi32(0); B];
-    // SAFETY: `best` and `offsets` have B blocks, `query` B blocks of `quads`, and tiles lie
-    // inside `rows` and `scales`.
-    unsafe {
-        for b in 0..B {
-            held[b] = _mm512_loadu_ps(best[b].as_ptr());
-            start[b] = _mm512_loadu_si512(offsets[b].as_ptr().cast());
-        }
-        let tile = |first: usize| (rows.as_ptr().add(first * quads * 4), &raw const scales[first]);
-        match tiles(scales.len(), TILE) {
-            Some(tiles) => {
-                for first in tiles {
-                    let (rows, scales) = tile(first);
-                    tile_int8::<TILE, B>(quads, query, &start, rows, scales, &mut held);
-                }
-            }
-            None => {
-                for row in 0..scales.len() {
-                    let (rows, scales) = tile(row);
-                    tile_int8::<1, B>(quads, query, &start, rows, scales, &mut held);
-                }
-            }
-        }
-        for b in 0..B {
-            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
-        }
-    }
-}
-
-/// Rows ahead that are asked for from memory: the hardware alone does not keep up with int8.
-const AHEAD: usize = 2 * TILE;
-
-/// # Safety
-/// `R` rows of `4 * quads` bytes at `rows` and as many `scales`, `B` blocks of `quads` at `query`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-#[inline]
-unsafe fn tile_int8<const R: usize, const B: usize>(
-    quads: usize,
-    query: *const Quads,
-    start: &[__m512i; B],
-    rows: *const u8,
-    scales: *const f32,
-    held: &mut [__m512; B],
-) {
-    let mut sums = [*start; R];
-    for d in 0..quads {
-        let mut q = *start;
-        for b in 0..B {
-            // SAFETY: row d of block b.
-            q[b] = unsafe { _mm512_loadu_si512(query.add(b * quads + d).cast()) };
-        }
-        if R == TILE {
-            // A prefetch may point anywhere.
-            _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(AHEAD * quads * 4 + d * 64).cast());
-        }
-        for r in 0..R {
-            // SAFETY: bytes 4d to 4d + 3 of row r.
-            let x = unsafe { rows.add((r * quads + d) * 4).cast::<i32>().read_unaligned() };
-            let x = _mm512_set1_epi32(x);
-            for b in 0..B {
-                sums[r][b] = _mm512_dpbusd_epi32(sums[r][b], x, q[b]);
-            }
-        }
-    }
-    for r in 0..R {
-        // SAFETY: the scale of row r.
-        let scale = _mm512_set1_ps(unsafe { *scales.add(r) });
-        for b in 0..B {
-            let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][b]), scale);
-            held[b] = _mm512_max_ps(sum, held[b]);
-        }
-    }
-}
-
-/// # Safety
-/// AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of `dim`.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
-    let pairs = query.len() / best.len();
-    let mut blocks = query.chunks(2 * pairs);
-    for best in best.chunks_mut(2) {
-        let block = blocks.next().expect("as many blocks as maxima").as_ptr();
-        // SAFETY: `block` holds `best.len()` blocks; the caller promises the rest.
-        unsafe {
-            match best {
-                [_, _] => cover_bf16::<2>(pairs, block, rows, best),
-                _ => cover_bf16::<1>(pairs, block, rows, best),
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`raise_bf16`], with `B` blocks at `query` and in `best`.
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn cover_bf16<const B: usize>(
-    pairs: usize,
-    query: *const Pairs,
-    rows: &[bf16],
-    best: &mut [Lanes<f32>],
-) {
-    let mut held = [_mm512_setzero_ps(); B];
-    // SAFETY: `best` has B blocks, `query` B blocks of `pairs`, and tiles lie inside `rows`.
-    unsafe {
-        for b in 0..B {
-            held[b] = _mm512_loadu_ps(best[b].as_ptr());
-        }
-        let n = rows.len() / (2 * pairs);
-        match tiles(n, TILE) {
-            Some(tiles) => {
-                for first in tiles {
-                    let rows = rows.as_ptr().add(first * 2 * pairs);
-                    tile_bf16::<TILE, B>(pairs, query, rows, &mut held);
-                }
-            }
-            None => {
-                for row in 0..n {
-                    let rows = rows.as_ptr().add(row * 2 * pairs);
-                    tile_bf16::<1, B>(pairs, query, rows, &mut held);
-                }
-            }
-        }
-        for b in 0..B {
-            _mm512_storeu_ps(best[b].as_mut_ptr(), held[b]);
-        }
-    }
-}
-
-/// # Safety
-/// `R` rows of `2 * pairs` at `rows`, `B` blocks of `pairs` at `query`.
-#[target_feature(enable = "avx512f,avx512bf16")]
-#[inline]
-unsafe fn tile_bf16<const R: usize, const B: usize>(
-    pairs: usize,
-    query: *const Pairs,
-    rows: *const bf16,
-    held: &mut [__m512; B],
-) {
-    let as_bf16 = |bits: __m512i| {
-        // SAFETY: 512 bits are 512 bits.
-        unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
-    };
-    let mut sums = [[_mm512_setzero_ps(); B]; R];
-    for d in 0..pairs {
-        let mut q = [_mm512_set1_epi32(0); B];
-        for b in 0..B {
-            // SAFETY: row d of block b.
-            q[b] = unsafe { _mm512_loadu_si512(query.add(b * pairs + d).cast()) };
-        }
-        if R == TILE {
-            // A prefetch may point anywhere.
-            _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(AHEAD * 2 * pairs + d * 32).cast());
-        }
-        for r in 0..R {
-            // SAFETY: pair d of row r.
-            let x = unsafe { rows.add((r * pairs + d) * 2).cast::<i32>().read_unaligned() };
-            let x = as_bf16(_mm512_set1_epi32(x));
-            for b in 0..B {
-                sums[r][b] = _mm512_dpbf16_ps(sums[r][b], x, as_bf16(q[b]));
-            }
-        }
-    }
-    for sums in sums {
-        for b in 0..B {
-            // The second operand wins when the first is not a number.
-            held[b] = _mm512_max_ps(sums[b], held[b]);
-        }
-    }
-}
-
-/// # Safety
-/// AVX-512 F and BW.
-#[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8]) {
-    if BITS == 1 && row_bytes.is_multiple_of(8) {
-        unpack_signs(packed, rows);
-    } else if BITS == 2 && row_bytes == 32 {
-        unpack_by_16(packed.as_chunks().0, rows.as_chunks_mut().0);
-    } else {
-        super::portable::unpack::<BITS>(row_bytes, packed, rows);
-    }
-}
-
-/// 64 signs are a mask that picks between -1 and 1, both with 128 added.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn unpack_signs(packed: &[u8], rows: &mut [u8]) {
-    let (minus, plus) = (_mm512_set1_epi8(127), _mm512_set1_epi8(-127));
-    for (signs, row) in packed.as_chunks::<8>().0.iter().zip(rows.as_chunks_mut::<64>().0) {
-        let codes = _mm512_mask_blend_epi8(u64::from_le_bytes(*signs), minus, plus);
-        // SAFETY: 64 bytes.
-        unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), codes) };
-    }
-}
-
-/// How far ahead packed rows are asked of memory, bytes.
-const AHEAD_BYTES: usize = 4096;
-
-/// Rows of dim 128: the 32 bytes of a row in both halves of a register, shifted by what each half
-/// is to show, and the two lowest bits of each byte looked up.
-macro_rules! unpack_pairs {
-    ($name:ident, $features:literal, |$codes:ident, $odd:ident| $look_up:expr) => {
-        #[target_feature(enable = $features)]
-        #[inline]
-        pub fn $name(packed: &[[u8; 32]], rows: &mut [[u8; 128]]) {
-            let $odd = _mm512_set1_epi32(i32::from_le_bytes([125, 127, 129, 131]));
-            let shifts = |first, second| {
-                let upper = _mm512_set1_epi16(second);
-                _mm512_mask_blend_epi16(0xffff, upper, _mm512_set1_epi16(first))
-            };
-            let shifts = [shifts(0, 2), shifts(4, 6)];
-            for (row, out) in packed.iter().zip(rows) {
-                let out = out.as_mut_ptr();
-                // What follows on these rows is what comes next; a prefetch may point anywhere.
-                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(AHEAD_BYTES).cast());
-                // SAFETY: 32 bytes to read.
-                let row =
-                    _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(row.as_ptr().cast()) });
-                let $codes = _mm512_srlv_epi16(row, shifts[0]);
-                // SAFETY: 128 bytes to write.
-                unsafe { _mm512_storeu_si512(out.cast(), $look_up) };
-                let $codes = _mm512_srlv_epi16(row, shifts[1]);
-                // SAFETY: as above.
-                unsafe { _mm512_storeu_si512(out.add(64).cast(), $look_up) };
-            }
-        }
-    };
-}
-
-unpack_pairs!(unpack_by_16, "avx512f,avx512bw", |codes, odd| {
-    _mm512_shuffle_epi8(odd, _mm512_and_si512(codes, _mm512_set1_epi8(3)))
-});
-// The look-up of VBMI sees six bits and the table repeats every four: nothing to mask.
-unpack_pairs!(unpack_by_64, "avx512f,avx512bw,avx512vbmi", |codes, odd| {
-    _mm512_permutexvar_epi8(codes, odd)
-});
-
-/// Blocks of 8 tokens whose words are held in registers.
-const SIGN_BLOCKS: usize = 4;
-
-/// # Safety
-/// AVX-512 F and VPOPCNTDQ; the lengths fit as in the parent.
-#[target_feature(enable = "avx512f,avx512vpopcntdq")]
-pub unsafe fn lower_sign(
-    row_words: usize,
-    query: &[SignLanes],
-    rows: &[u64],
-    fewest: &mut [SignLanes],
-) {
-    let queries = query.chunks(SIGN_BLOCKS * row_words);
-    for (query, fewest) in queries.zip(fewest.chunks_mut(SIGN_BLOCKS)) {
-        match (row_words, fewest.len()) {
-            (1, 4) => cover_sign::<1, 4>(query, rows, fewest),
-            (1, 3) => cover_sign::<1, 3>(query, rows, fewest),
-            (1, 2) => cover_sign::<1, 2>(query, rows, fewest),
-            (1, _) => cover_sign::<1, 1>(query, rows, fewest),
-            (2, 4) => cover_sign::<2, 4>(query, rows, fewest),
-            (2, 3) => cover_sign::<2, 3>(query, rows, fewest),
-            (2, 2) => cover_sign::<2, 2>(query, rows, fewest),
-            (2, _) => cover_sign::<2, 1>(query, rows, fewest),
-            _ => super::portable::lower_sign(row_words, query, rows, fewest),
-        }
-    }
-}
-
-/// `query` is `[B, W, 8]`, `rows` `[n, W]`, `fewest` `[B]`.
-#[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn cover_sign<const W: usize, const B: usize>(
-    query: &[SignLanes],
-    rows: &[u64],
-    fewest: &mut [SignLanes],
-) {
-    let load = |lanes: &SignLanes| {
-        // SAFETY: 8 words.
-        unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
-    };
-    let mut held = [_mm512_set1_epi32(-1); B];
-    let mut words = [[_mm512_set1_epi32(0); W]; B];
-    for b in 0..B {
-        held[b] = load(&fewest[b]);
-        for w in 0..W {
-            words[b][w] = load(&query[b * W + w]);
-        }
-    }
-    for row in rows.as_chunks::<W>().0 {
-        let row = row.map(|word| _mm512_set1_epi64(word as i64));
-        for b in 0..B {
-            let mut differ = _mm512_popcnt_epi64(_mm512_xor_si512(words[b][0], row[0]));
-            for w in 1..W {
-                let more = _mm512_popcnt_epi64(_mm512_xor_si512(words[b][w], row[w]));
-                differ = _mm512_add_epi64(differ, more);
-            }
-            // Counts are small: unsigned 32-bit minima are one instruction where 64-bit are two.
-            held[b] = _mm512_min_epu32(held[b], differ);
-        }
-    }
-    for (fewest, held) in fewest.iter_mut().zip(held) {
-        // SAFETY: 8 words.
-        unsafe { _mm512_storeu_si512(fewest.as_mut_ptr().cast(), held) };
-    }
+    super::portable::widen(rest, wide_rest);
 }
 
 /// # Safety

@@ -1,5 +1,8 @@
 //! Plain loops over lanes, which compilers turn into vector instructions.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::{LANES, Lanes, Quads, SIGN_LANES, SignLanes, place};
 
 /// `a * b + c`, fused where the processor has that at no cost; elsewhere it is a library call.
@@ -46,6 +49,11 @@ pub fn raise_int8(
             raise(best, &sums.map(|sum| sum as f32 * scale));
         }
     }
+}
+
+/// With F16C or NEON where the processor has them.
+pub fn widen(values: &[f16], wide: &mut [f32]) {
+    values.convert_to_f32_slice(wide);
 }
 
 /// Not a number never wins.
