@@ -13,8 +13,8 @@
 //! DIR holds `header.json` (`pages`, `patches`, `dim`, `docs_data_offset`, `queries_data_offset`,
 //! `query_offsets`, `query_target`), `docs.npy` and `queries.npy` (little-endian f32 after those
 //! offsets), and `gt_ids.npy` (i32, `[queries, 100]`), the exact ranking. With `--rerank N` the best
-//! N pages by code are scored again in f16; with `--rerank bound` (int8 only) all that the bound on
-//! the code's error leaves, so that the ranking is that of f16 for certain. `quality.in_first`
+//! N pages by code are scored again in f16; with `--rerank bound` (int8 only) as many as the bounds on
+//! the code's error ask for, so that the ranking is that of f16 for certain. `quality.in_first`
 //! says what share of the exact ten best is among the first 10, 50, 100, 200 and 500 by code.
 
 use std::fs::File;
@@ -34,6 +34,9 @@ const K: usize = 10;
 
 /// Pages handed to a thread at a time.
 const CHUNK: usize = 32;
+
+/// Masters read at a time while the best so far may rule out the next ones.
+const AT_ONCE: usize = 16;
 
 /// Pages that the mean of the signs is taken of.
 const SAMPLE: usize = 256;
@@ -352,23 +355,22 @@ fn rank(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> (Vec<V
     let mut again = 0;
     let scanned = scan(corpus, options, queries);
     let rankings = queries.iter().zip(scanned).map(|(query, mut scored)| {
-        let most = match (options.rerank, &corpus.coded) {
+        let exact = PreparedQuery::with(options.instructions, query);
+        match (options.rerank, &corpus.coded) {
             (Rerank::Bound, Coded::Int8(pages)) => {
-                let bounds = Int8Query::with(options.instructions, query);
-                scored = within_bounds(scored, |page| bounds.bound(&pages[page]));
-                scored.len()
+                let coded = Int8Query::with(options.instructions, query);
+                let doubt = Doubt { corpus, options, exact, coded, pages };
+                let read;
+                (scored, read) = doubt.settle(scored);
+                again += read;
             }
             (Rerank::Bound, _) => unreachable!("checked with the options"),
-            (Rerank::Best(n), _) => n.min(scored.len()),
-        };
-        keep_best(&mut scored, most.max(K));
-        if most > 0 {
-            let exact = PreparedQuery::with(options.instructions, query);
-            let candidates: Vec<usize> = scored.iter().map(|&(page, _)| page).collect();
-            scored = scores(&candidates, options.threads, |page| {
-                exact.score(&corpus.pages[page]).expect("one dim in a corpus")
-            });
-            again += most;
+            (Rerank::Best(0), _) => {}
+            (Rerank::Best(n), _) => {
+                keep_best(&mut scored, n.max(K));
+                again += scored.len();
+                scored = exact_scores(corpus, options, &exact, &scored);
+            }
         }
         keep_best(&mut scored, K);
         scored.into_iter().map(|(page, _)| page).collect()
@@ -376,12 +378,71 @@ fn rank(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> (Vec<V
     (rankings.collect(), again)
 }
 
-/// The pages that may be among the `K` best: at best not below what `K` pages have at worst.
-fn within_bounds(scored: Vec<(usize, f32)>, bound: impl Fn(usize) -> f32) -> Vec<(usize, f32)> {
-    let mut worst: Vec<f32> = scored.iter().map(|&(page, score)| score - bound(page)).collect();
-    let last = K.min(worst.len()) - 1;
-    let (_, &mut at_worst, _) = worst.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
-    scored.into_iter().filter(|&(page, score)| score + bound(page) >= at_worst).collect()
+fn exact_scores(
+    corpus: &Corpus,
+    options: &Options,
+    exact: &PreparedQuery,
+    of: &[(usize, f32)],
+) -> Vec<(usize, f32)> {
+    let pages: Vec<usize> = of.iter().map(|&(page, _)| page).collect();
+    scores(&pages, options.threads, |page| {
+        exact.score(&corpus.pages[page]).expect("one dim in a corpus")
+    })
+}
+
+/// What pagesight's search does where codes leave a doubt, see `candidates.rs` of its query room.
+struct Doubt<'a> {
+    corpus: &'a Corpus,
+    options: &'a Options,
+    exact: PreparedQuery,
+    coded: Int8Query,
+    pages: &'a [Int8Page],
+}
+
+impl Doubt<'_> {
+    /// The `K` best for certain, and how many masters were read for it.
+    fn settle(&self, mut scored: Vec<(usize, f32)>) -> (Vec<(usize, f32)>, usize) {
+        let bound = |page: usize| self.coded.bound(&self.pages[page]);
+        let mut least: Vec<f32> = scored.iter().map(|&(page, score)| score - bound(page)).collect();
+        let last = K.min(least.len()) - 1;
+        let certain = *least.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
+        scored.retain(|&(page, score)| score + bound(page) >= certain);
+        let all = scored.len();
+        keep_best(&mut scored, all);
+        let rest = scored.split_off(K.min(all));
+        let (mut best, mut read) = (self.masters(&scored), scored.len());
+        let lowest = |best: &[(usize, f32)]| best.last().map_or(f32::NEG_INFINITY, |last| last.1);
+        let enough = lowest(&best);
+        let doubtful: Vec<usize> = rest
+            .into_iter()
+            .filter(|&(page, score)| score + bound(page) >= enough)
+            .map(|(page, _)| page)
+            .collect();
+        let mut most = scores(&doubtful, self.options.threads, |page| {
+            let view = (&self.pages[page]).into();
+            self.exact.score_code(&view).expect("one dim") + self.exact.bound_code(&view)
+        });
+        most.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut most = &most[..];
+        loop {
+            let few = &most[..most.len().min(AT_ONCE)];
+            let few = &few[..few.partition_point(|page| page.1 >= lowest(&best))];
+            if few.is_empty() {
+                return (best, read);
+            }
+            best.extend(self.masters(few));
+            keep_best(&mut best, K);
+            read += few.len();
+            most = &most[few.len()..];
+        }
+    }
+
+    /// The exact ranking of `pages`.
+    fn masters(&self, pages: &[(usize, f32)]) -> Vec<(usize, f32)> {
+        let mut best = exact_scores(self.corpus, self.options, &self.exact, pages);
+        keep_best(&mut best, K);
+        best
+    }
 }
 
 /// Scores `pages` on `threads` threads.
