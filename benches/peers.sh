@@ -26,7 +26,8 @@ pagesight() {
     "$target/release/examples/peers" build "$corpus" "$root/pagesight" >"$root/pagesight-build-$1.json"
     "$target/release/examples/peers" search "$corpus" "$root/pagesight" 100 >"$root/pagesight-search-$1.json"
 }
+rm -f "$root/peers.json"
 pagesight before
-"$python" "$bench/peers.py" --pages "$pages" --peers "$peers" --queries 100 --force --out "$root/peers.json" >&2
+"$python" "$bench/peers.py" --pages "$pages" --peers "$peers" --queries 100 --out "$root/peers.json" >&2
 pagesight after
 "$python" "$here/peers_table.py" "$root" "$pages"
