@@ -364,9 +364,9 @@ fn keep_best(best: &mut Vec<(PageId, f32)>, more: Vec<(PageId, f32)>, depth: usi
 
 #[cfg(test)]
 mod tests {
-    use pagesight_core::DocumentId;
     use pagesight_core::seam::{Batch, PageSink};
     use pagesight_core::testing::{FakeStore, document_record, page_record};
+    use pagesight_core::{DocumentId, PageVectors};
     use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, SketchCoder};
     use proptest::prelude::*;
 
@@ -438,6 +438,40 @@ mod tests {
                 rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto).ok().unwrap();
             prop_assert_eq!(got, expected);
             prop_assert!(work.reranked >= depth.min(count) && work.reranked <= count);
+        }
+    }
+
+    /// The query points where a code is off, so that errors reach their bounds, and the order by
+    /// code says little.
+    #[test]
+    fn codes_give_the_exact_ranking_where_their_errors_are_the_largest() {
+        for seed in 0..200 {
+            let mut state = seed;
+            let row: Vec<f32> = (0..DIM).map(|_| noise(&mut state)).collect();
+            let code = Int8Page::encode(&PageVectors::from_f32(DIM, &row).unwrap()).decode();
+            let off: Vec<f32> = row.iter().zip(&code).map(|(x, code)| x - code).collect();
+            let largest = code.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            let bound: f32 = off.iter().map(|off| off * off).sum();
+            let mut page = |_| -> Vec<f32> {
+                // To codes beside it, unless that would change the scale, and as far back.
+                let mut step = |code: &f32| match code.abs() < largest {
+                    true => noise(&mut state).round() * largest / 127.0,
+                    false => 0.0,
+                };
+                let steps: Vec<f32> = code.iter().map(&mut step).collect();
+                let gain: f32 = steps.iter().zip(&off).map(|(step, off)| step * off).sum();
+                let along = (-gain / bound).clamp(-1.0, 1.0) + 0.1 * noise(&mut state);
+                let codes = code.iter().zip(&steps).map(|(code, step)| code + step);
+                codes.zip(&off).map(|(code, off)| code + along * off).collect()
+            };
+            let pages: Vec<Vec<f32>> = (0..60).map(&mut page).collect();
+            let (store, codes) = indexed(&pages);
+            let query = query(off.iter().map(|x| x * 200.0).collect());
+            for depth in [1, 3, 10] {
+                let (expected, _) = rank_by_masters(&store, &query, depth, None).unwrap();
+                let ranked = rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto);
+                assert_eq!(ranked.ok().unwrap().0, expected, "{seed} {depth}");
+            }
         }
     }
 
