@@ -80,9 +80,11 @@ def main():
     parser.add_argument("--run", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--student", type=int, default=0, help="which, where several were trained together")
+    parser.add_argument("--average", action="store_true", help="the running average: good also while the rate is high")
     parser.add_argument("--compare", action="store_true")
     args = parser.parse_args()
-    nano, step = Nano.load(Path(args.run) / "checkpoint.pt")
+    nano, step = Nano.load(Path(args.run) / "checkpoint.pt", args.student, args.average)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     # What is stored is what is compared: numbers of 16 bits.

@@ -22,7 +22,8 @@ def contrast(patches, tokens, strong, weak, token_keys, scale, chance):
     order = torch.cat([(keep & (strong[:, 0] > 0)).nonzero()[:, 0], (keep & (strong[:, 0] == 0)).nonzero()[:, 0]])
     inked = int((strong[:, 0] > 0).sum())
     patches, strong, weak = patches[order], strong[order], weak[order]
-    logits = (tokens @ patches.T).float() * scale  # [m, n]
+    with torch.autocast(tokens.device.type, enabled=False):
+        logits = (tokens @ patches.T).float() * scale  # [m, n]
     keys = token_keys[:, None]
     first = strong[None, :, 0] == keys
     positive = first | (strong[None, :, 1] == keys)
@@ -52,6 +53,14 @@ def over_pairs(logits, chosen, axis):
     top = top.scatter_reduce(0, group, values.detach(), "amax")
     total = torch.zeros(size, device=logits.device).index_add(0, group, (values - top[group]).exp())
     return total.clamp(min=1e-30).log() + top
+
+
+def quiet(tokens, patches):
+    """How far `tokens` `[m, dim]` are from matching nothing: their similarities to `patches` should all be
+    0, so that each adds the same to every page."""
+    with torch.autocast(tokens.device.type, enabled=False):
+        similar = tokens @ patches.T
+    return (similar.amax(1) ** 2).mean() + (similar**2).mean()
 
 
 def letters(logits, slots, weight_none=0.15):

@@ -21,6 +21,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pages import PageBuilder
 
 OVERSAMPLE = 2
+NO_LETTERS = ("D050000L", "StandardSymbols")
+"""Fonts that have other signs where letters should be."""
+
 HELD_OUT_FONTS = ("Caladea", "Cantarell", "PTF", "B612-", "Vollkorn")
 """Never trained on: the check on fonts that were not seen."""
 
@@ -85,7 +88,7 @@ class Fonts:
         self.files = []
         for path in sorted(p for folder in folders for p in Path(folder).rglob("*.[to]tf")):
             held = any(name in path.name for name in HELD_OUT_FONTS)
-            if held != held_out:
+            if held != held_out or any(name in path.name for name in NO_LETTERS):
                 continue
             try:
                 with TTFont(path, lazy=True) as font:

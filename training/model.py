@@ -5,8 +5,10 @@ grid (each patch keeps its own position), and stays quick. Names of tensors are 
 `ColPaliForRetrieval.state_dict()` as published; export.py checks the equality of vectors.
 """
 
+import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -255,13 +257,36 @@ class Nano(nn.Module):
         return self.read(self.embed(ids), positions, real[:, None, None, :])
 
     @staticmethod
-    def load(path):
-        """The model in a checkpoint, and the step it was saved at."""
+    def load(path, number=0, average=False):
+        """Student `number` of a checkpoint (or the running average of its weights), and the step it
+        was saved at."""
         state = torch.load(path, map_location="cpu", weights_only=True)
-        nano = Nano(Size(**state["size"])).eval()
-        own = {k.removeprefix("nano."): v for k, v in state["student"].items() if k.startswith("nano.")}
-        nano.load_state_dict(own)
+        saved = state["students"][number]
+        nano = Nano(Size(**saved["size"])).eval()
+        weights = saved["average" if average else "student"]
+        nano.load_state_dict({k.removeprefix("nano."): v for k, v in weights.items() if k.startswith("nano.")})
         return nano, state["step"]
+
+    @staticmethod
+    def open(folder):
+        """The model in a folder that export.py wrote."""
+        from safetensors.torch import load_file
+
+        config = json.loads((Path(folder) / "config.json").read_text())["vlm_config"]
+        text, vision = config["text_config"], config["vision_config"]
+        size = Size(
+            vocab=text["vocab_size"], edge=vision["image_size"], patch=vision["patch_size"],
+            vision=vision["hidden_size"], vision_layers=vision["num_hidden_layers"],
+            vision_heads=vision["num_attention_heads"], vision_inner=vision["intermediate_size"],
+            text=text["hidden_size"], text_layers=text["num_hidden_layers"],
+            text_heads=text["num_attention_heads"], text_head=text["head_dim"],
+            text_inner=text["intermediate_size"],
+        )
+        nano, stored = Nano(size).eval(), load_file(Path(folder) / "model.safetensors")
+        names = {theirs: ours for theirs, ours in zip(nano.hf_state(), nano.state_dict())}
+        own = nano.state_dict()
+        nano.load_state_dict({names[k]: v.float().view_as(own[names[k]]) for k, v in stored.items()})
+        return nano
 
     def hf_state(self):
         """Tensors under the reference's names."""

@@ -6,6 +6,9 @@ line breaks (UTF-8 bytes); `ends` `[n_words]`, where each word's letters end in 
 small letter; `hidden` `[n, 4]`, boxes with print that is not in `text`. All in px of the image.
 """
 
+import os
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -45,8 +48,15 @@ class PageBuilder:
         self.hidden.append((left, top, right, bottom))
 
     def save(self, path, image):
+        # Under another name until it is whole: training reads the folder meanwhile.
+        new = Path(path).with_suffix(".part")
+        with open(new, "wb") as file:
+            self.write(file, image)
+        os.replace(new, path)
+
+    def write(self, file, image):
         np.savez_compressed(
-            path,
+            file,
             image=np.asarray(image, np.uint8),
             text=np.frombuffer("\n".join(self.words).encode(), np.uint8),
             ends=np.asarray(self.ends, np.int32),

@@ -118,7 +118,7 @@ def convert(task):
                 for run in runs_of(letters_of(page, width, height)):
                     add_run(builder, run)
             if len(builder.words) >= 25:
-                name = f"{Path(path).stem[:40]}-{number + 1}.npz"
+                name = f"{Path(path).stem[:40]}-{zlib.crc32(path.encode()):08x}-{number + 1}-{seed}.npz"
                 builder.save(Path(out) / name, draw(page, width, height))
                 made += 1
             page.close()

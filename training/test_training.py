@@ -1,5 +1,6 @@
 """What training stands on: python -m unittest test_training (needs requirements.txt, no data)."""
 
+import io
 import random
 import tempfile
 import unittest
@@ -9,11 +10,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from loss import contrast
+from loss import contrast, quiet
 from model import Nano, Size
+from muon import Muon
 from pages import Page, PageBuilder
+from sample import Frames, Sampler
+from sample import Batch as DeviceBatch
+from store import Store, key_of, pack
 from tokens import BOUNDARY, Pieces, build, fold, normalizer, units
-from windows import LETTER_CLASS, PATCH, Batch, Keys, Window
+from wear import jpeg
+from windows import LETTER_CLASS, PATCH, Batch, Keys, Window, finish_slots
 
 SMALL = Size(vocab=700, edge=112, vision=64, vision_layers=2, vision_heads=2, vision_inner=96, text=64,
              text_layers=1, text_heads=2, text_head=32, text_inner=96)
@@ -88,6 +94,71 @@ class Words(unittest.TestCase):
         self.assertTrue(set(a.strong.reshape(-1)) <= {0, *a.keys.reshape(-1)})
 
 
+    def stored(self, words, lead=26):
+        page = page_of(words, self.folder.name, lead)
+        page.hidden = np.float32([[300, 30, 340, 60]])
+        store = Store([1], room=1 << 21)
+        self.assertTrue(store.add(pack(page, self.pieces), page.image.shape, 0))
+        return page, store
+
+    def test_labels_made_at_once_are_those_made_one_by_one(self):
+        page, store = self.stored(["net sales", "Revenue", "total", "2,024", "salesrevenue"])
+
+        class SameKeys:
+            def of(self, word, index):
+                return key_of(word, index)
+
+        for left, top in [(0, 0), (30, 5), (20, 27)]:
+            frames = Frames(store, torch.tensor([0]), torch.ones(1, 2), torch.tensor([[left, top]]).float(),
+                            torch.zeros(1), 8, 32)
+            ours = DeviceBatch(frames, np.random.default_rng(0), 32, wear=False)
+            window = Window(page, left, top, 8, 32, self.pieces, SameKeys(), random.Random(0), wear=False)
+            finish_slots(window)
+            self.assertTrue(np.array_equal(ours.pixels[0].numpy(), window.pixels))
+            self.assertTrue(np.array_equal(np.sort(ours.strong[0].numpy(), 1), np.sort(window.strong, 1)))
+            self.assertTrue(np.array_equal(ours.slots[0].numpy(), window.slots))
+            # A patch at the edge of two pieces may have either as its weak key.
+            self.assertTrue(np.array_equal(np.sign(ours.weak[0].numpy()), np.sign(window.weak)))
+            self.assertEqual(ours.words, len(window.words))
+
+    def test_print_is_where_its_labels_are_however_it_is_turned(self):
+        words = ["revenue", "total", "sales", "net"] * 5
+        _, store = self.stored(words, lead=30)
+        for scale, tilt in [((1.0, 1.0), 0.012), ((1.7, 1.4), -0.012), ((0.7, 0.8), 0.0)]:
+            frames = Frames(store, torch.tensor([0]), torch.tensor([scale]), torch.tensor([[5.0, 60.0]]),
+                            torch.tensor([tilt]), 16, 32)
+            batch = DeviceBatch(frames, np.random.default_rng(0), 32, wear=False)
+            dark = 255 - batch.pixels[0].float().amin(1)
+            strong = batch.strong[0, :, 0] > 0
+            self.assertGreater(int(strong.sum()), 20)
+            # Ink under all labels, labels (or the rest of a letter) over nearly all ink.
+            self.assertEqual((dark[strong] > 60).float().mean().item(), 1)
+            known = strong | (batch.weak[0] != 0)
+            self.assertGreater(known[dark > 60].float().mean().item(), 0.93)
+
+    def test_queries_are_the_words_of_the_windows(self):
+        _, store = self.stored(["net", "sales", "total", "revenue", "2024", "is"] * 4, lead=20)
+        batch = Sampler(store, 32, [8], 32, 1024, 3)()
+        shown = set(batch.strong.flatten().tolist())
+        keys = batch.keys[batch.real]
+        self.assertGreater(len(keys), 20)
+        self.assertGreater(sum(k in shown for k in keys.tolist()) / len(keys), 0.8)
+        self.assertTrue(bool((batch.stop <= batch.real).all()))
+        self.assertEqual({key_of("is", i) for i in range(len(self.pieces.of("is")))}, set(batch.keys[batch.stop].tolist()))
+
+
+class Wear(unittest.TestCase):
+    def test_rounded_coefficients_are_those_of_jpeg(self):
+        image = Image.new("L", (64, 64), 230)
+        ImageDraw.Draw(image).text((4, 20), "Total 2024", fill=20, font=ImageFont.load_default(14))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=40)
+        theirs = np.asarray(Image.open(file), np.float32)
+        ours = jpeg(torch.from_numpy(np.asarray(image, np.float32))[None], torch.tensor([40.0]))[0].numpy()
+        # libjpeg counts in whole numbers.
+        self.assertLess(np.abs(ours - theirs).mean(), 0.25 * np.abs(np.asarray(image) - theirs).mean())
+
+
 class Model(unittest.TestCase):
     def test_the_first_heads_look_at_neighbours(self):
         torch.manual_seed(0)
@@ -139,6 +210,27 @@ class Model(unittest.TestCase):
 
 
 class Loss(unittest.TestCase):
+    def test_muon_of_many_is_muon_of_each(self):
+        torch.manual_seed(0)
+        first = [torch.nn.Parameter(torch.randn(6, 4)) for _ in range(2)] + [torch.nn.Parameter(torch.randn(4, 6))]
+        second = [torch.nn.Parameter(p.detach().clone()) for p in first]
+        ours = Muon(first, 0.01)
+        theirs = torch.optim.Muon(second, lr=0.01, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        for _ in range(3):
+            for a, b in zip(first, second):
+                a.grad = torch.randn_like(a)
+                b.grad = a.grad.clone()
+            ours.step()
+            theirs.step()
+        # bf16 inside.
+        for a, b in zip(first, second):
+            self.assertLess((a - b).abs().max().item(), 2e-3)
+
+    def test_silent_tokens_cost_nothing(self):
+        patches = torch.nn.functional.normalize(torch.tensor([[1.0, 2, 0], [3, 1, 0]]), dim=-1)
+        self.assertEqual(quiet(torch.tensor([[0.0, 0, 1]]), patches).item(), 0)
+        self.assertGreater(quiet(torch.tensor([[1.0, 0, 0]]), patches).item(), 0.5)
+
     def test_sparse_positives_are_the_dense_ones(self):
         torch.manual_seed(0)
         unit = lambda n: torch.nn.functional.normalize(torch.randn(n, 8), dim=-1)

@@ -25,6 +25,22 @@ LETTERS = (
 )
 """What the model learns to read; a word with any other letter is not trained on."""
 
+STOP_WORDS = frozenset("""
+a an the of in on at to for from by with and or nor but not is are was were be been being am do does did done
+has have had having can could will would shall should may might must this that these those it its there here
+as than then so if into onto upon over under about between within without during through per each any all some
+no such other also what which who whom whose when where why how much many please tell me we our you your they
+their them he his she her i my us show find give list
+der das und ist nicht mit von dem des ein eine einer auf sich auch wie als aus bei nach wird werden
+le la les du une dans que qui sur avec par ce cette sont quel quelle quels quelles
+el los las con para como del se su es cual cuales quien donde
+il lo gli che di per non sono della delle dei
+и в во на не что это как с со по из за от для при или а но к у о об так его ее их мы вы он она они был была было
+были быть какой какая какие какое где когда кто чем і й з та що як до від про але це
+ο η το οι τα του της των τον την και να με για από στο στη στην στον ότι που είναι
+""".translate(str.maketrans("όίή", "οιη")).split())
+"""Words that say little about what a page is about, folded: a question's other words rank pages."""
+
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 BOUNDARY = "\u2581"
 # Everything that is no letter and no digit, but not one of .,:/- between two digits.

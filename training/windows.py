@@ -7,17 +7,11 @@ of which word it shows; patches with the same key as a query token are its posit
 
 import io
 import itertools
-import math
-import multiprocessing
-import queue
 import random
-import threading
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pages import Page
 from tokens import LETTERS
 
 PATCH = 14
@@ -183,55 +177,6 @@ class Keys:
         return self.numbers.setdefault((word, index), len(self.numbers) + 1)
 
 
-class Shelf:
-    """A few hundred pages in memory, exchanged little by little for others of the folders.
-
-    `weights` says how often a page is taken from each folder. Files that appear later are found.
-    """
-
-    def __init__(self, folders, weights, size, seed, zoomed=0.0):
-        self.zoomed = zoomed
-        self.folders, self.weights, self.size = [Path(f) for f in folders], weights, size
-        self.rng = random.Random(seed)
-        self.pages, self.listed, self.served = [], {}, 0
-        self.list_files()
-        while len(self.pages) < min(size, 24):
-            self.pages.append(self.load())
-
-    def list_files(self):
-        for folder in self.folders:
-            self.listed[folder] = sorted(p for p in folder.glob("*.npz") if not p.name.startswith("."))
-
-    def load(self):
-        while True:
-            have = [f for f in self.folders if self.listed[f]]
-            weights = [self.weights[self.folders.index(f)] for f in have]
-            folder = self.rng.choices(have, weights)[0]
-            try:
-                page = Page(self.rng.choice(self.listed[folder]))
-                # Large print, and pages of another shape squeezed into the grid.
-                if self.rng.random() < self.zoomed:
-                    zoom, turn = math.exp(self.rng.uniform(-0.2, 1.0)), math.exp(self.rng.uniform(-0.35, 0.35))
-                    page.zoom(zoom * turn, zoom / turn)
-                return page
-            except (OSError, ValueError, EOFError, KeyError):
-                continue  # being written just now
-
-    def exchange(self, count):
-        """Loads `count` pages, over others once the shelf is full."""
-        self.served += count
-        if self.served % 600 < count:
-            self.list_files()
-        for _ in range(count):
-            if len(self.pages) < self.size:
-                self.pages.append(self.load())
-            else:
-                self.pages[self.rng.randrange(self.size)] = self.load()
-
-    def draw(self, rng):
-        return rng.choice(self.pages)
-
-
 class Batch:
     """Windows and the queries made of their words, as arrays."""
 
@@ -302,35 +247,3 @@ def queries_of(phrases, pieces, keys):
         ids[i, : len(line)] = [number for number, _ in line]
         key[i, : len(line)] = [k for _, k in line]
     return ids, key > 0, key
-
-
-class Ahead:
-    """Makes batches while the model computes: in a thread, or in `makers` processes.
-
-    `start(number)` returns what makes one batch a call.
-    """
-
-    def __init__(self, start, makers=0, depth=2):
-        if makers:
-            context = multiprocessing.get_context("fork")
-            self.queue = context.Queue(makers + depth)
-            workers = [context.Process(target=self.run, args=(start, n), daemon=True) for n in range(makers)]
-        else:
-            self.queue = queue.Queue(depth)
-            workers = [threading.Thread(target=self.run, args=(start, 0), daemon=True)]
-        for worker in workers:
-            worker.start()
-
-    def run(self, start, number):
-        try:
-            make = start(number)
-            while True:
-                self.queue.put(make())
-        except Exception as error:
-            self.queue.put(error)
-
-    def next(self):
-        batch = self.queue.get()
-        if isinstance(batch, Exception):
-            raise batch
-        return batch
