@@ -10,8 +10,8 @@ began=$(date +%s)
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD/lib" OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-cores=$(nproc) pages=${PAGES:-40000} first=${FIRST:-1500} room=${ROOM:-36} patches=${PATCHES:-32768}
-drawers=$((cores > 6 ? cores - 5 : 1))
+cores=$(nproc) pages=${PAGES:-14000} first=${FIRST:-1500} room=${ROOM:-36} patches=${PATCHES:-32768}
+drawers=$((cores > 6 ? cores - 6 : 1))
 [ -d lib ] || python3 -m pip install --quiet --no-index --no-deps --target lib wheels/*.whl
 mkdir -p pages/pdf pages/made
 piece=$(ls pages/piece-* 2> /dev/null | wc -l)
@@ -26,12 +26,12 @@ setsid sh -c '
   wait
 ' drawers "$piece" "$pages" "$drawers" "$((cores > 2 ? cores - 2 : 1))" > "pages/drawn-$piece.log" 2>&1 &
 group=$!
-trap 'kill -TERM -- "-$group" 2> /dev/null || true' EXIT
+trap 'kill -TERM "-$group" 2> /dev/null || true' EXIT
 left=$((seconds - $(date +%s) + began))
 python3 train.py --run run --tokenizer tokenizer.json --pages pages/pdf pages/made --weights 1 1 \
   --check check-pdf check-fonts --patches "$patches" --rows 8 16 32 --room "$room" --first "$first" \
   --loaders "$((cores > 4 ? 3 : 1))" --for "$left" "$@"
-kill -TERM -- "-$group" 2> /dev/null || true
+kill -TERM "-$group" 2> /dev/null || true
 trap - EXIT
 # All at once: the time is short.
 for n in $(seq 0 $((${STUDENTS:-2} - 1))); do
