@@ -27,10 +27,10 @@ LETTERS = (
 
 STOP_WORDS = frozenset("""
 a an the of in on at to for from by with and or nor but not is are was were be been being am do does did done
-has have had having can could will would shall should may might must this that these those it its there here
+has have had having can could will would shall should might must this that these those it its there here
 as than then so if into onto upon over under about between within without during through per each any all some
 no such other also what which who whom whose when where why how much many please tell me we our you your they
-their them he his she her i my us show find give list
+their them he his she her my show find give list
 der das und ist nicht mit von dem des ein eine einer auf sich auch wie als aus bei nach wird werden
 le la les du une dans que qui sur avec par ce cette sont quel quelle quels quelles
 el los las con para como del se su es cual cuales quien donde
