@@ -25,7 +25,20 @@ LETTERS = (
 )
 """What the model learns to read; a word with any other letter is not trained on."""
 
-STOP_WORDS = frozenset("""
+SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
+BOUNDARY = "\u2581"
+# Everything that is no letter and no digit, but not one of .,:/- between two digits.
+SEPARATOR = r"[^\p{L}\p{N}.,:/\-]+|(?<!\p{N})[.,:/\-]+|[.,:/\-]+(?!\p{N})"
+UNIT = re.compile(r"[^\W_]+(?:(?<=\d)[.,:/\-](?=\d)[^\W_]+)*")
+
+
+def fold(text):
+    """`text` as the tokenizer sees its letters: NFKD, no combining marks, lower case."""
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in parts if unicodedata.category(c) != "Mn").lower()
+
+
+STOP_WORDS = frozenset(fold("""
 a an the of in on at to for from by with and or nor but not is are was were be been being am do does did done
 has have had having can could will would shall should might must this that these those it its there here
 as than then so if into onto upon over under about between within without during through per each any all some
@@ -38,20 +51,8 @@ il lo gli che di per non sono della delle dei
 и в во на не что это как с со по из за от для при или а но к у о об так его ее их мы вы он она они был была было
 были быть какой какая какие какое где когда кто чем і й з та що як до від про але це
 ο η το οι τα του της των τον την και να με για από στο στη στην στον ότι που είναι
-""".translate(str.maketrans("όίή", "οιη")).split())
+""").split())
 """Words that say little about what a page is about, folded: a question's other words rank pages."""
-
-SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
-BOUNDARY = "\u2581"
-# Everything that is no letter and no digit, but not one of .,:/- between two digits.
-SEPARATOR = r"[^\p{L}\p{N}.,:/\-]+|(?<!\p{N})[.,:/\-]+|[.,:/\-]+(?!\p{N})"
-UNIT = re.compile(r"[^\W_]+(?:(?<=\d)[.,:/\-](?=\d)[^\W_]+)*")
-
-
-def fold(text):
-    """`text` as the tokenizer sees its letters: NFKD, no combining marks, lower case."""
-    parts = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in parts if unicodedata.category(c) != "Mn").lower()
 
 
 def units(folded):
