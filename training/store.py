@@ -133,8 +133,13 @@ class Loader:
     def __init__(self, folders, tokenizer, count=2):
         context = multiprocessing.get_context("fork")
         self.queue, self.folders, self.tokenizer = context.Queue(64), folders, tokenizer
-        for number in range(count):
-            context.Process(target=self.read, args=(number, count), daemon=True).start()
+        self.readers = [context.Process(target=self.read, args=(n, count), daemon=True) for n in range(count)]
+        for reader in self.readers:
+            reader.start()
+
+    def stop(self):
+        for reader in self.readers:
+            reader.kill()
 
     def read(self, number, count):
         torch.set_num_threads(1)

@@ -282,6 +282,7 @@ def main():
                         "seconds": round((now - since) / summed, 4), "at": round(now - began), "students": lines}
                 for course, values in zip(courses, lines):
                     if not all(np.isfinite(v) for v in values.values()):
+                        loader.stop()
                         raise SystemExit(f"step {step}: the loss is not a number; the last checkpoint is good")
                     course.reads = course.reads or values["read"] >= args.letters_until or step >= args.letters_most
                 if args.check and now - checked > args.check_every:
@@ -298,7 +299,8 @@ def main():
                 saved = time.time()
     save(checkpoint, courses, step, words)
     print(f"step {step}, {words:,} words, {store.count} pages, {time.time() - began:.0f} s", flush=True)
-    # Threads that wait for pages would keep the process.
+    # The thread that waits for pages would keep the process.
+    loader.stop()
     os._exit(0)
 
 
