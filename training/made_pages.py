@@ -19,6 +19,7 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from pages import PageBuilder
+from tokens import STOP_WORDS
 
 OVERSAMPLE = 2
 NO_LETTERS = ("D050000L", "StandardSymbols")
@@ -26,6 +27,11 @@ NO_LETTERS = ("D050000L", "StandardSymbols")
 
 HELD_OUT_FONTS = ("Caladea", "Cantarell", "PTF", "B612-", "Vollkorn")
 """Never trained on: the check on fonts that were not seen."""
+
+
+def script_of(word):
+    code = max(map(ord, word))
+    return "cyrillic" if 0x400 <= code < 0x530 else "greek" if 0x370 <= code < 0x400 or 0x1F00 <= code < 0x2000 else "latin"
 
 
 class Words:
@@ -37,10 +43,10 @@ class Words:
         self.by_script = {"latin": [], "cyrillic": [], "greek": []}
         weights = {name: [] for name in self.by_script}
         for word, times in pairs:
-            code = max(map(ord, word))
-            script = "cyrillic" if 0x400 <= code < 0x530 else "greek" if 0x370 <= code < 0x400 or 0x1F00 <= code < 0x2000 else "latin"
+            script = script_of(word)
             self.by_script[script].append(word)
             weights[script].append(int(times) ** 0.6)
+        self.stop = {name: [w for w in sorted(STOP_WORDS) if script_of(w) == name] for name in self.by_script}
         self.sums = {name: np.cumsum(w) for name, w in weights.items()}
 
     def draw(self, rng, script):
@@ -49,6 +55,9 @@ class Words:
             return number(rng)
         if kind < 0.13:
             return code(rng)
+        if kind < 0.19:
+            # As often as texts have them, which the lists of words do not.
+            return rng.choice(self.stop[script])
         sums = self.sums[script]
         if kind < 0.60:
             at = int(np.searchsorted(sums, rng.random() * sums[-1]))
