@@ -50,7 +50,8 @@ def encode(nano, patches, prune):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--run", help="a run's folder")
+    parser.add_argument("--model", help="or a folder that export.py wrote")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--pdfs", required=True)
     parser.add_argument("--queries", required=True)
@@ -61,7 +62,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     grids = [tuple(map(int, grid.split("x"))) for grid in args.slices.split(",")]
-    nano, step = Nano.load(Path(args.run) / "checkpoint.pt")
+    nano, step = (Nano.open(args.model), args.model) if args.model else Nano.load(Path(args.run) / "checkpoint.pt")
     tokenizer = Tokenizer.from_file(args.tokenizer)
     queries = [json.loads(line) for line in open(args.queries)]
     pages, vectors, began = [], [], time.time()
@@ -78,7 +79,7 @@ def main():
             page.close()
         document.close()
     count = np.array([len(v) for v in vectors])
-    print(f"step {step}: {len(pages)} pages, {count.mean():.0f} vectors a page, {time.time() - began:.0f} s")
+    print(f"{step}: {len(pages)} pages, {count.mean():.0f} vectors a page, {time.time() - began:.0f} s")
     ends, every = count.cumsum(), torch.cat(vectors).float()
     results, kinds = [], defaultdict(list)
     for query in queries:
