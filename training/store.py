@@ -69,7 +69,7 @@ def pack(page, pieces):
 
 
 class Store:
-    """Pages of several folders. `add` appends; `draw` chooses pages by the folders' weights."""
+    """Pages of several folders. `add` appends, `draw` chooses pages by the folders' weights."""
 
     def __init__(self, weights, device="cpu", room=1 << 28):
         """`room` is how many px of pictures there is memory for; then pages are no longer added."""
@@ -82,27 +82,36 @@ class Store:
         self.places = torch.zeros(1024, 7, dtype=torch.int64, device=device)
         self.count, self.pages_of = 0, [[] for _ in weights]
 
-    def add(self, packed, shape, folder):
-        """One packed page of `shape`; false if there is no room."""
-        if self.used["pixels"] + len(packed["pixels"]) > self.room:
+    def add(self, pages):
+        """Pages `(packed, shape, folder)`, each field copied once for all: on a GPU every copy waits for
+        the steps that are under way. False where there was no room for all."""
+        fitting, taken = [], self.used["pixels"]
+        for packed, shape, folder in pages:
+            if taken + len(packed["pixels"]) <= self.room:
+                fitting.append((packed, shape, folder))
+                taken += len(packed["pixels"])
+        if not fitting:
             return False
-        start = dict(self.used)
-        packed = dict(packed)
-        shift = np.int64([start["piece_ids"], start["piece_ids"], start["letter_x"], start["letter_x"]])
-        packed["word_parts"] = packed["word_parts"] + shift
-        for name, values in packed.items():
-            end = start[name] + len(values)
-            self.fields[name] = grown(self.fields[name], end)
-            self.fields[name][start[name] : end] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
-            self.used[name] = end
-        self.places = grown(self.places, self.count + 1)
-        self.places[self.count] = torch.tensor([
-            start["pixels"], *shape, start["word_band"], self.used["word_band"], start["hidden"], self.used["hidden"],
-        ]).to(self.device)
+        at, places, parts = dict(self.used), [], []
+        for packed, shape, _ in fitting:
+            shift = np.int64([at["piece_ids"], at["piece_ids"], at["letter_x"], at["letter_x"]])
+            parts.append(packed["word_parts"] + shift)
+            start = dict(at)
+            at = {name: at[name] + len(packed[name]) for name in FIELDS}
+            places.append([start["pixels"], *shape, start["word_band"], at["word_band"], start["hidden"], at["hidden"]])
+        for name in FIELDS:
+            values = parts if name == "word_parts" else [packed[name] for packed, _, _ in fitting]
+            self.fields[name] = grown(self.fields[name], at[name])
+            whole = torch.from_numpy(np.concatenate(values)).to(self.device)
+            self.fields[name][self.used[name] : at[name]] = whole
+        first, self.used = self.count, at
+        self.places = grown(self.places, first + len(fitting))
+        self.places[first : first + len(fitting)] = torch.tensor(places).to(self.device)
         # Known last: another thread draws meanwhile.
-        self.pages_of[folder].append(self.count)
-        self.count += 1
-        return True
+        for number, (_, _, folder) in enumerate(fitting, first):
+            self.pages_of[folder].append(number)
+        self.count = first + len(fitting)
+        return len(fitting) == len(pages)
 
     def draw(self, rng, count):
         """`[count]` numbers of pages; `rng` is numpy's."""
@@ -164,13 +173,22 @@ class Loader:
 
     def fill(self, store, first, wait=60):
         """Returns when `first` pages are there (or fewer, if no more come); goes on in a thread."""
+        def some(wait, most=64):
+            pages = [self.queue.get(timeout=wait)]
+            while len(pages) < most:
+                try:
+                    pages.append(self.queue.get_nowait())
+                except queue.Empty:
+                    break
+            return pages
+
         def run():
-            while store.add(*self.queue.get()):
-                pass
+            while store.add(some(None)):
+                time.sleep(1)
 
         while store.count < first:
             try:
-                if not store.add(*self.queue.get(timeout=wait if not store.count else 5)):
+                if not store.add(some(wait if not store.count else 5)):
                     return
             except queue.Empty:
                 break

@@ -98,7 +98,7 @@ class Words(unittest.TestCase):
         page = page_of(words, self.folder.name, lead)
         page.hidden = np.float32([[300, 30, 340, 60]])
         store = Store([1], room=1 << 21)
-        self.assertTrue(store.add(pack(page, self.pieces), page.image.shape, 0))
+        self.assertTrue(store.add([(pack(page, self.pieces), page.image.shape, 0)]))
         return page, store
 
     def test_labels_made_at_once_are_those_made_one_by_one(self):
@@ -135,6 +135,18 @@ class Words(unittest.TestCase):
             self.assertEqual((dark[strong] > 60).float().mean().item(), 1)
             known = strong | (batch.weak[0] != 0)
             self.assertGreater(known[dark > 60].float().mean().item(), 0.93)
+
+    def test_pages_lie_one_after_the_other(self):
+        pages = [page_of(words, self.folder.name) for words in (["net"], ["total", "sales"], ["revenue"])]
+        packed = [(pack(page, self.pieces), page.image.shape, i % 2) for i, page in enumerate(pages)]
+        at_once, one_by_one = Store([1, 1], room=1 << 20), Store([1, 1], room=1 << 20)
+        self.assertTrue(at_once.add(packed))
+        self.assertTrue(all(one_by_one.add([page]) for page in packed))
+        self.assertTrue(torch.equal(at_once.places[:3], one_by_one.places[:3]))
+        for name, used in at_once.used.items():
+            self.assertTrue(torch.equal(at_once.fields[name][:used], one_by_one.fields[name][:used]), name)
+        self.assertEqual(at_once.pages_of, [[0, 2], [1]])
+        self.assertFalse(at_once.add(packed * 9))
 
     def test_queries_are_the_words_of_the_windows(self):
         _, store = self.stored(["net", "sales", "total", "revenue", "2024", "is"] * 4, lead=20)
