@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from model import Nano
 from pdf_pages import draw
+from tokens import STOP_WORDS, fold
 from windows import PATCH, to_patches
 
 
@@ -48,6 +49,24 @@ def encode(nano, patches, prune):
     return vectors.half()
 
 
+def encoded(nano, folder, grids, prune):
+    """Pages `(document, number)` of the PDFs in `folder`, and the vectors of each."""
+    pages, vectors = [], []
+    for path in sorted(Path(folder).rglob("*.pdf")):
+        try:
+            document = pdfium.PdfDocument(path)
+        except pdfium.PdfiumError as error:
+            print(f"{path}: {error}")
+            continue
+        for number, page in enumerate(document, 1):
+            pages.append((str(path.relative_to(folder)), number))
+            seen = np.concatenate([slices(page, *grid, nano.size.edge) for grid in grids])
+            vectors.append(encode(nano, seen, prune))
+            page.close()
+        document.close()
+    return pages, vectors
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", help="a run's folder")
@@ -58,6 +77,8 @@ def main():
     parser.add_argument("--slices", default="1x1,2x3", help="grids, each columns x rows")
     parser.add_argument("--prune", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep", help="file of the pages' vectors: written, or read where there is one")
+    parser.add_argument("--skip-stop-words", action="store_true", help="ask without the words of tokens.STOP_WORDS")
     parser.add_argument("--out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -65,25 +86,22 @@ def main():
     nano, step = (Nano.open(args.model), args.model) if args.model else Nano.load(Path(args.run) / "checkpoint.pt")
     tokenizer = Tokenizer.from_file(args.tokenizer)
     queries = [json.loads(line) for line in open(args.queries)]
-    pages, vectors, began = [], [], time.time()
-    for path in sorted(Path(args.pdfs).rglob("*.pdf")):
-        try:
-            document = pdfium.PdfDocument(path)
-        except pdfium.PdfiumError as error:
-            print(f"{path}: {error}")
-            continue
-        for number, page in enumerate(document, 1):
-            pages.append((str(path.relative_to(args.pdfs)), number))
-            seen = np.concatenate([slices(page, *grid, nano.size.edge) for grid in grids])
-            vectors.append(encode(nano, seen, args.prune))
-            page.close()
-        document.close()
+    began, kept = time.time(), args.keep and Path(args.keep)
+    if kept and kept.exists():
+        pages, vectors = torch.load(kept, weights_only=True)
+    else:
+        pages, vectors = encoded(nano, args.pdfs, grids, args.prune)
+        if kept:
+            torch.save((pages, vectors), kept)
     count = np.array([len(v) for v in vectors])
     print(f"{step}: {len(pages)} pages, {count.mean():.0f} vectors a page, {time.time() - began:.0f} s")
     ends, every = count.cumsum(), torch.cat(vectors).float()
     results, kinds = [], defaultdict(list)
     for query in queries:
-        ids = torch.tensor([tokenizer.encode(query["query"], add_special_tokens=False).ids])
+        asked = query["query"]
+        if args.skip_stop_words:
+            asked = " ".join(w for w in asked.split() if fold(w).strip("?.,:;!") not in STOP_WORDS) or asked
+        ids = torch.tensor([tokenizer.encode(asked, add_special_tokens=False).ids])
         with torch.no_grad():
             tokens = nano.queries(ids, torch.ones_like(ids, dtype=torch.bool))[0]
         similar = tokens @ every.T
