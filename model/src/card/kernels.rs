@@ -241,7 +241,7 @@ pub fn swapped_turned(x: &Tensor, angles: &Tensor, shape: Shape) -> CandleResult
 
 /// Whether [`softmax`] takes rows of `n` scores.
 pub fn takes_rows(n: usize) -> bool {
-    n % 8 == 0 && n <= THREADS * 8 * HELD
+    n.is_multiple_of(8) && n <= THREADS * 8 * HELD
 }
 
 /// Over the first `seen` of rows that [`takes_rows`].
