@@ -128,8 +128,11 @@ impl ColPali {
         };
         let folder = folder.to_path_buf();
         // As it was named, but found from anywhere.
-        let base = options.base.as_deref().map(std::path::absolute).transpose();
-        let base = base.map_err(|source| ModelError::Io { path: folder.clone(), source })?;
+        let absolute = |path: &PathBuf| {
+            std::path::absolute(path)
+                .map_err(|source| ModelError::Io { path: path.clone(), source })
+        };
+        let base = options.base.as_ref().map(absolute).transpose()?;
         Ok(Self {
             folder,
             base,

@@ -5,9 +5,9 @@
 
 mod cuda;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 const LOCK: &str = include_str!("../pdfium.lock.json");
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["setup"] => setup(),
         ["cuda"] => cuda::place(&tools().join("cuda")),
@@ -38,8 +38,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// Of the clone that cargo was asked in, which is not always the one that this was compiled in: they
+/// may share a target folder.
 fn tools() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools")
+    let here = env::var_os("CARGO_MANIFEST_DIR");
+    let here = here.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.join("../.tools")
 }
 
 fn setup() -> Result<()> {
@@ -75,7 +79,7 @@ struct Lock {
 
 #[derive(Deserialize)]
 struct Wheel {
-    /// `std::env::consts::OS` and `ARCH`.
+    /// `env::consts::OS` and `ARCH`.
     os: String,
     arch: String,
     wheel_sha256: String,
@@ -88,7 +92,7 @@ struct Wheel {
 /// then checks the library's own and keeps the licence files beside it.
 fn place_pdfium(folder: &Path) -> Result<()> {
     let lock: Lock = serde_json::from_str(LOCK).context("reading xtask/pdfium.lock.json")?;
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let (os, arch) = (env::consts::OS, env::consts::ARCH);
     let wheel = lock.wheels.iter().find(|w| w.os == os && w.arch == arch).with_context(|| {
         format!(
             "no libpdfium is pinned for {os} {arch}: build or fetch one (builds 7869 to 8149) and \
