@@ -15,9 +15,13 @@ mod bits;
 
 pub use bits::{lower_sign, unpack, unpack_by_64};
 
-/// Rows of a tile with one or two blocks, and with three.
-const TILE: usize = 12;
+/// Rows of a tile with one block, with two and with three.
+const TILE_OF_1: usize = 16;
+const TILE_OF_2: usize = 12;
 const TILE_OF_3: usize = 8;
+
+/// Whole tiles of every kind.
+const TILES: usize = 48;
 
 /// Bytes of rows that meet all blocks of the query before the next ones are read: half of a
 /// first-level cache; the other half is the query's.
@@ -64,7 +68,7 @@ macro_rules! kernel {
             /// The instructions are there; `query` has `best.len()` blocks, `page` what it says.
             #[target_feature(enable = $features)]
             pub unsafe fn raise(query: Query<'_>, page: Page, best: &mut [Lanes<f32>]) {
-                let part = (PART_BYTES / 4 / query.words).next_multiple_of(TILE * 2);
+                let part = (PART_BYTES / 4 / query.words).next_multiple_of(TILES);
                 for first in (0..page.n).step_by(part) {
                     let rows = (first, (first + part).min(page.n));
                     // SAFETY: as promised; the rows are the page's.
@@ -97,8 +101,8 @@ macro_rules! kernel {
                     // SAFETY: as promised, for the blocks that `held` has; the next ones follow.
                     unsafe {
                         match count {
-                            1 => cover::<TILE, 1, WORDS>(query, page, rows, held),
-                            2 => cover::<TILE, 2, WORDS>(query, page, rows, held),
+                            1 => cover::<TILE_OF_1, 1, WORDS>(query, page, rows, held),
+                            2 => cover::<TILE_OF_2, 2, WORDS>(query, page, rows, held),
                             _ => cover::<TILE_OF_3, 3, WORDS>(query, page, rows, held),
                         }
                         query.blocks = query.blocks.add(count * query.words);
