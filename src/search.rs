@@ -132,8 +132,9 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// Reads all vectors instead of scanning their codes first. The ranking is the same; this is
-    /// what it is measured against.
+    /// Reads all vectors instead of scanning their codes first. The pages that the visual channel
+    /// finds are the same; with both channels, its ranks after the first `k` are exact too. This is
+    /// what a search is measured against.
     pub fn exact(mut self, exact: bool) -> Self {
         self.exact = exact;
         self

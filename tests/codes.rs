@@ -34,6 +34,10 @@ fn codes_rank_as_the_vectors_do_and_damage_to_them_is_survived() {
     let (by_codes, scores, summary) = ranking(&place);
     assert_eq!((&summary["code"], &summary["notice"]), (&"int8".into(), &Value::Null));
     assert!(summary["pages_reranked"].as_u64() > Some(0));
+    assert_eq!(summary["exact_ranks"], 10);
+    // Beside words too, pictures are settled as far as hits go.
+    let both = place.json(0, &["query", "--json", "-k", "3", "travel expenses"]);
+    assert_eq!(of_type(&both, "summary")[0]["exact_ranks"], 3);
     for segment in segments(&place) {
         let good = fs::read(&segment).unwrap();
         // A flipped bit in the codes, in the list of pages, a cut, and no file at all.
@@ -184,6 +188,7 @@ fn a_shortcut_is_chosen_said_and_undone() {
     let lines = place.json(0, &ask);
     let summary = of_type(&lines, "summary")[0];
     assert_eq!((&summary["code"], &summary["exact"]), (&"sketch".into(), &false.into()));
+    assert_eq!(summary["exact_ranks"], 0);
     assert_eq!((&summary["pages_reranked"], &summary["reranked_in"]), (&10.into(), &"int8".into()));
     assert_eq!(summary["recall"]["overlap@10"], tuning["overlap10"]);
     let notice = summary["notice"].as_str().unwrap();

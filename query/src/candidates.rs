@@ -2,16 +2,18 @@
 //! codes leave a doubt.
 //!
 //! The int8 code of a page comes with a bound on its error. A page whose score and bound together
-//! do not reach the exact score of the last of the best `depth` cannot be among these; all others
+//! do not reach the exact score of the last of the best `certain` cannot be among these; all others
 //! are scored again in full, the most promising first, so that the last of the best is soon known.
-//! The ranking is the exact one, to the last bit, at a fraction of the reading. (Candidates with
+//! These ranks are the exact ones, to the last bit, at a fraction of the reading. (Candidates with
 //! certificates are known from top-k joins; cf. Fagin, Lotem & Naor 2003, "Optimal aggregation
-//! algorithms for middleware".)
+//! algorithms for middleware".) What follows them, for fusion with another channel, is ordered by
+//! code.
 //!
 //! Where that would take too long, sketches of the pages choose those whose int8 codes are
 //! compared: the ranking is then an approximation, and [`Work`] says so.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{DocumentFilter, VectorSource};
@@ -103,6 +105,8 @@ pub struct Work {
     pub seen: usize,
     /// Pages scored again, in [`Code::again`].
     pub reranked: usize,
+    /// First ranks that are those of exact MaxSim for certain; what follows is ordered by code.
+    pub certain: usize,
     /// Scanning, with reading.
     pub scan: Duration,
     /// Scoring again, with reading.
@@ -151,13 +155,22 @@ impl Scored {
     }
 }
 
-/// The `depth` best pages, ties by [`PageId`]: the same as [`rank_by_masters`] gives, unless
-/// `shortcut` takes one.
+/// How much of a ranking is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Pages.
+    pub pages: usize,
+    /// The first of them, whose ranks and scores are to be exact.
+    pub certain: usize,
+}
+
+/// The best pages, ties by [`PageId`]: as far as they are to be certain the same as
+/// [`rank_by_masters`] gives, unless `shortcut` takes one.
 pub(crate) fn rank_by_codes(
     codes: &Segments,
     source: &dyn VectorSource,
     query: &QueryVectors,
-    depth: usize,
+    depth: Depth,
     documents: DocumentFilter<'_>,
     shortcut: Shortcut,
 ) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
@@ -172,7 +185,10 @@ pub(crate) fn rank_by_codes(
     let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
     let bytes = bytes / all.max(1) * slots.len();
     match shortcut.pages(slots.len(), bytes) {
-        Some(count) => Ok(rank_by_sketches(codes, &slots, query, depth, count.max(depth))?),
+        Some(count) => {
+            let count = count.max(depth.pages);
+            Ok(rank_by_sketches(codes, &slots, query, depth.pages, count)?)
+        }
         None => rank_for_certain(codes, &slots, source, query, depth),
     }
 }
@@ -226,7 +242,7 @@ fn at_rank(mut scores: Vec<f32>, count: usize) -> f32 {
     }
 }
 
-/// The `depth` best pages: int8 codes say which might be among them, masters which are.
+/// The best pages: int8 codes say which might be among the certain ones, masters which are.
 ///
 /// Masters are read in the order of what the pages have at most, the best by code first, until no
 /// page that is left can reach the last of the best. Pages in doubt are first compared with the
@@ -236,7 +252,7 @@ fn rank_for_certain(
     slots: &[Slot],
     source: &dyn VectorSource,
     query: &QueryVectors,
-    depth: usize,
+    depth: Depth,
 ) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
     let start = Instant::now();
     let coded = Int8Query::new(query);
@@ -245,11 +261,14 @@ fn rank_for_certain(
         Ok(Scored::new(*slot, coded.score_view(&page)?, coded.bound_view(&page)))
     };
     let scored: Result<Vec<Scored>, CodeError> = slots.par_iter().map(score).collect();
-    let mut doubtful = scored?;
-    let mut work = Work { code: Code::Int8, seen: doubtful.len(), ..Work::default() };
-    let certain = at_rank(doubtful.iter().map(|page| page.least).collect(), depth);
-    doubtful.retain(|page| page.most >= certain);
-    doubtful.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.slot.id.cmp(&b.slot.id)));
+    let mut scored = scored?;
+    let certain = depth.certain.min(scored.len());
+    let mut work = Work { code: Code::Int8, seen: scored.len(), certain, ..Work::default() };
+    let last = at_rank(scored.iter().map(|page| page.least).collect(), certain);
+    // All that may be certain or follow.
+    let next = at_rank(scored.iter().map(|page| page.score).collect(), depth.pages);
+    scored.retain(|page| page.most >= last || page.score >= next);
+    scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.slot.id.cmp(&b.slot.id)));
     work.scan = start.elapsed();
 
     let start = Instant::now();
@@ -259,38 +278,43 @@ fn rank_for_certain(
         work.reranked += pages.len();
         let pages: Vec<PageId> = pages.iter().map(|page| page.slot.id).collect();
         for pages in pages.chunks(MASTERS) {
-            keep_best(best, score_all(&exact, &masters(source, pages)?)?, depth);
+            keep_best(best, score_all(&exact, &masters(source, pages)?)?, certain);
         }
         Ok::<(), CodesError>(())
     };
-    let rest = doubtful.split_off(depth.min(doubtful.len()));
-    compare(&doubtful, &mut best)?;
+    compare(&scored[..certain], &mut best)?;
     let closer = |page: &Scored| -> Result<Scored, CodeError> {
         let view = codes.page(&page.slot)?;
         Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view)))
     };
-    let in_doubt = rest.par_iter().filter(|page| reaches(page, &best, depth));
-    let rest: Result<Vec<Scored>, CodeError> = in_doubt.map(closer).collect();
-    let mut rest = rest?;
-    rest.sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.slot.id.cmp(&b.slot.id)));
-    let mut rest = &rest[..];
+    let in_doubt = scored[certain..].par_iter().filter(|page| reaches(page, &best, certain));
+    let in_doubt: Result<Vec<Scored>, CodeError> = in_doubt.map(closer).collect();
+    let mut in_doubt = in_doubt?;
+    in_doubt.sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.slot.id.cmp(&b.slot.id)));
+    let mut rest = &in_doubt[..];
     loop {
         let few = &rest[..rest.len().min(AT_ONCE)];
-        let few = &few[..few.partition_point(|page| reaches(page, &best, depth))];
+        let few = &few[..few.partition_point(|page| reaches(page, &best, certain))];
         if few.is_empty() {
             break;
         }
         compare(few, &mut best)?;
         rest = &rest[few.len()..];
     }
+    let ranked: HashSet<PageId> = best.iter().map(|(page, _)| *page).collect();
+    let others = scored.iter().filter(|page| !ranked.contains(&page.slot.id));
+    // What is known of them exactly is that they have no more than the last certain one.
+    let last = best.last().map_or(f32::INFINITY, |last| last.1);
+    let others = others.map(|page| (page.slot.id, page.score.min(last)));
+    best.extend(others.take(depth.pages.saturating_sub(certain)));
     work.rerank = start.elapsed();
     Ok((best, work))
 }
 
-/// Whether a page may be among the `depth` best when these are the best so far; one that has just
+/// Whether a page may be among the `count` best when these are the best so far; one that has just
 /// the score of the last of them may have the smaller [`PageId`].
-fn reaches(page: &Scored, best: &[(PageId, f32)], depth: usize) -> bool {
-    match depth.checked_sub(1) {
+fn reaches(page: &Scored, best: &[(PageId, f32)], count: usize) -> bool {
+    match count.checked_sub(1) {
         Some(last) => best.get(last).is_none_or(|last| page.most >= last.1),
         None => false,
     }
@@ -346,7 +370,10 @@ pub(crate) fn rank_by_masters(
         .map_err(QueryError::Vectors)?;
     match mismatch {
         Some(error) => Err(error.into()),
-        None => Ok((best, Work { seen, scan: start.elapsed(), ..Work::default() })),
+        None => {
+            let (certain, scan) = (best.len(), start.elapsed());
+            Ok((best, Work { seen, certain, scan, ..Work::default() }))
+        }
     }
 }
 
@@ -377,6 +404,10 @@ mod tests {
     fn noise(state: &mut u64) -> f32 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (*state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn all(pages: usize) -> Depth {
+        Depth { pages, certain: pages }
     }
 
     /// Pages of two documents, some of them copies: ties.
@@ -434,10 +465,20 @@ mod tests {
             let (store, codes) = indexed(&pages);
             let query = query((0..3 * DIM).map(|_| noise(&mut state)).collect());
             let (expected, _) = rank_by_masters(&store, &query, depth, None).unwrap();
-            let (got, work) =
-                rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto).ok().unwrap();
-            prop_assert_eq!(got, expected);
+            let rank = |depth| {
+                rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto).ok().unwrap()
+            };
+            let (got, work) = rank(all(depth));
+            prop_assert_eq!(&got, &expected);
             prop_assert!(work.reranked >= depth.min(count) && work.reranked <= count);
+            // The first of more are the same.
+            let (got, work) = rank(Depth { pages: depth + 30, certain: depth });
+            prop_assert_eq!(work.certain, depth.min(count));
+            prop_assert_eq!(&got[..work.certain], &expected[..]);
+            prop_assert_eq!(got.len(), count.min(depth + 30));
+            prop_assert!(got.is_sorted_by(|a, b| a.1 >= b.1));
+            let pages: HashSet<PageId> = got.iter().map(|(page, _)| *page).collect();
+            prop_assert_eq!(pages.len(), got.len());
         }
     }
 
@@ -469,7 +510,8 @@ mod tests {
             let query = query(off.iter().map(|x| x * 200.0).collect());
             for depth in [1, 3, 10] {
                 let (expected, _) = rank_by_masters(&store, &query, depth, None).unwrap();
-                let ranked = rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto);
+                let ranked =
+                    rank_by_codes(&codes, &store, &query, all(depth), None, Shortcut::Auto);
                 assert_eq!(ranked.ok().unwrap().0, expected, "{seed} {depth}");
             }
         }
@@ -479,19 +521,42 @@ mod tests {
     fn codes_give_the_exact_ranking_at_every_depth() {
         let (store, codes, query) = filled();
         for depth in [1, 2, 10, 25, 119, 120, 500] {
-            let (expected, all) = rank_by_masters(&store, &query, depth, None).unwrap();
+            let (expected, masters) = rank_by_masters(&store, &query, depth, None).unwrap();
             let Ok((got, work)) =
-                rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto)
+                rank_by_codes(&codes, &store, &query, all(depth), None, Shortcut::Auto)
             else {
                 panic!("codes failed")
             };
             assert_eq!(got, expected, "{depth}");
-            assert_eq!((all.seen, work.seen, work.code), (120, 120, Code::Int8));
+            assert_eq!((masters.seen, work.seen, work.code), (120, 120, Code::Int8));
             assert!(work.reranked >= depth.min(120));
         }
         let (_, work) =
-            rank_by_codes(&codes, &store, &query, 1, None, Shortcut::Auto).ok().unwrap();
+            rank_by_codes(&codes, &store, &query, all(1), None, Shortcut::Auto).ok().unwrap();
         assert!(work.reranked < 30, "{} of 120 were scored again", work.reranked);
+    }
+
+    #[test]
+    fn what_follows_the_certain_ranks_is_near_and_reads_no_masters() {
+        let (store, codes, query) = filled();
+        let (exact, _) = rank_by_masters(&store, &query, 120, None).unwrap();
+        let score = |page| exact.iter().find(|(other, _)| *other == page).unwrap().1;
+        let rank = |pages, certain| {
+            let depth = Depth { pages, certain };
+            rank_by_codes(&codes, &store, &query, depth, None, Shortcut::Auto).ok().unwrap()
+        };
+        let (few, read) = rank(5, 5);
+        let (many, work) = rank(60, 5);
+        assert_eq!((&many[..5], work.reranked, work.certain), (&few[..], read.reranked, 5));
+        assert_eq!(&few[..], &exact[..5]);
+        let last = exact[59].1;
+        for &(page, near) in &many[5..] {
+            let error = (near - score(page)).abs();
+            assert!(error < 0.03 * score(page).abs(), "{near} {}", score(page));
+            assert!(score(page) > last - 0.06 * last.abs(), "{} {last}", score(page));
+        }
+        let (none, work) = rank(60, 0);
+        assert_eq!((none.len(), work.reranked, work.certain), (60, 0, 0));
     }
 
     #[test]
@@ -500,7 +565,7 @@ mod tests {
         let ranking = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                rank_by_codes(&codes, &store, &query, 40, None, Shortcut::Auto).ok().unwrap().0
+                rank_by_codes(&codes, &store, &query, all(40), None, Shortcut::Auto).ok().unwrap().0
             })
         };
         assert_eq!(ranking(1), ranking(4));
@@ -511,7 +576,9 @@ mod tests {
         let (store, codes, query) = filled();
         let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
         let (got, work) =
-            rank_by_codes(&codes, &store, &query, 9, Some(&within), Shortcut::Auto).ok().unwrap();
+            rank_by_codes(&codes, &store, &query, all(9), Some(&within), Shortcut::Auto)
+                .ok()
+                .unwrap();
         assert_eq!(got, rank_by_masters(&store, &query, 9, Some(&within)).unwrap().0);
         assert_eq!(work.seen, 60);
     }
@@ -521,7 +588,7 @@ mod tests {
         let (store, codes, query) = filled();
         let rank = |depth, within, count| {
             let shortcut = Shortcut::Best(count);
-            rank_by_codes(&codes, &store, &query, depth, within, shortcut).ok().unwrap()
+            rank_by_codes(&codes, &store, &query, all(depth), within, shortcut).ok().unwrap()
         };
         let (truth, _) = rank_by_masters(&store, &query, 120, None).unwrap();
         let (best, work) = rank(3, None, 40);
@@ -533,8 +600,8 @@ mod tests {
         }
         // No fewer than are asked for, and all of them are no shortcut.
         assert_eq!(rank(60, None, 5).1.reranked, 60);
-        let (all, work) = rank(120, None, 120);
-        assert_eq!((all, work.code), (truth, Code::Int8));
+        let (same, work) = rank(120, None, 120);
+        assert_eq!((same, work.code), (truth, Code::Int8));
         let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
         let (best, work) = rank(9, Some(&within), 20);
         assert_eq!((work.seen, work.reranked, best.len()), (60, 20, 9));
@@ -575,7 +642,7 @@ mod tests {
         let (_, _, query) = filled();
         let codes = Segments::default();
         let (got, _) =
-            rank_by_codes(&codes, &FakeStore::default(), &query, 9, None, Shortcut::Auto)
+            rank_by_codes(&codes, &FakeStore::default(), &query, all(9), None, Shortcut::Auto)
                 .ok()
                 .unwrap();
         assert!(got.is_empty());

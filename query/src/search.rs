@@ -7,7 +7,7 @@ use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, Ve
 use pagesight_core::{Hit, PageId, QueryVectors};
 use pagesight_maxsim::{DimMismatch, Segments};
 
-use crate::candidates::{CodesError, Shortcut, Work, rank_by_codes, rank_by_masters};
+use crate::candidates::{CodesError, Depth, Shortcut, Work, rank_by_codes, rank_by_masters};
 use crate::explain::{TokenMatch, explain};
 use crate::{Fusion, Visual, fuse};
 
@@ -44,7 +44,8 @@ pub struct Request<'a> {
     pub channel: Channel,
     /// How many hits to return.
     pub k: usize,
-    /// How deep each channel looks before fusion; at least `k` is used.
+    /// How deep each channel looks before fusion; at least `k` is used. The first `k` ranks of the
+    /// visual channel are exact, those after them, which only fusion sees, in the order of codes.
     pub depth: usize,
     /// Only pages of these documents.
     pub documents: DocumentFilter<'a>,
@@ -156,7 +157,8 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
         None => None,
         Some(query) => {
             // Below the last hit nothing is fused with one channel alone.
-            let depth = if request.channel == Channel::Visual { request.k } else { depth };
+            let pages = if request.channel == Channel::Visual { request.k } else { depth };
+            let depth = Depth { pages, certain: request.k };
             let (ranking, done, why) =
                 timed(&mut timings.visual, || rank_by_pictures(channels, query, depth, request))?;
             (work, notice) = (done, why);
@@ -206,7 +208,7 @@ type Pictures = (Vec<(PageId, f32)>, Work, Option<String>);
 fn rank_by_pictures(
     channels: &Channels<'_>,
     query: &QueryVectors,
-    depth: usize,
+    depth: Depth,
     request: &Request<'_>,
 ) -> Result<Pictures, QueryError> {
     let (documents, shortcut) = (request.documents, request.shortcut);
@@ -218,7 +220,7 @@ fn rank_by_pictures(
             Err(CodesError::Damaged(why)) => notice = Some(format!("{why}: all vectors were read")),
         }
     }
-    let (ranking, work) = rank_by_masters(channels.vectors, query, depth, documents)?;
+    let (ranking, work) = rank_by_masters(channels.vectors, query, depth.pages, documents)?;
     Ok((ranking, work, notice))
 }
 

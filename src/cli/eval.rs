@@ -67,11 +67,9 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             let bar = terminal.bar(queries.len() as u64, name(channel));
             let mut measured = Run::default();
             for query in &queries {
-                let depth = match channel {
-                    // The ranks of a visual ranking are certain, and each costs reading.
-                    Channel::Visual if verb.run.is_none() => FIRST,
-                    _ => DEPTH,
-                };
+                // Each certain rank costs reading: as many as people ask for, unless a miss or a
+                // file of rankings wants more.
+                let depth = if verb.run.is_none() { FIRST } else { DEPTH };
                 let found = measured.add(&index, &labels, query, (channel, setting), depth)?;
                 if !found && depth < DEPTH {
                     measured.look_deeper(&index, &labels, query, (channel, setting))?;

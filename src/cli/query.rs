@@ -123,6 +123,9 @@ fn print_work(out: &mut impl Write, answer: &Answer<'_>) -> io::Result<()> {
         work.reranked,
         work.code.again().as_str()
     )?;
+    if work.certain > 0 {
+        writeln!(out, "the first {} ranks by pictures are those of exact MaxSim", work.certain)?;
+    }
     writeln!(
         out,
         "ms: total {}, encode {}, scan {}, rerank {}, text {}",
@@ -192,6 +195,7 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
             "code": answer.work.code.as_str(),
             "reranked_in": answer.work.code.again().as_str(),
             "exact": answer.work.code != Code::Sketch,
+            "exact_ranks": answer.work.certain,
             "recall": answer.recall.as_ref().map(|recall| json!({
                 "overlap@10": recall.overlap10, "ndcg_ratio": recall.ndcg_ratio,
                 "questions": recall.questions, "snapshot": recall.snapshot,
