@@ -18,6 +18,7 @@
 
 #![deny(missing_docs)]
 
+mod addresses;
 mod analysis;
 mod blocking;
 mod codes;

@@ -10,6 +10,7 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
 
 use crate::StoreError;
+use crate::addresses::Addresses;
 use crate::codes;
 use crate::files::check;
 use crate::lease::Lease;
@@ -29,6 +30,7 @@ pub struct Reader {
     snapshot: Snapshot,
     documents: LanceTable,
     pages: LanceTable,
+    addresses: Addresses,
     text: TextReader,
     /// Files that are what was written, by name and hash.
     sound: HashSet<(String, String)>,
@@ -97,8 +99,8 @@ impl Reader {
             LanceTable::at(&connection, folder, "documents", snapshot.documents_version).await?;
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
         let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
-        let folder = folder.to_path_buf();
-        Ok(Self { folder, snapshot, documents, pages, text, sound, _lease: lease })
+        let (folder, addresses) = (folder.to_path_buf(), Addresses::default());
+        Ok(Self { folder, snapshot, documents, pages, addresses, text, sound, _lease: lease })
     }
 
     /// The folder of the index.
@@ -130,9 +132,8 @@ impl Reader {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let filter = these_pages(ids);
         let mut found: HashMap<PageId, PageRecord> = HashMap::new();
-        for batch in self.pages.read_all(&TEXT_COLUMNS, Some(filter)).await? {
+        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, ids).await? {
             let pages = Rows { batch: &batch, path: &self.pages.path }.pages()?;
             found.extend(pages.into_iter().map(|page| (page.id, page)));
         }
@@ -156,11 +157,9 @@ impl Reader {
         ids: &[PageId],
     ) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(MAX_PAGES) {
-            let columns = self.pages.having(&VECTOR_COLUMNS).await?;
-            for batch in self.pages.read_all(&columns, Some(these_pages(ids))).await? {
-                found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
-            }
+        let columns = self.pages.having(&VECTOR_COLUMNS).await?;
+        for batch in self.addresses.rows_of(&self.pages, &columns, ids).await? {
+            found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
         }
         Ok(found)
     }
@@ -215,21 +214,6 @@ impl Reader {
         }
     }
 }
-
-/// SQL that lets `ids` through.
-fn these_pages(ids: &[PageId]) -> String {
-    let mut numbers: HashMap<_, Vec<String>> = HashMap::new();
-    for id in ids {
-        numbers.entry(id.document).or_default().push(id.number.to_string());
-    }
-    let one = |(document, numbers): (pagesight_core::DocumentId, Vec<String>)| {
-        format!("(document = '{document}' AND number IN ({}))", numbers.join(", "))
-    };
-    numbers.into_iter().map(one).collect::<Vec<_>>().join(" OR ")
-}
-
-/// Pages asked for at a time.
-const MAX_PAGES: usize = 256;
 
 /// What [`Rows::vectors`] needs.
 const VECTOR_COLUMNS: [&str; 5] = ["document", "number", "vectors", "vectors_crc32c", PLACES];

@@ -274,6 +274,20 @@ impl Rows<'_> {
         self.column(name)?.as_primitive_opt::<Float32Type>().ok_or_else(|| self.wrong(name))
     }
 
+    /// Which pages the rows are, and their places in the table. A damaged name is no page's; who
+    /// asks for the page learns that it is not there.
+    pub fn places_of_pages(&self) -> Result<Vec<(PageId, u64)>, StoreError> {
+        let (document, number) = (self.strings("document")?, self.numbers("number")?);
+        let places = self.column("_rowid")?.as_primitive_opt::<UInt64Type>();
+        let places = places.ok_or_else(|| self.wrong("_rowid"))?;
+        let place = |row| {
+            let page =
+                PageId { document: document.value(row).parse().ok()?, number: number.value(row) };
+            Some((page, places.value(row)))
+        };
+        Ok((0..self.batch.num_rows()).filter_map(place).collect())
+    }
+
     /// The ledger records of the batch.
     pub fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
         let (path, document) = (self.strings("path")?, self.strings("document")?);

@@ -170,6 +170,27 @@ impl LanceTable {
         stream.try_collect().await.map_err(StoreError::table("reading", &self.path))
     }
 
+    /// `columns` of all rows, and of each the place that [`take`](Self::take) finds it by.
+    pub async fn read_places(&self, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
+        let query = self.table.query().select(Select::columns(columns)).with_row_id();
+        let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
+        batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
+    }
+
+    /// `columns` of the rows at `places`, in any order.
+    pub async fn take(
+        &self,
+        columns: &[&str],
+        places: Vec<u64>,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self.table.take_row_ids(places).select(Select::columns(columns));
+        let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
+        batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
+    }
+
     pub async fn delete(&self, filter: &str) -> Result<(), StoreError> {
         let deleted = self.table.delete(filter).await;
         deleted.map(drop).map_err(StoreError::table("writing", &self.path))

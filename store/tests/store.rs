@@ -199,6 +199,43 @@ fn a_model_and_its_dim_are_kept() {
 }
 
 #[test]
+fn pages_are_the_same_by_a_filter_and_by_their_places() {
+    let place = Place::new();
+    let mut writer = place.create();
+    writer.set_model(model("m"), 2).unwrap();
+    for name in ["a.pdf", "b.pdf", "c.pdf"] {
+        writer.commit(document(name, 20, name)).unwrap();
+    }
+    let check = |expected: usize| {
+        let reader = place.read().unwrap();
+        let mut ids: Vec<PageId> = content(&reader).1.into_keys().rev().collect();
+        assert_eq!(ids.len(), expected);
+        ids.insert(7, PageId { document: DocumentId::of(b"another"), number: 1 });
+        let vectors = || {
+            let mut found = reader.vectors_of(&ids).unwrap();
+            found.sort_by_key(|(id, _)| *id);
+            found
+        };
+        // The first call filters.
+        let (pages, all) = (reader.pages(&ids).unwrap(), vectors());
+        assert_eq!((pages.len(), all.len()), (expected, expected));
+        ids.remove(7);
+        assert!(pages.iter().map(|page| page.id).eq(ids.iter().copied()));
+        assert!(all.iter().all(|(id, page)| page.values()[1].to_f32() == id.number as f32));
+        assert_eq!(reader.pages(&ids).unwrap(), pages);
+        assert_eq!(place.read().unwrap().vectors_of(&ids).unwrap().len(), expected);
+        assert!(reader.pages(&[]).unwrap().is_empty());
+    };
+    check(60);
+    // Rows that are gone, and rows that moved.
+    let dropped_paths = vec!["a.pdf".to_string()];
+    writer.commit(Batch { dropped_paths, ..document("d.pdf", 90, "words") }).unwrap();
+    check(130);
+    writer.maintain(&AtomicBool::new(false)).unwrap();
+    check(130);
+}
+
+#[test]
 fn a_renamed_document_is_found_by_its_new_name() {
     let place = Place::new();
     let mut writer = place.create();
@@ -243,9 +280,13 @@ fn changed_bytes_are_never_given_out_as_a_page() {
         let scan = reader.scan(None, &mut |batch| {
             scanned.extend(batch.iter().map(|(id, v)| (*id, v.len())));
         });
-        match (scan, reader.pages(&ids)) {
+        // By a filter, and by places.
+        match (scan, reader.pages(&ids), reader.pages(&ids)) {
             // Padding was hit, or the page count of a chunk's statistics: nothing differs.
-            (Ok(()), Ok(read)) => assert_eq!((read, scanned), (pages.clone(), vectors.clone())),
+            (Ok(()), Ok(read), Ok(again)) => {
+                assert_eq!((read, scanned), (pages.clone(), vectors.clone()));
+                assert_eq!(again, pages);
+            }
             _ => seen += 1,
         }
     }
