@@ -6,10 +6,12 @@ use pagesight_core::{PageVectors, QueryVectors};
 use crate::DimMismatch;
 use crate::kernel::{Instructions, SIGN_LANES, SignLanes, lower_sign};
 use crate::mean::mean_vector;
+use crate::rotation::rotate;
 
 /// What a sign is taken against: the mean of the pages' vectors. They share a direction, whose
 /// signs would tell nothing; taking it away changes every dot product of a query token by the
-/// same amount, and no ranking.
+/// same amount, and no ranking. What is left is rotated, as the query is, so that every sign matters
+/// alike.
 ///
 /// ```
 /// use pagesight_core::{PageVectors, QueryVectors};
@@ -52,6 +54,7 @@ impl SignCoder {
             for (d, centred) in centred.iter_mut().enumerate() {
                 *centred = row[d].to_f32() - self.mean[d];
             }
+            rotate(&mut centred);
             words.extend(signs(&centred));
         }
         Ok(SignPage { dim, words })
@@ -92,7 +95,9 @@ impl SignQuery {
     pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
         let (dim, row_words) = (query.dim(), query.dim().div_ceil(64));
         let mut blocks = vec![[0; SIGN_LANES]; query.len().div_ceil(SIGN_LANES) * row_words];
-        for (n, row) in query.values().chunks_exact(dim).enumerate() {
+        let mut rotated = query.values().to_vec();
+        for (n, row) in rotated.chunks_exact_mut(dim).enumerate() {
+            rotate(row);
             for (w, word) in signs(row).enumerate() {
                 blocks[n / SIGN_LANES * row_words + w][n % SIGN_LANES] = word;
             }
@@ -147,7 +152,11 @@ mod tests {
             let coder = SignCoder { mean: vec![0.0; dim] };
             let code = coder.encode(&page).unwrap();
             let one = |x: &f32| if *x < 0.0 { -1.0 } else { 1.0 };
-            let ones = |values: &[f32]| values.iter().map(one).collect::<Vec<f32>>();
+            let ones = |values: &[f32]| {
+                let mut values = values.to_vec();
+                values.chunks_exact_mut(dim).for_each(rotate);
+                values.iter().map(one).collect::<Vec<f32>>()
+            };
             let rounded: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
             let expected = maxsim_reference(dim, &ones(&q), &ones(&rounded));
             let tokens = vec![String::new(); q.len() / dim];
