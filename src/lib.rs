@@ -75,7 +75,7 @@ pub use pagesight_indexer::{
 };
 pub use pagesight_model::{
     ColPali, Device, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    ParityError, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Trust,
+    ParityError, Pooler, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Trust,
     VerifiedModel, is_embedded, parity, quantize_checkpoint,
 };
 #[cfg(feature = "hub")]

@@ -74,7 +74,7 @@ pub fn hierarchical_clusters(dim: usize, vectors: &[f32], clusters: usize) -> Ve
     cut(n, &merges, clusters)
 }
 
-fn rows(dim: usize, vectors: &[f32]) -> usize {
+pub(crate) fn rows(dim: usize, vectors: &[f32]) -> usize {
     let whole = dim > 0 && !vectors.is_empty() && vectors.len().is_multiple_of(dim);
     assert!(whole, "{} numbers are not rows of {dim}", vectors.len());
     vectors.len() / dim

@@ -46,7 +46,7 @@ pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
 pub use int8::{Int8Page, Int8Query, Int8View};
 pub use kernel::Instructions;
 pub use matches::best_vectors;
-pub use pooling::{pool, pool_to};
+pub use pooling::{pool, pool_k_means, pool_to};
 pub use reference::maxsim_reference;
 pub use scalar::{Bits, ScalarCoder, ScalarPage, ScalarQuery};
 pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};

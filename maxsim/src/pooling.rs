@@ -3,6 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::PageVectors;
 
+use crate::hierarchical::{Pooled, rows};
 use crate::kernel::{Instructions, LANES, Lanes, dots_f32};
 
 /// Rounds of k-means after the first assignment; more change little (see benches/results).
@@ -45,17 +46,54 @@ pub fn pool_to(page: &PageVectors, count: usize) -> PageVectors {
     let dim = page.dim();
     let mut rows = vec![0.0; page.values().len()];
     page.values().convert_to_f32_slice(&mut rows);
-    let with = Instructions::best();
-    let mut centres = Centres::new(dim, count);
-    let mut nearest = spread(with, &rows, &mut centres);
-    for round in 0..=ROUNDS {
-        centres.move_to_means(&rows, &nearest);
-        if round < ROUNDS {
-            centres.assign(with, &rows, &mut nearest);
+    let (centres, _) = k_means(dim, &rows, count);
+    let used: Vec<f32> = centres.used().flat_map(|centre| centres.get(centre)).collect();
+    PageVectors::from_f32(dim, &used).expect("means of finite vectors, scaled to length 1")
+}
+
+/// As [`pool`], of `vectors`, `[n, dim]` unit rows, to at most `max(n / factor, 1)`: in place of
+/// [`pool_hierarchical`](crate::pool_hierarchical), a fraction of its time (see benches/results). A
+/// factor of 1 leaves them as they are.
+///
+/// # Panics
+/// When `vectors` is empty or not whole rows of `dim`, or `factor` is 0.
+///
+/// ```
+/// let pooled = pagesight_maxsim::pool_k_means(2, &[1.0, 0.0, 0.8, 0.6, 0.0, 1.0], 3);
+/// assert_eq!(pooled.representatives, [1]);
+/// ```
+pub fn pool_k_means(dim: usize, vectors: &[f32], factor: usize) -> Pooled {
+    assert!(factor > 0, "a factor of 0");
+    let n = rows(dim, vectors);
+    if factor == 1 {
+        return Pooled { vectors: vectors.to_vec(), representatives: (0..n).collect() };
+    }
+    let (centres, nearest) = k_means(dim, vectors, (n / factor).max(1));
+    let mut best = vec![(f32::NEG_INFINITY, 0); centres.count];
+    for (n, (row, &centre)) in vectors.chunks_exact(dim).zip(&nearest).enumerate() {
+        let likeness = centres.get(centre).zip(row).map(|(a, b)| a * b).sum();
+        if likeness > best[centre].0 {
+            best[centre] = (likeness, n);
         }
     }
-    let used = centres.used();
-    PageVectors::from_f32(dim, &used).expect("means of finite vectors, scaled to length 1")
+    Pooled {
+        vectors: centres.used().flat_map(|centre| centres.get(centre)).collect(),
+        representatives: centres.used().map(|centre| best[centre].1).collect(),
+    }
+}
+
+/// At most `count` means of `rows`, `[n, dim]`, and which each row went into.
+fn k_means(dim: usize, rows: &[f32], count: usize) -> (Centres, Vec<usize>) {
+    let with = Instructions::best();
+    let mut centres = Centres::new(dim, count);
+    let mut nearest = spread(with, rows, &mut centres);
+    for round in 0..=ROUNDS {
+        centres.move_to_means(rows, &nearest);
+        if round < ROUNDS {
+            centres.assign(with, rows, &mut nearest);
+        }
+    }
+    (centres, nearest)
 }
 
 /// Centres in the lanes of the kernels, `[blocks, dim, 16]`.
@@ -115,8 +153,9 @@ impl Centres {
         }
     }
 
-    fn used(&self) -> Vec<f32> {
-        (0..self.count).filter(|&c| self.members[c] > 0).flat_map(|c| self.get(c)).collect()
+    /// Those that are the mean of any.
+    fn used(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.count).filter(|&centre| self.members[centre] > 0)
     }
 }
 
@@ -181,6 +220,28 @@ mod tests {
             }
             prop_assert_eq!(&pool(&page, factor), &pooled);
         }
+
+        #[test]
+        fn each_mean_is_represented_by_a_vector_of_its_own(
+            (dim, factor, p) in (2usize..20, 1usize..9).prop_flat_map(|(dim, factor)| {
+                let rows = prop::collection::vec(-1.0f32..1.0, dim..40 * dim);
+                (Just(dim), Just(factor), rows)
+            })
+        ) {
+            let p = &p[..p.len() / dim * dim];
+            let n = p.len() / dim;
+            let pooled = pool_k_means(dim, p, factor);
+            let means: Vec<&[f32]> = pooled.vectors.chunks_exact(dim).collect();
+            prop_assert_eq!(means.len(), pooled.representatives.len());
+            prop_assert!((1..=(n / factor).max(1)).contains(&means.len()));
+            let mut rows = pooled.representatives.clone();
+            rows.sort_unstable();
+            rows.dedup();
+            prop_assert_eq!(rows.len(), means.len());
+            if factor == 1 {
+                prop_assert_eq!(&pooled.vectors, p);
+            }
+        }
     }
 
     #[test]
@@ -192,6 +253,15 @@ mod tests {
         }
         rows.extend([0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
         let pooled = pool(&PageVectors::from_f32(3, &rows).unwrap(), 10);
+        let rows = rows.chunks_exact(3).map(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter().map(|x| x / length).collect::<Vec<f32>>()
+        });
+        let rows = rows.collect::<Vec<_>>().concat();
+        let three = pool_k_means(3, &rows, 10);
+        // The middle of the thirty stands for them.
+        assert!((13..=17).contains(&three.representatives[0]), "{three:?}");
+        assert_eq!(three.representatives[1..], [30, 31]);
         let near =
             |axis: usize| pooled.values().chunks_exact(3).any(|row| row[axis].to_f32() > 0.99);
         assert!(near(0) && near(1) && near(2), "{pooled:?}");

@@ -8,7 +8,6 @@ use pagesight_core::seam::{BoxError, EncoderInput, PageEncoder, QueryEncoder};
 use pagesight_core::{
     ModelId, PageImage, PageVectors, PatchGrid, QueryVectors, Slices, resize_bicubic,
 };
-use pagesight_maxsim::pool_hierarchical;
 use rayon::prelude::*;
 
 use crate::adapter::AdapterConfig;
@@ -335,9 +334,9 @@ impl ColPali {
     }
 
     /// What is kept of a slice, of `vectors` at the places of `cut`: all, or what the recipe pools
-    /// them to. Slice by slice, since pooling takes the cube of how many there are.
+    /// them to. Slice by slice, since hierarchical pooling takes the cube of how many there are.
     fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
-        let pooled = pool_hierarchical(self.dim(), vectors, self.recipe.pooling);
+        let pooled = self.recipe.pooler.pool(self.dim(), vectors, self.recipe.pooling);
         let places = pooled.representatives.iter().map(|&row| (cut.first + cut.places[row]) as u32);
         KeptRows { places: places.collect(), rows: pooled.vectors }
     }

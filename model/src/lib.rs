@@ -70,4 +70,4 @@ pub use models::{ModelEntry, Models};
 pub use parity::{ParityError, StageReport, parity};
 pub use precision::{Precision, UnknownPrecision};
 pub use quantized_checkpoint::{QuantizeSummary, quantize_checkpoint};
-pub use recipe::{Recipe, RecipeOrigin, Trust};
+pub use recipe::{Pooler, Recipe, RecipeOrigin, Trust};

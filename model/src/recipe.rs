@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::Slices;
+use pagesight_maxsim::{Pooled, pool_hierarchical, pool_k_means};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
@@ -39,10 +40,13 @@ pub struct Recipe {
     /// more than this in any channel, and of the prompt behind them. The reference has all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune_blank: Option<u8>,
-    /// Merges the vectors that are left of each slice, by the reference's hierarchical pooling, to
-    /// one in so many. The reference's default is 1: as they are.
+    /// Merges the vectors that are left of each slice to one in so many. The reference's default is
+    /// 1: as they are.
     #[serde(skip_serializing_if = "is_one")]
     pub pooling: usize,
+    /// How they are merged.
+    #[serde(skip_serializing_if = "Pooler::is_the_references")]
+    pub pooler: Pooler,
     /// Runs the model in another precision than its weights have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
@@ -50,6 +54,31 @@ pub struct Recipe {
     /// vectors do not depend on it.
     #[serde(skip_serializing_if = "Trust::is_whole")]
     pub fusion: Trust,
+}
+
+/// How the vectors of a page are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooler {
+    /// As the reference does, see [`pagesight_maxsim::pool_hierarchical`].
+    #[default]
+    Hierarchical,
+    /// By k-means, a fraction of the time, see [`pagesight_maxsim::pool_k_means`].
+    KMeans,
+}
+
+impl Pooler {
+    fn is_the_references(&self) -> bool {
+        *self == Self::Hierarchical
+    }
+
+    /// Pools `vectors`, `[n, dim]`, to one in `factor`.
+    pub(crate) fn pool(self, dim: usize, vectors: &[f32], factor: usize) -> Pooled {
+        match self {
+            Self::Hierarchical => pool_hierarchical(dim, vectors, factor),
+            Self::KMeans => pool_k_means(dim, vectors, factor),
+        }
+    }
 }
 
 /// How far a model's ranking is to be trusted beside that of words, see `pagesight_query::fuse`.
@@ -170,6 +199,7 @@ impl Recipe {
             causal_queries: false,
             prune_blank: None,
             pooling: 1,
+            pooler: Pooler::default(),
             precision: None,
             fusion: Trust::default(),
         })
@@ -349,5 +379,8 @@ mod tests {
         let pruned = Recipe { prune_blank: Some(16), pooling: 2, ..Recipe::default() };
         assert_eq!(Recipe::from_json(&pruned.to_json()).unwrap(), pruned);
         assert!(pruned.to_json().ends_with(r#""prune_blank":16,"pooling":2}"#));
+        let pooled = Recipe { pooler: Pooler::KMeans, ..pruned };
+        assert_eq!(Recipe::from_json(&pooled.to_json()).unwrap(), pooled);
+        assert!(pooled.to_json().ends_with(r#""pooling":2,"pooler":"k-means"}"#));
     }
 }

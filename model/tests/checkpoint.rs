@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor, safetensors};
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
 use pagesight_core::{PageImage, Slices};
-use pagesight_model::{ColPali, LoadOptions, ModelError, ModelInfo, Recipe, parity};
+use pagesight_model::{ColPali, LoadOptions, ModelError, ModelInfo, Pooler, Recipe, parity};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity")
@@ -165,13 +165,14 @@ fn page_with_print(width: u32, height: u32) -> PageImage {
 #[test]
 fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
     let (folder, slices) = (fixture().join("hf"), Slices::grid(2, 1));
-    let with = |prune_blank, pooling| {
-        let recipe = Recipe { prune_blank, pooling, ..Recipe::default() };
+    let with_pooler = |prune_blank, pooling, pooler| {
+        let recipe = Recipe { prune_blank, pooling, pooler, ..Recipe::default() };
         let slices = Some(slices.clone());
         let options = LoadOptions { recipe: Some(recipe), slices, ..LoadOptions::default() };
         ColPali::load(&folder, &options).unwrap()
     };
-    let (whole, pruned, pooled) = (with(None, 1), with(Some(16), 1), with(Some(16), 2));
+    let with = |prune_blank| with_pooler(prune_blank, 1, Pooler::default());
+    let (whole, pruned) = (with(None), with(Some(16)));
     page_encoder_contract(&pruned);
     assert_ne!(PageEncoder::model_id(&whole), PageEncoder::model_id(&pruned));
     let edge = whole.input().edge_px;
@@ -189,9 +190,13 @@ fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
         };
         assert_eq!(of(&some, row), of(&all, some.place(row)));
     }
-    let fewer = encode(&pooled, &page);
-    assert_eq!(fewer.len(), 3);
-    assert!(fewer.places().unwrap().iter().all(|place| some.places().unwrap().contains(place)));
+    let pooled = [Pooler::Hierarchical, Pooler::KMeans].map(|p| with_pooler(Some(16), 2, p));
+    assert_ne!(PageEncoder::model_id(&pooled[0]), PageEncoder::model_id(&pooled[1]));
+    for pooled in &pooled {
+        let fewer = encode(pooled, &page);
+        assert_eq!(fewer.len(), 3);
+        assert!(fewer.places().unwrap().iter().all(|place| some.places().unwrap().contains(place)));
+    }
     let blank = PageImage::new(2 * edge, edge, vec![255; (2 * edge * edge * 3) as usize]).unwrap();
     assert_eq!(encode(&pruned, &blank).places(), Some(&[0][..]));
 }

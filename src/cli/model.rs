@@ -320,7 +320,8 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         writeln!(out, "            patches that vary by {range} of 255 at most are left out")?;
     }
     if recipe.pooling > 1 {
-        writeln!(out, "            vectors are pooled to one in {}", recipe.pooling)?;
+        let (factor, pooler) = (recipe.pooling, recipe.pooler);
+        writeln!(out, "            vectors are pooled to one in {factor}, {pooler:?}")?;
     }
     writeln!(
         out,
