@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture
+.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ fuzz: ## the worker protocol, 60 s in libFuzzer
 	@mkdir -p fuzz/corpus/protocol
 	cd fuzz && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
 	$(CARGO_TARGET_DIR)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
+
+# A stable compiler has the sanitizer too; the standard library stays as it is.
+sanitize: ## late interaction, its kernels for this processor included, under AddressSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/asan \
+	  cargo test -p pagesight-maxsim --lib --tests --target $(HOST)
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
 	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture

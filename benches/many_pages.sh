@@ -7,8 +7,8 @@
 # JSON Lines on stdout. The folders below DIR are left for another look.
 set -eu
 target=${CARGO_TARGET_DIR:-target}
-cargo build --quiet -p pagesight-query --example scale
-scale="$target/debug/examples/scale"
+cargo build --quiet --release -p pagesight-query --example scale
+scale="$target/release/examples/scale"
 for pages in 1000 3000 10000 30000 100000; do
     "$scale" build "$1/$pages" $pages
     for _ in 1 2 3; do "$scale" search "$1/$pages"; done

@@ -1,7 +1,7 @@
 //! pagesight as one more entry of the harness that runs late interaction peers on one corpus.
 //!
 //! ```text
-//! cargo run --release -p pagesight-query --example peers -- build CORPUS INDEX
+//! cargo run --release -p pagesight-query --example peers -- build CORPUS INDEX [POOLING]
 //! cargo run --release -p pagesight-query --example peers -- search CORPUS INDEX [QUERIES]
 //! ```
 //!
@@ -11,7 +11,8 @@
 //! the int8 codes with their sketches as one segment, both durable when it returns. `search` is a
 //! fresh process that maps the two files and asks through [`pagesight_query::search`], one query
 //! at a time: exactly, as is the default at this size, and with sketches as a shortcut, which
-//! reads no masters. Each prints one JSON object with the fields of the peers' entries. The
+//! reads no masters. POOLING leaves one vector in so many of each page, as a recipe's does with
+//! k-means; the ranking is still compared with that of all. Each prints one JSON object with the fields of the peers' entries. The
 //! database that holds masters in pagesight is not part of it, and neither is the model.
 
 use std::error::Error;
@@ -26,7 +27,7 @@ use pagesight_core::seam::{
     BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource, Visit,
 };
 use pagesight_core::{DocumentId, ModelId, PageId, PageVectors, QueryVectors};
-use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder};
+use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder, pool};
 use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -50,12 +51,10 @@ fn main() -> Outcome<()> {
         return Err("build or search, CORPUS INDEX".into());
     };
     let (corpus, index) = (Corpus::open(Path::new(corpus))?, Path::new(index));
+    let number = rest.first().map(|n| n.parse()).transpose()?;
     let line = match verb.as_str() {
-        "build" => build(&corpus, index)?,
-        "search" => {
-            let queries = rest.first().map_or(Ok(usize::MAX), |n| n.parse())?;
-            ask(&corpus, index, queries, start)?
-        }
+        "build" => build(&corpus, index, number.unwrap_or(1))?,
+        "search" => ask(&corpus, index, number.unwrap_or(usize::MAX), start)?,
         other => return Err(format!("build or search, not {other}").into()),
     };
     println!("{line}");
@@ -104,10 +103,11 @@ impl Corpus {
         Ok(Self { header, docs, pages, patches, dim, queries, targets, exact })
     }
 
-    fn page(&self, n: usize) -> Outcome<PageVectors> {
+    fn page(&self, n: usize, pooling: usize) -> Outcome<PageVectors> {
         let bytes = self.patches * self.dim * size_of::<f32>();
         let start = offset(&self.header, "docs_data_offset")? + n * bytes;
-        Ok(PageVectors::from_f32(self.dim, &floats(&self.docs[start..start + bytes]))?)
+        let page = PageVectors::from_f32(self.dim, &floats(&self.docs[start..start + bytes]))?;
+        Ok(pool(&page, pooling))
     }
 }
 
@@ -129,26 +129,29 @@ fn id(n: usize) -> PageId {
     PageId { document: DocumentId([7; 32]), number: n as u32 + 1 }
 }
 
-fn build(corpus: &Corpus, index: &Path) -> Outcome<Value> {
+fn build(corpus: &Corpus, index: &Path, pooling: usize) -> Outcome<Value> {
     fs::create_dir_all(index)?;
     let (start, cpu, others) = (Instant::now(), cpu_seconds(), Others::new());
     let sample = (0..corpus.pages).step_by(corpus.pages.div_ceil(SAMPLE));
-    let sample = sample.map(|n| corpus.page(n)).collect::<Outcome<Vec<_>>>()?;
+    let sample = sample.map(|n| corpus.page(n, 1)).collect::<Outcome<Vec<_>>>()?;
     let coder = SketchCoder::fit(&sample)?;
     drop(sample);
     let mut masters = BufWriter::new(File::create(index.join("masters"))?);
     let codes = BufWriter::new(File::create(index.join("codes"))?);
     let mut codes = SegmentWriter::new(codes, &coder);
     let pages: Vec<usize> = (0..corpus.pages).collect();
+    // Where the master of each page ends, bytes.
+    let mut ends: Vec<usize> = Vec::with_capacity(pages.len());
     for step in pages.chunks(STEP) {
         let code = |&n: &usize| {
-            let page = corpus.page(n).expect("a page of the corpus");
+            let page = corpus.page(n, pooling).expect("a page of the corpus");
             let (code, sketch) = (Int8Page::encode(&page), coder.encode(&page).expect("one dim"));
             (n, page, code, sketch)
         };
         for (n, page, code, sketch) in step.par_iter().map(code).collect::<Vec<_>>() {
             let bytes: Vec<u8> = page.values().iter().flat_map(|x| x.to_le_bytes()).collect();
             masters.write_all(&bytes)?;
+            ends.push(ends.last().unwrap_or(&0) + bytes.len());
             codes.push(id(n), &code, &sketch)?;
         }
     }
@@ -156,6 +159,7 @@ fn build(corpus: &Corpus, index: &Path) -> Outcome<Value> {
     for file in files {
         file.into_inner()?.sync_all()?;
     }
+    fs::write(index.join("ends.json"), serde_json::to_vec(&ends)?)?;
     let others = others.cores(cpu_seconds() - cpu);
     let bytes = |name: &str| Ok::<_, std::io::Error>(fs::metadata(index.join(name))?.len());
     Ok(json!({
@@ -173,13 +177,15 @@ fn build(corpus: &Corpus, index: &Path) -> Outcome<Value> {
 struct Surroundings<'a> {
     corpus: &'a Corpus,
     masters: Mmap,
+    ends: Vec<usize>,
     model: ModelId,
 }
 
 impl Surroundings<'_> {
     fn master(&self, page: PageId) -> Result<PageVectors, BoxError> {
-        let bytes = self.corpus.patches * self.corpus.dim * size_of::<f16>();
-        let values = &self.masters[(page.number as usize - 1) * bytes..][..bytes];
+        let n = page.number as usize - 1;
+        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        let values = &self.masters[start..self.ends[n]];
         let values = values.as_chunks().0.iter().map(|&two| f16::from_le_bytes(two)).collect();
         Ok(PageVectors::new(self.corpus.dim, values)?)
     }
@@ -224,7 +230,8 @@ fn ask(corpus: &Corpus, index: &Path, queries: usize, start: Instant) -> Outcome
     let reading = start.elapsed();
     let codes = Segments::new(vec![Segment::open(map(&index.join("codes"))?)?])?;
     let masters = map(&index.join("masters"))?;
-    let around = Surroundings { corpus, masters, model: ModelId("none".into()) };
+    let ends = serde_json::from_slice(&fs::read(index.join("ends.json"))?)?;
+    let around = Surroundings { corpus, masters, ends, model: ModelId("none".into()) };
     let channels =
         Channels { vectors: &around, codes: Some(&codes), encoder: Some(&around), text: &around };
     let queries = queries.min(corpus.queries.len());

@@ -8,7 +8,8 @@
 # asked for. NEXTPLAID_BENCH is the program that BENCH/nextplaid_bench builds, for the peers called
 # nextplaid_*. BENCH_ROOT takes the corpus, the indexes and the results (default: a folder perf in the
 # system's temporary folder). A table on stdout, what it is made of in BENCH_ROOT. pagesight runs
-# before and after the peers, so that a machine that slows down shows.
+# before and after the peers, so that a machine that slows down shows, and once with pages pooled to a
+# fifth. BENCH_QUERIES are asked (default: 100).
 set -eu
 bench=$1
 python=$2
@@ -21,13 +22,16 @@ target=${CARGO_TARGET_DIR:-$here/../target}
 (cd "$here/.." && cargo build --quiet --release -p pagesight-query --example peers)
 "$python" "$bench/corpus.py" --root "$root/corpora" --pages "$pages" >"$root.log"
 corpus=$(ls -d "$root/corpora/corpus-$pages"-*)
+queries=${BENCH_QUERIES:-100}
 pagesight() {
-    rm -rf "$root/pagesight"
-    "$target/release/examples/peers" build "$corpus" "$root/pagesight" >"$root/pagesight-build-$1.json"
-    "$target/release/examples/peers" search "$corpus" "$root/pagesight" 100 >"$root/pagesight-search-$1.json"
+    index="$root/pagesight"
+    rm -rf "$index"
+    "$target/release/examples/peers" build "$corpus" "$index" "$2" >"$root/pagesight-build-$1.json"
+    "$target/release/examples/peers" search "$corpus" "$index" "$queries" >"$root/pagesight-search-$1.json"
 }
 rm -f "$root/peers.json"
-pagesight before
-"$python" "$bench/peers.py" --pages "$pages" --peers "$peers" --queries 100 --out "$root/peers.json" >&2
-pagesight after
+pagesight before 1
+"$python" "$bench/peers.py" --pages "$pages" --peers "$peers" --queries "$queries" --out "$root/peers.json" >&2
+pagesight pooled 5
+pagesight after 1
 "$python" "$here/peers_table.py" "$root" "$pages"

@@ -41,11 +41,13 @@ def cell(value):
 def main():
     folder, pages = pathlib.Path(sys.argv[1]), sys.argv[2]
     table = [HEAD]
-    for when in ["before", "after"]:
+    sizes = []
+    for when in ["before", "after", "pooled"]:
         read = lambda part: json.loads((folder / f"pagesight-{part}-{when}.json").read_text())
         build, search = read("build"), read("search")
         codes, masters = build["code_bytes_per_page"], build["master_bytes_per_page"]
         table += rows(f"pagesight ({when})", build, codes + masters, search)
+        sizes.append(f"{codes / 1000:.0f} of codes and sketches, {masters / 1000:.0f} of masters ({when})")
     results = json.loads((folder / "peers.json").read_text())[pages]
     for name, peer in results.items():
         if name == "corpus":
@@ -61,7 +63,7 @@ def main():
             for column, (text, width) in enumerate(zip(row, widths))
         ]
         print("  ".join([first, *rest]).rstrip())
-    print(f"pagesight's kB/page: {codes / 1000:.0f} of codes and sketches, {masters / 1000:.0f} of masters")
+    print("pagesight's kB/page: " + "; ".join(sizes[1:]))
 
 
 if __name__ == "__main__":
