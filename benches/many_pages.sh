@@ -1,6 +1,6 @@
 #!/bin/sh
 # Searches over 1,000 to a million synthetic pages: latency, memory, cold start and quality against
-# the number of pages. Run it on an idle machine; at the end 4 GB are on disk.
+# the number of pages. Run it on an idle machine; at the end 9 GB are on disk.
 #
 #   sh benches/many_pages.sh DIR
 #

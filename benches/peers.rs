@@ -12,8 +12,9 @@
 //! fresh process that maps the two files and asks through [`pagesight_query::search`], one query
 //! at a time: exactly, as is the default at this size, and with sketches as a shortcut, which
 //! reads no masters. POOLING leaves one vector in so many of each page, as a recipe's does with
-//! k-means; the ranking is still compared with that of all. Each prints one JSON object with the fields of the peers' entries. The
-//! database that holds masters in pagesight is not part of it, and neither is the model.
+//! k-means; the ranking is still compared with that of all. Each prints one JSON object with the
+//! fields of the peers' entries. The database that holds masters in pagesight is not part of it,
+//! and neither is the model.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -27,7 +28,7 @@ use pagesight_core::seam::{
     BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource, Visit,
 };
 use pagesight_core::{DocumentId, ModelId, PageId, PageVectors, QueryVectors};
-use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder, pool};
+use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder, pool_k_means};
 use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -106,8 +107,9 @@ impl Corpus {
     fn page(&self, n: usize, pooling: usize) -> Outcome<PageVectors> {
         let bytes = self.patches * self.dim * size_of::<f32>();
         let start = offset(&self.header, "docs_data_offset")? + n * bytes;
-        let page = PageVectors::from_f32(self.dim, &floats(&self.docs[start..start + bytes]))?;
-        Ok(pool(&page, pooling))
+        let rows = floats(&self.docs[start..start + bytes]);
+        let pooled = pool_k_means(self.dim, &rows, pooling);
+        Ok(PageVectors::from_f32(self.dim, &pooled.vectors)?)
     }
 }
 

@@ -53,7 +53,8 @@ pub struct PageHit<'a> {
     pub rank: u32,
     /// The score that ranks it: fused, or the channel's own when one answered.
     pub score: f32,
-    /// What late interaction said, when the page was among its best.
+    /// What late interaction said, when the page was among its best; after its first `k` ranks an
+    /// estimate from codes.
     pub visual: Option<ChannelScore>,
     /// What the words said, when the page was among the best.
     pub text: Option<ChannelScore>,

@@ -67,6 +67,16 @@ pub enum Pooler {
     KMeans,
 }
 
+impl fmt::Display for Pooler {
+    /// As a recipe says it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hierarchical => "hierarchical",
+            Self::KMeans => "k-means",
+        })
+    }
+}
+
 impl Pooler {
     fn is_the_references(&self) -> bool {
         *self == Self::Hierarchical
@@ -381,6 +391,8 @@ mod tests {
         assert!(pruned.to_json().ends_with(r#""prune_blank":16,"pooling":2}"#));
         let pooled = Recipe { pooler: Pooler::KMeans, ..pruned };
         assert_eq!(Recipe::from_json(&pooled.to_json()).unwrap(), pooled);
-        assert!(pooled.to_json().ends_with(r#""pooling":2,"pooler":"k-means"}"#));
+        assert!(
+            pooled.to_json().ends_with(&format!(r#""pooling":2,"pooler":"{}"}}"#, pooled.pooler))
+        );
     }
 }

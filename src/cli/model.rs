@@ -321,7 +321,7 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     }
     if recipe.pooling > 1 {
         let (factor, pooler) = (recipe.pooling, recipe.pooler);
-        writeln!(out, "            vectors are pooled to one in {factor}, {pooler:?}")?;
+        writeln!(out, "            vectors are pooled to one in {factor}, {pooler}")?;
     }
     writeln!(
         out,

@@ -172,3 +172,29 @@ fn cover_sign<const W: usize, const B: usize>(
         unsafe { _mm512_storeu_si512(fewest.as_mut_ptr().cast(), held) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A processor with VBMI takes one of the two; both are to stay right.
+    #[test]
+    fn both_look_ups_of_two_bits_unpack_as_the_portable_one() {
+        let packed: Vec<u8> =
+            (0..32 * 256u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut expected = vec![0; packed.len() * 4];
+        portable::unpack::<2>(32, &packed, &mut expected);
+        let mut rows = vec![0; expected.len()];
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: BW was found, and with it F.
+            unsafe { unpack_by_16(packed.as_chunks().0, rows.as_chunks_mut().0) };
+            assert_eq!(rows, expected);
+        }
+        rows.fill(0);
+        if is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512bw") {
+            // SAFETY: BW and VBMI were found.
+            unsafe { unpack_by_64(packed.as_chunks().0, rows.as_chunks_mut().0) };
+            assert_eq!(rows, expected);
+        }
+    }
+}
