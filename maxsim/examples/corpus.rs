@@ -1,7 +1,7 @@
 //! Ranks a corpus folder and prints one JSON object: rate, latency, quality against exact MaxSim.
 //!
 //! ```text
-//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|bf16|int8|4bit|2bit|1bit|sign]
+//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|bf16|int8|4bit|2bit|1bit|sign|residual4|residual2|residual1]
 //!     [--rerank N|bound] [--threads N] [--batch N]
 //!     [--instructions portable|avx2|avx512|amx] [--pool F]
 //! ```
@@ -24,8 +24,8 @@ use std::time::Instant;
 
 use pagesight_core::{PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
-    ScalarPage, SignCoder, SignPage, SignQuery, pool,
+    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
+    ResidualPage, ScalarCoder, ScalarPage, SignCoder, SignPage, SignQuery, pool,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +50,7 @@ enum Coded {
     Bf16(Vec<Bf16Page>),
     Int8(Vec<Int8Page>),
     Scalar(ScalarCoder, Vec<ScalarPage>),
+    Residual(ResidualCoder, Vec<ResidualPage>),
     Sign(Vec<SignPage>),
     Fde(Fde, Vec<Int8Page>),
 }
@@ -151,6 +152,9 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
         "4bit" => scalar(Bits::Four, pages, options.threads)?,
         "2bit" => scalar(Bits::Two, pages, options.threads)?,
         "1bit" => scalar(Bits::One, pages, options.threads)?,
+        "residual4" => residual(Bits::Four, pages, options.threads)?,
+        "residual2" => residual(Bits::Two, pages, options.threads)?,
+        "residual1" => residual(Bits::One, pages, options.threads)?,
         "sign" => {
             let coder = SignCoder::fit(sample(pages))?;
             let encode = |page: &PageVectors| coder.encode(page).expect("one dim in a corpus");
@@ -202,6 +206,14 @@ fn scalar(bits: Bits, pages: &[PageVectors], threads: usize) -> Outcome<Coded> {
     Ok(Coded::Scalar(coder, coded))
 }
 
+fn residual(bits: Bits, pages: &[PageVectors], threads: usize) -> Outcome<Coded> {
+    let sample: Vec<PageVectors> = sample(pages).cloned().collect();
+    let coder = ResidualCoder::fit(bits, &sample)?;
+    let encode = |page: &PageVectors| coder.encode(page).expect("one dim in a corpus");
+    let coded = encoded(pages, threads, encode);
+    Ok(Coded::Residual(coder, coded))
+}
+
 /// Encodes `pages` on `threads` threads.
 fn encoded<T: Send>(
     pages: &[PageVectors],
@@ -242,6 +254,10 @@ fn scorer<'a>(corpus: &'a Corpus, with: Instructions, queries: &[&QueryVectors])
             Box::new(move |page| batch.scores(&pages[page]).expect(dims))
         }
         Coded::Scalar(coder, pages) => {
+            let batch = coder.query(with, queries).expect(dims);
+            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
+        }
+        Coded::Residual(coder, pages) => {
             let batch = coder.query(with, queries).expect(dims);
             Box::new(move |page| batch.scores(&pages[page]).expect(dims))
         }
@@ -504,6 +520,7 @@ fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
         Coded::Bf16(pages) => pages.iter().map(Bf16Page::bytes).sum(),
         Coded::Int8(pages) | Coded::Fde(_, pages) => pages.iter().map(Int8Page::bytes).sum(),
         Coded::Scalar(_, pages) => pages.iter().map(ScalarPage::bytes).sum(),
+        Coded::Residual(_, pages) => pages.iter().map(ResidualPage::bytes).sum(),
         Coded::Sign(pages) => pages.iter().map(SignPage::bytes).sum(),
     };
     let queries = corpus.queries.len() as f64;

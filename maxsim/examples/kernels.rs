@@ -30,8 +30,8 @@ mod x86 {
 
     use pagesight_core::{PageVectors, QueryVectors};
     use pagesight_maxsim::{
-        Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
-        SignCoder, SignQuery,
+        Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
+        ScalarCoder, SignCoder, SignQuery,
     };
     use serde_json::json;
 
@@ -287,6 +287,13 @@ mod x86 {
                 for (name, bits) in [("4bit", Bits::Four), ("2bit", Bits::Two), ("1bit", Bits::One)]
                 {
                     let coder = ScalarCoder::fit(bits, &distinct).expect("one dim");
+                    let encode = |page| coder.encode(page).expect("one dim");
+                    let pages = many(distinct.iter().map(encode).collect(), 2 * count);
+                    let query = coder.query(with, &batch).expect("one dim");
+                    measure(name, 2 * count, &|n| _ = black_box(query.scores(&pages[n])));
+                }
+                for (name, bits) in [("residual4", Bits::Four), ("residual2", Bits::Two)] {
+                    let coder = ResidualCoder::fit(bits, &distinct).expect("one dim");
                     let encode = |page| coder.encode(page).expect("one dim");
                     let pages = many(distinct.iter().map(encode).collect(), 2 * count);
                     let query = coder.query(with, &batch).expect("one dim");

@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, LANES, Lanes, Quads, raise_int8, raise_pairs};
+use crate::kernel::{Instructions, LANES, Lanes, Near, Quads, raise_int8, raise_near, raise_pairs};
 use crate::tokens::Tokens;
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
@@ -196,6 +196,23 @@ impl Int8Tokens {
     /// Raises `best` by rows of codes, see [`raise_int8`].
     pub fn raise(&self, codes: &[u8], scales: &[f32], best: &mut [Lanes<f32>]) {
         raise_int8(self.instructions, &self.blocks, &self.offsets, codes, scales, best);
+    }
+
+    /// The same for rows beside centres, see [`raise_near`].
+    pub fn raise_near(
+        &self,
+        codes: &[u8],
+        scales: &[f32],
+        near: Near<'_>,
+        best: &mut [Lanes<f32>],
+    ) {
+        let with = self.instructions;
+        raise_near(with, &self.blocks, &self.offsets, codes, scales, near, best);
+    }
+
+    /// The scale of each token, `[n_tokens]`: what a maximum is multiplied with.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
     }
 
     /// The same for pages of `rows` each, of packed rows of 2 bits, see [`raise_pairs`].

@@ -189,6 +189,52 @@ pub(crate) fn raise_int8(
     }
 }
 
+/// Centres that a row can be near to.
+pub(crate) const CENTRES: usize = 256;
+
+/// What the dot products of a row are added to: those of the centre that the row is near to.
+#[derive(Clone, Copy)]
+pub(crate) struct Near<'a> {
+    /// `[blocks]`: the dot products of each centre with the tokens.
+    pub products: &'a [[Lanes<f32>; CENTRES]],
+    /// `[n]`: which centre.
+    pub centres: &'a [u8],
+}
+
+/// [`raise_int8`] where each row's dot products start at those of its centre: raises `best` by
+/// `near_s + scale_s (sum_d q_d (c_sd - 128))`. All versions agree to the bit.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn raise_near(
+    with: Instructions,
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    near: Near<'_>,
+    best: &mut [Lanes<f32>],
+) {
+    assert!(!best.is_empty() && best.len() == offsets.len(), "blocks of the query");
+    assert!(query.len().is_multiple_of(best.len()), "whole blocks");
+    assert_eq!(rows.len(), scales.len() * (query.len() / best.len()) * 4, "whole rows");
+    assert_eq!(near.products.len(), best.len(), "blocks of the centres");
+    assert_eq!(near.centres.len(), scales.len(), "a centre a row");
+    match with {
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 | Instructions::Amx => unsafe {
+            avx512::raise_near(query, offsets, rows, scales, near, best);
+        },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe {
+            avx2::raise_near(query, offsets, rows, scales, near, best);
+        },
+        _ => portable::raise_near(query, offsets, rows, scales, near, best),
+    }
+}
+
 /// [`raise_int8`] for pages of `lengths` rows each, one after another in `packed`, in 2 bits a
 /// number as [`unpack`] reads them, with `scales` in f16; `best` is `[pages, blocks]`. Returns
 /// false and does nothing where there is no such loop: only AMX has one, for rows of 128 numbers

@@ -22,14 +22,17 @@
 #![deny(missing_docs)]
 
 mod bf16;
+mod centres;
 mod exact;
 mod hierarchical;
 mod int8;
 mod kernel;
 mod matches;
 mod mean;
+mod packed;
 mod pooling;
 mod reference;
+mod residual;
 mod rotation;
 mod scalar;
 mod segment;
@@ -46,9 +49,11 @@ pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
 pub use int8::{Int8Page, Int8Query, Int8View};
 pub use kernel::Instructions;
 pub use matches::best_vectors;
+pub use packed::Bits;
 pub use pooling::{pool, pool_k_means, pool_to};
 pub use reference::maxsim_reference;
-pub use scalar::{Bits, ScalarCoder, ScalarPage, ScalarQuery};
+pub use residual::{ResidualCoder, ResidualPage, ResidualQuery};
+pub use scalar::{ScalarCoder, ScalarPage, ScalarQuery};
 pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};
 pub use sign::{SignCoder, SignPage, SignQuery};
 pub use similarity::SimilarityMap;

@@ -3,8 +3,9 @@
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::PageVectors;
 
+use crate::centres::{Centres, Length};
 use crate::hierarchical::{Pooled, rows};
-use crate::kernel::{Instructions, LANES, Lanes, dots_f32};
+use crate::kernel::{Instructions, LANES, dots_f32};
 
 /// Rounds of k-means after the first assignment; more change little (see benches/results).
 const ROUNDS: usize = 2;
@@ -85,7 +86,7 @@ pub fn pool_k_means(dim: usize, vectors: &[f32], factor: usize) -> Pooled {
 /// At most `count` means of `rows`, `[n, dim]`, and which each row went into.
 fn k_means(dim: usize, rows: &[f32], count: usize) -> (Centres, Vec<usize>) {
     let with = Instructions::best();
-    let mut centres = Centres::new(dim, count);
+    let mut centres = Centres::new(dim, count, Length::One);
     let mut nearest = spread(with, rows, &mut centres);
     for round in 0..=ROUNDS {
         centres.move_to_means(rows, &nearest);
@@ -94,69 +95,6 @@ fn k_means(dim: usize, rows: &[f32], count: usize) -> (Centres, Vec<usize>) {
         }
     }
     (centres, nearest)
-}
-
-/// Centres in the lanes of the kernels, `[blocks, dim, 16]`.
-struct Centres {
-    dim: usize,
-    count: usize,
-    blocks: Vec<Lanes<f32>>,
-    /// Vectors that each is the mean of.
-    members: Vec<usize>,
-}
-
-impl Centres {
-    fn new(dim: usize, count: usize) -> Self {
-        let blocks = vec![[0.0; LANES]; count.div_ceil(LANES) * dim];
-        Self { dim, count, blocks, members: vec![0; count] }
-    }
-
-    fn set(&mut self, centre: usize, row: &[f32]) {
-        let block = &mut self.blocks[centre / LANES * self.dim..][..self.dim];
-        for (lanes, &x) in block.iter_mut().zip(row) {
-            lanes[centre % LANES] = x;
-        }
-    }
-
-    fn get(&self, centre: usize) -> impl Iterator<Item = f32> + '_ {
-        let block = &self.blocks[centre / LANES * self.dim..][..self.dim];
-        block.iter().map(move |lanes| lanes[centre % LANES])
-    }
-
-    /// Moves each centre to the mean direction of its vectors; one without any stays.
-    fn move_to_means(&mut self, rows: &[f32], nearest: &[usize]) {
-        let mut sums = vec![0.0f32; self.count * self.dim];
-        self.members.fill(0);
-        for (row, &centre) in rows.chunks_exact(self.dim).zip(nearest) {
-            self.members[centre] += 1;
-            let sum = &mut sums[centre * self.dim..][..self.dim];
-            sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
-        for (centre, sum) in sums.chunks_exact_mut(self.dim).enumerate() {
-            let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
-            // Opposite vectors have no mean direction.
-            if self.members[centre] > 0 && length > 0.0 {
-                sum.iter_mut().for_each(|x| *x /= length);
-                self.set(centre, sum);
-            }
-        }
-    }
-
-    fn assign(&self, with: Instructions, rows: &[f32], nearest: &mut [usize]) {
-        let mut dots = vec![[0.0; LANES]; self.count.div_ceil(LANES)];
-        for (row, nearest) in rows.chunks_exact(self.dim).zip(nearest) {
-            dots_f32(with, self.dim, &self.blocks, row, &mut dots);
-            let dots = dots.as_flattened()[..self.count].iter().enumerate();
-            let first = (0, f32::NEG_INFINITY);
-            *nearest =
-                dots.fold(first, |best, (n, &dot)| if dot > best.1 { (n, dot) } else { best }).0;
-        }
-    }
-
-    /// Those that are the mean of any.
-    fn used(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.count).filter(|&centre| self.members[centre] > 0)
-    }
 }
 
 /// Takes as centres the first row, and then always the row that is least like any centre so far;

@@ -9,18 +9,35 @@ const ROUNDS: u64 = 3;
 /// `2^k` that fits. Dot products stay as they are up to f32 rounding. A form of the fast
 /// Johnson-Lindenstrauss transform (Ailon & Chazelle 2009), which costs `dim log dim`.
 pub(crate) fn rotate(row: &mut [f32]) {
+    (0..ROUNDS).for_each(|round| {
+        flip(round, row);
+        transform(round, row);
+    });
+}
+
+/// Rotates `row` back.
+pub(crate) fn rotate_back(row: &mut [f32]) {
+    (0..ROUNDS).rev().for_each(|round| {
+        transform(round, row);
+        flip(round, row);
+    });
+}
+
+fn flip(round: u64, row: &mut [f32]) {
+    for (n, x) in row.iter_mut().enumerate() {
+        if negative(round, n as u64) {
+            *x = -*x;
+        }
+    }
+}
+
+/// Its own inverse.
+fn transform(round: u64, row: &mut [f32]) {
     let Some(log) = row.len().checked_ilog2() else { return };
     let size = 1 << log;
     // The overlap of first and last goes through both; a power of two has them the same.
-    for round in 0..ROUNDS {
-        for (n, x) in row.iter_mut().enumerate() {
-            if negative(round, n as u64) {
-                *x = -*x;
-            }
-        }
-        let start = if round % 2 == 0 { 0 } else { row.len() - size };
-        hadamard(&mut row[start..start + size]);
-    }
+    let start = if round.is_multiple_of(2) { 0 } else { row.len() - size };
+    hadamard(&mut row[start..start + size]);
 }
 
 /// splitmix64 (Steele, Lea & Flood 2014) of the place: the same on every machine.
@@ -67,11 +84,13 @@ mod tests {
                 (row(), row())
             })
         ) {
-            let before = dot(&a, &b);
+            let (before, first) = (dot(&a, &b), a.clone());
             let (mut a, mut b) = (a, b);
             rotate(&mut a);
             rotate(&mut b);
             prop_assert!((dot(&a, &b) - before).abs() < 1e-4, "{before} {}", dot(&a, &b));
+            rotate_back(&mut a);
+            prop_assert!(a.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-5));
         }
     }
 

@@ -11,55 +11,11 @@ use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
 use crate::int8::Int8Tokens;
-use crate::kernel::{Instructions, Lanes, parts, place, unpack, widen};
+use crate::kernel::{Instructions, Lanes};
 use crate::mean::mean_vector;
-use crate::rotation::rotate;
+use crate::packed::{Bits, PackedRows, PackedTokens};
+use crate::rotation::{rotate, rotate_back};
 use crate::tokens::Tokens;
-
-/// Rows unpacked at a time: 24 kB at dim 128, whole tiles of every kernel.
-const ROWS: usize = 192;
-
-/// Bits a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bits {
-    /// Signs alone.
-    One = 1,
-    /// Four steps.
-    Two = 2,
-    /// Sixteen steps.
-    Four = 4,
-}
-
-impl Bits {
-    /// Width of a step over the root mean square of a vector's numbers: the best uniform
-    /// quantiser of a normal distribution (Max 1960, table II); for signs it does not matter.
-    fn step(self) -> f32 {
-        match self {
-            Self::One => 1.0,
-            Self::Two => 0.9957,
-            Self::Four => 0.3352,
-        }
-    }
-
-    /// Byte and shift of number `d` in a row.
-    fn place(self, d: usize, row_bytes: usize) -> (usize, usize) {
-        match self {
-            Self::One => place::<1>(d, row_bytes),
-            Self::Two => place::<2>(d, row_bytes),
-            Self::Four => place::<4>(d, row_bytes),
-        }
-    }
-
-    /// The largest odd step.
-    fn largest(self) -> i32 {
-        (1 << self as u32) - 1
-    }
-
-    /// Bytes of a row of `dim` numbers, its scale aside.
-    pub(crate) fn row_bytes(self, dim: usize) -> usize {
-        dim.next_multiple_of(8) * self as usize / 8
-    }
-}
 
 /// How pages are coded: the bits and the mean of the pages' vectors.
 ///
@@ -96,8 +52,7 @@ pub struct ScalarPage {
 /// A query, or several, laid out for scoring pages of one coder.
 #[derive(Debug, Clone)]
 pub struct ScalarQuery {
-    bits: Bits,
-    inner: Int8Tokens,
+    tokens: PackedTokens,
     /// For each query, the dot products of its tokens with the mean, summed.
     shared: Vec<f32>,
 }
@@ -143,22 +98,24 @@ impl ScalarCoder {
                 *x = value.to_f32() - mean;
             }
             rotate(&mut row);
-            let square: f32 = row.iter().map(|x| x * x).sum();
-            let step = (square / dim as f32).sqrt() * self.bits.step();
-            let largest = self.bits.largest();
-            let mut along = 0.0f32;
-            for (d, &x) in row.iter().enumerate() {
-                // A vector that is the mean has step 0: 0 / 0 as an integer is 0, its scale too.
-                let odd = ((x / step).floor() as i32 * 2 + 1).clamp(-largest, largest);
-                along += x * odd as f32;
-                let code = ((odd + largest) / 2) as u8;
-                let (byte, shift) = self.bits.place(d, row_bytes);
-                codes[byte] |= code << shift;
-            }
-            let scale = if along > 0.0 { square / along } else { 0.0 };
-            scales.push(f16::from_f32(scale.min(f16::MAX.to_f32())));
+            scales.push(self.bits.round(&row, codes));
         }
         Ok(ScalarPage { bits: self.bits, dim, codes, scales })
+    }
+
+    /// The vectors that the code of a page stands for, `[n, dim]`, f32.
+    ///
+    /// # Panics
+    /// When another coder made it.
+    pub fn decode(&self, page: &ScalarPage) -> Vec<f32> {
+        let dim = self.mean.len();
+        assert_eq!((page.dim, page.bits), (dim, self.bits), "dim and bits of the coder");
+        let mut rows = page.rotated();
+        for row in rows.chunks_exact_mut(dim) {
+            rotate_back(row);
+            row.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x += mean);
+        }
+        rows
     }
 
     /// Lays `queries` out, to be scored in one pass over a page of this coder.
@@ -188,7 +145,7 @@ impl ScalarCoder {
         rotated.chunks_exact_mut(dim).for_each(rotate);
         let padded = dim.next_multiple_of(8);
         let inner = Int8Tokens::new(instructions, tokens, padded, rotated.chunks_exact(dim));
-        Ok(ScalarQuery { bits: self.bits, inner, shared })
+        Ok(ScalarQuery { tokens: PackedTokens::new(self.bits, inner), shared })
     }
 
     fn row_bytes(&self) -> usize {
@@ -200,6 +157,12 @@ impl ScalarPage {
     /// What the code takes, bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * size_of::<f16>()
+    }
+
+    /// What the rows stand for, beside the mean and still rotated, `[n, dim]`.
+    fn rotated(&self) -> Vec<f32> {
+        let rows = self.codes.chunks_exact(self.bits.row_bytes(self.dim)).zip(&self.scales);
+        rows.flat_map(|(row, &scale)| self.bits.read(self.dim, row, scale)).collect()
     }
 
     pub(crate) fn codes(&self) -> &[u8] {
@@ -231,7 +194,7 @@ impl ScalarQuery {
     /// When the page has other bits than the coder of this query.
     pub fn score(&self, page: &ScalarPage) -> Result<f32, DimMismatch> {
         let best = self.best(page)?;
-        let sum = self.inner.tokens().first_sum(|n| self.inner.value(&best, n));
+        let sum = self.inner().tokens().first_sum(|n| self.inner().value(&best, n));
         Ok(sum + self.shared[0])
     }
 
@@ -244,7 +207,7 @@ impl ScalarQuery {
     /// As [`score`](Self::score).
     pub fn scores(&self, page: &ScalarPage) -> Result<Vec<f32>, DimMismatch> {
         let best = self.best(page)?;
-        let sums = self.inner.tokens().sums(|n| self.inner.value(&best, n));
+        let sums = self.inner().tokens().sums(|n| self.inner().value(&best, n));
         Ok(sums.zip(&self.shared).map(|(sum, shared)| sum + shared).collect())
     }
 
@@ -255,15 +218,18 @@ impl ScalarQuery {
     /// # Panics
     /// When the lengths do not fit.
     pub(crate) fn score_pages(&self, codes: &[u8], scales: &[[u8; 2]], rows: &[usize]) -> Vec<f32> {
-        let row_bytes = self.bits.row_bytes(self.inner.tokens().dim());
+        let row_bytes = self.tokens.bits().row_bytes(self.inner().tokens().dim());
         assert_eq!(rows.iter().sum::<usize>(), scales.len(), "a scale a row");
         assert_eq!(codes.len(), scales.len() * row_bytes, "whole rows");
-        let tokens = self.inner.tokens();
-        let score =
-            |best: &[Lanes<f32>]| tokens.first_sum(|n| self.inner.value(best, n)) + self.shared[0];
-        let none = self.inner.no_maxima();
+        let tokens = self.inner().tokens();
+        let score = |best: &[Lanes<f32>]| {
+            tokens.first_sum(|n| self.inner().value(best, n)) + self.shared[0]
+        };
+        let none = self.inner().no_maxima();
         let mut best = none.repeat(rows.len());
-        if self.bits == Bits::Two && self.inner.raise_pairs(codes, scales, rows, &mut best) {
+        if self.tokens.bits() == Bits::Two
+            && self.inner().raise_pairs(codes, scales, rows, &mut best)
+        {
             return best.chunks_exact(none.len()).map(score).collect();
         }
         // One room for the rows of all pages: clearing it takes a sixth of a page's time.
@@ -272,65 +238,24 @@ impl ScalarQuery {
             let codes = &codes[done * row_bytes..][..rows * row_bytes];
             let scales = &scales[done..][..rows];
             done += rows;
-            score(&self.raise(codes, scales, |&bytes| f16::from_le_bytes(bytes), &mut room))
+            let rows = PackedRows { codes, scales, near: None };
+            score(&self.tokens.best(rows, |&bytes| f16::from_le_bytes(bytes), &mut room))
         };
         rows.iter().map(alone).collect()
     }
 
     fn best(&self, page: &ScalarPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
-        let dim = self.inner.tokens().dim();
+        let dim = self.inner().tokens().dim();
         if page.dim != dim {
             return Err(DimMismatch { query: dim, page: page.dim });
         }
-        assert_eq!(self.bits, page.bits, "bits of the query and of the page");
-        Ok(self.raise(&page.codes, &page.scales, |&scale| scale, &mut Vec::new()))
+        assert_eq!(self.tokens.bits(), page.bits, "bits of the query and of the page");
+        let rows = PackedRows { codes: &page.codes, scales: &page.scales, near: None };
+        Ok(self.tokens.best(rows, |&scale| scale, &mut Vec::new()))
     }
 
-    /// The maxima over the rows of `codes` with their `scales`, which `half` reads; rows are
-    /// unpacked in `room`.
-    fn raise<S>(
-        &self,
-        codes: &[u8],
-        scales: &[S],
-        half: impl Fn(&S) -> f16,
-        room: &mut Vec<u8>,
-    ) -> Vec<Lanes<f32>> {
-        match self.bits {
-            Bits::One => self.raise_by::<1, S>(codes, scales, half, room),
-            Bits::Two => self.raise_by::<2, S>(codes, scales, half, room),
-            Bits::Four => self.raise_by::<4, S>(codes, scales, half, room),
-        }
-    }
-
-    fn raise_by<const BITS: usize, S>(
-        &self,
-        codes: &[u8],
-        scales: &[S],
-        half: impl Fn(&S) -> f16,
-        room: &mut Vec<u8>,
-    ) -> Vec<Lanes<f32>> {
-        let padded = self.inner.tokens().dim().next_multiple_of(8);
-        let row_bytes = padded * BITS / 8;
-        let mut best = self.inner.no_maxima();
-        let most = ROWS.min(scales.len()) * padded;
-        if room.len() < most {
-            room.resize(most, 0);
-        }
-        let (mut halves, mut wide) = ([f16::ZERO; ROWS], [0.0f32; ROWS]);
-        for part in parts(scales.len(), ROWS) {
-            let codes = &codes[part.start * row_bytes..part.end * row_bytes];
-            let scales = &scales[part];
-            let rows = &mut room[..scales.len() * padded];
-            unpack::<BITS>(self.inner.instructions(), row_bytes, codes, rows);
-            let (halves, wide) = (&mut halves[..scales.len()], &mut wide[..scales.len()]);
-            for (place, scale) in halves.iter_mut().zip(scales) {
-                *place = half(scale);
-            }
-            // All at once: one by one would ask each time what the processor has.
-            widen(self.inner.instructions(), halves, wide);
-            self.inner.raise(rows, wide, &mut best);
-        }
-        best
+    fn inner(&self) -> &Int8Tokens {
+        self.tokens.inner()
     }
 }
 
@@ -342,19 +267,6 @@ mod tests {
     use crate::int8::rounded;
     use crate::maxsim_reference;
     use crate::testing::{case, query};
-
-    /// The vectors that a code stands for, in the rotated space, and read bit by bit.
-    fn decode(page: &ScalarPage) -> Vec<f32> {
-        let bits = page.bits as usize;
-        let row_bytes = page.dim.next_multiple_of(8) * bits / 8;
-        let rows = page.codes.chunks_exact(row_bytes).zip(&page.scales);
-        let number = |row: &[u8], scale: &f16, d: usize| {
-            let (byte, shift) = page.bits.place(d, row_bytes);
-            let code = row[byte] >> shift & ((1 << bits) - 1) as u8;
-            (2 * i32::from(code) - page.bits.largest()) as f32 * scale.to_f32()
-        };
-        rows.flat_map(|(row, scale)| (0..page.dim).map(move |d| number(row, scale, d))).collect()
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -373,7 +285,7 @@ mod tests {
                     .zip(coder.mean.iter().cycle())
                     .map(|(&q, &m)| f64::from(q) * f64::from(m))
                     .sum();
-                let expected = maxsim_reference(dim, &rotated, &decode(&code)) + shared;
+                let expected = maxsim_reference(dim, &rotated, &code.rotated()) + shared;
                 let scores: Vec<f32> = Instructions::available()
                     .into_iter()
                     .map(|with| coder.query(with, &[&query(dim, q.clone())]).unwrap())

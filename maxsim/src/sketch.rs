@@ -6,8 +6,8 @@ use std::ops::Range;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::pooling::pool_to;
-use crate::scalar::{Bits, ScalarCoder, ScalarPage, ScalarQuery};
-use crate::{DimMismatch, Instructions};
+use crate::scalar::{ScalarCoder, ScalarPage, ScalarQuery};
+use crate::{Bits, DimMismatch, Instructions};
 
 /// Bits a number: beside 4, half the bytes; see benches/results for what is lost.
 const BITS: Bits = Bits::Two;

@@ -2,8 +2,8 @@
 
 use pagesight_core::{PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder,
-    SignCoder, SignQuery, maxsim_reference,
+    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
+    ScalarCoder, SignCoder, SignQuery, maxsim_reference,
 };
 
 const DIMS: [usize; 7] = [1, 3, 63, 64, 100, 128, 192];
@@ -51,6 +51,15 @@ fn scores(
     ));
     for (name, bits) in [("4 bits", Bits::Four), ("2 bits", Bits::Two), ("1 bit", Bits::One)] {
         let coder = ScalarCoder::fit(bits, [page]).unwrap();
+        let code = coder.encode(page).unwrap();
+        all.push((
+            name,
+            one(&|q| coder.query(with, &[q]).unwrap().score(&code).unwrap()),
+            coder.query(with, queries).unwrap().scores(&code).unwrap(),
+        ));
+    }
+    for (name, bits) in [("residual, 4 bits", Bits::Four), ("residual, 2 bits", Bits::Two)] {
+        let coder = ResidualCoder::fit(bits, std::slice::from_ref(page)).unwrap();
         let code = coder.encode(page).unwrap();
         all.push((
             name,

@@ -2,13 +2,13 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtepu8_epi16, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
-    _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_hadd_epi32,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_mul_ps,
-    _mm256_permute4x64_epi64, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
+    _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps,
+    _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
     _mm256_storeu_ps,
 };
 
-use super::{Lanes, Quads, SignLanes, tiles};
+use super::{Lanes, Near, Quads, SignLanes, tiles};
 
 /// Rows of a tile.
 const TILE: usize = 6;
@@ -81,13 +81,52 @@ pub unsafe fn raise_int8(
     scales: &[f32],
     best: &mut [Lanes<f32>],
 ) {
+    // SAFETY: the caller promises it.
+    unsafe { raise_by(query, offsets, rows, best, |row, sum, _| scaled(sum, scales[row])) }
+}
+
+/// # Safety
+/// As [`raise_int8`].
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn raise_near(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    near: Near<'_>,
+    best: &mut [Lanes<f32>],
+) {
+    // SAFETY: the caller promises it.
+    unsafe {
+        raise_by(query, offsets, rows, best, |row, sum, (block, half)| {
+            let products = load(&near.products[block][usize::from(near.centres[row])]);
+            _mm256_add_ps(scaled(sum, scales[row]), products[half])
+        });
+    }
+}
+
+/// Raises `best` by what `score` makes of the number of a row, the sums of 8 tokens and the number
+/// of their block and half.
+///
+/// # Safety
+/// As [`raise_int8`].
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn raise_by(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    best: &mut [Lanes<f32>],
+    score: impl Fn(usize, __m256i, (usize, usize)) -> __m256,
+) {
     let quads = query.len() / best.len();
-    for ((block, offset), best) in query.chunks_exact(quads).zip(offsets).zip(best) {
+    let blocks = query.chunks_exact(quads).zip(offsets).zip(best);
+    for (b, ((block, offset), best)) in blocks.enumerate() {
         let start: [_; 2] =
             // SAFETY: 16 numbers.
             std::array::from_fn(|h| unsafe { _mm256_loadu_si256(offset.as_ptr().add(8 * h).cast()) });
         let mut held = load(best);
-        for (row, &scale) in rows.chunks_exact(quads * 4).zip(scales) {
+        for (r, row) in rows.chunks_exact(quads * 4).enumerate() {
             let mut pairs = [_mm256_set1_epi64x(0); 4];
             for (values, x) in block.iter().zip(row.chunks_exact(4)) {
                 let x = i32::from_le_bytes(x.try_into().expect("four bytes"));
@@ -103,12 +142,18 @@ pub unsafe fn raise_int8(
             }
             for half in 0..2 {
                 let sum = join(pairs[2 * half], pairs[2 * half + 1]);
-                let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, start[half]));
-                held[half] = _mm256_max_ps(_mm256_mul_ps(sum, _mm256_set1_ps(scale)), held[half]);
+                let sum = _mm256_add_epi32(sum, start[half]);
+                held[half] = _mm256_max_ps(score(r, sum, (b, half)), held[half]);
             }
         }
         store(best, held);
     }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn scaled(sum: __m256i, scale: f32) -> __m256 {
+    _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(scale))
 }
 
 /// Sums of neighbours: `[x0+x1, x2+x3, x4+x5, x6+x7, y0+y1, ...]`.

@@ -1,15 +1,16 @@
 //! AVX-512: 16 lanes are one register, and a tile's sums take 24 of the 32 registers.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbf16_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
 };
 
 use half::{bf16, f16};
 
-use super::{Lanes, Pairs, Quads};
+use super::{CENTRES, Lanes, Near, Pairs, Quads};
 
 mod bits;
 
@@ -39,6 +40,8 @@ struct Query<'a> {
     blocks: *const __m512i,
     /// `[blocks]`: where sums start, if not at 0.
     offsets: &'a [Lanes<i32>],
+    /// `[blocks, CENTRES]`: what is added to the scores, of int8 beside centres only.
+    near: *const Lanes<f32>,
 }
 
 #[derive(Clone, Copy)]
@@ -47,19 +50,35 @@ struct Page {
     rows: *const i32,
     /// `[n]`, of int8 only.
     scales: *const f32,
+    /// `[n]`, of int8 beside centres only.
+    centres: *const u8,
     n: usize,
+}
+
+impl Query<'_> {
+    /// One whose sums start at 0.
+    fn of(words: usize, blocks: *const __m512i) -> Self {
+        Self { words, blocks, offsets: &[], near: std::ptr::null() }
+    }
+}
+
+impl Page {
+    /// One without scales.
+    fn of(rows: *const i32, n: usize) -> Self {
+        Self { rows, scales: std::ptr::null(), centres: std::ptr::null(), n }
+    }
 }
 
 /// `raise(query, page, best)`: raises `best` `[blocks]` by the rows of the page. `multiply` adds to
 /// a register of sums what a word of a row and a word of each of 16 tokens make; `finish` makes
-/// scores of the sums, given where the row's scale is.
+/// scores of the sums, given where the row's scale is and where what its centre adds.
 ///
 /// The sums stay in registers over the whole dim. In rows of 128 numbers the distance from one to
 /// the next is a constant: otherwise a tile's rows take more pointers than there are registers.
 macro_rules! kernel {
     (
         $module:ident, $features:literal, $words_of_128:literal,
-        |$sum:ident, $x:ident, $q:ident| $multiply:expr, |$sums:ident, $scale:ident| $finish:expr
+        |$sum:ident, $x:ident, $q:ident| $multiply:expr, |$sums:ident, $scale:ident, $near:ident| $finish:expr
     ) => {
         mod $module {
             use super::*;
@@ -107,6 +126,7 @@ macro_rules! kernel {
                         }
                         query.blocks = query.blocks.add(count * query.words);
                     }
+                    query.near = query.near.wrapping_add(count * CENTRES);
                     query.offsets = query.offsets.get(count..).unwrap_or_default();
                     best = rest;
                 }
@@ -189,6 +209,14 @@ macro_rules! kernel {
                     let $scale = page.scales.wrapping_add(row + r);
                     for b in 0..B {
                         let $sums = sums[r][b];
+                        let $near = || {
+                            // SAFETY: called for int8 beside centres, where each row has its
+                            // centre and each block what all centres add.
+                            unsafe {
+                                let centre = usize::from(*page.centres.add(row + r));
+                                _mm512_loadu_ps((*query.near.add(b * CENTRES + centre)).as_ptr())
+                            }
+                        };
                         // The second operand wins when the first is not a number.
                         held[b] = _mm512_max_ps($finish, held[b]);
                     }
@@ -206,7 +234,7 @@ kernel!(
         let [sum, x, q] = [sum, x, q].map(|bits| _mm512_castsi512_ps(bits));
         _mm512_castps_si512(_mm512_fmadd_ps(q, x, sum))
     },
-    |sums, _scale| _mm512_castsi512_ps(sums)
+    |sums, _scale, _near| _mm512_castsi512_ps(sums)
 );
 
 kernel!(
@@ -217,7 +245,7 @@ kernel!(
         let (x, q) = (as_bf16(x), as_bf16(q));
         _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), x, q))
     },
-    |sums, _scale| _mm512_castsi512_ps(sums)
+    |sums, _scale, _near| _mm512_castsi512_ps(sums)
 );
 
 kernel!(
@@ -225,9 +253,21 @@ kernel!(
     "avx512f,avx512vnni",
     32,
     |sum, x, q| _mm512_dpbusd_epi32(sum, x, q),
-    |sums, scale| {
+    |sums, scale, _near| {
         // SAFETY: the scale of this row.
         _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(unsafe { *scale }))
+    }
+);
+
+kernel!(
+    words_near,
+    "avx512f,avx512vnni",
+    32,
+    |sum, x, q| _mm512_dpbusd_epi32(sum, x, q),
+    |sums, scale, near| {
+        // SAFETY: the scale of this row.
+        let scale = _mm512_set1_ps(unsafe { *scale });
+        _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), near())
     }
 );
 
@@ -242,8 +282,8 @@ fn as_bf16(bits: __m512i) -> __m512bh {
 /// AVX-512 F; `query` is `[best.len(), dim]`, `rows` whole rows of `dim`.
 #[target_feature(enable = "avx512f")]
 pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &mut [Lanes<f32>]) {
-    let query = Query { words: dim, blocks: query.as_ptr().cast(), offsets: &[] };
-    let page = Page { rows: rows.as_ptr().cast(), scales: [].as_ptr(), n: rows.len() / dim };
+    let query = Query::of(dim, query.as_ptr().cast());
+    let page = Page::of(rows.as_ptr().cast(), rows.len() / dim);
     // SAFETY: the caller promises it.
     unsafe { words_f32::raise(query, page, best) }
 }
@@ -253,9 +293,8 @@ pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &m
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
     let words = query.len() / best.len();
-    let query = Query { words, blocks: query.as_ptr().cast(), offsets: &[] };
-    let n = rows.len() / (2 * words);
-    let page = Page { rows: rows.as_ptr().cast(), scales: [].as_ptr(), n };
+    let query = Query::of(words, query.as_ptr().cast());
+    let page = Page::of(rows.as_ptr().cast(), rows.len() / (2 * words));
     // SAFETY: the caller promises it.
     unsafe { words_bf16::raise(query, page, best) }
 }
@@ -270,10 +309,32 @@ pub unsafe fn raise_int8(
     scales: &[f32],
     best: &mut [Lanes<f32>],
 ) {
-    let query = Query { words: query.len() / best.len(), blocks: query.as_ptr().cast(), offsets };
-    let page = Page { rows: rows.as_ptr().cast(), scales: scales.as_ptr(), n: scales.len() };
+    let words = query.len() / best.len();
+    let query = Query { offsets, ..Query::of(words, query.as_ptr().cast()) };
+    let page = Page::of(rows.as_ptr().cast(), scales.len());
+    let page = Page { scales: scales.as_ptr(), ..page };
     // SAFETY: the caller promises it.
     unsafe { words_int8::raise(query, page, best) }
+}
+
+/// # Safety
+/// As [`raise_int8`].
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub unsafe fn raise_near(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    near: Near<'_>,
+    best: &mut [Lanes<f32>],
+) {
+    let words = query.len() / best.len();
+    let products = near.products.as_flattened().as_ptr();
+    let query = Query { offsets, near: products, ..Query::of(words, query.as_ptr().cast()) };
+    let page = Page::of(rows.as_ptr().cast(), scales.len());
+    let page = Page { scales: scales.as_ptr(), centres: near.centres.as_ptr(), ..page };
+    // SAFETY: the caller promises it.
+    unsafe { words_near::raise(query, page, best) }
 }
 
 /// How far ahead f16 is asked for from memory, numbers.

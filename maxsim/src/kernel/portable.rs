@@ -3,7 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{LANES, Lanes, Quads, SIGN_LANES, SignLanes, place};
+use super::{LANES, Lanes, Near, Quads, SIGN_LANES, SignLanes, place};
 
 /// `a * b + c`, fused where the processor has that at no cost; elsewhere it is a library call.
 #[inline(always)]
@@ -36,9 +36,37 @@ pub fn raise_int8(
     scales: &[f32],
     best: &mut [Lanes<f32>],
 ) {
-    let quads = query.len() / best.len();
-    for ((block, offset), best) in query.chunks_exact(quads).zip(offsets).zip(best) {
-        for (row, &scale) in rows.chunks_exact(quads * 4).zip(scales) {
+    each_int8(query, offsets, rows, |block, row, sums| {
+        raise(&mut best[block], &sums.map(|sum| sum as f32 * scales[row]));
+    });
+}
+
+pub fn raise_near(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    scales: &[f32],
+    near: Near<'_>,
+    best: &mut [Lanes<f32>],
+) {
+    each_int8(query, offsets, rows, |block, row, sums| {
+        let products = &near.products[block][usize::from(near.centres[row])];
+        let scores = std::array::from_fn(|n| sums[n] as f32 * scales[row] + products[n]);
+        raise(&mut best[block], &scores);
+    });
+}
+
+/// The sums of each block with each row.
+#[inline(always)]
+fn each_int8(
+    query: &[Quads],
+    offsets: &[Lanes<i32>],
+    rows: &[u8],
+    mut each: impl FnMut(usize, usize, Lanes<i32>),
+) {
+    let quads = query.len() / offsets.len();
+    for (b, (block, offset)) in query.chunks_exact(quads).zip(offsets).enumerate() {
+        for (r, row) in rows.chunks_exact(quads * 4).enumerate() {
             let mut sums = *offset;
             for (values, x) in block.iter().zip(row.chunks_exact(4)) {
                 for (sum, value) in sums.iter_mut().zip(values) {
@@ -46,7 +74,7 @@ pub fn raise_int8(
                     *sum += products.sum::<i32>();
                 }
             }
-            raise(best, &sums.map(|sum| sum as f32 * scale));
+            each(b, r, sums);
         }
     }
 }
