@@ -12,6 +12,7 @@ pub(crate) enum Length {
 }
 
 /// Centres in the lanes of the kernels, `[blocks, dim, 16]`.
+#[derive(Debug, Clone)]
 pub(crate) struct Centres {
     pub dim: usize,
     pub count: usize,
@@ -21,6 +22,13 @@ pub(crate) struct Centres {
     halves: Vec<f32>,
     /// Vectors that each is the mean of.
     pub members: Vec<usize>,
+}
+
+impl PartialEq for Centres {
+    /// The same points, whatever they are the means of.
+    fn eq(&self, other: &Self) -> bool {
+        self.dim == other.dim && self.blocks == other.blocks
+    }
 }
 
 impl Centres {

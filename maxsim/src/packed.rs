@@ -20,6 +20,11 @@ pub enum Bits {
 }
 
 impl Bits {
+    /// Those that a file calls so.
+    pub(crate) fn named(bits: u32) -> Option<Self> {
+        [Self::One, Self::Two, Self::Four].into_iter().find(|&known| known as u32 == bits)
+    }
+
     /// Width of a step over the root mean square of a vector's numbers: the best uniform
     /// quantiser of a normal distribution (Max 1960, table II); for signs it does not matter.
     fn step(self) -> f32 {

@@ -40,6 +40,7 @@ const ROUNDS: usize = 8;
 /// assert!((query.score(&coder.encode(&far)?)? + 0.28).abs() < 0.01);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResidualCoder {
     bits: Bits,
     centres: Centres,
@@ -54,8 +55,18 @@ pub struct ResidualPage {
     centres: Vec<u8>,
     /// `[n, bits * dim / 8]`
     codes: Vec<u8>,
-    /// `[n]`
-    scales: Vec<f16>,
+    /// `[n]`, f16 in little-endian bytes: as they lie in a file.
+    scales: Vec<[u8; 2]>,
+}
+
+/// A page beside centres that lies elsewhere, e.g. in a mapped file. See [`ResidualPage`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ResidualView<'a> {
+    pub bits: Bits,
+    pub dim: usize,
+    pub centres: &'a [u8],
+    pub codes: &'a [u8],
+    pub scales: &'a [[u8; 2]],
 }
 
 /// A query, or several, laid out for scoring pages of one coder.
@@ -67,8 +78,8 @@ pub struct ResidualQuery {
 }
 
 impl ResidualCoder {
-    /// Finds 256 centres (fewer for fewer vectors) of `pages`, a sample of the corpus, by k-means.
-    /// Deterministic.
+    /// Finds 256 centres of `pages`, a sample of the corpus, by k-means; of fewer vectors as many, and
+    /// zeros. Deterministic.
     ///
     /// # Errors
     /// [`DimMismatch`] when the pages differ in dim.
@@ -82,6 +93,29 @@ impl ResidualCoder {
         let rows = pages.iter().flat_map(|page| page.values().chunks_exact(dim)).step_by(every);
         let rows: Vec<f32> = rows.flatten().map(|x| x.to_f32()).collect();
         Ok(Self { bits, centres: k_means(dim, &rows) })
+    }
+
+    /// Takes `centres`, `[256, dim]`, of another coder.
+    pub(crate) fn around(bits: Bits, dim: usize, rows: &[f32]) -> Self {
+        let mut centres = Centres::new(dim, CENTRES, Length::OfTheMean);
+        for (centre, row) in rows.chunks_exact(dim).enumerate() {
+            centres.set(centre, row);
+        }
+        Self { bits, centres }
+    }
+
+    /// `[256, dim]`
+    pub(crate) fn centres(&self) -> Vec<f32> {
+        (0..CENTRES).flat_map(|centre| self.centres.get(centre)).collect()
+    }
+
+    /// Row length.
+    pub fn dim(&self) -> usize {
+        self.centres.dim
+    }
+
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
     }
 
     /// Rounds `page`.
@@ -104,7 +138,7 @@ impl ResidualCoder {
         for (row, (codes, &centre)) in rows.chunks_exact_mut(dim).zip(packed) {
             row.iter_mut().zip(self.centres.get(centre)).for_each(|(x, centre)| *x -= centre);
             rotate(row);
-            scales.push(self.bits.round(row, codes));
+            scales.push(self.bits.round(row, codes).to_le_bytes());
         }
         let centres = nearest.iter().map(|&centre| centre as u8).collect();
         Ok(ResidualPage { bits: self.bits, dim, centres, codes, scales })
@@ -115,11 +149,16 @@ impl ResidualCoder {
     /// # Panics
     /// When another coder made it.
     pub fn decode(&self, page: &ResidualPage) -> Vec<f32> {
+        self.decode_view(&page.view())
+    }
+
+    pub(crate) fn decode_view(&self, page: &ResidualView<'_>) -> Vec<f32> {
         let dim = self.centres.dim;
         assert_eq!((page.dim, page.bits), (dim, self.bits), "dim and bits of the coder");
-        let codes = page.codes.chunks_exact(self.bits.row_bytes(dim)).zip(&page.scales);
+        let codes = page.codes.chunks_exact(self.bits.row_bytes(dim)).zip(page.scales);
         let mut rows = Vec::with_capacity(page.scales.len() * dim);
-        for ((codes, &scale), &centre) in codes.zip(&page.centres) {
+        for ((codes, &scale), &centre) in codes.zip(page.centres) {
+            let scale = f16::from_le_bytes(scale);
             let mut row: Vec<f32> = self.bits.read(dim, codes, scale).collect();
             rotate_back(&mut row);
             rows.extend(row.iter().zip(self.centres.get(centre.into())).map(|(x, c)| x + c));
@@ -175,9 +214,9 @@ impl ResidualCoder {
 /// Centres of `rows`, `[n, dim]`: from rows that are evenly apart to the means of those that are
 /// nearest to each, over and over.
 fn k_means(dim: usize, rows: &[f32]) -> Centres {
-    let Some(n) = rows.len().checked_div(dim) else { return Centres::new(0, 0, Length::OfTheMean) };
+    let mut centres = Centres::new(dim, CENTRES, Length::OfTheMean);
+    let Some(n) = rows.len().checked_div(dim) else { return centres };
     let count = n.min(CENTRES);
-    let mut centres = Centres::new(dim, count, Length::OfTheMean);
     for centre in 0..count {
         centres.set(centre, &rows[centre * n / count * dim..][..dim]);
     }
@@ -194,6 +233,11 @@ impl ResidualPage {
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.centres.len() + self.scales.len() * size_of::<f16>()
     }
+
+    pub(crate) fn view(&self) -> ResidualView<'_> {
+        let Self { bits, dim, centres, codes, scales } = self;
+        ResidualView { bits: *bits, dim: *dim, centres, codes, scales }
+    }
 }
 
 impl ResidualQuery {
@@ -206,6 +250,10 @@ impl ResidualQuery {
     /// # Panics
     /// When the page has other bits than the coder of this query.
     pub fn score(&self, page: &ResidualPage) -> Result<f32, DimMismatch> {
+        self.score_view(&page.view())
+    }
+
+    pub(crate) fn score_view(&self, page: &ResidualView<'_>) -> Result<f32, DimMismatch> {
         let (best, inner) = (self.best(page)?, self.tokens.inner());
         Ok(inner.tokens().first_sum(|n| inner.value(&best, n)))
     }
@@ -218,19 +266,19 @@ impl ResidualQuery {
     /// # Panics
     /// As [`score`](Self::score).
     pub fn scores(&self, page: &ResidualPage) -> Result<Vec<f32>, DimMismatch> {
-        let (best, inner) = (self.best(page)?, self.tokens.inner());
+        let (best, inner) = (self.best(&page.view())?, self.tokens.inner());
         Ok(inner.tokens().sums(|n| inner.value(&best, n)).collect())
     }
 
-    fn best(&self, page: &ResidualPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
+    fn best(&self, page: &ResidualView<'_>) -> Result<Vec<Lanes<f32>>, DimMismatch> {
         let dim = self.tokens.inner().tokens().dim();
         if page.dim != dim {
             return Err(DimMismatch { query: dim, page: page.dim });
         }
         assert_eq!(self.tokens.bits(), page.bits, "bits of the query and of the page");
-        let near = Some(Near { products: &self.products, centres: &page.centres });
-        let rows = PackedRows { codes: &page.codes, scales: &page.scales, near };
-        Ok(self.tokens.best(rows, |&scale| scale, &mut Vec::new()))
+        let near = Some(Near { products: &self.products, centres: page.centres });
+        let rows = PackedRows { codes: page.codes, scales: page.scales, near };
+        Ok(self.tokens.best(rows, |&scale| f16::from_le_bytes(scale), &mut Vec::new()))
     }
 }
 
@@ -253,6 +301,7 @@ mod tests {
         let row_bytes = coder.bits.row_bytes(dim);
         let rows = page.codes.chunks_exact(row_bytes).zip(&page.scales).zip(&page.centres);
         let rows = rows.map(|((codes, &scale), &centre)| {
+            let scale = f16::from_le_bytes(scale);
             let residual: Vec<f32> = coder.bits.read(dim, codes, scale).collect();
             (residual, coder.centres.get(centre.into()).collect::<Vec<f32>>())
         });

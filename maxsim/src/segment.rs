@@ -5,27 +5,34 @@
 //! | data | from 0 | for each page `[n, dim]` int8 codes (dim in whole fours), `[n]` f32 scales, filled up to 64 |
 //! | sketches | among the data | for some thousand pages, the rows of their [`Sketch`]es one after another, then the f16 scales of these, filled up to 64 |
 //! | dropped | 32 each | documents whose pages in earlier segments are gone |
-//! | pages | 96 each | document 32, number u32, vectors u32, start u64, error f32, length f32, CRC32C of the data u32, rows of the sketch u32, start of its rows u64, start of its scales u64, CRC32C of the sketch u32, 12 of zeros |
+//! | pages | 96 each | document 32, number u32, vectors u32, start u64, error f32, length f32, CRC32C of the data u32, rows of the sketch u32, start of its rows u64, start of its scales u64, CRC32C of the sketch u32, whether residual codes have places u32, 8 of zeros |
 //! | mean | 4 dim | what the sketches are taken around, f32 |
-//! | trailer | 64 | start of dropped u64, dropped u64, pages u64, dim u32, CRC32C of all from dropped to here u32, zeros, `PSCODE-2` |
+//! | centres | 4 and 1024 dim | of residual codes only: their bits, u32, and the 256 centres, f32 |
+//! | trailer | 64 | start of dropped u64, dropped u64, pages u64, dim u32, CRC32C of all from dropped to here u32, zeros, `PSCODE-2`, or `PSCODE-3` with residual codes |
+//!
+//! Residual codes of a page are `[n]` rows of codes, `[n]` f16 scales, `[n]` centres (a byte each) and,
+//! if its entry says so, `[n]` u32 places, filled up to 64.
 //!
 //! All little-endian. A segment never changes; later segments add to it and take away from it.
-//! Everything in it can be derived again from the f16 masters. Sketches lie side by side, so that a
+//! int8 codes and sketches can be derived again from the f16 masters; residual codes may be all that is
+//! left of these. Sketches lie side by side, so that a
 //! scan of very many pages reads nothing else.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use half::f16;
-use pagesight_core::{DocumentId, PageId, QueryVectors};
+use pagesight_core::{DocumentId, PageId, PageVectors};
 
 use crate::int8::Int8View;
+use crate::kernel::CENTRES;
+use crate::residual::ResidualView;
 use crate::sketch::{Sketches, row_bytes};
-use crate::{DimMismatch, Int8Page, Sketch, SketchCoder, SketchQuery};
+use crate::{Bits, Int8Page, ResidualCoder, ResidualPage, Sketch, SketchCoder};
 
 const MAGIC: &[u8; 8] = b"PSCODE-2";
+const MAGIC_RESIDUAL: &[u8; 8] = b"PSCODE-3";
 const ALIGN: usize = 64;
 const TRAILER: usize = 64;
 const DOCUMENT: usize = 32;
@@ -56,6 +63,8 @@ pub enum SegmentError {
 pub struct SegmentWriter<W> {
     out: W,
     mean: Vec<f32>,
+    /// What residual codes are made with; without it pages are in int8.
+    residual: Option<ResidualCoder>,
     at: usize,
     dropped: Vec<u8>,
     pages: Vec<Entry>,
@@ -70,7 +79,23 @@ impl<W: Write> SegmentWriter<W> {
     pub fn new(out: W, coder: &SketchCoder) -> Self {
         let mean = coder.mean().to_vec();
         let (codes, scales) = (Vec::new(), Vec::new());
-        Self { out, mean, at: 0, dropped: Vec::new(), pages: Vec::new(), codes, scales, waiting: 0 }
+        let (dropped, pages, residual) = (Vec::new(), Vec::new(), None);
+        Self { out, mean, residual, at: 0, dropped, pages, codes, scales, waiting: 0 }
+    }
+
+    /// A segment of pages in residual codes of `residual`, whose sketches `coder` makes.
+    ///
+    /// # Panics
+    /// When the two differ in dim.
+    pub fn residual(out: W, coder: &SketchCoder, residual: ResidualCoder) -> Self {
+        assert_eq!(residual.dim(), coder.mean().len(), "one dim in a segment");
+        Self { residual: Some(residual), ..Self::new(out, coder) }
+    }
+
+    /// A segment of pages like those of `other`: its pages can be [copied](Self::copy).
+    pub fn like(out: W, other: &Segment) -> Self {
+        let coder = SketchCoder::around(other.mean.clone());
+        Self { residual: other.residual.clone(), ..Self::new(out, &coder) }
     }
 
     /// Says that the pages of `document` in earlier segments are gone.
@@ -84,28 +109,52 @@ impl<W: Write> SegmentWriter<W> {
     /// What the file says.
     ///
     /// # Panics
-    /// When the page has another dim.
+    /// When the page has another dim, or the segment is of residual codes.
     pub fn push(&mut self, id: PageId, code: &Int8Page, sketch: &Sketch) -> io::Result<()> {
+        assert!(self.residual.is_none(), "int8 among residual codes");
         assert_eq!(code.dim(), self.mean.len(), "one dim in a segment");
         let mut data = code.codes().to_vec();
         data.extend(code.scales().iter().flat_map(|scale| scale.to_le_bytes()));
+        let entry = Entry {
+            vectors: code.scales().len(),
+            error: code.error(),
+            length: code.length(),
+            ..Entry::of(id)
+        };
+        self.push_data(entry, data, sketch)
+    }
+
+    /// Adds `page` in residual codes, with its places.
+    ///
+    /// # Errors
+    /// What the file says.
+    ///
+    /// # Panics
+    /// When the segment is not of residual codes, or the page has another dim.
+    pub fn push_residual(
+        &mut self,
+        id: PageId,
+        page: &ResidualPage,
+        places: Option<&[u32]>,
+        sketch: &Sketch,
+    ) -> io::Result<()> {
+        let (coder, page) = (self.residual.as_ref().expect("residual codes"), page.view());
+        assert_eq!((page.dim, page.bits), (coder.dim(), coder.bits()), "a page of this coder");
+        let mut data = page.codes.to_vec();
+        data.extend_from_slice(page.scales.as_flattened());
+        data.extend_from_slice(page.centres);
+        data.extend(places.into_iter().flatten().flat_map(|place| place.to_le_bytes()));
+        let (vectors, places) = (page.scales.len(), places.is_some());
+        self.push_data(Entry { vectors, places, ..Entry::of(id) }, data, sketch)
+    }
+
+    fn push_data(&mut self, entry: Entry, mut data: Vec<u8>, sketch: &Sketch) -> io::Result<()> {
         data.resize(data.len().next_multiple_of(ALIGN), 0);
         let sketch = sketch.page();
         let scales: Vec<[u8; 2]> = sketch.scales().iter().map(|s| s.to_le_bytes()).collect();
         let sketch = Sketches { codes: sketch.codes(), scales: &scales };
-        let entry = Entry {
-            id,
-            vectors: code.scales().len(),
-            start: 0,
-            error: code.error(),
-            length: code.length(),
-            crc: crc32c::crc32c(&data),
-            rows: scales.len(),
-            rows_start: 0,
-            scales_start: 0,
-            sketch_crc: sketch.crc(),
-        };
-        self.append(entry, &data, sketch)
+        let (crc, sketch_crc) = (crc32c::crc32c(&data), sketch.crc());
+        self.append(Entry { crc, rows: scales.len(), sketch_crc, ..entry }, &data, sketch)
     }
 
     /// Copies page `index` of another segment.
@@ -120,8 +169,11 @@ impl<W: Write> SegmentWriter<W> {
         if from.mean() != self.mean {
             return Err(invalid("sketches around different means".into()));
         }
+        if from.residual != self.residual {
+            return Err(invalid("codes of different kinds, or around different centres".into()));
+        }
         let entry = from.entry(index);
-        from.page(index).map_err(|error| invalid(error.into()))?;
+        from.checked_data(index).map_err(|error| invalid(error.into()))?;
         let (sketch, _) = from.sketches(index..index + 1).map_err(|error| invalid(error.into()))?;
         let data = from.data(&entry);
         self.append(entry, data, sketch)
@@ -172,12 +224,17 @@ impl<W: Write> SegmentWriter<W> {
         let mut trailer = Vec::with_capacity(TRAILER);
         trailer.extend(numbers.iter().flat_map(|&number| (number as u64).to_le_bytes()));
         trailer.extend_from_slice(&(self.mean.len() as u32).to_le_bytes());
-        let parts = [&self.dropped, &pages, &mean, &trailer];
-        self.out.write_all(&[&self.dropped[..], &pages, &mean].concat())?;
+        let mut centres = Vec::new();
+        if let Some(residual) = &self.residual {
+            centres.extend_from_slice(&(residual.bits() as u32).to_le_bytes());
+            centres.extend(residual.centres().iter().flat_map(|x| x.to_le_bytes()));
+        }
+        let parts = [&self.dropped, &pages, &mean, &centres, &trailer];
+        self.out.write_all(&[&self.dropped[..], &pages, &mean, &centres].concat())?;
         let crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
         trailer.extend_from_slice(&crc.to_le_bytes());
         trailer.resize(TRAILER - MAGIC.len(), 0);
-        trailer.extend_from_slice(MAGIC);
+        trailer.extend_from_slice(self.residual.as_ref().map_or(MAGIC, |_| MAGIC_RESIDUAL));
         self.out.write_all(&trailer)?;
         self.out.flush()?;
         Ok(self.out)
@@ -188,6 +245,7 @@ impl<W: Write> SegmentWriter<W> {
 pub struct Segment {
     bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
     mean: Vec<f32>,
+    residual: Option<ResidualCoder>,
     dropped: usize,
     pages: usize,
     /// Where the dropped documents start; the pages follow.
@@ -208,9 +266,29 @@ struct Entry {
     rows_start: usize,
     scales_start: usize,
     sketch_crc: u32,
+    places: bool,
 }
 
 impl Entry {
+    /// One of which nothing is known yet.
+    fn of(id: PageId) -> Self {
+        let (vectors, start, rows, rows_start, scales_start) = (0, 0, 0, 0, 0);
+        let (error, length, crc, sketch_crc, places) = (0.0, 0.0, 0, 0, false);
+        Self {
+            id,
+            vectors,
+            start,
+            error,
+            length,
+            crc,
+            rows,
+            rows_start,
+            scales_start,
+            sketch_crc,
+            places,
+        }
+    }
+
     fn to_bytes(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         let mut at = 0;
@@ -229,6 +307,7 @@ impl Entry {
         put(&(self.rows_start as u64).to_le_bytes());
         put(&(self.scales_start as u64).to_le_bytes());
         put(&self.sketch_crc.to_le_bytes());
+        put(&u32::from(self.places).to_le_bytes());
         bytes
     }
 }
@@ -250,12 +329,16 @@ impl Segment {
         let Some((rest, trailer)) = all.split_last_chunk::<TRAILER>() else {
             return Err(SegmentError::NotOne);
         };
-        if !trailer.ends_with(MAGIC) {
+        let has_residual = trailer.ends_with(MAGIC_RESIDUAL);
+        if !has_residual && !trailer.ends_with(MAGIC) {
             return Err(SegmentError::NotOne);
         }
         let [lists, dropped, pages] = [0, 8, 16].map(|at| u64_at(trailer, at) as usize);
         let (dim, crc) = (u32_at(trailer, 24) as usize, u32_at(trailer, 28));
-        let lengths = [(dropped, DOCUMENT), (pages, ENTRY), (dim, size_of::<f32>())];
+        // The bits of residual codes, and their centres.
+        let (bits, centres) = if has_residual { (1, CENTRES) } else { (0, 0) };
+        let row = dim.saturating_mul(size_of::<f32>());
+        let lengths = [(dropped, DOCUMENT), (pages, ENTRY), (1 + centres, row), (bits, 4)];
         let end = lengths
             .iter()
             .try_fold(lists, |end, (n, bytes)| end.checked_add(n.checked_mul(*bytes)?));
@@ -266,10 +349,20 @@ impl Segment {
         if found != crc {
             return Err(SegmentError::List);
         }
-        let mean = rest[rest.len() - dim * size_of::<f32>()..].as_chunks().0;
-        let mean = mean.iter().map(|&four| f32::from_le_bytes(four)).collect();
+        let floats = |bytes: &[u8]| -> Vec<f32> {
+            bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
+        };
+        let (mean, rest) = rest[lists + dropped * DOCUMENT + pages * ENTRY..].split_at(row);
+        let residual = match has_residual {
+            false => None,
+            true => {
+                let bits = Bits::named(u32_at(rest, 0)).ok_or(SegmentError::List)?;
+                Some(ResidualCoder::around(bits, dim, &floats(&rest[4..])))
+            }
+        };
+        let mean = floats(mean);
         let checked = std::iter::repeat_with(|| AtomicU8::new(0)).take(pages).collect();
-        let this = Self { bytes: Box::new(bytes), mean, dropped, pages, lists, checked };
+        let this = Self { bytes: Box::new(bytes), mean, residual, dropped, pages, lists, checked };
         match this.is_inside() {
             true => Ok(this),
             false => Err(SegmentError::List),
@@ -278,13 +371,13 @@ impl Segment {
 
     /// Whether all pages lie inside the file.
     fn is_inside(&self) -> bool {
-        let (data, row) = (self.row_bytes() + size_of::<f32>(), row_bytes(self.dim()));
+        let row = row_bytes(self.dim());
         let fits = |start: usize, count: usize, bytes: usize| {
             let end = count.checked_mul(bytes).and_then(|length| start.checked_add(length));
             count > 0 && end.is_some_and(|end| end.next_multiple_of(ALIGN) <= self.lists)
         };
         (0..self.pages).map(|index| self.entry(index)).all(|entry| {
-            fits(entry.start, entry.vectors, data)
+            fits(entry.start, entry.vectors, self.vector_bytes(&entry))
                 && fits(entry.rows_start, entry.rows, row)
                 && fits(entry.scales_start, entry.rows, size_of::<f16>())
         })
@@ -330,21 +423,69 @@ impl Segment {
         self.entry(index).id
     }
 
+    /// What its pages are in residual codes of; `None` when they are in int8.
+    pub fn residual_coder(&self) -> Option<&ResidualCoder> {
+        self.residual.as_ref()
+    }
+
     /// The codes of page `index`. Their checksum is compared the first time.
     ///
     /// # Errors
     /// [`SegmentError::Page`].
     ///
     /// # Panics
-    /// When there is no such page.
+    /// When there is no such page, or pages are in residual codes.
     pub fn page(&self, index: usize) -> Result<Int8View<'_>, SegmentError> {
-        let entry = self.entry(index);
-        let data = self.data(&entry);
-        self.check(index, DATA, || crc32c::crc32c(data) == entry.crc)?;
-        let (codes, rest) = data.split_at(entry.vectors * self.row_bytes());
+        assert!(self.residual.is_none(), "int8 codes");
+        let (entry, data) = self.checked_data(index)?;
+        let (codes, rest) = data.split_at(entry.vectors * self.dim().next_multiple_of(4));
         let scales = &rest.as_chunks().0[..entry.vectors];
         let scales = scales.iter().map(|&four| f32::from_le_bytes(four)).collect();
         Ok(Int8View::new(self.dim(), codes, scales, entry.error, entry.length))
+    }
+
+    /// The residual codes of page `index`. Their checksum is compared the first time.
+    ///
+    /// # Panics
+    /// When there is no such page, or pages are in int8.
+    pub(crate) fn residual_page(&self, index: usize) -> Result<ResidualView<'_>, SegmentError> {
+        let bits = self.residual.as_ref().expect("residual codes").bits();
+        let (entry, data) = self.checked_data(index)?;
+        let (n, dim) = (entry.vectors, self.dim());
+        let (codes, rest) = data.split_at(n * bits.row_bytes(dim));
+        let (scales, rest) = rest.split_at(n * size_of::<f16>());
+        Ok(ResidualView { bits, dim, centres: &rest[..n], codes, scales: scales.as_chunks().0 })
+    }
+
+    /// The vectors that the residual codes of page `index` stand for, with their places, rounded to
+    /// f16.
+    ///
+    /// # Errors
+    /// [`SegmentError::Page`].
+    ///
+    /// # Panics
+    /// When there is no such page, or pages are in int8.
+    pub fn vectors(&self, index: usize) -> Result<PageVectors, SegmentError> {
+        let coder = self.residual.as_ref().expect("residual codes");
+        let damaged = |_| SegmentError::Page(self.id(index));
+        let rows = coder.decode_view(&self.residual_page(index)?);
+        let vectors = PageVectors::from_f32(self.dim(), &rows).map_err(damaged)?;
+        let (entry, data) = self.checked_data(index)?;
+        if !entry.places {
+            return Ok(vectors);
+        }
+        let before = entry.vectors * (self.vector_bytes(&entry) - size_of::<u32>());
+        let places = &data[before..][..entry.vectors * size_of::<u32>()];
+        let places = places.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four));
+        vectors.with_places(places.collect()).map_err(damaged)
+    }
+
+    /// The entry of page `index` and its data, whose checksum is compared the first time.
+    fn checked_data(&self, index: usize) -> Result<(Entry, &[u8]), SegmentError> {
+        let entry = self.entry(index);
+        let data = self.data(&entry);
+        self.check(index, DATA, || crc32c::crc32c(data) == entry.crc)?;
+        Ok((entry, data))
     }
 
     /// The sketches of `pages` as far as they lie side by side, one at least, and the rows of each.
@@ -391,8 +532,15 @@ impl Segment {
         Ok(())
     }
 
-    fn row_bytes(&self) -> usize {
-        self.dim().next_multiple_of(4)
+    /// What a vector of a page takes.
+    fn vector_bytes(&self, entry: &Entry) -> usize {
+        match &self.residual {
+            None => self.dim().next_multiple_of(4) + size_of::<f32>(),
+            Some(coder) => {
+                let places = if entry.places { size_of::<u32>() } else { 0 };
+                coder.bits().row_bytes(self.dim()) + size_of::<f16>() + 1 + places
+            }
+        }
     }
 
     fn entry(&self, index: usize) -> Entry {
@@ -411,116 +559,15 @@ impl Segment {
             rows_start: u64_at(entry, 64) as usize,
             scales_start: u64_at(entry, 72) as usize,
             sketch_crc: u32_at(entry, 80),
+            places: u32_at(entry, 84) != 0,
         }
     }
 
     /// Inside the file: `open` has checked it.
     fn data(&self, entry: &Entry) -> &[u8] {
-        let length = entry.vectors * (self.row_bytes() + size_of::<f32>());
+        let length = entry.vectors * self.vector_bytes(entry);
         &(*self.bytes).as_ref()[entry.start..][..length.next_multiple_of(ALIGN)]
     }
-}
-
-/// Where a living page is: a segment, and the page in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// Which page.
-    pub id: PageId,
-    /// Index of the segment.
-    pub segment: u32,
-    /// Index in the segment.
-    pub index: u32,
-}
-
-/// The segments of one snapshot, the oldest first, and the pages that are left of them.
-#[derive(Debug, Default)]
-pub struct Segments {
-    segments: Vec<Segment>,
-    living: Vec<Slot>,
-}
-
-impl Segments {
-    /// Finds the living pages of `segments`, the oldest first: a later copy of a page counts, and
-    /// no page of an earlier segment whose document was dropped.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when the segments differ in dim.
-    pub fn new(segments: Vec<Segment>) -> Result<Self, DimMismatch> {
-        if let Some(other) = segments.iter().find(|other| other.dim() != segments[0].dim()) {
-            return Err(DimMismatch { query: segments[0].dim(), page: other.dim() });
-        }
-        let living = living(&segments);
-        Ok(Self { segments, living })
-    }
-
-    /// The living pages, in the order in which they lie in the files.
-    pub fn living(&self) -> &[Slot] {
-        &self.living
-    }
-
-    /// The codes of a page.
-    ///
-    /// # Errors
-    /// [`SegmentError::Page`].
-    pub fn page(&self, slot: &Slot) -> Result<Int8View<'_>, SegmentError> {
-        self.segments[slot.segment as usize].page(slot.index as usize)
-    }
-
-    /// Lays `query` out for the sketches of each file.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when its dim is another one.
-    pub fn sketch_queries(&self, query: &QueryVectors) -> Result<Vec<SketchQuery>, DimMismatch> {
-        let lay_out = |segment: &Segment| SketchCoder::around(segment.mean.clone()).query(query);
-        self.segments.iter().map(lay_out).collect()
-    }
-
-    /// Estimates of MaxSim for the pages `slots`, of what [`sketch_queries`](Self::sketch_queries)
-    /// gave: fastest where the slots follow each other as in [`living`](Self::living).
-    ///
-    /// # Errors
-    /// [`SegmentError::Page`].
-    pub fn score_sketches(
-        &self,
-        queries: &[SketchQuery],
-        slots: &[Slot],
-    ) -> Result<Vec<f32>, SegmentError> {
-        let mut scores = Vec::with_capacity(slots.len());
-        let follows = |a: &Slot, b: &Slot| a.segment == b.segment && a.index + 1 == b.index;
-        for run in slots.chunk_by(follows) {
-            let (segment, mut first) = (run[0].segment as usize, run[0].index as usize);
-            let end = first + run.len();
-            while first < end {
-                let (sketches, rows) = self.segments[segment].sketches(first..end)?;
-                scores.extend(queries[segment].scores(sketches, &rows));
-                first += rows.len();
-            }
-        }
-        Ok(scores)
-    }
-
-    /// The files.
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-}
-
-fn living(segments: &[Segment]) -> Vec<Slot> {
-    let (mut dropped, mut seen) = (HashSet::new(), HashSet::new());
-    let mut living = Vec::new();
-    for (segment, content) in segments.iter().enumerate().rev() {
-        for index in (0..content.len()).rev() {
-            let id = content.id(index);
-            // A page is in a segment once, and nothing comes before the first.
-            let first = if segment == 0 { !seen.contains(&id) } else { seen.insert(id) };
-            if first && !dropped.contains(&id.document) {
-                living.push(Slot { id, segment: segment as u32, index: index as u32 });
-            }
-        }
-        dropped.extend(content.dropped());
-    }
-    living.reverse();
-    living
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -531,23 +578,20 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside a checked part"))
 }
 
+/// Segments of small pages.
 #[cfg(test)]
-mod tests {
-    use pagesight_core::PageVectors;
-
+pub(crate) mod testing {
     use super::*;
-    use crate::Int8Query;
-    use crate::testing::query;
 
-    fn page(seed: f32) -> PageVectors {
+    pub fn page(seed: f32) -> PageVectors {
         PageVectors::from_f32(3, &[seed, 0.5, -0.25, 0.125, seed, 0.75]).unwrap()
     }
 
-    fn id(document: u8, number: u32) -> PageId {
+    pub fn id(document: u8, number: u32) -> PageId {
         PageId { document: DocumentId([document; 32]), number }
     }
 
-    fn segment(dropped: &[u8], pages: &[(PageId, f32)]) -> Vec<u8> {
+    pub fn segment(dropped: &[u8], pages: &[(PageId, f32)]) -> Vec<u8> {
         let coder = SketchCoder::around(vec![0.0, 0.25, 0.0]);
         let mut writer = SegmentWriter::new(Vec::new(), &coder);
         dropped.iter().for_each(|&document| writer.drop_document(DocumentId([document; 32])));
@@ -558,88 +602,84 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn open(files: &[&Vec<u8>]) -> Segments {
-        let segments = files.iter().map(|&file| Segment::open(file.clone()).unwrap());
-        Segments::new(segments.collect()).unwrap()
-    }
-
-    fn ids(segments: &Segments) -> Vec<PageId> {
-        segments.living().iter().map(|slot| slot.id).collect()
-    }
-
-    #[test]
-    fn a_page_scores_as_its_code_does() {
-        let query = Int8Query::new(&query(3, vec![0.5, 0.25, 1.0]));
-        let segments = open(&[&segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.9)])]);
-        for (slot, seed) in segments.living().iter().zip([0.1, 0.9]) {
-            let (view, code) = (segments.page(slot).unwrap(), Int8Page::encode(&page(seed)));
-            assert_eq!(query.score_view(&view), query.score(&code));
-            assert_eq!(query.bound_view(&view), query.bound(&code));
+    /// The same in residual codes; pages of even numbers have places.
+    pub fn residual(coder: &ResidualCoder, dropped: &[u8], pages: &[(PageId, f32)]) -> Vec<u8> {
+        let sketches = SketchCoder::around(vec![0.0, 0.25, 0.0]);
+        let mut writer = SegmentWriter::residual(Vec::new(), &sketches, coder.clone());
+        dropped.iter().for_each(|&document| writer.drop_document(DocumentId([document; 32])));
+        for &(id, seed) in pages {
+            let page = page(seed);
+            let places = [7, 1_000_000];
+            let places = id.number.is_multiple_of(2).then_some(&places[..]);
+            let code = coder.encode(&page).unwrap();
+            let sketch = sketches.encode(&page).unwrap();
+            writer.push_residual(id, &code, places, &sketch).unwrap();
         }
+        writer.finish().unwrap()
     }
 
-    #[test]
-    fn sketches_score_in_runs_as_each_alone() {
-        let q = query(3, vec![0.5, 0.25, 1.0]);
-        let first: Vec<_> = (0..40).map(|n| (id(1, n), n as f32 / 40.0)).collect();
-        // Gaps: pages that the second segment replaces.
-        let segments = open(&[&segment(&[], &first), &segment(&[], &first[7..9])]);
-        let queries = segments.sketch_queries(&q).unwrap();
-        let coder = SketchCoder::around(vec![0.0, 0.25, 0.0]);
-        let alone = |slot: &Slot| {
-            let seed = first.iter().find(|(id, _)| *id == slot.id).unwrap().1;
-            coder.query(&q).unwrap().score(&coder.encode(&page(seed)).unwrap())
-        };
-        let expected: Vec<f32> = segments.living().iter().map(alone).collect();
-        assert_eq!(segments.score_sketches(&queries, segments.living()).unwrap(), expected);
-        assert_eq!(expected.len(), 40);
+    pub fn coder(bits: Bits) -> ResidualCoder {
+        ResidualCoder::fit(bits, &[page(0.3), page(0.7)]).unwrap()
     }
+}
 
-    #[test]
-    fn later_segments_replace_and_drop() {
-        let first = segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.2), (id(2, 1), 0.3)]);
-        let second = segment(&[2], &[(id(1, 2), 0.4), (id(3, 1), 0.5)]);
-        // Dropped and added again in one step: the new pages stay.
-        let third = segment(&[3], &[(id(3, 2), 0.6)]);
-        assert_eq!(ids(&open(&[&first])), [id(1, 1), id(1, 2), id(2, 1)]);
-        assert_eq!(ids(&open(&[&first, &second])), [id(1, 1), id(1, 2), id(3, 1)]);
-        let all = open(&[&first, &second, &third]);
-        assert_eq!(ids(&all), [id(1, 1), id(1, 2), id(3, 2)]);
-        // Copies of the living pages in one file are what a reader sees.
-        let mut writer = SegmentWriter::new(Vec::new(), &SketchCoder::around(vec![0.0, 0.25, 0.0]));
-        for slot in all.living() {
-            writer.copy(&all.segments()[slot.segment as usize], slot.index as usize).unwrap();
-        }
-        let again = open(&[&writer.finish().unwrap()]);
-        assert_eq!(ids(&again), ids(&all));
-        for (a, b) in all.living().iter().zip(again.living()) {
-            assert_eq!(all.page(a), again.page(b));
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::testing::{coder, id, page, residual, segment};
+    use super::*;
 
     #[test]
     fn damage_is_found() {
-        let good = segment(&[7], &[(id(1, 1), 0.1), (id(1, 2), 0.2)]);
-        for cut in 0..good.len() {
-            assert!(Segment::open(good[..cut].to_vec()).is_err(), "{cut}");
-        }
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0x10;
-            let Ok(segment) = Segment::open(bad) else { continue };
-            // What is not in the lists or the trailer is the codes.
-            let zeros = (good.len() - TRAILER + 32..good.len() - MAGIC.len()).contains(&at);
-            let damaged =
-                |n: usize| segment.page(n).is_err() || segment.sketches(n..n + 1).is_err();
-            assert!(zeros || (0..2).any(damaged), "{at}");
+        let pages = [(id(1, 1), 0.1), (id(1, 2), 0.2)];
+        let residual = residual(&coder(Bits::Two), &[7], &pages);
+        for (good, step) in [(segment(&[7], &pages), 1), (residual, 1)] {
+            for cut in (0..good.len()).step_by(step) {
+                assert!(Segment::open(good[..cut].to_vec()).is_err(), "{cut}");
+            }
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 0x10;
+                let Ok(segment) = Segment::open(bad) else { continue };
+                // What is not in the lists or the trailer is the codes.
+                let zeros = (good.len() - TRAILER + 32..good.len() - MAGIC.len()).contains(&at);
+                let damaged = |n: usize| {
+                    let page = match segment.residual_coder() {
+                        None => segment.page(n).is_err(),
+                        Some(_) => segment.vectors(n).is_err(),
+                    };
+                    page || segment.sketches(n..n + 1).is_err()
+                };
+                assert!(zeros || (0..2).any(damaged), "{at}");
+            }
         }
         assert_eq!(Segment::open(Vec::new()).unwrap_err(), SegmentError::NotOne);
     }
 
     #[test]
-    fn an_empty_segment_is_one() {
-        let empty = open(&[&segment(&[], &[])]);
-        assert!(empty.living().is_empty() && empty.segments()[0].is_empty());
-        assert!(open(&[]).living().is_empty());
+    fn residual_codes_come_back_as_they_went() {
+        for bits in [Bits::One, Bits::Two, Bits::Four] {
+            let coder = coder(bits);
+            let file = residual(&coder, &[9], &[(id(1, 1), 0.1), (id(1, 2), 0.9)]);
+            let segment = Segment::open(file).unwrap();
+            assert_eq!(segment.residual_coder(), Some(&coder));
+            assert_eq!(segment.dropped().collect::<Vec<_>>(), [DocumentId([9; 32])]);
+            for (n, seed) in [0.1, 0.9].into_iter().enumerate() {
+                let code = coder.encode(&page(seed)).unwrap();
+                assert_eq!(segment.residual_page(n).unwrap(), code.view());
+                let vectors = segment.vectors(n).unwrap();
+                let expected = PageVectors::from_f32(3, &coder.decode(&code)).unwrap();
+                assert_eq!(vectors.values(), expected.values());
+                assert_eq!(vectors.places(), (n == 1).then_some(&[7, 1_000_000][..]));
+            }
+            // Copied where the centres are the same, and only there.
+            let mut writer = SegmentWriter::like(Vec::new(), &segment);
+            writer.copy(&segment, 1).unwrap();
+            let copy = Segment::open(writer.finish().unwrap()).unwrap();
+            assert_eq!(copy.vectors(0).unwrap(), segment.vectors(1).unwrap());
+            let other = ResidualCoder::fit(bits, &[page(0.2)]).unwrap();
+            let other = Segment::open(residual(&other, &[], &[(id(1, 1), 0.1)])).unwrap();
+            let refused = SegmentWriter::like(Vec::new(), &other).copy(&segment, 1);
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
     }
 }
