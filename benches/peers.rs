@@ -1,7 +1,7 @@
 //! pagesight as one more entry of the harness that runs late interaction peers on one corpus.
 //!
 //! ```text
-//! cargo run --release -p pagesight-query --example peers -- build CORPUS INDEX [POOLING]
+//! cargo run --release -p pagesight-query --example peers -- build CORPUS INDEX [POOLING|compact]
 //! cargo run --release -p pagesight-query --example peers -- search CORPUS INDEX [QUERIES]
 //! ```
 //!
@@ -12,7 +12,8 @@
 //! fresh process that maps the two files and asks through [`pagesight_query::search`], one query
 //! at a time: exactly, as is the default at this size, and with sketches as a shortcut, which
 //! reads no masters. POOLING leaves one vector in so many of each page, as a recipe's does with
-//! k-means; the ranking is still compared with that of all. Each prints one JSON object with the
+//! k-means; the ranking is still compared with that of all. `compact` keeps residual codes in place of
+//! masters and int8 codes, as `pagesight compact` does. Each prints one JSON object with the
 //! fields of the peers' entries. The database that holds masters in pagesight is not part of it,
 //! and neither is the model.
 
@@ -28,7 +29,9 @@ use pagesight_core::seam::{
     BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource, Visit,
 };
 use pagesight_core::{DocumentId, ModelId, PageId, PageVectors, QueryVectors};
-use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder, pool_k_means};
+use pagesight_maxsim::{
+    Bits, Int8Page, ResidualCoder, Segment, SegmentWriter, Segments, SketchCoder, pool_k_means,
+};
 use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -36,7 +39,7 @@ use serde_json::{Value, json};
 const K: usize = 10;
 /// Pages read and coded at a time.
 const STEP: usize = 64;
-/// Pages that the mean of the sketches is taken of.
+/// Pages that the mean of the sketches and centres are taken of.
 const SAMPLE: usize = 256;
 /// Queries before the clock starts, as of the peers.
 const WARM: usize = 3;
@@ -52,8 +55,10 @@ fn main() -> Outcome<()> {
         return Err("build or search, CORPUS INDEX".into());
     };
     let (corpus, index) = (Corpus::open(Path::new(corpus))?, Path::new(index));
-    let number = rest.first().map(|n| n.parse()).transpose()?;
+    let compact = rest.first().is_some_and(|word| word == "compact");
+    let number = rest.first().filter(|_| !compact).map(|n| n.parse()).transpose()?;
     let line = match verb.as_str() {
+        "build" if compact => build_compact(&corpus, index)?,
         "build" => build(&corpus, index, number.unwrap_or(1))?,
         "search" => ask(&corpus, index, number.unwrap_or(usize::MAX), start)?,
         other => return Err(format!("build or search, not {other}").into()),
@@ -104,6 +109,11 @@ impl Corpus {
         Ok(Self { header, docs, pages, patches, dim, queries, targets, exact })
     }
 
+    /// Pages that coders are fitted to.
+    fn sample(&self) -> Outcome<Vec<PageVectors>> {
+        (0..self.pages).step_by(self.pages.div_ceil(SAMPLE)).map(|n| self.page(n, 1)).collect()
+    }
+
     fn page(&self, n: usize, pooling: usize) -> Outcome<PageVectors> {
         let bytes = self.patches * self.dim * size_of::<f32>();
         let start = offset(&self.header, "docs_data_offset")? + n * bytes;
@@ -134,8 +144,7 @@ fn id(n: usize) -> PageId {
 fn build(corpus: &Corpus, index: &Path, pooling: usize) -> Outcome<Value> {
     fs::create_dir_all(index)?;
     let (start, cpu, others) = (Instant::now(), cpu_seconds(), Others::new());
-    let sample = (0..corpus.pages).step_by(corpus.pages.div_ceil(SAMPLE));
-    let sample = sample.map(|n| corpus.page(n, 1)).collect::<Outcome<Vec<_>>>()?;
+    let sample = corpus.sample()?;
     let coder = SketchCoder::fit(&sample)?;
     drop(sample);
     let mut masters = BufWriter::new(File::create(index.join("masters"))?);
@@ -162,6 +171,43 @@ fn build(corpus: &Corpus, index: &Path, pooling: usize) -> Outcome<Value> {
         file.into_inner()?.sync_all()?;
     }
     fs::write(index.join("ends.json"), serde_json::to_vec(&ends)?)?;
+    built(corpus, index, start, cpu, &others)
+}
+
+/// As [`build`], without masters.
+fn build_compact(corpus: &Corpus, index: &Path) -> Outcome<Value> {
+    fs::create_dir_all(index)?;
+    let (start, cpu, others) = (Instant::now(), cpu_seconds(), Others::new());
+    let sample = corpus.sample()?;
+    let sketches = SketchCoder::fit(&sample)?;
+    let coder = ResidualCoder::fit(Bits::Four, &sample)?;
+    drop(sample);
+    let codes = BufWriter::new(File::create(index.join("codes"))?);
+    let mut codes = SegmentWriter::residual(codes, &sketches, coder.clone());
+    let pages: Vec<usize> = (0..corpus.pages).collect();
+    for step in pages.chunks(STEP) {
+        let code = |&n: &usize| {
+            let page = corpus.page(n, 1).expect("a page of the corpus");
+            let code = coder.encode(&page).expect("one dim");
+            (n, code, sketches.encode(&page).expect("one dim"))
+        };
+        for (n, code, sketch) in step.par_iter().map(code).collect::<Vec<_>>() {
+            codes.push_residual(id(n), &code, None, &sketch)?;
+        }
+    }
+    codes.finish()?.into_inner()?.sync_all()?;
+    File::create(index.join("masters"))?;
+    fs::write(index.join("ends.json"), "[]")?;
+    built(corpus, index, start, cpu, &others)
+}
+
+fn built(
+    corpus: &Corpus,
+    index: &Path,
+    start: Instant,
+    cpu: f64,
+    others: &Others,
+) -> Outcome<Value> {
     let others = others.cores(cpu_seconds() - cpu);
     let bytes = |name: &str| Ok::<_, std::io::Error>(fs::metadata(index.join(name))?.len());
     Ok(json!({
@@ -250,7 +296,12 @@ fn ask(corpus: &Corpus, index: &Path, queries: usize, start: Instant) -> Outcome
     let mut runs = Vec::new();
     let shortcuts = SHORTCUTS.into_iter().filter(|&count| count < corpus.pages);
     let named = shortcuts.map(|n| (format!("{n} by sketch, ranked in int8"), Shortcut::Best(n)));
-    for (params, shortcut) in [("exact".into(), Shortcut::Never)].into_iter().chain(named) {
+    let scan = if codes.are_residual() { "all residual codes" } else { "exact" };
+    let named = named.map(|(name, shortcut)| match codes.are_residual() {
+        true => (name.replace("int8", "residual codes"), shortcut),
+        false => (name, shortcut),
+    });
+    for (params, shortcut) in [(scan.into(), Shortcut::Never)].into_iter().chain(named) {
         (0..WARM.min(queries)).try_for_each(|n| search(n, shortcut).map(drop))?;
         let (cpu, others) = (cpu_seconds(), Others::new());
         let (mut ms, mut found, mut again) = (Vec::new(), Vec::new(), 0);

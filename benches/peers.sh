@@ -8,8 +8,8 @@
 # asked for. NEXTPLAID_BENCH is the program that BENCH/nextplaid_bench builds, for the peers called
 # nextplaid_*. BENCH_ROOT takes the corpus, the indexes and the results (default: a folder perf in the
 # system's temporary folder). A table on stdout, what it is made of in BENCH_ROOT. pagesight runs
-# before and after the peers, so that a machine that slows down shows, and once with pages pooled to a
-# fifth. BENCH_QUERIES are asked (default: 100).
+# before and after the peers, so that a machine that slows down shows, once with pages pooled to a
+# fifth, and once compact, with residual codes in place of masters. BENCH_QUERIES are asked (default: 100).
 set -eu
 bench=$1
 python=$2
@@ -33,5 +33,6 @@ rm -f "$root/peers.json"
 pagesight before 1
 "$python" "$bench/peers.py" --pages "$pages" --peers "$peers" --queries "$queries" --out "$root/peers.json" >&2
 pagesight pooled 5
+pagesight compact compact
 pagesight after 1
 "$python" "$here/peers_table.py" "$root" "$pages"

@@ -42,7 +42,7 @@ def main():
     folder, pages = pathlib.Path(sys.argv[1]), sys.argv[2]
     table = [HEAD]
     sizes = []
-    for when in ["before", "after", "pooled"]:
+    for when in ["before", "after", "pooled", "compact"]:
         read = lambda part: json.loads((folder / f"pagesight-{part}-{when}.json").read_text())
         build, search = read("build"), read("search")
         codes, masters = build["code_bytes_per_page"], build["master_bytes_per_page"]

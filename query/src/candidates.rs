@@ -10,7 +10,8 @@
 //! code.
 //!
 //! Where that would take too long, sketches of the pages choose those whose int8 codes are
-//! compared: the ranking is then an approximation, and [`Work`] says so.
+//! compared: the ranking is then an approximation, and [`Work`] says so. So it is where an index
+//! has residual codes in place of masters: they rank, and nothing can be compared again.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -43,7 +44,10 @@ pub enum Code {
     F16,
     /// int8 codes were scanned; masters decided wherever the error of the codes might matter.
     Int8,
-    /// Sketches were scanned, pooled vectors in 2 bits; int8 codes ranked the best of them.
+    /// Residual codes were scanned, and rank: there are no masters.
+    Residual,
+    /// Sketches were scanned, pooled vectors in 2 bits; int8 or residual codes ranked the best of
+    /// them.
     Sketch,
 }
 
@@ -53,15 +57,8 @@ impl Code {
         match self {
             Self::F16 => "f16",
             Self::Int8 => "int8",
+            Self::Residual => "residual",
             Self::Sketch => "sketch",
-        }
-    }
-
-    /// The code that pages were scored in again after a scan in this one.
-    pub fn again(self) -> Self {
-        match self {
-            Self::F16 | Self::Int8 => Self::F16,
-            Self::Sketch => Self::Int8,
         }
     }
 }
@@ -69,7 +66,8 @@ impl Code {
 /// Whether sketches may choose the pages that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shortcut {
-    /// When the int8 codes of all pages have more than [`EXACT_BYTES`]; a 128th of the pages is
+    /// When the int8 codes of all pages have more than [`EXACT_BYTES`], or residual codes half of
+    /// that; a 128th of the pages is
     /// compared then, 1,024 to 8,192.
     #[default]
     Auto,
@@ -103,8 +101,10 @@ pub struct Work {
     pub code: Code,
     /// Pages scored in that code.
     pub seen: usize,
-    /// Pages scored again, in [`Code::again`].
+    /// Pages scored again.
     pub reranked: usize,
+    /// The code of that.
+    pub again: Code,
     /// First ranks that are those of exact MaxSim for certain; what follows is ordered by code.
     pub certain: usize,
     /// Scanning, with reading.
@@ -183,17 +183,41 @@ pub(crate) fn rank_by_codes(
     };
     let all: usize = codes.segments().iter().map(Segment::len).sum();
     let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
-    let bytes = bytes / all.max(1) * slots.len();
+    // A page of residual codes takes as long as one of int8, in half of the bytes.
+    let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
     match shortcut.pages(slots.len(), bytes) {
         Some(count) => {
             let count = count.max(depth.pages);
             Ok(rank_by_sketches(codes, &slots, query, depth.pages, count)?)
         }
+        None if codes.are_residual() => {
+            let start = Instant::now();
+            let mut best = Vec::new();
+            keep_best(&mut best, by_code(codes, query, &slots)?, depth.pages);
+            let (code, seen, scan) = (Code::Residual, slots.len(), start.elapsed());
+            Ok((best, Work { code, again: code, seen, scan, ..Work::default() }))
+        }
         None => rank_for_certain(codes, &slots, source, query, depth),
     }
 }
 
-/// The `depth` best by int8 code of the `count` best by sketch.
+/// The scores of `slots` by their codes, int8 or residual.
+fn by_code(
+    codes: &Segments,
+    query: &QueryVectors,
+    slots: &[Slot],
+) -> Result<Vec<(PageId, f32)>, CodeError> {
+    if codes.are_residual() {
+        let queries = codes.residual_queries(query)?;
+        let score = |slot: &Slot| Ok((slot.id, codes.score_residual(&queries, slot)?));
+        return slots.par_iter().map(score).collect();
+    }
+    let coded = Int8Query::new(query);
+    let score = |slot: &Slot| Ok((slot.id, coded.score_view(&codes.page(slot)?)?));
+    slots.par_iter().map(score).collect()
+}
+
+/// The `depth` best by code of the `count` best by sketch.
 fn rank_by_sketches(
     codes: &Segments,
     slots: &[Slot],
@@ -210,27 +234,25 @@ fn rank_by_sketches(
         Ok(())
     })?;
     let mut chosen = chosen(slots, &scores, count);
-    let mut work = Work { code: Code::Sketch, seen: slots.len(), ..Work::default() };
+    let again = if codes.are_residual() { Code::Residual } else { Code::Int8 };
+    let mut work = Work { code: Code::Sketch, again, seen: slots.len(), ..Work::default() };
     (work.reranked, work.scan) = (chosen.len(), start.elapsed());
     let start = Instant::now();
     // In the order of the files.
     chosen.sort_unstable_by_key(|slot| (slot.segment, slot.index));
-    let coded = Int8Query::new(query);
-    let score = |slot: &&Slot| Ok((slot.id, coded.score_view(&codes.page(slot)?)?));
-    let scores: Result<Vec<_>, CodeError> = chosen.par_iter().map(score).collect();
     let mut best = Vec::new();
-    keep_best(&mut best, scores?, depth);
+    keep_best(&mut best, by_code(codes, query, &chosen)?, depth);
     work.rerank = start.elapsed();
     Ok((best, work))
 }
 
 /// The `count` best of `slots` by `scores`, ties by [`PageId`], in any order.
-fn chosen<'a>(slots: &'a [Slot], scores: &[f32], count: usize) -> Vec<&'a Slot> {
+fn chosen(slots: &[Slot], scores: &[f32], count: usize) -> Vec<Slot> {
     let last = at_rank(scores.to_vec(), count);
     let reaches = |(_, score): &(&Slot, &f32)| last.total_cmp(score).is_le();
     let mut best: Vec<(&Slot, &f32)> = slots.iter().zip(scores).filter(reaches).collect();
     best.sort_unstable_by(|a, b| b.1.total_cmp(a.1).then(a.0.id.cmp(&b.0.id)));
-    best.into_iter().take(count).map(|(slot, _)| slot).collect()
+    best.into_iter().take(count).map(|(slot, _)| *slot).collect()
 }
 
 /// The score of the page at rank `count` from 1; below all where there are fewer, or none is asked
@@ -394,7 +416,9 @@ mod tests {
     use pagesight_core::seam::{Batch, PageSink};
     use pagesight_core::testing::{FakeStore, document_record, page_record};
     use pagesight_core::{DocumentId, PageVectors};
-    use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, SketchCoder};
+    use pagesight_maxsim::{
+        Bits, Instructions, Int8Page, ResidualCoder, Segment, SegmentWriter, SketchCoder,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -605,6 +629,45 @@ mod tests {
         let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
         let (best, work) = rank(9, Some(&within), 20);
         assert_eq!((work.seen, work.reranked, best.len()), (60, 20, 9));
+        assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
+    }
+
+    #[test]
+    fn residual_codes_rank_where_there_are_no_masters() {
+        let (store, _, query) = filled();
+        let pages: Vec<(PageId, PageVectors)> =
+            store.pages().iter().map(|page| (page.id, page.vectors.clone().unwrap())).collect();
+        let all: Vec<PageVectors> = pages.iter().map(|(_, page)| page.clone()).collect();
+        let (sketches, coder) =
+            (SketchCoder::fit(&all).unwrap(), ResidualCoder::fit(Bits::Four, &all).unwrap());
+        let mut writer = SegmentWriter::residual(Vec::new(), &sketches, coder.clone());
+        for (id, page) in &pages {
+            let code = coder.encode(page).unwrap();
+            writer.push_residual(*id, &code, None, &sketches.encode(page).unwrap()).unwrap();
+        }
+        let segment = Segment::open(writer.finish().unwrap()).unwrap();
+        let codes = Segments::new(vec![segment]).unwrap();
+        let asked = coder.query(Instructions::best(), &[&query]).unwrap();
+        let score = |page: &PageVectors| asked.score(&coder.encode(page).unwrap()).unwrap();
+        let mut expected: Vec<(PageId, f32)> =
+            pages.iter().map(|(id, page)| (*id, score(page))).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        // Nothing reads masters: there are none in an empty store.
+        let none = FakeStore::default();
+        let rank = |depth, within, shortcut| {
+            let depth = Depth { pages: depth, certain: depth };
+            rank_by_codes(&codes, &none, &query, depth, within, shortcut).ok().unwrap()
+        };
+        let (best, work) = rank(9, None, Shortcut::Auto);
+        assert_eq!(best, expected[..9]);
+        assert_eq!((work.code, work.seen, work.reranked), (Code::Residual, 120, 0));
+        assert_eq!(work.certain, 0);
+        let (best, work) = rank(3, None, Shortcut::Best(40));
+        assert_eq!((work.code, work.again, work.reranked), (Code::Sketch, Code::Residual, 40));
+        assert_eq!(best[0], expected[0]);
+        let within = std::collections::HashSet::from([DocumentId::of(b"b")]);
+        let (best, work) = rank(9, Some(&within), Shortcut::Auto);
+        assert_eq!((best.len(), work.seen), (9, 60));
         assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
     }
 

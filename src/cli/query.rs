@@ -121,7 +121,7 @@ fn print_work(out: &mut impl Write, answer: &Answer<'_>) -> io::Result<()> {
         work.seen,
         work.code.as_str(),
         work.reranked,
-        work.code.again().as_str()
+        work.again.as_str()
     )?;
     if work.certain > 0 {
         writeln!(out, "the first {} ranks by pictures are those of exact MaxSim", work.certain)?;
@@ -193,8 +193,8 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
             "pages_scored": answer.work.seen,
             "pages_reranked": answer.work.reranked,
             "code": answer.work.code.as_str(),
-            "reranked_in": answer.work.code.again().as_str(),
-            "exact": answer.work.code != Code::Sketch,
+            "reranked_in": answer.work.again.as_str(),
+            "exact": !matches!(answer.work.code, Code::Sketch | Code::Residual),
             "exact_ranks": answer.work.certain,
             "recall": answer.recall.as_ref().map(|recall| json!({
                 "overlap@10": recall.overlap10, "ndcg_ratio": recall.ndcg_ratio,
