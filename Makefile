@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
 PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize
+.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize neon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,17 @@ fuzz: ## the worker protocol, 60 s in libFuzzer
 sanitize: ## late interaction, its kernels for this processor included, under AddressSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/asan \
 	  cargo test -p pagesight-maxsim --lib --tests --target $(HOST)
+
+# Wants `rustup target add aarch64-unknown-linux-gnu` and, by their names in Debian,
+# gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static. Once with SDOT, once without.
+AARCH64 ?= /usr/aarch64-linux-gnu
+
+neon: ## late interaction, its kernels for aarch64 included, under emulation
+	for cpu in max cortex-a72; do \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -cpu $$cpu -L $(AARCH64)" \
+	  cargo test -p pagesight-maxsim --target aarch64-unknown-linux-gnu || exit 1; \
+	done
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
 	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture

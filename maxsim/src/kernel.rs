@@ -14,6 +14,8 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::ops::Range;
@@ -29,7 +31,7 @@ pub(crate) type Lanes<T> = [T; LANES];
 /// Instructions that the kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instructions {
-    /// What every processor has; NEON on aarch64, through the compiler.
+    /// What every processor has: loops that the compiler makes vector instructions of.
     Portable,
     /// AVX2 and FMA.
     Avx2,
@@ -37,6 +39,8 @@ pub enum Instructions {
     Avx512,
     /// AMX tiles for int8 and bf16, AVX-512 for all else. Linux.
     Amx,
+    /// NEON of aarch64; its dot products of bytes (SDOT) where they are there too.
+    Neon,
 }
 
 impl Instructions {
@@ -63,6 +67,11 @@ impl Instructions {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 available.push(Self::Avx2);
             }
+        }
+        // The kernels take the lanes of a register in the order of memory.
+        #[cfg(target_arch = "aarch64")]
+        if cfg!(target_endian = "little") && std::arch::is_aarch64_feature_detected!("neon") {
+            available.push(Self::Neon);
         }
         available.push(Self::Portable);
         available
@@ -103,6 +112,9 @@ pub(crate) fn raise_f32(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::raise_f32(dim, query, rows, best) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { neon::raise_f32(dim, query, rows, best) },
         _ => portable::raise_f32(dim, query, rows, best),
     }
 }
@@ -125,6 +137,9 @@ pub(crate) fn widen(with: Instructions, values: &[f16], wide: &mut [f32]) {
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 | Instructions::Amx => unsafe { avx512::widen(values, wide) },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { neon::widen(values, wide) },
         _ => portable::widen(values, wide),
     }
 }
@@ -158,7 +173,8 @@ pub(crate) type Quads = [[i8; 4]; LANES];
 
 /// Raises `best` `[blocks]` by `scale_s (sum_d q_d (c_sd - 128))` for the rows `c` `[n, dim]` of a
 /// page, u8, with their `scales` `[n]`; `query` is `[blocks, dim / 4, 16, 4]`, and
-/// `offsets` `[blocks]` are its sums times -128. Integers are exact; all versions agree to the bit.
+/// `offsets` `[blocks]` are its sums times -128. Integers are exact; all versions agree to the bit
+/// for queries without -128, which no code is.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -185,6 +201,9 @@ pub(crate) fn raise_int8(
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::raise_int8(query, offsets, rows, scales, best) },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { neon::raise_int8(query, rows, scales, best) },
         _ => portable::raise_int8(query, offsets, rows, scales, best),
     }
 }
@@ -339,13 +358,16 @@ pub(crate) fn unpack<const BITS: usize>(
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { avx2::unpack::<BITS>(row_bytes, packed, rows) },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { neon::unpack::<BITS>(row_bytes, packed, rows) },
         _ => portable::unpack::<BITS>(row_bytes, packed, rows),
     }
 }
 
 /// The first rows of the tiles of `tile` rows that cover `n` rows; `None` when `n` is smaller
 /// than a tile.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn tiles(n: usize, tile: usize) -> Option<impl Iterator<Item = usize>> {
     let last = n.checked_sub(tile)?;
     Some((0..n.div_ceil(tile)).map(move |t| (t * tile).min(last)))
@@ -383,6 +405,11 @@ pub(crate) fn lower_sign(
             return unsafe { avx2::lower_sign(row_words, query, rows, fewest) };
         }
         _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    if with == Instructions::Neon {
+        // SAFETY: as in `raise_f32`.
+        return unsafe { neon::lower_sign(row_words, query, rows, fewest) };
     }
     let _ = with;
     portable::lower_sign(row_words, query, rows, fewest);
