@@ -11,7 +11,8 @@
 //! 5. **Ask** (query): the question becomes vectors too, one a *query token*; *MaxSim* sums, over
 //!    the query tokens, the best match among a page's patches (maxsim). int8 codes are scanned
 //!    first, and the vectors decide where the codes' error might matter; of very many pages only
-//!    those that *sketches* choose are compared, and the answer says so. BM25 ranks the words
+//!    those that *sketches* choose are compared, and the answer says so. A *compact* index has its
+//!    vectors in 4 bits alone, a sixth of the bytes, and its answers say what that costs. BM25 ranks the words
 //!    beside it, and reciprocal rank fusion joins the two.
 //!
 //! ```standalone_crate
@@ -82,5 +83,6 @@ pub use pagesight_model::{
 pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use pagesight_query::{Channel, Code, QueryError, Shortcut, Timings, Work, ladder, metrics};
 pub use pagesight_store::{
-    Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Verified,
+    Compact, Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning,
+    Verified,
 };

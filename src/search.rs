@@ -11,7 +11,7 @@ use pagesight_query::{
     Channel, Channels, Code, Fusion, PathFilter, QueryError, Request, Shortcut, Timings,
     TokenMatch, Work,
 };
-use pagesight_store::{Snippet, Tuning};
+use pagesight_store::{Compact, Snippet, Tuning};
 
 use crate::index::View;
 use crate::{Error, Index, Page};
@@ -89,6 +89,9 @@ pub struct Answer<'a> {
     /// What the shortcut of late interaction was measured to cost; `None` when it took none, or
     /// nobody has measured it.
     pub recall: Option<Tuning>,
+    /// What it was measured to cost that a compact index has no whole vectors; `None` for others, and
+    /// when only words answered.
+    pub compact: Option<Compact>,
     /// Why words alone answered although both channels were asked, all vectors were read although
     /// there are codes, or that the ranking is an approximation; one line.
     pub notice: Option<String>,
@@ -187,10 +190,13 @@ impl<'a> Search<'a> {
         let recall = recall.filter(|_| work.code == Code::Sketch).cloned();
         let notice = ranked.notice.or(ranked.ranking.notice);
         let notice = notice.or_else(|| ranked.ranking.words_alone.then(|| WORDS_ALONE.into()));
-        let approximate = || (work.code == Code::Sketch).then(|| approximation(work, &recall));
+        let compact = view.reader.snapshot().compact.as_ref();
+        let compact = compact.filter(|_| ranked.ranking.visual).cloned();
+        let approximate = || approximation(work, &recall, &compact);
         Ok(Answer {
             notice: notice.or_else(approximate),
             recall: recall.clone(),
+            compact: compact.clone(),
             hits,
             snapshot: view.reader.snapshot().number,
             model: ranked.model,
@@ -305,16 +311,25 @@ fn tuned(view: &View) -> Shortcut {
     }
 }
 
-/// That the ranking is an approximation, and of what quality.
-fn approximation(work: Work, recall: &Option<Tuning>) -> String {
-    let Work { reranked, seen, .. } = work;
-    let measured = match recall {
-        None => "not measured on these pages, `pagesight tune` does".into(),
-        Some(Tuning { overlap10, ndcg_ratio, questions, .. }) => format!(
-            "overlap@10 {overlap10:.3} and nDCG ratio {ndcg_ratio:.3} in {questions} questions"
-        ),
+/// That the ranking is an approximation, where it is one, and of what quality.
+fn approximation(work: Work, recall: &Option<Tuning>, compact: &Option<Compact>) -> Option<String> {
+    let quality = |overlap10: f64, ndcg_ratio: f64, questions: usize| {
+        format!("overlap@10 {overlap10:.3} and nDCG ratio {ndcg_ratio:.3} in {questions} questions")
     };
-    format!("approximate: {reranked} of {seen} pages were compared; {measured}")
+    let shortened = (work.code == Code::Sketch).then(|| {
+        let measured = match recall {
+            None => "not measured on these pages, `pagesight tune` does".into(),
+            Some(tuning) => quality(tuning.overlap10, tuning.ndcg_ratio, tuning.questions),
+        };
+        let Work { reranked, seen, .. } = work;
+        format!("{reranked} of {seen} pages were compared; {measured}")
+    });
+    let rounded = compact.as_ref().map(|cost| {
+        let measured = quality(cost.overlap10, cost.ndcg_ratio, cost.questions);
+        format!("vectors are kept in 4 bits; {measured}")
+    });
+    let reasons: Vec<String> = [shortened, rounded].into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| format!("approximate: {}", reasons.join("; ")))
 }
 
 /// Where the vector that a token met is on a page of `size`.

@@ -7,7 +7,7 @@ use pagesight_core::seam::{BoxError, QueryEncoder, VectorSource};
 use pagesight_core::{ModelId, PageId, PageVectors, QueryVectors};
 use pagesight_query::ladder::{self, Probe, Rung};
 use pagesight_query::{Channel, Channels, Code, Fusion, QueryError, Request, Shortcut};
-use pagesight_store::{BlockingWriter, Tuning};
+use pagesight_store::{BlockingWriter, Compact, Tuning};
 
 use crate::{Error, Index, Search};
 
@@ -178,6 +178,26 @@ impl Index {
         self.refresh()
     }
 
+    /// Keeps the vectors in residual codes alone from now on, a sixth of the bytes: whole vectors are
+    /// removed, and what is added later is kept the same way. `cost` is the rung [`ladder::COMPACT`]
+    /// that [`climb`](Self::climb) measured with `questions`; answers name it. Returns false, and
+    /// changes nothing, when the index is compact already or has no vectors.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when another process writes; the index is as it was.
+    pub fn compact(&mut self, cost: &Rung, questions: usize) -> Result<bool, Error> {
+        let snapshot = self.latest()?.reader.snapshot().number;
+        let Rung { overlap10, ndcg_ratio, .. } = *cost;
+        let cost = Compact { overlap10, ndcg_ratio, questions, snapshot };
+        let done = BlockingWriter::open(self.folder(), self.handle())?.compact(cost)?;
+        self.refresh()?;
+        if done {
+            // This process held the whole vectors until now.
+            BlockingWriter::open(self.folder(), self.handle())?.sweep()?;
+        }
+        Ok(done)
+    }
+
     /// At most `count` questions made from the words of pages, evenly spread: eight words from the
     /// middle of each. Pages with fewer words give none.
     ///
@@ -206,8 +226,9 @@ impl Index {
         Ok(pages.iter().filter_map(question).collect())
     }
 
-    /// Measures every code on at most `max_pages` pages, evenly spread, and `questions`. `tell`
-    /// hears the name of each code before it is measured. Memory: the vectors of those pages twice.
+    /// Measures `codes` (see [`ladder::CODES`]) on at most `max_pages` pages, evenly spread, and
+    /// `questions`. `tell` hears the name of each code before it is measured. Memory: the vectors of
+    /// those pages twice. Of a compact index nothing: there is nothing to measure codes against.
     ///
     /// # Errors
     /// [`Error::Query`] with [`QueryError::NoModel`] when the index has no model, and what the
@@ -216,9 +237,13 @@ impl Index {
         &self,
         questions: &[Question],
         max_pages: usize,
+        codes: &[&str],
         tell: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Rung>, Error> {
         let model = self.query_model()?.ok_or(QueryError::NoModel)?;
+        if self.snapshot().compact.is_some() {
+            return Ok(Vec::new());
+        }
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
         let encoded = model.encode_queries(&texts).map_err(QueryError::Encode)?;
         let probes = encoded.into_iter().zip(questions);
@@ -239,7 +264,7 @@ impl Index {
                 }
             })
             .map_err(QueryError::Vectors)?;
-        Ok(ladder::climb(&pages, &probes, tell).map_err(QueryError::Dim)?)
+        Ok(ladder::climb(&pages, &probes, codes, tell).map_err(QueryError::Dim)?)
     }
 
     /// Asks each of `questions` as searches do and over all vectors, and compares. `tell` hears
@@ -263,9 +288,10 @@ impl Index {
                 Ok::<_, Error>((found, work, start.elapsed().as_secs_f64()))
             };
             let (found, work, seconds) = ask(search())?;
-            // Of very many pages the vectors would take hours; the certified ranking is the same.
+            // Of very many pages the vectors would take hours; the certified ranking is the same. A
+            // compact index has none.
             let (truth, _, exact_seconds) = match work.code {
-                Code::Sketch => ask(search().shortcut(Shortcut::Never))?,
+                Code::Sketch | Code::Residual => ask(search().shortcut(Shortcut::Never))?,
                 _ => ask(search().exact(true))?,
             };
             pages = work.seen;

@@ -76,13 +76,26 @@ fn damaged(place: &Place) -> Vec<String> {
     damages.iter().map(|damage| damage["file"].as_str().unwrap().to_string()).collect()
 }
 
-/// Does `harm` to the sound bytes of `times` random files; each time `verify` names the file, and
-/// questions get the sound answer or none.
-fn every_harm_is_detected(times: usize, seed: u64, harm: fn(&mut Random, &Path, &[u8])) {
+/// The same with its vectors in codes alone, in two segments.
+fn compacted() -> Place {
     let place = indexed();
-    let sound_answers = answers(&place).expect("a sound index answers");
-    assert_eq!(damaged(&place), [] as [String; 0]);
-    let files = named_files(&place);
+    place.json(0, &["compact", "--json", "--max-loss", "100%"]);
+    place.add("rotated.pdf", "later.pdf");
+    place.json(0, &["index", "--json", "--no-ocr", "."]);
+    place
+}
+
+/// Does `harm` to the sound bytes of `times` random files of `place`; each time `verify` names the
+/// file, and questions get the sound answer or none.
+fn every_harm_is_detected(
+    place: &Place,
+    times: usize,
+    seed: u64,
+    harm: fn(&mut Random, &Path, &[u8]),
+) {
+    let sound_answers = answers(place).expect("a sound index answers");
+    assert_eq!(damaged(place), [] as [String; 0]);
+    let files = named_files(place);
     let mut random = Random::new(seed);
     let (mut named, mut refused) = (0, 0);
     for _ in 0..times {
@@ -94,16 +107,16 @@ fn every_harm_is_detected(times: usize, seed: u64, harm: fn(&mut Random, &Path, 
         harm(&mut random, file, &bytes);
         let name = file.strip_prefix(place.path().join(".pagesight")).unwrap();
         let name = name.to_str().unwrap().to_string();
-        let damages = damaged(&place);
+        let damages = damaged(place);
         assert!(damages.contains(&name), "{name} is not among {damages:?}");
         named += 1;
-        match answers(&place) {
+        match answers(place) {
             Some(given) => assert_eq!(given, sound_answers, "with a damaged {name}"),
             None => refused += 1,
         }
         fs::write(file, bytes).unwrap();
     }
-    assert_eq!(damaged(&place), [] as [String; 0]);
+    assert_eq!(damaged(place), [] as [String; 0]);
     println!("{times} harms: {named} named by verify; queries: {refused} refused, the rest exact");
     assert_eq!(named, times);
 }
@@ -124,45 +137,52 @@ fn cut_or_remove(random: &mut Random, file: &Path, bytes: &[u8]) {
 
 #[test]
 fn flipped_bits_are_named_and_never_served() {
-    every_harm_is_detected(12, 1, flip);
+    every_harm_is_detected(&indexed(), 12, 1, flip);
+    every_harm_is_detected(&compacted(), 6, 7, flip);
 }
 
 #[test]
 fn cut_and_missing_files_are_named_and_never_served() {
-    every_harm_is_detected(12, 2, cut_or_remove);
+    every_harm_is_detected(&indexed(), 12, 2, cut_or_remove);
+    every_harm_is_detected(&compacted(), 6, 8, cut_or_remove);
 }
 
 #[test]
 #[ignore = "minutes: make torture"]
 fn torture_200_flipped_bits() {
-    every_harm_is_detected(200, 3, flip);
+    every_harm_is_detected(&indexed(), 200, 3, flip);
+    every_harm_is_detected(&compacted(), 200, 9, flip);
 }
 
 #[test]
 #[ignore = "minutes: make torture"]
 fn torture_100_cut_or_missing_files() {
-    every_harm_is_detected(100, 4, cut_or_remove);
+    every_harm_is_detected(&indexed(), 100, 4, cut_or_remove);
+    every_harm_is_detected(&compacted(), 100, 10, cut_or_remove);
 }
 
-/// Harms one file that `pick` chooses, repairs, indexes, and compares with what was.
-fn is_mended(pick: fn(&str) -> bool, harm: fn(&mut Random, &Path, &[u8])) -> (Value, u64) {
-    let place = indexed();
-    let before = answers(&place).unwrap();
-    let files = named_files(&place);
+/// Harms one file of `place` that `pick` chooses, repairs, indexes, and compares with what was.
+fn is_mended(
+    place: &Place,
+    pick: fn(&str) -> bool,
+    harm: fn(&mut Random, &Path, &[u8]),
+) -> (Value, u64) {
+    let before = answers(place).unwrap();
+    let files = named_files(place);
     let index = place.path().join(".pagesight");
     let name = |file: &Path| file.strip_prefix(&index).unwrap().to_str().unwrap().to_string();
     let file = files.iter().find(|file| pick(&name(file))).expect("there is such a file");
     harm(&mut Random::new(5), file, &fs::read(file).unwrap());
     assert_eq!(place.run(&["verify"]).code, 2);
     let repaired = place.json(0, &["repair", "--json"]);
-    assert_eq!(damaged(&place), [] as [String; 0], "after {repaired:?}");
+    assert_eq!(damaged(place), [] as [String; 0], "after {repaired:?}");
     let run = place.json(0, &["index", "--json", "--no-ocr", "."]);
     let read = of_type(&run, "summary")[0]["pages"]["indexed"].as_u64().unwrap();
-    assert_eq!(damaged(&place), [] as [String; 0]);
+    assert_eq!(damaged(place), [] as [String; 0]);
     let hits = |lines: &[Value]| -> Vec<Value> {
         lines.iter().filter(|line| line["type"] != "summary").cloned().collect()
     };
-    assert_eq!(hits(&answers(&place).unwrap()), hits(&before));
+    assert_eq!(hits(&answers(place).unwrap()), hits(&before));
     let summary = of_type(&repaired, "summary")[0].clone();
     assert_eq!(summary["to_read"].as_u64().unwrap(), read, "{summary}");
     (summary, read)
@@ -180,7 +200,7 @@ fn what_can_be_made_again_is_mended_without_reading_a_pdf() {
         ("codes", |name| name.starts_with("codes/")),
     ] {
         for harm in [remove, flip] {
-            let (summary, read) = is_mended(pick, harm);
+            let (summary, read) = is_mended(&indexed(), pick, harm);
             assert_eq!(read, 0, "{what}: {summary}");
         }
     }
@@ -194,9 +214,47 @@ fn pages_that_are_lost_are_read_again_and_only_those() {
         bytes[at] ^= 1;
         fs::write(file, bytes).unwrap();
     };
-    let (summary, read) = is_mended(|name| name.starts_with("pages.lance/data/"), middle);
+    let pages: fn(&str) -> bool = |name| name.starts_with("pages.lance/data/");
+    let (summary, read) = is_mended(&indexed(), pages, middle);
     // One bit is one page.
     assert!((1..=2).contains(&read), "{summary}");
+    // Of a compact index pages are lost with their codes, too: one in the first segment, and all of
+    // the second, whose centres the first has.
+    let place = compacted();
+    let (summary, read) = is_mended(&place, |name| name.starts_with("codes/"), middle);
+    assert_eq!(read, 1, "{summary}");
+    let last: fn(&str) -> bool = |name| name.starts_with("codes/") && !name.starts_with("codes/1");
+    let remove: fn(&mut Random, &Path, &[u8]) = |_, file, _| fs::remove_file(file).unwrap();
+    let place = compacted();
+    let (summary, read) = is_mended(&place, last, remove);
+    assert!(read > 0, "{summary}");
+}
+
+/// With no segment left nothing says how pages are coded: all are read again, and kept whole.
+#[test]
+fn a_compact_index_that_lost_all_codes_is_made_again_whole() {
+    let place = indexed();
+    let whole = answers(&place).unwrap();
+    place.json(0, &["compact", "--json", "--max-loss", "100%"]);
+    for entry in fs::read_dir(place.path().join(".pagesight/codes")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let ran = place.run(&["query", "--channel", "visual", "a chart"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("`repair` mends it"), "{}", ran.err);
+    let repaired = place.json(0, &["repair", "--json"]);
+    let lost = of_type(&repaired, "summary")[0]["to_read"].as_u64().unwrap();
+    assert_eq!(damaged(&place), [] as [String; 0]);
+    let run = place.json(0, &["index", "--json", "--no-ocr", "."]);
+    assert_eq!(of_type(&run, "summary")[0]["pages"]["indexed"], lost);
+    let hits = |lines: Vec<Value>| -> Vec<Value> {
+        lines.into_iter().filter(|line| line["type"] == "hit").collect()
+    };
+    assert_eq!(hits(answers(&place).unwrap()), hits(whole));
+    assert_eq!(
+        of_type(&place.json(0, &["status", "--json"]), "summary")[0]["compact"],
+        Value::Null
+    );
 }
 
 #[test]
@@ -240,7 +298,7 @@ fn an_index_moves_to_another_machine_and_back() {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

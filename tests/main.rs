@@ -3,6 +3,7 @@
 mod bombs;
 mod cli;
 mod codes;
+mod compact;
 mod damage;
 mod eval;
 mod hostile;

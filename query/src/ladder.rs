@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::{PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Bits, DimMismatch, Instructions, Int8Page, Int8Query, PreparedQuery, ScalarCoder, SignCoder,
+    Bits, DimMismatch, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
+    ResidualPage, ResidualQuery, ScalarCoder, ScalarPage, ScalarQuery, SignCoder, SignPage,
     SignQuery,
 };
 use rayon::prelude::*;
@@ -16,6 +17,14 @@ pub const DEPTH: usize = 10;
 
 /// Pages scored again after a scan that is not exact.
 pub const RERANKS: [usize; 4] = [0, 100, 200, 500];
+
+/// All codes, exact MaxSim over f16 first: `int8`; 4, 2 and 1 bit around the mean of all pages and
+/// beside the nearest of 256 centres (int8 queries); `sign`, 1 bit on both sides.
+pub const CODES: [&str; 9] =
+    ["f16", "int8", "4bit", "2bit", "1bit", "residual4", "residual2", "residual1", "sign"];
+
+/// The code of a compact index.
+pub const COMPACT: &str = "residual4";
 
 /// Pages that a code's mean is taken of.
 const SAMPLE: usize = 256;
@@ -32,7 +41,7 @@ pub struct Probe {
 /// A way to rank: a code that is scanned, and how many pages are scored again from the masters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
-    /// The code: `f16`, `int8`, `4bit`, `2bit`, `1bit` (int8 query), `sign` (1 bit both).
+    /// One of [`CODES`].
     pub code: &'static str,
     /// Pages scored again.
     pub rerank: usize,
@@ -60,14 +69,15 @@ pub fn cheapest(rungs: &[Rung], max_loss: f64) -> Option<&Rung> {
         .min_by(|a, b| a.bytes_per_page.total_cmp(&b.bytes_per_page).then(a.rerank.cmp(&b.rerank)))
 }
 
-/// Measures all rungs, exact MaxSim first. `tell` hears the name of each code before it is
-/// measured. Memory: one code of all `pages` beside them.
+/// Measures the rungs of `codes`, exact MaxSim first in any case. `tell` hears the name of each code
+/// before it is measured. Memory: one code of all `pages` beside them.
 ///
 /// # Errors
 /// [`DimMismatch`] when pages or queries differ in dim.
 pub fn climb(
     pages: &[(PageId, PageVectors)],
     probes: &[Probe],
+    codes: &[&str],
     tell: &mut dyn FnMut(&'static str),
 ) -> Result<Vec<Rung>, DimMismatch> {
     if pages.is_empty() || probes.is_empty() {
@@ -86,37 +96,48 @@ pub fn climb(
     let size: usize = masters.iter().map(|page| page.values().len() * 2).sum();
     ladder.add("f16", bytes(size), &exact, &[0])?;
 
-    tell("int8");
-    let codes: Vec<Int8Page> = masters.par_iter().map(|page| Int8Page::encode(page)).collect();
-    let scanned = Scanned::new(probes, |query| {
-        let query = Int8Query::with(with, query);
-        scores(&codes, |page| query.score(page))
-    })?;
-    ladder.add("int8", bytes(codes.iter().map(Int8Page::bytes).sum()), &scanned, &RERANKS)?;
-    drop(codes);
-
-    for (name, bits) in [("4bit", Bits::Four), ("2bit", Bits::Two), ("1bit", Bits::One)] {
-        tell(name);
-        let coder = ScalarCoder::fit(bits, sample())?;
-        let codes: Result<Vec<_>, _> = masters.par_iter().map(|page| coder.encode(page)).collect();
-        let codes = codes?;
-        let scanned = Scanned::new(probes, |query| {
-            let query = coder.query(with, &[query])?;
-            scores(&codes, |page| query.score(page))
-        })?;
-        ladder.add(name, bytes(codes.iter().map(|c| c.bytes()).sum()), &scanned, &RERANKS)?;
+    for &name in CODES.iter().filter(|name| codes.contains(name)) {
+        if name != "f16" {
+            tell(name);
+        }
+        match name {
+            "int8" => {
+                let encode = |page: &PageVectors| Ok(Int8Page::encode(page));
+                let query = |query: &QueryVectors| Ok(Int8Query::with(with, query));
+                let parts = (encode, Int8Page::bytes, query);
+                ladder.measure(name, &masters, parts, Int8Query::score)?;
+            }
+            "sign" => {
+                let coder = SignCoder::fit(sample())?;
+                let query = |query: &QueryVectors| Ok(SignQuery::with(with, query));
+                let parts = (|page: &PageVectors| coder.encode(page), SignPage::bytes, query);
+                ladder.measure(name, &masters, parts, SignQuery::score)?;
+            }
+            "4bit" | "2bit" | "1bit" => {
+                let coder = ScalarCoder::fit(bits(name), sample())?;
+                let query = |query: &QueryVectors| coder.query(with, &[query]);
+                let parts = (|page: &PageVectors| coder.encode(page), ScalarPage::bytes, query);
+                ladder.measure(name, &masters, parts, ScalarQuery::score)?;
+            }
+            "residual4" | "residual2" | "residual1" => {
+                let sample: Vec<PageVectors> = sample().cloned().collect();
+                let coder = ResidualCoder::fit(bits(name), &sample)?;
+                let query = |query: &QueryVectors| coder.query(with, &[query]);
+                let parts = (|page: &PageVectors| coder.encode(page), ResidualPage::bytes, query);
+                ladder.measure(name, &masters, parts, ResidualQuery::score)?;
+            }
+            _ => {}
+        }
     }
-
-    tell("sign");
-    let coder = SignCoder::fit(sample())?;
-    let codes: Result<Vec<_>, _> = masters.par_iter().map(|page| coder.encode(page)).collect();
-    let codes = codes?;
-    let scanned = Scanned::new(probes, |query| {
-        let query = SignQuery::with(with, query);
-        scores(&codes, |page| query.score(page))
-    })?;
-    ladder.add("sign", bytes(codes.iter().map(|c| c.bytes()).sum()), &scanned, &RERANKS)?;
     Ok(ladder.rungs)
+}
+
+fn bits(code: &str) -> Bits {
+    match code {
+        "4bit" | "residual4" => Bits::Four,
+        "2bit" | "residual2" => Bits::Two,
+        _ => Bits::One,
+    }
 }
 
 fn scores<T: Sync>(
@@ -156,6 +177,29 @@ struct Ladder<'a> {
 }
 
 impl Ladder<'_> {
+    /// Adds the rungs of a code: how a page is coded, what it takes then, and how a query is laid out
+    /// for `score`.
+    fn measure<P: Send + Sync, Q: Sync>(
+        &mut self,
+        name: &'static str,
+        masters: &[&PageVectors],
+        (encode, bytes, query): (
+            impl Fn(&PageVectors) -> Result<P, DimMismatch> + Send + Sync,
+            impl Fn(&P) -> usize,
+            impl Fn(&QueryVectors) -> Result<Q, DimMismatch>,
+        ),
+        score: impl Fn(&Q, &P) -> Result<f32, DimMismatch> + Send + Sync,
+    ) -> Result<(), DimMismatch> {
+        let codes: Vec<P> =
+            masters.par_iter().map(|page| encode(page)).collect::<Result<_, _>>()?;
+        let scanned = Scanned::new(self.probes, |probe| {
+            let query = query(probe)?;
+            scores(&codes, |page| score(&query, page))
+        })?;
+        let bytes = codes.iter().map(bytes).sum::<usize>() as f64 / masters.len() as f64;
+        self.add(name, bytes, &scanned, &RERANKS)
+    }
+
     fn add(
         &mut self,
         code: &'static str,
@@ -262,8 +306,12 @@ mod tests {
             })
             .collect();
         let mut told = Vec::new();
-        let rungs = climb(&pages, &probes, &mut |name| told.push(name)).unwrap();
-        assert_eq!(told, ["f16", "int8", "4bit", "2bit", "1bit", "sign"]);
+        let rungs = climb(&pages, &probes, &CODES, &mut |name| told.push(name)).unwrap();
+        assert_eq!(told, CODES);
+        let few = climb(&pages, &probes, &[COMPACT], &mut |_| {}).unwrap();
+        let same = |rung: &Rung| rung.code == COMPACT && rung.rerank == 0;
+        let overlap = |rungs: &[Rung]| rungs.iter().find(|rung| same(rung)).unwrap().overlap10;
+        assert_eq!((few[0].code, overlap(&few)), ("f16", overlap(&rungs)));
         let rung =
             |code, rerank| rungs.iter().find(|r| r.code == code && r.rerank == rerank).unwrap();
         assert_eq!((rung("f16", 0).overlap10, rung("f16", 0).ndcg_ratio), (1.0, 1.0));
@@ -282,7 +330,7 @@ mod tests {
 
     #[test]
     fn nothing_is_measured_on_nothing() {
-        assert!(climb(&[], &[], &mut |_| {}).unwrap().is_empty());
+        assert!(climb(&[], &[], &CODES, &mut |_| {}).unwrap().is_empty());
         assert_eq!(cheapest(&[], 1.0), None);
     }
 }

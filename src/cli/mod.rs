@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, everything else to stderr.
 
 mod args;
+mod compact;
 mod completions;
 mod doctor;
 mod eval;
@@ -61,6 +62,7 @@ pub fn run() -> ExitCode {
         Verb::Get(verb) => get::run(&arguments.place, verb),
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
         Verb::Tune(verb) => tune::run(&arguments.place, verb, &terminal),
+        Verb::Compact(verb) => compact::run(&arguments.place, verb, &terminal),
         Verb::Status(verb) => status::run(&arguments.place, verb),
         Verb::Verify(verb) => verify::run(&arguments.place, verb, &terminal),
         Verb::Repair(verb) => repair::run(&arguments.place, verb),

@@ -200,6 +200,10 @@ fn print_json(out: &mut impl Write, query: &str, answer: &Answer<'_>) -> io::Res
                 "overlap@10": recall.overlap10, "ndcg_ratio": recall.ndcg_ratio,
                 "questions": recall.questions, "snapshot": recall.snapshot,
             })),
+            "compact": answer.compact.as_ref().map(|cost| json!({
+                "overlap@10": cost.overlap10, "ndcg_ratio": cost.ndcg_ratio,
+                "questions": cost.questions, "snapshot": cost.snapshot,
+            })),
             "ms": {
                 "total": ms(answer.total),
                 "encode": ms(timings.encode),

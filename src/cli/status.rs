@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::{DocumentStatus, Index, Outcome as Did, Tuning};
+use pagesight::{Compact, DocumentStatus, Index, Outcome as Did, Tuning};
 use serde_json::json;
 
 use super::args::{Place, StatusVerb};
@@ -48,6 +48,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 "pages": snapshot.pages,
                 "bytes": bytes,
                 "tuning": snapshot.tuning,
+                "compact": snapshot.compact,
             })
         )?;
         return Ok(Outcome::Done);
@@ -68,6 +69,14 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
             ),
         };
         writeln!(out, "searches  {how} ({questions} questions, snapshot {snapshot})")?;
+    }
+    if let Some(cost) = &snapshot.compact {
+        let Compact { overlap10, ndcg_ratio, questions, snapshot } = cost;
+        writeln!(
+            out,
+            "vectors   in 4 bits: overlap@10 {overlap10:.4}, nDCG ratio {ndcg_ratio:.4} ({questions} \
+             questions, snapshot {snapshot})"
+        )?;
     }
     writeln!(out, "disk      {:.1} MB", bytes as f64 / 1e6)?;
     writeln!(out, "whole     {ok}, partial {partial}, failed {failed}, unfinished {in_progress}")?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::ladder::{DEPTH, Rung, cheapest};
+use pagesight::ladder::{CODES, DEPTH, Rung, cheapest};
 use pagesight::{ENOUGH, Setting, choose};
 use serde_json::json;
 
@@ -33,13 +33,18 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         // More than there are is all of them.
         Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
     };
-    let bar = terminal.bar(6, "measuring codes");
-    let rungs = index.climb(&questions, verb.pages as usize, &mut |_| bar.inc(1));
+    let bar = terminal.bar(CODES.len() as u64, "measuring codes");
+    let rungs = index.climb(&questions, verb.pages as usize, &CODES, &mut |_| bar.inc(1));
     let rungs = rungs.context("measuring codes")?;
     bar.finish_and_clear();
     if !verb.json {
         writeln!(out, "{} questions, exact MaxSim is the measure", questions.len())?;
-        writeln!(out, "code  rerank  bytes/page  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
+        if index.snapshot().compact.is_some() {
+            writeln!(out, "over vectors in 4 bits: the index is compact, codes are not measured")?;
+        }
+    }
+    if !verb.json && !rungs.is_empty() {
+        writeln!(out, "code       rerank  bytes/page  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
     let cheapest = cheapest(&rungs, verb.max_loss);
     for rung in &rungs {
@@ -108,6 +113,6 @@ fn print_rung(out: &mut impl Write, rung: &Rung, best: bool, as_json: bool) -> i
     let mark = if best { "  <-" } else { "" };
     writeln!(
         out,
-        "{code:5} {rerank:>6}  {bytes:>10}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}"
+        "{code:9}  {rerank:>6}  {bytes:>10}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}"
     )
 }

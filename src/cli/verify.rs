@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use pagesight::ladder::DEPTH;
-use pagesight::{Damage, Receipt};
+use pagesight::{Compact, Damage, Receipt};
 use serde_json::json;
 
 use super::args::{Place, VerifyVerb};
@@ -74,26 +74,39 @@ fn recall(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outco
     let bar = terminal.bar(questions.len() as u64, "asking");
     let receipt = index.receipt(&questions, &mut || bar.inc(1)).context("comparing")?;
     bar.finish_and_clear();
-    print_receipt(&mut io::stdout().lock(), &receipt, verb.json)?;
+    let mut out = io::stdout().lock();
+    let compact = index.snapshot().compact.as_ref();
+    print_receipt(&mut out, &receipt, compact.is_some(), verb.json)?;
+    if let Some(cost) = compact.filter(|_| !verb.json) {
+        let Compact { overlap10, ndcg_ratio, questions, .. } = cost;
+        writeln!(
+            out,
+            "the vectors are in 4 bits: against whole ones they had overlap@{DEPTH} {overlap10:.4}, nDCG \
+             ratio {ndcg_ratio:.4} ({questions} questions)"
+        )?;
+    }
     Ok(Outcome::Done)
 }
 
-fn print_receipt(out: &mut impl Write, receipt: &Receipt, as_json: bool) -> io::Result<()> {
+fn print_receipt(
+    out: &mut impl Write,
+    receipt: &Receipt,
+    compact: bool,
+    as_json: bool,
+) -> io::Result<()> {
     let (p50, p50_exact) = (ms(receipt.p50), ms(receipt.p50_exact));
     let Receipt { questions, pages, overlap10, ndcg_ratio, reranked, compared, .. } = receipt;
     if as_json {
         let receipt = json!({
             "v": 1, "type": "recall", "questions": questions, "pages": pages,
             "overlap@10": overlap10, "ndcg_ratio": ndcg_ratio, "compared": compared,
-            "reranked_share": reranked,
+            "against": if compact { "residual" } else { "f16" }, "reranked_share": reranked,
             "p50_ms": p50, "p50_exact_ms": p50_exact,
         });
         return writeln!(out, "{receipt}");
     }
-    writeln!(
-        out,
-        "{questions} questions over {pages} pages, against exact MaxSim over all vectors"
-    )?;
+    let all = if compact { "a scan of all codes" } else { "exact MaxSim over all vectors" };
+    writeln!(out, "{questions} questions over {pages} pages, against {all}")?;
     writeln!(out, "overlap@{DEPTH} {overlap10:.4}   nDCG ratio {ndcg_ratio:.4}")?;
     let read = if compared.is_some() { "codes compared" } else { "vectors read" };
     let share = reranked * 100.0;

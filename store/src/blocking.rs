@@ -11,7 +11,7 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
-use crate::{Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Writer};
+use crate::{Compact, Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Writer};
 
 /// A [`Reader`] for callers that may block. Not for use on a runtime's own threads.
 pub struct BlockingReader {
@@ -164,6 +164,14 @@ impl BlockingWriter {
     /// As [`Writer::set_tuning`].
     pub fn set_tuning(&mut self, tuning: Option<Tuning>) -> Result<(), StoreError> {
         self.runtime.block_on(self.writer.set_tuning(tuning))
+    }
+
+    /// See [`Writer::compact`].
+    ///
+    /// # Errors
+    /// As [`Writer::compact`].
+    pub fn compact(&mut self, cost: Compact) -> Result<bool, StoreError> {
+        self.runtime.block_on(self.writer.compact(cost))
     }
 
     /// See [`Writer::maintain`].

@@ -158,6 +158,12 @@ pub enum StoreError {
         #[source]
         source: Box<lancedb::Error>,
     },
+    /// Whole vectors are asked for, and the index has them in codes alone.
+    #[error("index {path} is compact and has no whole vectors to export: copy its folder")]
+    Compact {
+        /// The index folder.
+        path: PathBuf,
+    },
     /// The codes that searches scan are damaged. They are derived: indexing makes them again.
     #[error("the codes {path} cannot be read")]
     Codes {

@@ -8,7 +8,8 @@
 //! documents.lance/  the ledger, a plain Lance table
 //! pages.lance/      sizes, words and multi-vectors, a plain Lance table
 //! text/             tantivy segments; which of them count stands in the pointer
-//! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan
+//! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan; of a
+//!                   compact index residual codes, in place of the multi-vectors
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!
@@ -43,7 +44,7 @@ pub use blocking::{BlockingReader, BlockingWriter};
 pub use error::StoreError;
 pub use files::Swept;
 pub use lock::check_lock;
-pub use pointer::{FORMAT, FileMark, Snapshot, StoredModel, Tuning};
+pub use pointer::{Compact, FORMAT, FileMark, Snapshot, StoredModel, Tuning};
 pub use reader::{Reader, VectorStream};
 pub use repair::{Repaired, repair};
 pub use snippet::Snippet;

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{ModelId, PatchGrid};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::StoreError;
 
@@ -22,8 +22,9 @@ use crate::StoreError;
 /// are refused.
 ///
 /// 1: no checksum, no copies, and `files` had all files of the folder. 2: all vectors of each page
-/// are there. 3: vectors may be left out or merged, and say their places.
-pub const FORMAT: u32 = 3;
+/// are there. 3: vectors may be left out or merged, and say their places. 4: all vectors may be in the
+/// codes alone.
+pub const FORMAT: u32 = 4;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.
 pub(crate) const HASHED: u32 = 2;
@@ -63,6 +64,9 @@ pub struct Snapshot {
     /// How searches are shortened; `None` leaves it to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuning: Option<Tuning>,
+    /// That the vectors are in the codes alone; `None` when the pages table has them whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<Compact>,
     /// Every file that belongs to the snapshot, by its path below the index folder.
     pub files: BTreeMap<String, FileMark>,
 }
@@ -90,13 +94,37 @@ pub struct Tuning {
     /// Pages that sketches choose for a comparison of codes; `None` for exact searches.
     pub compared: Option<usize>,
     /// Share of the exact ten best that are among its ten best.
+    #[serde(serialize_with = "six_decimals")]
     pub overlap10: f64,
     /// nDCG@10 over that of exact MaxSim.
+    #[serde(serialize_with = "six_decimals")]
     pub ndcg_ratio: f64,
     /// Questions that were asked.
     pub questions: usize,
     /// The snapshot that was measured.
     pub snapshot: u64,
+}
+
+/// What it was measured to cost that vectors are kept in residual codes alone, in 4 bits a number,
+/// on the pages of the index while they were whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compact {
+    /// Share of the ten best by whole vectors that are among the ten best by codes.
+    #[serde(serialize_with = "six_decimals")]
+    pub overlap10: f64,
+    /// nDCG@10 over that of whole vectors.
+    #[serde(serialize_with = "six_decimals")]
+    pub ndcg_ratio: f64,
+    /// Questions that were asked.
+    pub questions: usize,
+    /// The snapshot that was measured.
+    pub snapshot: u64,
+}
+
+/// serde_json reads numbers of more digits back with another last bit: the pointer would differ from
+/// its copy.
+fn six_decimals<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((value * 1e6).round() / 1e6)
 }
 
 /// Size and hash of a file that was synced.
@@ -257,6 +285,7 @@ mod tests {
             pages: 0,
             codes: Some(Vec::new()),
             tuning: None,
+            compact: None,
             files: BTreeMap::new(),
         }
     }
@@ -273,6 +302,21 @@ mod tests {
         }
         for end in 0..bytes.len() {
             assert!(Snapshot::parse(path, &bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn measured_figures_come_back_as_they_were_written() {
+        for questions in 1..200 {
+            for hits in 0..=10 * questions {
+                let share = f64::from(hits) / f64::from(10 * questions);
+                let (overlap10, ndcg_ratio, snapshot) = (share, 1.0 + share / 3.0, 7);
+                let questions = questions as usize;
+                let cost = Compact { overlap10, ndcg_ratio, questions, snapshot };
+                let written = Snapshot { compact: Some(cost), ..self::snapshot() }.to_bytes();
+                let read = Snapshot::parse(Path::new(POINTER), &written).unwrap();
+                assert_eq!(read.to_bytes(), written, "{share}");
+            }
         }
     }
 

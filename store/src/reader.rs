@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use pagesight_core::seam::DocumentFilter;
 use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
+use rayon::prelude::*;
 
 use crate::StoreError;
 use crate::addresses::Addresses;
-use crate::codes;
+use crate::codes::{self, Residuals};
 use crate::files::check;
 use crate::lease::Lease;
 use crate::pointer::{HASHED, Snapshot};
@@ -31,6 +33,8 @@ pub struct Reader {
     documents: LanceTable,
     pages: LanceTable,
     addresses: Addresses,
+    /// Of a compact index, once they were asked for.
+    residuals: OnceLock<Arc<Residuals>>,
     text: TextReader,
     /// Files that are what was written, by name and hash.
     sound: HashSet<(String, String)>,
@@ -100,7 +104,9 @@ impl Reader {
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
         let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
         let (folder, addresses) = (folder.to_path_buf(), Addresses::default());
-        Ok(Self { folder, snapshot, documents, pages, addresses, text, sound, _lease: lease })
+        let residuals = OnceLock::new();
+        let _lease = lease;
+        Ok(Self { folder, snapshot, documents, pages, addresses, residuals, text, sound, _lease })
     }
 
     /// The folder of the index.
@@ -145,7 +151,24 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub async fn vectors(&self, filter: DocumentFilter<'_>) -> Result<VectorStream, StoreError> {
-        vectors_of(&self.pages, filter).await
+        let Some(residuals) = self.residuals()? else {
+            return vectors_of(&self.pages, filter).await;
+        };
+        let (source, path) = (Source::Codes { residuals, next: 0 }, self.folder.clone());
+        Ok(VectorStream { source, path, within: filter.cloned() })
+    }
+
+    /// Where a compact index has its vectors; `None` when they are in the pages table.
+    fn residuals(&self) -> Result<Option<Arc<Residuals>>, StoreError> {
+        if self.snapshot.compact.is_none() {
+            return Ok(None);
+        }
+        if let Some(open) = self.residuals.get() {
+            return Ok(Some(Arc::clone(open)));
+        }
+        let names = self.snapshot.codes.as_deref().unwrap_or_default();
+        let open = Arc::new(Residuals::open(&self.folder, names)?);
+        Ok(Some(Arc::clone(self.residuals.get_or_init(|| open))))
     }
 
     /// The multi-vectors of `ids`, in any order; a page that has none is left out.
@@ -156,6 +179,11 @@ impl Reader {
         &self,
         ids: &[PageId],
     ) -> Result<Vec<(PageId, PageVectors)>, StoreError> {
+        if let Some(residuals) = self.residuals()? {
+            let page = |&id: &PageId| Some((id, residuals.vectors(&self.folder, id)?));
+            let pages: Vec<_> = ids.par_iter().filter_map(page).collect();
+            return pages.into_iter().map(|(id, vectors)| Ok((id, vectors?))).collect();
+        }
         let mut found = Vec::with_capacity(ids.len());
         let columns = self.pages.having(&VECTOR_COLUMNS).await?;
         for batch in self.addresses.rows_of(&self.pages, &columns, ids).await? {
@@ -226,7 +254,8 @@ pub(crate) async fn vectors_of(
     // Rows without vectors are read too: that there are none is a part of the checksum.
     let columns = table.having(&VECTOR_COLUMNS).await?;
     let stream = table.read(&columns, document_filter(filter)).await?;
-    Ok(VectorStream { stream, path: table.path.clone(), within: filter.cloned() })
+    let (source, path) = (Source::Table(stream), table.path.clone());
+    Ok(VectorStream { source, path, within: filter.cloned() })
 }
 
 /// What [`Rows::pages`] needs.
@@ -257,10 +286,23 @@ pub(crate) async fn read_pages_of(
 
 /// Multi-vectors on their way in.
 pub struct VectorStream {
-    stream: lancedb::arrow::SendableRecordBatchStream,
+    source: Source,
+    /// The table, or the index.
     path: PathBuf,
     within: Option<HashSet<pagesight_core::DocumentId>>,
 }
+
+enum Source {
+    Table(lancedb::arrow::SendableRecordBatchStream),
+    /// From this page on.
+    Codes {
+        residuals: Arc<Residuals>,
+        next: usize,
+    },
+}
+
+/// Pages whose residual codes are read at a time.
+const DECODED: usize = 64;
 
 impl VectorStream {
     /// The next batch; `None` at the end.
@@ -268,14 +310,33 @@ impl VectorStream {
     /// # Errors
     /// As [`Reader::vectors`].
     pub async fn next(&mut self) -> Result<Option<Vec<(PageId, PageVectors)>>, StoreError> {
-        let next = self.stream.try_next().await;
-        let Some(batch) = next.map_err(StoreError::table("reading", &self.path))? else {
-            return Ok(None);
+        let within = |id: &PageId| match &self.within {
+            Some(within) => within.contains(&id.document),
+            None => true,
         };
-        let mut pages = Rows { batch: &batch, path: &self.path }.vectors()?;
-        if let Some(within) = &self.within {
-            pages.retain(|(id, _)| within.contains(&id.document));
+        match &mut self.source {
+            Source::Table(stream) => {
+                let next = stream.try_next().await;
+                let Some(batch) = next.map_err(StoreError::table("reading", &self.path))? else {
+                    return Ok(None);
+                };
+                let mut pages = Rows { batch: &batch, path: &self.path }.vectors()?;
+                pages.retain(|(id, _)| within(id));
+                Ok(Some(pages))
+            }
+            Source::Codes { residuals, next } => {
+                let living = &residuals.segments.living()[*next..];
+                if living.is_empty() {
+                    return Ok(None);
+                }
+                let some = &living[..living.len().min(DECODED)];
+                *next += some.len();
+                let some: Vec<PageId> = some.iter().map(|slot| slot.id).filter(within).collect();
+                let page = |&id: &PageId| Some((id, residuals.vectors(&self.path, id)?));
+                let pages: Vec<_> = some.par_iter().filter_map(page).collect();
+                let pages = pages.into_iter().map(|(id, vectors)| Ok((id, vectors?)));
+                pages.collect::<Result<_, _>>().map(Some)
+            }
         }
-        Ok(Some(pages))
     }
 }

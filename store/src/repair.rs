@@ -62,7 +62,8 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let ledger = ledger.into_iter().map(|record| (record.path.clone(), record)).collect();
     let open = OpenTables { documents, pages, text };
     let mut writer = Writer::over(folder, snapshot, open, ledger, lock);
-    let (kept, with_vectors) = writer.mend_pages(&damaged, &mut repaired).await?;
+    let coded = writer.codes_to_mend(&damaged);
+    let (kept, with_vectors) = writer.mend_pages(&damaged, coded.as_ref(), &mut repaired).await?;
     let text_fits = text_is_whole && {
         let text = TextReader::open(&folder.join("text"), &writer.snapshot.text_meta)?;
         text.pages()?.into_iter().collect::<BTreeSet<_>>() == kept
@@ -71,7 +72,9 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         writer.rebuild_text().await?;
         repaired.mended.push(format!("text: the words of {} pages are indexed again", kept.len()));
     }
-    if !writer.codes_fit(&damaged, &with_vectors) {
+    if writer.snapshot.compact.is_some() {
+        writer.mend_residuals(coded.is_some(), &kept, &mut repaired)?;
+    } else if !writer.codes_fit(&damaged, &with_vectors) {
         writer.snapshot.codes = Some(writer.derive_codes().await?);
         codes::trust(folder);
         repaired.mended.push(format!("{}: derived again from the vectors", codes::FOLDER));
@@ -138,23 +141,27 @@ fn restore_files(
 
 impl Writer {
     /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
-    /// and the table has not. Returns the pages that are there afterwards, and
-    /// those of them that have vectors.
+    /// and the table has not; where only some are still `coded`, those that are not, too. Returns the
+    /// pages that are there afterwards, and those of them that have vectors.
     async fn mend_pages(
         &mut self,
         damaged: &[String],
+        coded: Option<&BTreeSet<PageId>>,
         repaired: &mut Repaired,
     ) -> Result<(BTreeSet<PageId>, BTreeSet<PageId>), StoreError> {
         let pages = self.open.as_ref().expect("open for repair").pages.clone();
         let records: Vec<_> = self.ledger.values().cloned().collect();
         let expected = expected_pages(&records);
+        let wanted = |page: &PageId| {
+            expected.contains(page) && coded.is_none_or(|coded| coded.contains(page))
+        };
         let (mut sound, mut with_vectors, mut bad_rows) = (BTreeSet::new(), BTreeSet::new(), 0);
         let mut salvage = pages.salvage(&HashSet::new()).await?;
         while let Some(batch) = salvage.recv().await {
             let Ok(batch) = batch else { continue };
             for page in (Rows { batch: &batch, path: &pages.path }).every_page() {
                 match page {
-                    Ok(page) if expected.contains(&page.id) && sound.insert(page.id) => {
+                    Ok(page) if wanted(&page.id) && sound.insert(page.id) => {
                         with_vectors.extend(page.vectors.map(|_| page.id));
                     }
                     _ => bad_rows += 1,
@@ -225,6 +232,40 @@ impl Writer {
             let what = format!("{pages} pages of {files} files are marked to be read again");
             repaired.mended.push(format!("documents.lance: {what}"));
         }
+        Ok(())
+    }
+
+    /// Of a compact index whose codes are damaged, the pages that are left of them.
+    fn codes_to_mend(&self, damaged: &[String]) -> Option<BTreeSet<PageId>> {
+        self.snapshot.compact.as_ref()?;
+        let names = self.snapshot.codes.as_deref().unwrap_or_default();
+        let whole = !damaged.iter().any(|name| is_code(name))
+            && !codes::are_doubted(&self.folder)
+            && codes::open(&self.folder, names).is_ok();
+        (!whole).then(|| codes::salvage(&self.folder, names))
+    }
+
+    /// Writes residual codes again with those of the pages `kept`, when they are damaged or have
+    /// others.
+    fn mend_residuals(
+        &mut self,
+        damaged: bool,
+        kept: &BTreeSet<PageId>,
+        repaired: &mut Repaired,
+    ) -> Result<(), StoreError> {
+        let names = self.snapshot.codes.clone().unwrap_or_default();
+        let others = |segments: Segments| !segments.living().iter().all(|s| kept.contains(&s.id));
+        if !damaged && !codes::open(&self.folder, &names).map(others)? {
+            return Ok(());
+        }
+        let mended = codes::keep(&self.folder, self.snapshot.number + 1, &names, kept)?;
+        if mended.is_none() {
+            // Nothing says any more how pages were coded: what is read again is kept whole.
+            self.snapshot.compact = None;
+        }
+        self.snapshot.codes = Some(mended.into_iter().collect());
+        codes::trust(&self.folder);
+        repaired.mended.push(format!("{}: written again with what is left", codes::FOLDER));
         Ok(())
     }
 

@@ -42,11 +42,14 @@ const EXPORT: &str = "export.json";
 /// checked on the way. Returns the snapshot that it wrote.
 ///
 /// # Errors
-/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::DamagedPage`] and what
-/// else cannot be read or written.
+/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are no
+/// whole vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
 pub async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
     let reader = Reader::open(folder).await?;
     let mut snapshot = reader.snapshot().clone();
+    if snapshot.compact.is_some() {
+        return Err(StoreError::Compact { path: folder.to_path_buf() });
+    }
     let fresh = fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none());
     if !fresh {
         return Err(StoreError::Exists { path: to.to_path_buf() });

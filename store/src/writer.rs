@@ -10,11 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::StreamExt;
 use pagesight_core::seam::Batch;
 use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
 
@@ -22,10 +25,12 @@ use crate::StoreError;
 use crate::codes;
 use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
-use crate::pointer::{COPIES, FORMAT, Snapshot, StoredModel, Tuning, replace, sync_folder};
-use crate::reader::{read_ledger, read_pages_of, vectors_of};
+use crate::pointer::{
+    COPIES, Compact, FORMAT, Snapshot, StoredModel, Tuning, replace, sync_folder,
+};
+use crate::reader::{TEXT_COLUMNS, read_ledger, read_pages_of, vectors_of};
 use crate::schema::{
-    documents_batch, documents_schema, pages_batch, pages_batches, pages_schema, places_field,
+    Rows, documents_batch, documents_schema, pages_batch, pages_batches, pages_schema, places_field,
 };
 use crate::tables::{LanceTable, any_of, connect};
 use crate::text::{PageWords, TextWriter};
@@ -105,6 +110,7 @@ impl Writer {
             pages: 0,
             codes: Some(Vec::new()),
             tuning: None,
+            compact: None,
             files: BTreeMap::new(),
         };
         let mut writer = Self {
@@ -176,7 +182,8 @@ impl Writer {
             // First of all what a commit that was cut off left behind: the disk may be full.
             self.sweep()?;
             let coded = self.snapshot.codes.as_ref();
-            if coded.is_some_and(|names| codes::open(&self.folder, names).is_err()) {
+            let derived = self.snapshot.compact.is_none();
+            if derived && coded.is_some_and(|names| codes::open(&self.folder, names).is_err()) {
                 // Damaged, and derived: the next maintenance codes all vectors anew.
                 self.snapshot.codes = None;
             }
@@ -232,8 +239,10 @@ impl Writer {
             pages.overwrite(pages_schema(dim), kept).await?;
         }
         let before = self.snapshot.clone();
-        if self.snapshot.dim != dim {
-            self.snapshot.codes = Some(Vec::new());
+        let other = self.snapshot.model.as_ref().is_none_or(|before| before.id != model.id);
+        if self.snapshot.dim != dim || (other && self.snapshot.compact.is_some()) {
+            // No page has vectors; those of another model lie around other centres.
+            (self.snapshot.codes, self.snapshot.compact) = (Some(Vec::new()), None);
         }
         self.snapshot.model = Some(model);
         self.snapshot.dim = dim;
@@ -256,6 +265,54 @@ impl Writer {
             (self.snapshot.tuning, self.open) = (before, None);
         }
         outcome
+    }
+
+    /// Puts residual codes in the place of all vectors, from now on for what is added too: a sixth of
+    /// the bytes. `cost` is what that was measured to lose. Whole vectors do not come back unless the
+    /// pages are encoded again. Returns false, and changes nothing, when the index is compact already
+    /// or has no vectors.
+    ///
+    /// # Errors
+    /// What cannot be read or written; the index is as it was.
+    pub async fn compact(&mut self, cost: Compact) -> Result<bool, StoreError> {
+        if self.snapshot.compact.is_some() {
+            return Ok(false);
+        }
+        self.tables().await?;
+        let before = self.snapshot.clone();
+        let outcome = self.take_vectors_out(cost).await;
+        if outcome.is_err() {
+            (self.snapshot, self.open) = (before, None);
+        }
+        outcome
+    }
+
+    async fn take_vectors_out(&mut self, cost: Compact) -> Result<bool, StoreError> {
+        let pages = &self.open.as_ref().expect("opened by compact").pages;
+        let (once, again) = (vectors_of(pages, None).await?, vectors_of(pages, None).await?);
+        let (number, count) = (self.snapshot.number + 1, self.snapshot.pages);
+        let coded = codes::compact(&self.folder, number, count, once, again).await?;
+        let Some(coded) = coded else { return Ok(false) };
+        let (dim, path) = (self.snapshot.dim, pages.path.clone());
+        let failed = Arc::new(Mutex::new(None));
+        let (rows, tell) = (pages.read(&TEXT_COLUMNS, None).await?, Arc::clone(&failed));
+        let words = rows.map(move |batch| {
+            let batch = batch.map_err(StoreError::table("reading", &path));
+            let read = batch.and_then(|batch| Rows { batch: &batch, path: &path }.pages());
+            let read = read.map(|pages| pages_batch(dim, &pages));
+            read.map_err(|error| *tell.lock().expect("no panic under the lock") = Some(error)).ok()
+        });
+        let words = words.take_while(|batch| ready(batch.is_some())).filter_map(ready);
+        // A table needs a batch, be it empty.
+        let first = futures::stream::iter([pages_batch(dim, &[])]);
+        pages.overwrite(pages_schema(dim), first.chain(words)).await?;
+        if let Some(error) = failed.lock().expect("no panic under the lock").take() {
+            return Err(error);
+        }
+        self.snapshot.compact = Some(cost);
+        self.publish_with(Some(vec![coded])).await?;
+        codes::trust(&self.folder);
+        Ok(true)
     }
 
     /// Makes `batch` durable as a whole; when it fails the index is as it was.
@@ -342,7 +399,7 @@ impl Writer {
             .filter(|page| names_after.contains_key(&page.id.document))
             .map(|page| (page.id, page))
             .collect();
-        let pages: Vec<PageRecord> = pages.into_values().collect();
+        let mut pages: Vec<PageRecord> = pages.into_values().collect();
         let mut replaced: HashMap<DocumentId, Vec<String>> = HashMap::new();
         for id in pages.iter().map(|page| page.id).filter(|id| known.contains(&id.document)) {
             if !dropped.contains(&id.document) {
@@ -377,8 +434,12 @@ impl Writer {
                 false => dropped.iter().filter(|id| known.contains(id)).copied().collect(),
             };
             let number = self.snapshot.number + 1;
-            let more = codes::write(&self.folder, number, dim, named, &gone, &pages)?;
+            let compact = self.snapshot.compact.is_some();
+            let more = codes::write(&self.folder, number, dim, named, &gone, &pages, compact)?;
             named.extend(more);
+            if compact {
+                pages.iter_mut().for_each(|page| page.vectors = None);
+            }
         }
         let words = pages
             .iter()
@@ -437,7 +498,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Interrupted`], and whatever cannot be written; the index is as it was.
     pub async fn maintain(&mut self, stop: &AtomicBool) -> Result<Swept, StoreError> {
-        let doubted = codes::are_doubted(&self.folder);
+        let doubted = codes::are_doubted(&self.folder) && self.snapshot.compact.is_none();
         let tables = self.tables().await?;
         let joining = tables.want_maintenance().await?;
         if doubted {
@@ -477,8 +538,8 @@ impl Writer {
         if let Some(named) = &self.snapshot.codes {
             let number = self.snapshot.number + 1;
             match codes::join(&self.folder, named, number) {
-                Err(StoreError::Codes { .. }) => {}
-                joined => return joined,
+                Err(StoreError::Codes { .. }) if self.snapshot.compact.is_none() => {}
+                joined => return joined.map_err(codes::all_there_is),
             }
         }
         self.derive_codes().await

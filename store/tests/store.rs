@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use pagesight_core::seam::{Batch, PageSink, TextIndex, VectorSource};
 use pagesight_core::testing::{document_record, page_record, store_contract};
 use pagesight_core::{DocumentId, ModelId, PageId, PatchGrid, Slices};
-use pagesight_store::{BlockingReader, BlockingWriter, StoreError, StoredModel};
+use pagesight_store::{BlockingReader, BlockingWriter, Compact, StoreError, StoredModel};
 use tokio::runtime::Runtime;
 
 struct Place {
@@ -297,4 +297,71 @@ fn flip(file: &Path, sound: &[u8], at: usize) {
     let mut bytes = sound.to_vec();
     bytes[at] ^= 0x10;
     fs::write(file, bytes).unwrap();
+}
+
+fn cost() -> Compact {
+    Compact { overlap10: 0.93, ndcg_ratio: 0.99, questions: 50, snapshot: 2 }
+}
+
+#[test]
+fn a_compact_index_has_its_vectors_in_codes_and_what_comes_later_too() {
+    let place = Place::new();
+    let mut writer = place.create();
+    writer.set_model(model("m"), 2).unwrap();
+    assert!(!writer.compact(cost()).unwrap(), "nothing to make compact");
+    writer.commit(document("a", 3, "words")).unwrap();
+    let before = content(&place.read().unwrap());
+    let old = place.read().unwrap();
+    assert!(writer.compact(cost()).unwrap());
+    assert!(!writer.compact(cost()).unwrap(), "it is already");
+    let reader = place.read().unwrap();
+    assert_eq!(content(&reader), before);
+    assert_eq!(reader.snapshot().compact, Some(cost()));
+    // The snapshot before is whole for who holds it.
+    assert_eq!(content(&old), before);
+    assert_eq!(old.snapshot().compact, None);
+    let id = |name: &str, number| PageId { document: DocumentId::of(name.as_bytes()), number };
+    let near = |reader: &BlockingReader, page: PageId| {
+        let found = reader.vectors_of(&[page, id("none", 1)]).unwrap();
+        assert_eq!(found.len(), 1);
+        let values: Vec<f32> = found[0].1.values().iter().map(|v| v.to_f32()).collect();
+        assert!((values[0] - 1.0).abs() < 0.01, "{values:?}");
+        assert!((values[1] - page.number as f32).abs() < 0.1, "{values:?}");
+    };
+    near(&reader, id("a", 2));
+    // Later pages, with places, and one that goes.
+    let mut later = document("b", 4, "words");
+    let placed = later.pages[2].vectors.take().unwrap().with_places(vec![77]).unwrap();
+    later.pages[2].vectors = Some(placed);
+    later.dropped_paths = vec!["a".into()];
+    writer.commit(later).unwrap();
+    drop(writer);
+    place.write().unwrap().maintain(&AtomicBool::new(false)).unwrap();
+    let reader = place.read().unwrap();
+    let (paths, pages, words) = content(&reader);
+    assert_eq!((paths, pages.len(), words), (vec!["b".to_string()], 4, 4));
+    near(&reader, id("b", 4));
+    let placed = reader.vectors_of(&[id("b", 3)]).unwrap().remove(0).1;
+    assert_eq!(placed.places(), Some(&[77][..]));
+    assert!(reader.vectors_of(&[id("a", 1)]).unwrap().is_empty());
+}
+
+#[test]
+fn another_model_begins_with_whole_vectors() {
+    let place = Place::new();
+    let mut writer = place.create();
+    writer.set_model(model("m"), 2).unwrap();
+    let mut encoded = document("a", 3, "words");
+    encoded.documents[0].model = Some(ModelId("m".into()));
+    writer.commit(encoded).unwrap();
+    assert!(writer.compact(cost()).unwrap());
+    assert!(writer.set_model(model("other"), 2).is_err(), "its vectors are there");
+    writer.commit(Batch { dropped_paths: vec!["a".into()], ..Batch::default() }).unwrap();
+    writer.set_model(model("other"), 2).unwrap();
+    assert_eq!(writer.snapshot().compact, None);
+    writer.commit(document("b", 2, "words")).unwrap();
+    let reader = place.read().unwrap();
+    let page = PageId { document: DocumentId::of(b"b"), number: 2 };
+    let vectors = reader.vectors_of(&[page]).unwrap().remove(0).1;
+    assert_eq!(vectors.values().iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [1.0, 2.0]);
 }

@@ -1,0 +1,75 @@
+//! `pagesight compact`.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use pagesight::Snapshot;
+use pagesight::ladder::{COMPACT, DEPTH};
+use serde_json::json;
+
+use super::args::{CompactVerb, Place};
+use super::query::open;
+use super::terminal::Terminal;
+use super::{Outcome, questions};
+
+pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Outcome> {
+    let mut index = open(place, &verb.model)?;
+    let mut out = io::stdout().lock();
+    if index.snapshot().compact.is_some() {
+        match verb.json {
+            true => writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?,
+            false => writeln!(out, "the index is compact already")?,
+        }
+        return Ok(Outcome::Done);
+    }
+    let questions = questions::make(&index, &verb.questions)?;
+    let bar = terminal.bar(2, "measuring");
+    let rungs = index.climb(&questions, verb.pages as usize, &[COMPACT], &mut |_| bar.inc(1));
+    let rungs = rungs.context("measuring")?;
+    bar.finish_and_clear();
+    let Some(cost) = rungs.iter().find(|rung| rung.code == COMPACT && rung.rerank == 0) else {
+        anyhow::bail!("there is nothing to measure with: no vectors, or no questions");
+    };
+    let within = cost.loss() <= verb.max_loss;
+    let before = bytes(index.snapshot());
+    let done = within && !verb.dry_run && {
+        // Nothing to count: the pages are read twice and written once.
+        let bar = terminal.bar(0, "writing");
+        let done = index.compact(cost, questions.len()).context("writing the codes")?;
+        bar.finish_and_clear();
+        done
+    };
+    let after = bytes(index.snapshot());
+    if verb.json {
+        let line = json!({
+            "v": 1, "type": "compact", "questions": questions.len(), "overlap@10": cost.overlap10,
+            "ndcg_ratio": cost.ndcg_ratio, "loss": cost.loss(), "done": done,
+            "bytes_before": before, "bytes_after": after,
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(
+            out,
+            "{} questions, whole vectors are the measure: overlap@{DEPTH} {:.4}, nDCG ratio {:.4}",
+            questions.len(),
+            cost.overlap10,
+            cost.ndcg_ratio
+        )?;
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        match done {
+            true => writeln!(out, "{:.1} MB -> {:.1} MB", mb(before), mb(after))?,
+            false => writeln!(out, "nothing was changed")?,
+        }
+    }
+    if !within {
+        let (loss, most) = (cost.loss() * 100.0, verb.max_loss * 100.0);
+        eprintln!("error: {loss:.1}% would be lost, {most:.1}% is allowed");
+        eprintln!("hint: `--max-loss` allows more; `pagesight tune` shows what other codes lose");
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Done)
+}
+
+fn bytes(snapshot: &Snapshot) -> u64 {
+    snapshot.files.values().map(|file| file.bytes).sum()
+}
