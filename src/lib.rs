@@ -12,7 +12,7 @@
 //!    the query tokens, the best match among a page's patches (maxsim). int8 codes are scanned
 //!    first, and the vectors decide where the codes' error might matter; of very many pages only
 //!    those that *sketches* choose are compared, and the answer says so. A *compact* index has its
-//!    vectors in 4 bits alone, a sixth of the bytes, and its answers say what that costs. BM25 ranks the words
+//!    vectors in 4 bits alone, a quarter of the bytes, and its answers say what that costs. BM25 ranks the words
 //!    beside it, and reciprocal rank fusion joins the two.
 //!
 //! ```standalone_crate

@@ -178,7 +178,7 @@ impl Index {
         self.refresh()
     }
 
-    /// Keeps the vectors in residual codes alone from now on, a sixth of the bytes: whole vectors are
+    /// Keeps the vectors in residual codes alone from now on, a quarter of the bytes: whole vectors are
     /// removed, and what is added later is kept the same way. `cost` is the rung [`ladder::COMPACT`]
     /// that [`climb`](Self::climb) measured with `questions`; answers name it. Returns false, and
     /// changes nothing, when the index is compact already or has no vectors.

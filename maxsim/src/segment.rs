@@ -29,7 +29,7 @@ use crate::int8::Int8View;
 use crate::kernel::CENTRES;
 use crate::residual::ResidualView;
 use crate::sketch::{Sketches, row_bytes};
-use crate::{Bits, Int8Page, ResidualCoder, ResidualPage, Sketch, SketchCoder};
+use crate::{Bits, DimMismatch, Int8Page, ResidualCoder, ResidualPage, Sketch, SketchCoder};
 
 const MAGIC: &[u8; 8] = b"PSCODE-2";
 const MAGIC_RESIDUAL: &[u8; 8] = b"PSCODE-3";
@@ -54,6 +54,12 @@ pub enum SegmentError {
     /// The list of its pages is damaged.
     #[error("the list of pages is damaged")]
     List,
+    /// Segments of one index that differ in dim.
+    #[error(transparent)]
+    Dim(#[from] DimMismatch),
+    /// Segments of one index, some of int8 codes and some of residual ones.
+    #[error("segments of int8 and of residual codes side by side")]
+    Kinds,
     /// The codes of a page are damaged.
     #[error("the codes of page {0} are damaged")]
     Page(PageId),

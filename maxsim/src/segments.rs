@@ -32,16 +32,16 @@ impl Segments {
     /// no page of an earlier segment whose document was dropped.
     ///
     /// # Errors
-    /// [`DimMismatch`] when the segments differ in dim.
-    ///
-    /// # Panics
-    /// When only some are in residual codes.
-    pub fn new(segments: Vec<Segment>) -> Result<Self, DimMismatch> {
+    /// [`SegmentError::Dim`] when the segments differ in dim, [`SegmentError::Kinds`] when only some
+    /// are in residual codes.
+    pub fn new(segments: Vec<Segment>) -> Result<Self, SegmentError> {
         if let Some(other) = segments.iter().find(|other| other.dim() != segments[0].dim()) {
-            return Err(DimMismatch { query: segments[0].dim(), page: other.dim() });
+            return Err(DimMismatch { query: segments[0].dim(), page: other.dim() }.into());
         }
         let residual = segments.iter().filter(|s| s.residual_coder().is_some()).count();
-        assert!(residual == 0 || residual == segments.len(), "one kind of codes");
+        if residual > 0 && residual < segments.len() {
+            return Err(SegmentError::Kinds);
+        }
         let living = living(&segments);
         Ok(Self { segments, living })
     }
@@ -239,6 +239,14 @@ mod tests {
             assert_eq!(segments.score_residual(&queries, slot), Ok(expected.unwrap()));
             assert_eq!(segments.vectors(slot).unwrap().len(), 2);
         }
+    }
+
+    #[test]
+    fn segments_of_two_kinds_do_not_go_together() {
+        let int8 = segment(&[], &[(id(1, 1), 0.1)]);
+        let files = [int8, residual(&coder(Bits::Two), &[], &[(id(1, 2), 0.1)])];
+        let segments = files.map(|file| Segment::open(file).unwrap());
+        assert_eq!(Segments::new(segments.into()).unwrap_err(), SegmentError::Kinds);
     }
 
     #[test]

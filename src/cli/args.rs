@@ -465,7 +465,7 @@ pub struct TuneVerb {
     pub json: bool,
 }
 
-/// Keep the vectors in 4 bits a number, a sixth of the disk, and measure what that loses before.
+/// Keep the vectors in 4 bits a number, a fifth of the disk, and measure what that loses before.
 ///
 /// Of each vector the nearest of 256 centres is kept, and 4 bits for each number of what is left. The
 /// whole vectors are removed, and what is indexed later is kept the same way. Before, questions made

@@ -104,9 +104,17 @@ impl Reader {
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
         let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
         let (folder, addresses) = (folder.to_path_buf(), Addresses::default());
-        let residuals = OnceLock::new();
-        let _lease = lease;
-        Ok(Self { folder, snapshot, documents, pages, addresses, residuals, text, sound, _lease })
+        Ok(Self {
+            folder,
+            snapshot,
+            documents,
+            pages,
+            addresses,
+            residuals: OnceLock::new(),
+            text,
+            sound,
+            _lease: lease,
+        })
     }
 
     /// The folder of the index.

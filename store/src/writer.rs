@@ -267,8 +267,8 @@ impl Writer {
         outcome
     }
 
-    /// Puts residual codes in the place of all vectors, from now on for what is added too: a sixth of
-    /// the bytes. `cost` is what that was measured to lose. Whole vectors do not come back unless the
+    /// Puts residual codes in the place of all vectors, from now on for what is added too: a quarter
+    /// of the bytes. `cost` is what that was measured to lose. Whole vectors do not come back unless the
     /// pages are encoded again. Returns false, and changes nothing, when the index is compact already
     /// or has no vectors.
     ///
