@@ -131,7 +131,7 @@ pub(crate) fn write(
     Ok(Some(name(number)))
 }
 
-/// As [`write`], around the centres that the first of `names` has.
+/// As [`write()`], around the centres that the first of `names` has.
 fn write_residual(
     index: &Path,
     number: u64,
