@@ -250,6 +250,9 @@ pub(crate) fn raise_near(
         Instructions::Avx2 => unsafe {
             avx2::raise_near(query, offsets, rows, scales, near, best);
         },
+        // SAFETY: as in `raise_f32`.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { neon::raise_near(query, rows, scales, near, best) },
         _ => portable::raise_near(query, offsets, rows, scales, near, best),
     }
 }

@@ -4,20 +4,20 @@
 //! dim 128 and over dot products of one row it makes whole registers.
 
 use std::arch::aarch64::{
-    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, uint16x8_t, vaddq_u8, vbslq_f32, vbslq_u8,
-    vcgtq_f32, vcntq_u8, vcombine_u8, vcvt_f32_f16, vcvt_high_f32_f16, vcvtq_f32_s32, vdupq_n_f32,
-    vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, vdupq_n_u64, veorq_u8, vfmaq_laneq_f32, vfmaq_n_f32,
-    vget_low_s8, vget_low_u16, vld1_u8, vld1q_f32, vld1q_s8, vld1q_u8, vld1q_u16, vld1q_u64,
-    vminq_u16, vmlal_high_s8, vmlal_s8, vmull_high_s8, vmull_s8, vmulq_n_f32, vpadalq_s16,
-    vpaddlq_u8, vpaddq_s32, vpaddq_u8, vqtbl1q_u8, vreinterpret_f16_u16, vreinterpretq_f16_u16,
-    vreinterpretq_s8_u8, vreinterpretq_u8_s32, vreinterpretq_u8_u64, vst1q_f32, vst1q_u8,
-    vst1q_u16, vtstq_u8,
+    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, uint16x8_t, vaddq_f32, vaddq_u8, vbslq_f32,
+    vbslq_u8, vcgtq_f32, vcntq_u8, vcombine_u8, vcvt_f32_f16, vcvt_high_f32_f16, vcvtq_f32_s32,
+    vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, vdupq_n_u64, veorq_u8, vfmaq_laneq_f32,
+    vfmaq_n_f32, vget_low_s8, vget_low_u16, vld1_u8, vld1q_f32, vld1q_s8, vld1q_u8, vld1q_u16,
+    vld1q_u64, vminq_u16, vmlal_high_s8, vmlal_s8, vmull_high_s8, vmull_s8, vmulq_n_f32,
+    vpadalq_s16, vpaddlq_u8, vpaddq_s32, vpaddq_u8, vqtbl1q_u8, vreinterpret_f16_u16,
+    vreinterpretq_f16_u16, vreinterpretq_s8_u8, vreinterpretq_u8_s32, vreinterpretq_u8_u64,
+    vst1q_f32, vst1q_u8, vst1q_u16, vtstq_u8,
 };
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use half::f16;
 
-use super::{Lanes, Quads, SIGN_LANES, SignLanes, portable, tiles};
+use super::{Lanes, Near, Quads, SIGN_LANES, SignLanes, portable, tiles};
 
 /// Rows of a tile. Four numbers of each row, or 16 bytes, meet 16 tokens in 64 multiplications
 /// with 12 loads; the compiler makes 16 with 12 of the portable loop over single rows.
@@ -120,24 +120,74 @@ fn add_products<const R: usize, const LANE: i32>(
 /// NEON; the lengths fit as in the parent.
 #[target_feature(enable = "neon")]
 pub unsafe fn raise_int8(query: &[Quads], rows: &[u8], scales: &[f32], best: &mut [Lanes<f32>]) {
-    if is_aarch64_feature_detected!("dotprod") {
-        // SAFETY: the caller promises the lengths, and SDOT was found.
-        unsafe { raise_int8_by_dots(query, rows, scales, best) }
-    } else {
-        // SAFETY: the caller promises the lengths.
-        unsafe { raise_int8_by_products(query, rows, scales, best) }
+    // SAFETY: the caller promises it.
+    unsafe { raise_with(query, rows, scales, best, |scores, _, _| scores) }
+}
+
+/// # Safety
+/// As [`raise_int8`].
+#[target_feature(enable = "neon")]
+pub unsafe fn raise_near(
+    query: &[Quads],
+    rows: &[u8],
+    scales: &[f32],
+    near: Near<'_>,
+    best: &mut [Lanes<f32>],
+) {
+    // SAFETY: the caller promises it.
+    unsafe { raise_with(query, rows, scales, best, adding(near)) }
+}
+
+/// Adds to the scores of a block with a row those of the row's centre. All versions round the
+/// scores before: no fused addition.
+#[target_feature(enable = "neon")]
+#[inline]
+fn adding(near: Near<'_>) -> impl Fn([float32x4_t; 4], usize, usize) -> [float32x4_t; 4] {
+    move |scores, block, row| {
+        let products = load(&near.products[block][usize::from(near.centres[row])]);
+        std::array::from_fn(|part| vaddq_f32(scores[part], products[part]))
     }
 }
 
-/// `$sums::<R>(quads, query, rows)` are the sums of `R` rows with a block.
-macro_rules! raise_int8 {
+/// Raises `best` by what `finish` makes of the scores of a block with a row and their numbers.
+///
+/// # Safety
+/// As [`raise_int8`].
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn raise_with(
+    query: &[Quads],
+    rows: &[u8],
+    scales: &[f32],
+    best: &mut [Lanes<f32>],
+    finish: impl Fn([float32x4_t; 4], usize, usize) -> [float32x4_t; 4],
+) {
+    if is_aarch64_feature_detected!("dotprod") {
+        // SAFETY: the caller promises the lengths, and SDOT was found.
+        unsafe { raise_by_dots(query, rows, scales, best, finish) }
+    } else {
+        // SAFETY: the caller promises the lengths.
+        unsafe { raise_by_products(query, rows, scales, best, finish) }
+    }
+}
+
+/// [`raise_with`] where `$sums::<R>(quads, query, rows, take)` hands `take` the sums of `R` rows
+/// with a block. Returned, they would come from one function for all callers, through memory.
+macro_rules! raise_by {
     ($name:ident, $features:literal, $tile:expr, $sums:ident) => {
         /// # Safety
         /// The features; the lengths fit as in the parent.
         #[target_feature(enable = $features)]
-        unsafe fn $name(query: &[Quads], rows: &[u8], scales: &[f32], best: &mut [Lanes<f32>]) {
+        unsafe fn $name(
+            query: &[Quads],
+            rows: &[u8],
+            scales: &[f32],
+            best: &mut [Lanes<f32>],
+            finish: impl Fn([float32x4_t; 4], usize, usize) -> [float32x4_t; 4],
+        ) {
             let (n, quads) = (scales.len(), query.len() / best.len());
-            for (block, best) in query.chunks_exact(quads).zip(best) {
+            for (b, best) in best.iter_mut().enumerate() {
+                let block = &query[b * quads..][..quads];
                 let mut held = load(best);
                 // SAFETY: a block is `quads` times 16 times four numbers; the rows of a tile,
                 // `quads` times four bytes each, lie inside `rows`.
@@ -146,16 +196,21 @@ macro_rules! raise_int8 {
                     Some(tiles) => {
                         for first in tiles {
                             // SAFETY: as above.
-                            let sums =
-                                unsafe { $sums::<{ $tile }>(quads, block.as_ptr(), tile(first)) };
-                            raise_scaled(&mut held, sums, &scales[first..]);
+                            unsafe {
+                                $sums::<{ $tile }>(quads, block.as_ptr(), tile(first), |sums| {
+                                    raise_scaled(&mut held, sums, scales, (b, first), &finish);
+                                });
+                            }
                         }
                     }
                     None => {
                         for row in 0..n {
                             // SAFETY: as above.
-                            let sums = unsafe { $sums::<1>(quads, block.as_ptr(), tile(row)) };
-                            raise_scaled(&mut held, sums, &scales[row..]);
+                            unsafe {
+                                $sums::<1>(quads, block.as_ptr(), tile(row), |sums| {
+                                    raise_scaled(&mut held, sums, scales, (b, row), &finish);
+                                });
+                            }
                         }
                     }
                 }
@@ -165,8 +220,8 @@ macro_rules! raise_int8 {
     };
 }
 
-raise_int8!(raise_int8_by_dots, "neon,dotprod", TILE, dots);
-raise_int8!(raise_int8_by_products, "neon", TILE_OF_PRODUCTS, products);
+raise_by!(raise_by_dots, "neon,dotprod", TILE, dots);
+raise_by!(raise_by_products, "neon", TILE_OF_PRODUCTS, products);
 
 /// # Safety
 /// `R` rows of `quads` times four bytes at `rows`, a block of `quads` at `query`.
@@ -176,7 +231,8 @@ unsafe fn dots<const R: usize>(
     quads: usize,
     query: *const Quads,
     rows: *const u8,
-) -> [[int32x4_t; 4]; R] {
+    take: impl FnOnce([[int32x4_t; 4]; R]),
+) {
     let rows: [_; R] = std::array::from_fn(|r| rows.cast::<[u8; 4]>().wrapping_add(r * quads));
     let mut sums = [[vdupq_n_s32(0); 4]; R];
     let fours = quads / 4 * 4;
@@ -202,7 +258,7 @@ unsafe fn dots<const R: usize>(
             add_dots::<R, 0>(&*query.add(quad), &x, &mut sums);
         }
     }
-    sums
+    take(sums);
 }
 
 /// Adds what quad `LANE` of each of `x` makes with 16 query tokens.
@@ -249,7 +305,8 @@ unsafe fn products<const R: usize>(
     quads: usize,
     query: *const Quads,
     rows: *const u8,
-) -> [[int32x4_t; 4]; R] {
+    take: impl FnOnce([[int32x4_t; 4]; R]),
+) {
     let rows: [_; R] = std::array::from_fn(|r| rows.cast::<[u8; 4]>().wrapping_add(r * quads));
     // For each token the sums of the first two and of the last two numbers of its quads.
     let mut halves = [[vdupq_n_s32(0); 8]; R];
@@ -294,7 +351,7 @@ unsafe fn products<const R: usize>(
             sums[r][part] = vpaddq_s32(halves[r][2 * part], halves[r][2 * part + 1]);
         }
     }
-    sums
+    take(sums);
 }
 
 /// A quad of a row, in all lanes.
@@ -324,16 +381,20 @@ fn load_quads(quads: &Quads) -> [int8x16_t; 4] {
     std::array::from_fn(|part| unsafe { vld1q_s8(quads.add(16 * part)) })
 }
 
-/// Raises `held` by the sums of rows with their `scales`.
+/// Raises `held` by what `finish` makes of the sums of a block with the rows from `first` on times
+/// their scales; `scales` are those of all rows.
 #[target_feature(enable = "neon")]
 #[inline]
 fn raise_scaled<const R: usize>(
     held: &mut [float32x4_t; 4],
     sums: [[int32x4_t; 4]; R],
     scales: &[f32],
+    (block, first): (usize, usize),
+    finish: &impl Fn([float32x4_t; 4], usize, usize) -> [float32x4_t; 4],
 ) {
-    for (sums, &scale) in sums.into_iter().zip(scales) {
-        raise(held, sums.map(|sums| vmulq_n_f32(vcvtq_f32_s32(sums), scale)));
+    for (r, (sums, &scale)) in sums.into_iter().zip(&scales[first..]).enumerate() {
+        let scores = sums.map(|sums| vmulq_n_f32(vcvtq_f32_s32(sums), scale));
+        raise(held, finish(scores, block, first + r));
     }
 }
 
@@ -503,6 +564,7 @@ fn load_signs(lanes: &SignLanes) -> [uint8x16_t; 4] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CENTRES;
     use super::*;
 
     /// Bytes as a hash throws them.
@@ -553,6 +615,13 @@ mod tests {
     /// A processor with SDOT takes one of the two; both are to stay right.
     #[test]
     fn both_ways_to_int8_equal_the_portable_one() {
+        let products: Vec<f32> = bytes(3, 3 * CENTRES * 16 * 4)
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&number| i32::from_le_bytes(number) as f32 / 54_321.0)
+            .collect();
+        let products: &[[Lanes<f32>; CENTRES]] = products.as_chunks().0.as_chunks().0;
         for quads in (1..14).chain([31, 32]) {
             for n in 0..10 {
                 let mut query: Vec<[i8; 4]> = bytes(1, 3 * quads * 64)
@@ -575,18 +644,36 @@ mod tests {
                 };
                 let offsets: Vec<Lanes<i32>> = query.chunks_exact(quads).map(sums).collect();
                 let scales: Vec<f32> = (0..n).map(|n| 0.3 + n as f32 / 7.0).collect();
-                let mut expected = [[f32::NEG_INFINITY; 16]; 3];
-                let none = expected;
+                let mut centres = bytes(4 + quads as u32, n);
+                if let [first, .., last] = &mut centres[..] {
+                    (*first, *last) = (0, 255);
+                }
+                let near = Near { products, centres: &centres };
+                let none = [[f32::NEG_INFINITY; 16]; 3];
+                let (mut expected, mut expected_near) = (none, none);
                 portable::raise_int8(query, &offsets, &rows, &scales, &mut expected);
-                let mut best = none;
+                portable::raise_near(query, &offsets, &rows, &scales, near, &mut expected_near);
+                let (mut best, mut best_near) = (none, none);
                 // SAFETY: what tests run on has NEON, and the lengths fit.
-                unsafe { raise_int8_by_products(query, &rows, &scales, &mut best) };
+                unsafe {
+                    raise_by_products(query, &rows, &scales, &mut best, |scores, _, _| scores);
+                    raise_by_products(query, &rows, &scales, &mut best_near, adding(near));
+                }
                 assert_eq!(bits(&best), bits(&expected), "{quads} quads, {n} rows");
+                assert_eq!(bits(&best_near), bits(&expected_near), "{quads} quads, {n} rows, near");
                 if is_aarch64_feature_detected!("dotprod") {
-                    let mut best = none;
+                    let (mut best, mut best_near) = (none, none);
                     // SAFETY: and SDOT was found.
-                    unsafe { raise_int8_by_dots(query, &rows, &scales, &mut best) };
+                    unsafe {
+                        raise_by_dots(query, &rows, &scales, &mut best, |scores, _, _| scores);
+                        raise_by_dots(query, &rows, &scales, &mut best_near, adding(near));
+                    }
                     assert_eq!(bits(&best), bits(&expected), "{quads} quads, {n} rows, SDOT");
+                    assert_eq!(
+                        bits(&best_near),
+                        bits(&expected_near),
+                        "{quads} quads, {n} rows, near, SDOT"
+                    );
                 }
             }
         }
