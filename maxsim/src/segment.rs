@@ -15,8 +15,7 @@
 //!
 //! All little-endian. A segment never changes; later segments add to it and take away from it.
 //! int8 codes and sketches can be derived again from the f16 masters; residual codes may be all that is
-//! left of these. Sketches lie side by side, so that a
-//! scan of very many pages reads nothing else.
+//! left of these. Sketches lie side by side, so that a scan of very many pages reads nothing else.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -166,8 +165,8 @@ impl<W: Write> SegmentWriter<W> {
     /// Copies page `index` of another segment.
     ///
     /// # Errors
-    /// What the file says; of kind `InvalidData` when the codes of the page are damaged, or the
-    /// sketches of the two segments cannot stand side by side.
+    /// What the file says; of kind `InvalidData` when the codes of the page are damaged, or those of
+    /// the two segments are of different kinds or around different means or centres.
     pub fn copy(&mut self, from: &Segment, index: usize) -> io::Result<()> {
         let invalid = |error: Box<dyn std::error::Error + Send + Sync>| {
             io::Error::new(io::ErrorKind::InvalidData, error)

@@ -582,7 +582,7 @@ pub struct GcVerb {
 /// Write the index as plain Arrow files, to move it to another machine.
 ///
 /// The folder gets documents.arrow, pages.arrow (Arrow IPC: pyarrow, polars and DuckDB read them)
-/// and export.json with their hashes.
+/// and export.json with their hashes. A compact index has no whole vectors: copy its folder instead.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight export reports.export\n  \

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::{CompactVerb, Place};
 use super::query::open;
 use super::terminal::Terminal;
-use super::{Outcome, questions};
+use super::{Outcome, hinted, questions};
 
 pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Outcome> {
     let mut index = open(place, &verb.model)?;
@@ -28,7 +28,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
     let rungs = rungs.context("measuring")?;
     bar.finish_and_clear();
     let Some(cost) = rungs.iter().find(|rung| rung.code == COMPACT && rung.rerank == 0) else {
-        anyhow::bail!("there is nothing to measure with: no vectors, or no questions");
+        return Err(hinted(
+            format!("{} has no vectors, or no words to ask for", index.folder().display()),
+            "index PDFs with a model first; `--queries FILE` asks questions of your own",
+        ));
     };
     let within = cost.loss() <= verb.max_loss;
     let before = bytes(index.snapshot());
