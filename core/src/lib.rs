@@ -7,7 +7,7 @@
 //! * a **page** is a document and a 1-based number ([`PageId`]); its size is in points
 //!   ([`PageSize`]), its picture is [`PageImage`];
 //! * a **slice** is one model input cut from the page ([`Slices`]), a **patch** one 14 x 14 px
-//!   square of a slice ([`PatchGrid`] maps it back to its rectangle on the page);
+//!   square of a slice ([`PatchLayout`] maps it back to its rectangle on the page);
 //! * a **multi-vector** is `[n_vectors, dim]`, one unit row a patch or query token
 //!   ([`PageVectors`], [`QueryVectors`]; they do not mix);
 //! * a **hit** is a ranked page with the reasons why ([`Hit`]).
@@ -15,21 +15,33 @@
 //! The seams ([`seam`]) are what the write path and the read path ask of a model and of a
 //! store; [`testing`] has a fake and a contract suite for each.
 
+#![deny(missing_docs)]
+
 mod document;
+mod error;
+mod failure;
 mod geometry;
 mod hit;
 mod image;
+mod layout;
+mod model;
 mod multivector;
 mod page;
 mod processor;
+mod quality;
 mod resample;
 pub mod seam;
 pub mod testing;
 
-pub use document::{DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure};
-pub use geometry::{PageSize, ParseSlicesError, PatchGrid, Rect, SliceGrid, Slices};
-pub use hit::{ChannelScore, Hit};
+pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
+pub use error::chain;
+pub use failure::{Failure, FailureKind, PageFailure};
+pub use geometry::{PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices};
+pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
-pub use multivector::{PageVectors, QueryVectors, VectorError};
+pub use layout::{Area, PatchLayout, Run};
+pub use model::{ModelId, ModelRecord, ModelSource};
+pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
+pub use quality::{Fusion, Quality};
 pub use resample::resize_bicubic;

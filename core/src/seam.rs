@@ -6,65 +6,63 @@
 use std::collections::HashSet;
 
 use crate::{
-    DocumentId, DocumentRecord, ModelId, PageId, PageImage, PageRecord, PageVectors, QueryVectors,
-    Slices,
+    DocumentId, DocumentRecord, EncodedPage, ModelId, ModelRecord, PageId, PageImage, PageRecord,
+    PageSize, PageVectors, PictureSize, QueryVectors,
 };
 
 /// An error on its way through a seam.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a page encoder wants to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncoderInput {
-    /// Edge of the square input, px.
-    pub edge_px: u32,
-    /// The grids that a page is cut into.
-    pub slices: Slices,
-}
-
-impl EncoderInput {
-    /// Width of the whole page picture, px: all slices of the finest grid side by side.
-    pub fn width_px(&self) -> u32 {
-        self.edge_px * self.slices.cols()
-    }
-
-    /// Height of the whole page picture, px.
-    pub fn height_px(&self) -> u32 {
-        self.edge_px * self.slices.rows()
-    }
-}
-
 /// Pictures in, page vectors out. `&self` and deterministic: a page gets the same vectors alone
 /// and in any batch, on one thread and on many.
+///
+/// Implemented by every model family of `pagesight-model`; the fake is
+/// [`FakeEncoder`](crate::testing::FakeEncoder), the contract suite
+/// [`page_encoder_contract`](crate::testing::page_encoder_contract).
 pub trait PageEncoder: Send + Sync {
     /// Names weights and recipe.
     fn model_id(&self) -> &ModelId;
 
-    /// What [`encode_pages`](Self::encode_pages) expects.
-    fn input(&self) -> EncoderInput;
-
     /// Row length of the vectors.
     fn dim(&self) -> usize;
 
-    /// Encodes pages, each `[height_px(), width_px(), 3]` of [`input`](Self::input), into as
-    /// many multi-vectors in the same order, rows of length 1. Where vectors are left out or
-    /// merged, each of those that remain says its [place](PageVectors::place).
+    /// The picture that [`encode_pages`](Self::encode_pages) wants of a page of this size. ColPali
+    /// wants the same square of every page; other families keep the page's shape.
+    fn picture(&self, page: PageSize) -> PictureSize;
+
+    /// Encodes pages, each drawn in the size that [`picture`](Self::picture) asks, into as many
+    /// multi-vectors in the same order, rows of length 1, each with the layout of its page. Where
+    /// vectors are left out or merged, each of those that remain says its
+    /// [place](crate::PageVectors::place).
     ///
     /// # Errors
-    /// When a picture has another size or the model cannot run; never a made-up vector.
-    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError>;
+    /// When a picture has a size that the model never asks for or the model cannot run; never a
+    /// made-up vector.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError>;
 }
 
 /// Questions in, query vectors out. Deterministic as [`PageEncoder`] is.
+///
+/// Implementors and fake are those of [`PageEncoder`]; the contract suite is
+/// [`query_encoder_contract`](crate::testing::query_encoder_contract).
 pub trait QueryEncoder: Send + Sync {
-    /// Names weights and recipe.
-    fn model_id(&self) -> &ModelId;
-
-    /// Encodes queries into as many multi-vectors, in the same order, rows of length 1.
+    /// Encodes queries into as many multi-vectors, in the same order, rows of length 1. Each token
+    /// says which bytes of the question it stands for, and whether the model can spell them.
     ///
     /// # Errors
     /// When the model cannot run.
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError>;
+}
+
+/// A whole model: what an index needs to take pages in and to answer questions.
+pub trait Model: PageEncoder + QueryEncoder {
+    /// What an index remembers of the model. Its id and row length are those of [`PageEncoder`].
+    fn record(&self) -> ModelRecord;
+
+    /// Whether it can encode pages; a model may be loaded for questions alone.
+    fn encodes_pages(&self) -> bool {
+        true
+    }
 }
 
 /// One step of indexing: it becomes visible and durable as a whole or not at all.
