@@ -17,10 +17,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pagesight_core::PageImage;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
-use pagesight_core::{PageImage, resize_bicubic};
 use pagesight_maxsim::maxsim_reference;
 use pagesight_model::{ColPali, Device, LoadOptions, Precision};
+use pagesight_simd::resize_bicubic;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

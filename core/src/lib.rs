@@ -15,7 +15,7 @@
 //! The seams ([`seam`]) are what the write path and the read path ask of a model and of a
 //! store; [`testing`] has a fake and a contract suite for each.
 
-#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 mod document;
 mod error;
@@ -27,9 +27,7 @@ mod layout;
 mod model;
 mod multivector;
 mod page;
-mod processor;
 mod quality;
-mod resample;
 pub mod seam;
 pub mod testing;
 
@@ -44,4 +42,3 @@ pub use model::{ModelId, ModelRecord, ModelSource};
 pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use quality::{Fusion, Quality};
-pub use resample::resize_bicubic;

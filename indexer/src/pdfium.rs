@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{PageImage, PageSize, resize_bicubic};
+use pagesight_core::{PageImage, PageSize};
+use pagesight_simd::resize_bicubic;
 use pdfium_render::prelude::*;
 
 use crate::canvas::Canvas;

@@ -5,7 +5,7 @@
 //! The reference passes the matrix `1 - E E^T` as observations, not as distances: two vectors are
 //! near each other when they are about equally far from all vectors of the page.
 
-use pagesight_core::compiled_for_each_processor;
+use pagesight_simd::compiled_for_each_cpu;
 
 /// Vectors merged.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +84,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
 }
 
-compiled_for_each_processor! {
+compiled_for_each_cpu! {
     /// `1 - E E^T`, `[n, n]`, rounded to f32 as the reference has it.
     fn observe(dim: usize, vectors: &[f32], observations: &mut [f32]) {
         let n = vectors.len() / dim;

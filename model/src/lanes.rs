@@ -7,7 +7,7 @@
 
 #![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
 
-use pagesight_core::compiled_for_each_processor;
+use pagesight_simd::compiled_for_each_cpu;
 use rayon::prelude::*;
 
 use crate::matmul::Line;
@@ -243,7 +243,7 @@ pub fn gelu(x: f32) -> f32 {
     x / (1.0 + exp(-2.0 * u))
 }
 
-compiled_for_each_processor! {
+compiled_for_each_cpu! {
     /// `gelu` of every number.
     pub fn gelu_rows(rows: &mut [[f32; LANES]]) {
         for row in rows {

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device as CandleDevice, Tensor};
-use pagesight_core::{PageImage, resize_bicubic};
+use pagesight_core::PageImage;
 use pagesight_maxsim::{SimilarityMap, hierarchical_clusters, maxsim_reference, pool_hierarchical};
+use pagesight_simd::resize_bicubic;
 use serde::{Deserialize, Serialize};
 
 use crate::colpali::unit_rows;

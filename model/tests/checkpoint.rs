@@ -211,7 +211,7 @@ fn a_pyramid_is_its_grids_one_after_the_other() {
     let (pyramid, fine, whole) = (with("1x1+2x2"), with("2x2"), with("1x1"));
     let edge = whole.input().edge_px;
     let page = page_with_print(2 * edge, 2 * edge);
-    let small = pagesight_core::resize_bicubic(&page, edge, edge);
+    let small = pagesight_simd::resize_bicubic(&page, edge, edge);
     let encode = |model: &ColPali, page: &PageImage| {
         model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
     };

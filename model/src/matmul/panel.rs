@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use pagesight_core::compiled_for_each_processor;
+use pagesight_simd::compiled_for_each_cpu;
 
 use super::{Arithmetic, Format, Line, Matrix, Q4_BLOCK, ROWS, TILE};
 use crate::lanes::LANES;
@@ -125,7 +125,7 @@ fn u16_at(bytes: &[u8], i: usize) -> u16 {
     u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]])
 }
 
-compiled_for_each_processor! {
+compiled_for_each_cpu! {
     fn copy(bytes: &[u8], lines: &mut [Line]) {
         each_line!(64, bytes, lines, |bytes, words| {
             for i in 0..16 {

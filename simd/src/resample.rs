@@ -5,7 +5,7 @@
 //! to u8. General crates work in float or in another order and differ in a tenth of the bytes,
 //! which moves embeddings by 5e-3.
 
-use crate::PageImage;
+use pagesight_core::PageImage;
 
 /// Fixed-point bits of a weight: 32 bits less 8 for the pixel and 2 for the overshoot.
 const PRECISION_BITS: u32 = 22;
@@ -14,7 +14,8 @@ const PRECISION_BITS: u32 = 22;
 /// filter widens when shrinking (antialias), a pass is skipped when its size already matches.
 ///
 /// ```
-/// use pagesight_core::{PageImage, resize_bicubic};
+/// use pagesight_core::PageImage;
+/// use pagesight_simd::resize_bicubic;
 /// let grey = PageImage::new(4, 4, vec![77; 48]).unwrap();
 /// assert_eq!(resize_bicubic(&grey, 2, 3).rgb(), &[77; 18]);
 /// ```
@@ -131,7 +132,7 @@ fn vertical_pass(rgb: &[u8], width: usize, in_height: usize, out_height: usize) 
 }
 
 // Sums fit by the choice of `PRECISION_BITS`; a check of each would keep them out of vectors.
-crate::compiled_for_each_processor! {
+crate::compiled_for_each_cpu! {
     fn narrow(columns: &[[u8; LANES]], windows: &[Window], narrowed: &mut [[u8; LANES]]) {
         for (window, narrowed) in windows.iter().zip(narrowed.as_chunks_mut::<3>().0) {
             let mut sums = [[HALF; LANES]; 3];

@@ -1,11 +1,11 @@
-//! Plain code for the widest vectors that the processor at hand has.
+//! Plain code for the widest vectors that the CPU at hand has.
 
 /// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
 /// `a * b + c`, so all versions give the same numbers, unless a body asks `FUSED`: whether
 /// `mul_add` is surely an instruction in this version, and no call.
 ///
 /// ```
-/// pagesight_core::compiled_for_each_processor! {
+/// pagesight_simd::compiled_for_each_cpu! {
 ///     fn double(values: &mut [i32]) {
 ///         values.iter_mut().for_each(|value| *value *= 2);
 ///     }
@@ -15,7 +15,7 @@
 /// assert_eq!(values, [2, 4, 6]);
 /// ```
 #[macro_export]
-macro_rules! compiled_for_each_processor {
+macro_rules! compiled_for_each_cpu {
     ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
         $(
             $(#[$attribute])*
