@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{Model, Ocr, PdfReader};
-use pagesight_core::{DocumentId, ModelId, ModelRecord, PageId, PageImage};
+use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageImage};
 use pagesight_indexer::decode_path;
 
 use crate::error::Error;
@@ -76,7 +76,7 @@ impl Engine {
         let mut latest = locked(&self.latest);
         latest.looked = Instant::now();
         // Another thread may have seen a newer one meanwhile.
-        if let Some(view) = newer.filter(|view| view.number() >= latest.view.number()) {
+        if let Some(view) = newer.filter(|view| view.number() > latest.view.number()) {
             latest.view = Arc::new(view);
         }
         Ok(())
@@ -180,8 +180,25 @@ impl Engine {
         decode_path(&self.base, path)
     }
 
+    /// Draws a page, `width_px` wide.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::FileChanged`], [`Error::Draw`].
+    pub fn draw(&self, path: &str, page: PageId, width_px: u32) -> Result<PageImage, Error> {
+        let reader = self.reader()?;
+        let failed = |source| Error::Draw { path: path.into(), page: page.number, source };
+        let mut document = match reader.opened(page.document) {
+            Some(document) => document,
+            None => {
+                let bytes = Arc::new(self.bytes(path, page.document)?);
+                reader.open(page.document, bytes, &Arc::default()).map_err(failed)?
+            }
+        };
+        document.draw(page.number, DrawSize::Width(width_px)).map_err(failed)
+    }
+
     /// The bytes of the document that the ledger calls `path`, which must be `document` still.
-    pub fn bytes(&self, path: &str, document: DocumentId) -> Result<Vec<u8>, Error> {
+    fn bytes(&self, path: &str, document: DocumentId) -> Result<Vec<u8>, Error> {
         let file = self.file(path);
         let bytes = fs::read(&file).map_err(|source| Error::Io {
             action: "reading",

@@ -6,20 +6,30 @@ use std::sync::Arc;
 use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
-use pagesight_core::{DocumentRecord, EncodedPage, PageId};
-use pagesight_indexer::{Event, Summary, SyncOptions, encode_path};
+use pagesight_core::{EncodedPage, PageId};
+use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
 use pagesight_model::LoadOptions;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::RenderOptions;
 use pagesight_query::Question;
-use pagesight_store::{Snapshot, StoreError, Writer};
+use pagesight_store::Writer;
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::page::Page;
 use crate::search::Search;
 use crate::sync;
+
+pub use pagesight_core::{
+    DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
+};
+pub use pagesight_indexer::{
+    BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
+};
+pub use pagesight_store::{FORMAT, Snapshot, StoreError};
+
+pub use crate::engine::REFRESH;
 
 /// An index on disk: PDFs go in with [`sync`](Self::sync), ranked pages come out of
 /// [`search`](Self::search).
@@ -32,8 +42,6 @@ use crate::sync;
 /// Each search sees one snapshot, whole. A search that begins more than [`REFRESH`] after any
 /// process published a snapshot sees that one; [`snapshot`](Self::snapshot) and
 /// [`documents`](Self::documents) show the one that was seen last.
-///
-/// [`REFRESH`]: crate::index::REFRESH
 #[derive(Clone)]
 pub struct Index(Arc<Engine>);
 

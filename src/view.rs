@@ -44,6 +44,11 @@ impl View {
         Ok(Self { reader, ledger, paths, codes: OnceLock::new() })
     }
 
+    /// Number of the snapshot.
+    pub fn number(&self) -> u64 {
+        self.reader.snapshot().number()
+    }
+
     /// The codes that searches scan. They are derived from the vectors, so damage to them is no
     /// error: it is the second value, and the vectors themselves are read.
     pub fn codes(&self) -> (Option<&Segments>, Option<&str>) {

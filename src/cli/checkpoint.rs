@@ -1,14 +1,24 @@
 //! Which checkpoint a user means, and how it is loaded. The environment of Hugging Face's programs
 //! is read here; the library does not read it.
 
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use pagesight::Error;
+use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe};
+
+use super::args::Loading;
+use super::{hinted, paths};
+
 /// Where checkpoints are kept.
 pub fn models() -> Models {
     let own = paths::data_folder().map(|folder| folder.join("models"));
     Models { own, hub: hub_cache() }
 }
 
-/// The folder of the model that a user calls `name`.
-pub fn find(name: &Path) -> Result<PathBuf> {
+/// The model that a user calls `name`.
+pub fn find(name: &Path) -> Result<ModelSource> {
     models().find(name).map_err(|error| {
         let name = name.to_str().filter(|name| HubCache::is_name(name));
         let fetch = name.map(|name| format!(", `pagesight model fetch {name}` downloads it"));
@@ -23,17 +33,18 @@ pub fn is_none(name: &Path) -> bool {
     name == Path::new("none")
 }
 
-/// What the model in `folder` is called.
-pub fn name(folder: &Path) -> String {
-    match is_embedded(folder) {
-        true => format!("{} (inside this program)", Models::NANO),
-        false => folder.display().to_string(),
+/// What a model is called; `None` is one that a program brought.
+pub fn name(source: Option<&ModelSource>) -> String {
+    match source {
+        Some(ModelSource::Nano) => "nano (inside this program)".into(),
+        Some(source) => source.to_string(),
+        None => "one that another program brings".into(),
     }
 }
 
-/// What was being done with the model in `folder`.
-pub fn loading(folder: &Path) -> String {
-    format!("loading the model {}", name(folder))
+/// What was being done with a model.
+pub fn loading(source: &ModelSource) -> String {
+    format!("loading the model {}", name(Some(source)))
 }
 
 /// Adds the way out to the error of an index that has vectors of another model.

@@ -28,9 +28,9 @@ pub struct ExportVerb {
 
 pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
-    let snapshot = pagesight::export(&folder, &verb.folder)
+    let snapshot = pagesight::upkeep::export(&folder, &verb.folder)
         .with_context(|| format!("exporting {} to {}", folder.display(), verb.folder.display()))?;
-    let bytes: u64 = snapshot.files.values().map(|file| file.bytes).sum();
+    let bytes = snapshot.bytes();
     let mut out = io::stdout().lock();
     match verb.json {
         true => writeln!(
@@ -38,15 +38,15 @@ pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
             "{}",
             json!({
                 "v": 1, "type": "summary", "export": verb.folder.display().to_string(),
-                "snapshot": snapshot.number, "documents": snapshot.documents,
-                "pages": snapshot.pages, "bytes": bytes,
+                "snapshot": snapshot.number(), "documents": snapshot.documents(),
+                "pages": snapshot.pages(), "bytes": bytes,
             })
         )?,
         false => writeln!(
             out,
             "exported {} documents, {} pages, {:.1} MB to {}",
-            snapshot.documents,
-            snapshot.pages,
+            snapshot.documents(),
+            snapshot.pages(),
             bytes as f64 / 1e6,
             verb.folder.display()
         )?,

@@ -25,8 +25,8 @@ pub struct GcVerb {
 pub fn run(place: &Place, verb: &GcVerb) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
     let folder = locate::existing(place)?;
-    let swept = match pagesight::collect_garbage(&folder, &interrupt.flag()) {
-        Err(pagesight::Error::Store(pagesight::StoreError::Interrupted { .. })) => {
+    let swept = match pagesight::upkeep::collect_garbage(&folder, &interrupt.flag()) {
+        Err(pagesight::Error::Store(pagesight::index::StoreError::Interrupted { .. })) => {
             return Ok(Outcome::Interrupted);
         }
         swept => swept.with_context(|| format!("collecting garbage in {}", folder.display()))?,

@@ -9,7 +9,10 @@ use clap::{Args, ValueHint};
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use pagesight::{Error, Index, PageImage, RenderOptions};
+use pagesight::model::PageImage;
+use pagesight::pdf::RenderOptions;
+use pagesight::search::Page;
+use pagesight::{Error, Index};
 
 use super::args::{Place, SandboxChoice};
 use super::{Outcome, hinted, locate, renderer, sandbox};
@@ -48,12 +51,11 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
     let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
     let folder = locate::existing(place)?;
-    let mut index =
+    let index =
         Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
     let renderer = renderer(place, &verb.password);
     index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    let here = std::env::current_dir().context("finding the current folder")?;
-    let page = index.page(&here, path, number).map_err(|error| match error {
+    let page = page(&index, path, number).map_err(|error| match error {
         Error::NoSuchDocument { .. } => {
             hinted(error.to_string(), "`pagesight status --all` lists the documents")
         }
@@ -76,6 +78,15 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Page `number` of the document that `path` names: as the ledger has it, or as a file relative to
+/// the current folder.
+fn page(index: &Index, path: &str, number: u32) -> Result<Page, Error> {
+    match index.page(&index.ledger_path(Path::new(path)), number) {
+        Err(Error::NoSuchDocument { .. }) => index.page(path, number),
+        found => found,
+    }
 }
 
 /// Writes beside the file and renames, so that a failure leaves nothing half done.

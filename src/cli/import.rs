@@ -26,7 +26,7 @@ pub struct ImportVerb {
 
 pub fn run(place: &Place, verb: &ImportVerb) -> Result<Outcome> {
     let folder = locate::for_writing(place)?;
-    let snapshot = pagesight::import(&folder, &verb.folder).with_context(|| {
+    let snapshot = pagesight::upkeep::import(&folder, &verb.folder).with_context(|| {
         format!("importing {} into {}", verb.folder.display(), folder.display())
     })?;
     let mut out = io::stdout().lock();
@@ -36,16 +36,16 @@ pub fn run(place: &Place, verb: &ImportVerb) -> Result<Outcome> {
             "{}",
             json!({
                 "v": 1, "type": "summary", "index": folder.display().to_string(),
-                "snapshot": snapshot.number, "documents": snapshot.documents,
-                "pages": snapshot.pages,
-                "model_id": snapshot.model.as_ref().map(|model| &model.id),
+                "snapshot": snapshot.number(), "documents": snapshot.documents(),
+                "pages": snapshot.pages(),
+                "model_id": snapshot.model().map(|model| &model.id),
             })
         )?,
         false => writeln!(
             out,
             "imported {} documents, {} pages into {}",
-            snapshot.documents,
-            snapshot.pages,
+            snapshot.documents(),
+            snapshot.pages(),
             folder.display()
         )?,
     }

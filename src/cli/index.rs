@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagesight::{
-    BatchSize, ColPali, DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits,
-    LoadOptions, Outcome as Did, RenderOptions, Summary, SyncOptions,
+use pagesight::Index;
+use pagesight::index::{
+    BatchSize, DocumentStatus, Event, FolderWatch, Limits, Outcome as Did, Summary, SyncOptions,
 };
+use pagesight::model::{LoadOptions, ModelSource};
+use pagesight::pdf::RenderOptions;
 use serde_json::{Value, json};
 
 use super::args::{ModelChoice, Place, SandboxChoice};
 use super::interrupt::Interrupt;
-use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, model, renderer, sandbox, watch};
+use super::report::{document_json, failure_line, summary_json};
+use super::terminal::Terminal;
+use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
+use super::watch::{self, Watching};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
@@ -117,13 +121,13 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         std::fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     }
     let folder = locate::for_writing(place)?;
-    let mut index =
+    let index =
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
     // Before a model is loaded for nothing.
     index.check_writable()?;
     let renderer = renderer(place, &verb.password);
     index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    load_model(&mut index, verb)?;
+    load_model(&index, verb)?;
     let stop = interrupt.flag();
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
@@ -154,7 +158,15 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
     progress.failed?;
     let outcome = report(&index, verb, &summary, progress.start.elapsed())?;
     match watch {
-        Some(watch) if !summary.interrupted => watch::run(&mut index, verb, &options, watch),
+        Some(watch) if !summary.interrupted => {
+            let watching = Watching {
+                folders: &verb.folders,
+                rescan: Duration::from_secs(verb.rescan),
+                json: verb.json,
+                quiet: verb.quiet,
+            };
+            watch::run(&index, &watching, &options, watch)
+        }
         _ => Ok(outcome),
     }
 }
@@ -163,29 +175,31 @@ fn opening(folder: &str) -> String {
     format!("indexing into {folder}")
 }
 
-fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
-    index.set_loading(model::options(&verb.model.loading)?);
-    let stored = index.snapshot().model.as_ref().map(|stored| stored.folder.clone());
-    let is_new = index.documents().next().is_none();
-    let folder = match (&verb.model.model, stored) {
-        (Some(name), Some(stored)) if model::is_none(name) => {
+fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
+    index.set_loading(checkpoint::options(&verb.model.loading)?);
+    let stored = index.snapshot().model().cloned();
+    let is_new = index.documents().is_empty();
+    let source = match (&verb.model.model, stored) {
+        (Some(name), Some(stored)) if checkpoint::is_none(name) => {
             if !verb.quiet {
-                let name = model::name(&stored);
+                let name = checkpoint::name(stored.source.as_ref());
                 eprintln!("the index has vectors of {name}: new pages get them too");
             }
-            Some(stored)
+            stored.source
         }
-        (Some(name), None) if model::is_none(name) => None,
-        (Some(name), _) => Some(model::find(name)?),
-        (None, Some(stored)) => Some(stored),
-        (None, None) => is_new.then(|| ColPali::NANO.into()),
+        (Some(name), None) if checkpoint::is_none(name) => None,
+        (Some(name), _) => Some(checkpoint::find(name)?),
+        (None, Some(stored)) => stored.source,
+        (None, None) => is_new.then_some(ModelSource::Nano),
     };
-    match folder {
-        Some(folder) => {
-            let options =
-                LoadOptions { slices: verb.slices.clone(), ..model::options(&verb.model.loading)? };
-            let loaded = index.load_model(&folder, &options);
-            loaded.map_err(model::new_index).with_context(|| model::loading(&folder))
+    match source {
+        Some(source) => {
+            let options = LoadOptions {
+                slices: verb.slices.clone(),
+                ..checkpoint::options(&verb.model.loading)?
+            };
+            let loaded = index.load_model(&source, &options);
+            loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))
         }
         None if verb.slices.is_some()
             || verb.model.loading.recipe.is_some()

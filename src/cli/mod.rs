@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, everything else to stderr.
 
 mod args;
+mod checkpoint;
 mod compact;
 mod completions;
 mod doctor;
@@ -15,10 +16,12 @@ mod index;
 mod interrupt;
 mod locate;
 mod model;
+mod output;
 mod paths;
 mod query;
 mod questions;
 mod repair;
+mod report;
 mod status;
 mod terminal;
 mod tune;
@@ -28,7 +31,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use pagesight::{RenderOptions, Sandbox};
+use pagesight::pdf::{RenderOptions, Sandbox};
 
 use args::{Place, SandboxChoice};
 use terminal::Terminal;

@@ -44,7 +44,7 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
     }
     let folder = locate::existing(place)?;
     let verified =
-        pagesight::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
+        pagesight::upkeep::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for damage in &verified.damage {
