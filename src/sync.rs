@@ -54,7 +54,7 @@ pub(crate) fn sync(
 
 /// Takes in one PDF with vectors that were made elsewhere.
 pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Result<(), Error> {
-    let model = engine.page_model()?.ok_or(Error::NoModel)?;
+    let model = engine.query_model()?.ok_or(Error::NoModel)?;
     let reader = engine.reader()?;
     let mut writer = Writer::open(&engine.folder)?;
     writer.set_model(model.record())?;

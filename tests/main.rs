@@ -7,6 +7,7 @@ mod codes;
 mod compact;
 mod damage;
 mod eval;
+mod examples;
 mod hostile;
 mod layering;
 mod library;
