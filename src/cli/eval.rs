@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use pagesight::metrics::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
 use pagesight::{Channel, DocumentId, Index};
 use serde_json::json;
 
-use super::args::{EvalVerb, Place};
+use super::args::{ModelChoice, Place};
 use super::query::{channel, open};
 use super::terminal::Terminal;
 use super::{Outcome, hinted, model};
@@ -21,6 +22,35 @@ const DEPTH: usize = 100;
 
 /// How deep all measures look but MRR, which ends where the first relevant page is.
 const FIRST: usize = 10;
+
+/// Measure rankings against labelled questions.
+///
+/// The queries file has a line of JSON a query: id, query, doc (a path or the end of one), pages
+/// (1-based) and, where each page alone answers, any_page.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight eval --queries fixtures/queries.jsonl\n  \
+    pagesight eval --queries q.jsonl --per-document --json --run run.jsonl")]
+pub struct EvalVerb {
+    /// Labelled questions, JSON Lines.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub queries: PathBuf,
+    /// Also rank the pages of the labelled document alone.
+    #[arg(long)]
+    pub per_document: bool,
+    /// Measure one channel only [default: each one that can answer, and both fused].
+    #[arg(long, value_enum)]
+    pub channel: Option<ChannelChoice>,
+    /// Write each query's ranking, JSON Lines: {"id", "results": [[doc, page], ...]}; with
+    /// several channels or settings their names are put before the ending.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub run: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a channel and setting.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcome> {
     let reading = || format!("reading {}", verb.queries.display());

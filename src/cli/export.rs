@@ -3,10 +3,28 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::args::{ExportVerb, Place};
+use super::args::Place;
 use super::{Outcome, locate};
+
+/// Write the index as plain Arrow files, to move it to another machine.
+///
+/// The folder gets documents.arrow, pages.arrow (Arrow IPC: pyarrow, polars and DuckDB read them)
+/// and export.json with their hashes. A compact index has no whole vectors: copy its folder instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight export reports.export\n  \
+    tar c reports.export | ssh host 'tar x && pagesight import reports.export'")]
+pub struct ExportVerb {
+    /// A folder that is not there yet, or empty.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;

@@ -3,11 +3,24 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::json;
 
-use super::args::{GcVerb, Place};
+use super::args::Place;
 use super::interrupt::Interrupt;
 use super::{Outcome, locate};
+
+/// Join small files of the index and remove what nothing needs any more.
+///
+/// `index` does the same at the end of a run. Files of a snapshot that another process reads are
+/// kept until it ends or moves on.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight gc")]
+pub struct GcVerb {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &GcVerb) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;

@@ -27,11 +27,48 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use pagesight::{RenderOptions, Sandbox};
 
-use args::{Arguments, Place, SandboxChoice, Verb};
+use args::{Place, SandboxChoice};
 use terminal::Terminal;
+
+/// Search PDFs by how their pages look.
+#[derive(Debug, Parser)]
+#[command(name = "pagesight", version, about, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    pagesight index ~/reports                 index a folder of PDFs\n  \
+    pagesight query \"net sales by region\"     ranked pages\n  \
+    pagesight get reports/q3.pdf#12           the words of a page\n\n\
+    Exit codes: 0 found or done, 1 nothing found, 2 error, 3 done but some files failed, \
+    130 interrupted.")]
+struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Index(index::IndexVerb),
+    #[command(visible_alias = "search")]
+    Query(query::QueryVerb),
+    Get(get::GetVerb),
+    Eval(eval::EvalVerb),
+    Tune(tune::TuneVerb),
+    Compact(compact::CompactVerb),
+    Status(status::StatusVerb),
+    Verify(verify::VerifyVerb),
+    Repair(repair::RepairVerb),
+    Gc(gc::GcVerb),
+    Export(export::ExportVerb),
+    Import(import::ImportVerb),
+    Doctor(doctor::DoctorVerb),
+    Model(model::ModelVerb),
+    Paths(paths::PathsVerb),
+    Completions(completions::CompletionsVerb),
+}
 
 /// What a run came to; the numbers are the exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,14 +4,57 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
 use pagesight::{
     Answer, Channel, ChannelScore, Code, Index, LoadOptions, PageHit, PatchMatch, Snippet,
 };
 use serde_json::{Value, json};
 
-use super::args::{ChannelChoice, ModelChoice, Place, QueryVerb};
+use super::args::{ModelChoice, Place};
 use super::terminal::{Terminal, printable};
 use super::{Outcome, hinted, locate, model, renderer};
+
+/// Which channels answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelChoice {
+    /// The picture: late interaction (MaxSim).
+    Visual,
+    /// The words: BM25.
+    Text,
+    /// Both, fused.
+    Both,
+}
+
+/// Rank pages for a question.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight query \"operating margin by segment\"\n  \
+    pagesight query -k 3 --path 'reports/2024/**' --json \"goodwill impairment\"\n  \
+    pagesight query -k 1 --explain \"operating margin by segment\"")]
+pub struct QueryVerb {
+    /// The question.
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// How many pages.
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub k: u32,
+    /// Which channels answer.
+    #[arg(long, value_enum, default_value_t = ChannelChoice::Both)]
+    pub channel: ChannelChoice,
+    /// Only documents whose path matches; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    pub path: Vec<String>,
+    /// Say how the answer was found: pages seen and scored again, time by stage, and for each
+    /// word of the question the patch of the page that answers it best.
+    #[arg(long)]
+    pub explain: bool,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a hit and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.model)?;
@@ -224,9 +267,4 @@ fn match_json(found: &PatchMatch) -> Value {
 
 fn channel_json(score: Option<ChannelScore>) -> Value {
     score.map_or(Value::Null, |s| json!({"score": s.score, "rank": s.rank}))
-}
-
-/// Milliseconds with three decimals.
-pub fn ms(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }

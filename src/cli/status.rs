@@ -3,13 +3,26 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use pagesight::{Compact, DocumentStatus, Index, Outcome as Did, Tuning};
 use serde_json::json;
 
-use super::args::{Place, StatusVerb};
+use super::args::Place;
 use super::index::{document_json, failure_line};
 use super::terminal::printable;
 use super::{Outcome, locate, model};
+
+/// What the index holds, and what failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight status --json")]
+pub struct StatusVerb {
+    /// List every document, not only those with failures.
+    #[arg(long)]
+    pub all: bool,
+    /// A line of JSON a document and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
