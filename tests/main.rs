@@ -3,6 +3,7 @@
 mod bombs;
 mod circles;
 mod cli;
+mod clones;
 mod codes;
 mod compact;
 mod damage;
