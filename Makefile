@@ -1,10 +1,20 @@
 # pagesight. `make help` lists the targets.
 
-# Outside the clone, so that a second clone is warm. One profile (dev, tuned in Cargo.toml)
-# serves demo, tests and benches.
+# Compiled dependencies lie outside the clone, so that a second clone is warm; programs lie in its
+# own `target`. A CARGO_TARGET_DIR of yours holds both. One profile (dev, tuned in Cargo.toml) serves
+# demo, tests and benches.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
-export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
-PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
+ifdef CARGO_TARGET_DIR
+TARGET := $(CARGO_TARGET_DIR)
+BUILD := $(CARGO_TARGET_DIR)
+else
+TARGET := target
+BUILD := $(CACHE)/pagesight/target
+export CARGO_BUILD_BUILD_DIR ?= $(BUILD)
+endif
+# For builds with settings of their own.
+apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspath $(BUILD))/$(1)
+PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
 .PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize neon
@@ -17,7 +27,7 @@ setup: ## fetch protoc and libpdfium (pinned) into .tools
 
 build: setup ## the program, with libpdfium beside it
 	cargo build --workspace
-	@cp -f $(LIBRARY)/* $(CARGO_TARGET_DIR)/debug/
+	@cp -f $(LIBRARY)/* $(TARGET)/debug/
 
 demo: build ## index fixtures/pdf and ask, words and looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh
@@ -35,17 +45,17 @@ test-hub: setup ## fetching checkpoints, against a server of its own (compiles r
 cuda: setup ## build the model for NVIDIA's cards without one at hand; CUDA_COMPUTE_CAP=90 for Hopper
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
-	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
+	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} $(call apart,cuda) \
 	  cargo build -p pagesight-model --features cuda --example encoding
 	@echo "linked, and what it does where there is no card:"
 	@LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$(abspath .tools/cuda/lib/stubs) \
-	  $(CARGO_TARGET_DIR)/cuda/debug/examples/encoding devices
+	  $(BUILD)/cuda/debug/examples/encoding devices
 
 cuda-test: setup ## where there is a card of NVIDIA: its vectors against the processor's and the reference's
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
-	  CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
+	  $(call apart,cuda) \
 	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture card::
 
 check: setup ## formatting, lints and docs, warnings denied
@@ -66,12 +76,12 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 fuzz: ## the worker protocol, 60 s in libFuzzer
 	@mkdir -p fuzz/corpus/protocol
-	cd fuzz && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
-	$(CARGO_TARGET_DIR)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
+	cd fuzz && $(call apart,fuzz) RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
+	$(BUILD)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
 
 # A stable compiler has the sanitizer too; the standard library stays as it is.
 sanitize: ## late interaction, its kernels for this processor included, under AddressSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/asan \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(call apart,asan) \
 	  cargo test -p pagesight-maxsim --lib --tests --target $(HOST)
 
 # Wants `rustup target add aarch64-unknown-linux-gnu` and, by their names in Debian,
@@ -101,5 +111,5 @@ bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/res
 	cargo build --workspace --example indexing
 	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
 	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
-	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(CARGO_TARGET_DIR)/debug/examples/indexing; } \
+	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(TARGET)/debug/examples/indexing; } \
 	  | tee benches/results/indexing.txt

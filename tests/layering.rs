@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate of ours, and which others of ours it may use (not in its tests).
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 9] = [
     ("pagesight-core", &[]),
     ("pagesight-maxsim", &["pagesight-core"]),
     ("pagesight-model", &["pagesight-core", "pagesight-maxsim"]),
@@ -25,6 +25,7 @@ const RULES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("xtask", &[]),
+    ("pagesight-features", &[]),
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.

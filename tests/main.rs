@@ -3,6 +3,7 @@
 mod bombs;
 mod circles;
 mod cli;
+mod clones;
 mod codes;
 mod compact;
 mod damage;
@@ -41,7 +42,9 @@ fn fixtures() -> PathBuf {
 /// The libpdfium that `cargo xtask setup` fetched.
 fn pdfium() -> PathBuf {
     let given = std::env::var_os("PAGESIGHT_PDFIUM").map(PathBuf::from);
-    given.expect(".cargo/config.toml sets PAGESIGHT_PDFIUM; run the tests with cargo")
+    let given = given.expect(".cargo/config.toml sets PAGESIGHT_PDFIUM; run the tests with cargo");
+    let (start, end) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    if given.is_dir() { given.join(format!("{start}pdfium{end}")) } else { given }
 }
 
 /// A folder with PDFs and an index, for one test.

@@ -3,6 +3,7 @@
 //! run finds it there and does nothing. `cargo xtask cuda` does the same for CUDA, pinned by
 //! `xtask/cuda.requirements.txt`.
 
+mod clone;
 mod cuda;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+/// See `clone`.
+const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 
 const LOCK: &str = include_str!("../pdfium.lock.json");
 
@@ -48,6 +52,7 @@ fn tools() -> PathBuf {
 
 fn setup() -> Result<()> {
     let tools = tools();
+    clone::name(&tools.join(".."))?;
     place_protoc(&tools.join("protoc"))?;
     place_pdfium(&tools.join("pdfium"))
 }
