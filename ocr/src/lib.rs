@@ -1,0 +1,3 @@
+//! Optical character recognition.
+
+mod tesseract;
