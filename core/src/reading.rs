@@ -8,7 +8,6 @@ use crate::layout::Area;
 /// How large a page is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum DrawSize {
     /// Exactly this size, whatever the shape of the page: the page is squeezed into it. This is
     /// how pages are drawn for a model.

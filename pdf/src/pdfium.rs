@@ -1,77 +1,17 @@
-//! libpdfium: where it is, and what a worker does with it. Runs in worker processes only: pdfium
-//! may crash, hang, or take all memory that it can get.
+//! What a worker does with libpdfium. It runs in worker processes only, because pdfium may crash,
+//! hang, or take all memory that it can get.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use pagesight_core::{PageImage, PageSize};
+use pagesight_core::{DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize};
 use pagesight_simd::resize_bicubic;
 use pdfium_render::prelude::*;
 
 use crate::canvas::Canvas;
 use crate::fonts;
-use crate::protocol::{Asked, Draw};
+use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
 
-/// File name of the library on this system.
-const LIBRARY: &str = match (cfg!(windows), cfg!(target_os = "macos")) {
-    (true, _) => "pdfium.dll",
-    (_, true) => "libpdfium.dylib",
-    _ => "libpdfium.so",
-};
-
-/// A place where libpdfium was looked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PdfiumPlace {
-    /// What the place is, e.g. `beside the program`.
-    pub what: &'static str,
-    /// The file.
-    pub path: PathBuf,
-    /// Whether it is there.
-    pub found: bool,
-}
-
-/// Looks for libpdfium: `explicit` (a file or its folder), beside the program, in `data` (the
-/// user's data folder), in a Python environment (the pypdfium2 wheel), in the system's folders.
-/// Never in the current folder. The first that is found counts; an explicit one that is missing
-/// ends the search.
-pub fn find_pdfium(
-    explicit: Option<&Path>,
-    program: Option<&Path>,
-    data: Option<&Path>,
-    python: Option<&Path>,
-) -> Vec<PdfiumPlace> {
-    let mut places = Vec::new();
-    let mut look = |what, path: PathBuf| {
-        let found = path.is_file();
-        places.push(PdfiumPlace { what, path, found });
-    };
-    if let Some(explicit) = explicit {
-        let inside = explicit.join(LIBRARY);
-        look("asked for", if explicit.is_dir() { inside } else { explicit.to_path_buf() });
-        return places;
-    }
-    if let Some(folder) = program.and_then(Path::parent) {
-        look("beside the program", folder.join(LIBRARY));
-        look("beside the program's libraries", folder.join("../lib").join(LIBRARY));
-    }
-    if let Some(data) = data {
-        look("user data folder", data.join(LIBRARY));
-    }
-    if let Some(python) = python {
-        let versions = std::fs::read_dir(python.join("lib")).into_iter().flatten().flatten();
-        let mut versions: Vec<PathBuf> = versions.map(|entry| entry.path()).collect();
-        versions.sort();
-        for version in versions {
-            look("Python wheel", version.join("site-packages/pypdfium2_raw").join(LIBRARY));
-        }
-        look("Python wheel", python.join("Lib/site-packages/pypdfium2_raw").join(LIBRARY));
-    }
-    for folder in ["/usr/local/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/opt/homebrew/lib"] {
-        look("system", Path::new(folder).join(LIBRARY));
-    }
-    places
-}
-
-/// Binds the library at `path`, which reads no font of the system from then on.
+/// Loads the library at `path` and keeps it from reading any font of the system.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
     let bindings = Pdfium::bind_to_library(path);
     let pdfium =
@@ -80,48 +20,44 @@ pub fn bind(path: &Path) -> Result<Pdfium, String> {
     Ok(pdfium)
 }
 
-/// Opens a document with the first of no password and `passwords` that fits. `Err` has a reason
-/// and whether a password is what is missing.
+/// Opens a document without a password or with the first of `passwords` that fits.
 pub fn open<'a>(
     pdfium: &'a Pdfium,
     bytes: &'a [u8],
     passwords: &[String],
-) -> Result<PdfDocument<'a>, (String, bool)> {
+) -> Result<PdfDocument<'a>, Failure> {
     let tries = std::iter::once(None).chain(passwords.iter().map(|p| Some(p.as_str())));
-    let mut locked = false;
     for password in tries {
         match pdfium.load_pdf_from_byte_slice(bytes, password) {
             Ok(document) => return Ok(document),
-            Err(PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::PasswordError)) => {
-                locked = true;
-            }
-            Err(error) => return Err((open_reason(&error, bytes), false)),
+            Err(PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::PasswordError)) => {}
+            Err(error) => return Err(not_opened(&error, bytes)),
         }
     }
-    debug_assert!(locked, "every other way out returned");
     let reason = match passwords {
-        [] => "encrypted: give the password with --password",
-        _ => "encrypted: none of the passwords given fits",
+        [] => "encrypted, and no password was given",
+        _ => "encrypted, and none of the passwords given fits",
     };
-    Err((reason.into(), true))
+    Err(Failure::new(FailureKind::Encrypted, reason))
 }
 
-fn open_reason(error: &PdfiumError, bytes: &[u8]) -> String {
+fn not_opened(error: &PdfiumError, bytes: &[u8]) -> Failure {
     let head = &bytes[..bytes.len().min(1024)];
+    let damaged = |reason: &str| Failure::new(FailureKind::Damaged, reason);
     match error {
-        _ if bytes.is_empty() => "the file is empty".into(),
+        _ if bytes.is_empty() => damaged("the file is empty"),
         PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError)
             if !head.windows(5).any(|w| w == b"%PDF-") =>
         {
-            "not a PDF".into()
+            damaged("not a PDF")
         }
         PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError) => {
-            "damaged: the PDF cannot be opened".into()
+            damaged("damaged: the PDF cannot be opened")
         }
         PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::SecurityError) => {
-            "encrypted in a way that cannot be read".into()
+            Failure::new(FailureKind::Encrypted, "encrypted in a way that cannot be read")
         }
-        error => format!("the PDF cannot be opened ({error})"),
+        error => Failure::new(FailureKind::Other, format!("the PDF cannot be opened ({error})")),
     }
 }
 
@@ -132,56 +68,86 @@ pub fn title(document: &PdfDocument<'_>) -> Option<String> {
     Some(title.trim().to_string()).filter(|t| !t.is_empty())
 }
 
-/// A page as a worker sends it.
-pub struct ReadPage {
-    pub size: PageSize,
-    pub text: String,
-    /// There is more text than was asked for.
-    pub text_cut: bool,
-    /// Width and height of the picture on the canvas, px; 0 x 0 when none was asked for.
-    pub drawn_px: (u32, u32),
+/// A document whose last page stays loaded until another one is asked for, so that asking for the
+/// text of a page and then for its picture loads the page once.
+pub struct Pages<'a, 'd> {
+    document: &'a PdfDocument<'d>,
+    loaded: Option<(u32, PdfPage<'a>, PageSize)>,
 }
 
-/// Reads page `number` (1-based) as `asked`: its text, and its picture, drawn on `canvas` as RGB
-/// without gaps.
-pub fn read_page(
-    document: &PdfDocument<'_>,
-    number: u32,
-    asked: Asked,
-    canvas: &mut Canvas,
-) -> Result<ReadPage, String> {
-    let index = PdfPageIndex::try_from(number - 1).map_err(|_| "no such page".to_string())?;
-    let page = document.pages().get(index).map_err(|error| match error {
-        PdfiumError::PageIndexOutOfBounds => {
-            format!("the document has {} pages", document.pages().len())
+impl<'a, 'd> Pages<'a, 'd> {
+    /// The pages of `document`.
+    pub fn new(document: &'a PdfDocument<'d>) -> Self {
+        Self { document, loaded: None }
+    }
+
+    /// The size and words of page `number` (1-based), at most `limit` bytes of them; no words are
+    /// looked for when that is 0.
+    pub fn text(&mut self, number: u32, limit: usize) -> Result<PageText, Failure> {
+        let (page, size) = self.load(number)?;
+        if limit == 0 {
+            return Ok(PageText::new(size, "", false));
         }
-        _ => "the page is damaged and cannot be loaded".into(),
+        let (mut text, cut) = page_text(page, limit)?;
+        let cut = !field_values(page, limit, &mut text) || cut;
+        Ok(PageText::new(size, text, cut))
+    }
+
+    /// Draws page `number` (1-based) on `canvas` as RGB without gaps; the size of the page, and
+    /// width and height of the picture in pixels. The page is not kept: what pdfium keeps of a page
+    /// that was drawn may be large.
+    pub fn draw(
+        &mut self,
+        number: u32,
+        draw: DrawSize,
+        limit: u64,
+        canvas: &mut Canvas,
+    ) -> Result<(PageSize, (u32, u32)), Failure> {
+        let (page, size) = self.load(number)?;
+        let drawn = draw_page(page, size, draw, limit, canvas);
+        self.loaded = None;
+        Ok((size, drawn?))
+    }
+
+    fn load(&mut self, number: u32) -> Result<(&PdfPage<'a>, PageSize), Failure> {
+        if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
+            self.loaded = None;
+            let (page, size) = load(self.document, number)?;
+            self.loaded = Some((number, page, size));
+        }
+        let (_, page, size) = self.loaded.as_ref().expect("loaded above");
+        Ok((page, *size))
+    }
+}
+
+fn load<'a>(
+    document: &'a PdfDocument<'_>,
+    number: u32,
+) -> Result<(PdfPage<'a>, PageSize), Failure> {
+    let pages = document.pages();
+    let damaged = |reason: String| Failure::new(FailureKind::Damaged, reason);
+    let outside = || damaged(format!("the document has {} pages", pages.len()));
+    let index = number.checked_sub(1).and_then(|index| PdfPageIndex::try_from(index).ok());
+    let page = pages.get(index.ok_or_else(outside)?).map_err(|error| match error {
+        PdfiumError::PageIndexOutOfBounds => outside(),
+        _ => damaged("the page is damaged and cannot be loaded".into()),
     })?;
     let size = PageSize { width_pt: page.width().value, height_pt: page.height().value };
     if [size.width_pt, size.height_pt].iter().any(|side| !(side.is_finite() && *side > 0.0)) {
-        return Err(format!("the page is {} x {} points", size.width_pt, size.height_pt));
+        return Err(damaged(format!("the page is {} x {} points", size.width_pt, size.height_pt)));
     }
-    let (mut text, mut text_cut) = (String::new(), false);
-    if asked.text_bytes > 0 {
-        (text, text_cut) = page_text(&page, asked.text_bytes)?;
-        text_cut |= !field_values(&page, asked.text_bytes, &mut text);
-    }
-    let drawn_px = match asked.draw {
-        Some(draw) => draw_page(&page, size, draw, asked.pixels, canvas)?,
-        None => {
-            canvas.take(0);
-            (0, 0)
-        }
-    };
-    Ok(ReadPage { size, text, text_cut, drawn_px })
+    Ok((page, size))
 }
 
-/// The text layer in its own order: every character, whatever box it lies in. A word that is
-/// hyphenated at a line's end is joined. Says whether it was cut at `limit` bytes.
-fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), String> {
+/// The text layer in its own order: every character, whatever box it lies in. Words that are
+/// hyphenated at the end of a line are joined. The second value says whether the text was cut at
+/// `limit` bytes.
+fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), Failure> {
     // pdfium's marks for a hyphen that a line break made.
     let soft_hyphen = |c: char| matches!(c, '\u{2}' | '\u{FFFE}' | '\u{AD}');
-    let layer = page.text().map_err(|error| format!("its text cannot be read ({error})"))?;
+    let layer = page.text().map_err(|error| {
+        Failure::new(FailureKind::Damaged, format!("its text cannot be read ({error})"))
+    })?;
     let mut text = String::new();
     let mut joining = false;
     for character in layer.chars().iter() {
@@ -203,8 +169,8 @@ fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), String>
     Ok((text, false))
 }
 
-/// What is filled into a form is drawn on the page but is not in its text layer. Says whether
-/// all of it found room.
+/// Appends what is filled into forms, which is drawn on the page but is not in its text layer.
+/// Returns whether all of it found room.
 fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) -> bool {
     let mut all = true;
     for annotation in page.annotations().iter() {
@@ -230,22 +196,16 @@ fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) -> bool {
 /// anti-aliasing meets the reference's bicubic filter.
 const OVERSAMPLE: u32 = 2;
 
-/// No side of a drawing is longer, px.
-pub(crate) const MAX_SIDE_PX: u32 = 10_000;
-
-/// No drawing has more pixels, whatever the limit that is set.
-pub(crate) const MAX_PIXELS: u64 = 64_000_000;
-
 /// No page is enlarged for OCR beyond this, px; tesseract gains nothing from more.
 const MAX_OCR_SIDE_PX: f32 = 5_000.0;
 
 fn draw_page(
     page: &PdfPage<'_>,
     size: PageSize,
-    draw: Draw,
+    draw: DrawSize,
     limit: u64,
     canvas: &mut Canvas,
-) -> Result<(u32, u32), String> {
+) -> Result<(u32, u32), Failure> {
     let (width, height) = drawing_size(size, draw, limit);
     // pdfium pads each row to four bytes.
     let (row, stride) = (width as usize * 3, (width as usize * 3).next_multiple_of(4));
@@ -258,7 +218,8 @@ fn draw_page(
         .set_reverse_byte_order(true)
         .clear_before_rendering(false)
         .render_form_data(true);
-    let failed = |error| format!("the page cannot be drawn ({error})");
+    let failed =
+        |error| Failure::new(FailureKind::Other, format!("the page cannot be drawn ({error})"));
     let (format, sides) = (PdfBitmapFormat::BGR, (width as Pixels, height as Pixels));
     let mut bitmap = PdfBitmap::from_bytes(sides.0, sides.1, format, pixels).map_err(failed)?;
     page.render_into_bitmap_with_config(&mut bitmap, &config).map_err(failed)?;
@@ -269,30 +230,31 @@ fn draw_page(
         }
     }
     let bytes = row * height as usize;
-    let Draw::Squeezed { width_px, height_px } = draw else {
+    let DrawSize::Exact(PictureSize { width_px, height_px }) = draw else {
         canvas.take(bytes);
         return Ok((width, height));
     };
     let drawn = PageImage::new(width, height, pixels[..bytes].to_vec());
-    let squeezed = resize_bicubic(&drawn.map_err(|e| e.to_string())?, width_px, height_px);
+    let drawn = drawn.expect("sides are at least 1, and the bytes are theirs");
+    let squeezed = resize_bicubic(&drawn, width_px, height_px);
     canvas.take(squeezed.rgb().len()).copy_from_slice(squeezed.rgb());
     Ok((width_px, height_px))
 }
 
 /// Pixels to draw, from the target and the page's shape, never from its size alone: a page of a
 /// kilometre costs what a page of a metre costs. No more than `limit` in all.
-fn drawing_size(size: PageSize, draw: Draw, limit: u64) -> (u32, u32) {
+fn drawing_size(size: PageSize, draw: DrawSize, limit: u64) -> (u32, u32) {
     let shape = size.width_pt / size.height_pt;
     let (width, height) = match draw {
-        Draw::Squeezed { width_px, height_px } => {
+        DrawSize::Exact(PictureSize { width_px, height_px }) => {
             let long = (OVERSAMPLE * width_px.max(height_px)) as f32;
             let (width, height) =
                 if shape >= 1.0 { (long, long / shape) } else { (long * shape, long) };
             // A strip is not drawn thinner than the input: its words would be lost.
             (width.max(width_px as f32), height.max(height_px as f32))
         }
-        Draw::Width(width) => (width as f32, width as f32 / shape),
-        Draw::Dpi(dpi) => {
+        DrawSize::Width(width) => (width as f32, width as f32 / shape),
+        DrawSize::Dpi(dpi) => {
             let scale = dpi as f32 / 72.0;
             let (width, height) = (size.width_pt * scale, size.height_pt * scale);
             let shrink = (MAX_OCR_SIDE_PX / width.max(height)).min(1.0);
@@ -318,31 +280,23 @@ mod tests {
     #[test]
     fn drawings_are_bounded_whatever_the_page() {
         let size = |width_pt, height_pt| PageSize { width_pt, height_pt };
-        let input = Draw::Squeezed { width_px: 448, height_px: 448 };
+        let input = DrawSize::Exact(PictureSize { width_px: 448, height_px: 448 });
         for (page, draw, expected) in [
             (size(595.0, 842.0), input, (633, 896)),
             (size(842.0, 595.0), input, (896, 633)),
             (size(14_400.0, 1.0), input, (896, 448)),
             (size(1e9, 1e9), input, (896, 896)),
-            (size(100.0, 200.0), Draw::Width(1200), (1200, 2400)),
-            (size(1.0, 1e6), Draw::Width(1200), (1200, 10_000)),
-            (size(1e6, 1e6), Draw::Dpi(200), (5_000, 5_000)),
-            (size(72.0, 144.0), Draw::Dpi(200), (200, 400)),
-            (size(1e-3, 1e-3), Draw::Dpi(200), (1, 1)),
+            (size(100.0, 200.0), DrawSize::Width(1200), (1200, 2400)),
+            (size(1.0, 1e6), DrawSize::Width(1200), (1200, 10_000)),
+            (size(1e6, 1e6), DrawSize::Dpi(200), (5_000, 5_000)),
+            (size(72.0, 144.0), DrawSize::Dpi(200), (200, 400)),
+            (size(1e-3, 1e-3), DrawSize::Dpi(200), (1, 1)),
         ] {
             assert_eq!(drawing_size(page, draw, MAX_PIXELS), expected, "{page:?} {draw:?}");
         }
         for limit in [u64::MAX, 1_000_000, 1] {
-            let (width, height) = drawing_size(size(100.0, 100.0), Draw::Width(10_000), limit);
+            let (width, height) = drawing_size(size(100.0, 100.0), DrawSize::Width(10_000), limit);
             assert!(u64::from(width) * u64::from(height) <= limit.min(MAX_PIXELS));
         }
-    }
-
-    #[test]
-    fn an_explicit_library_is_the_only_place() {
-        let places = find_pdfium(Some(Path::new("/nowhere/x.so")), None, None, None);
-        assert_eq!(places.len(), 1);
-        assert!(!places[0].found);
-        assert!(find_pdfium(None, None, None, None).iter().all(|p| p.path.is_absolute()));
     }
 }
