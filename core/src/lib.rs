@@ -32,6 +32,7 @@ mod model;
 mod multivector;
 mod page;
 mod quality;
+mod reading;
 pub mod seam;
 pub mod testing;
 
@@ -46,3 +47,4 @@ pub use model::{ModelId, ModelRecord, ModelSource};
 pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use quality::{Fusion, Quality};
+pub use reading::{DrawSize, OcrText, OcrWord, PageText};

@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::PageImage;
-use pagesight_indexer::{Renderer, Sandbox};
+use pagesight_core::{DrawSize, PageImage, PictureSize};
+use pagesight_pdf::{Renderer, Sandbox};
 
 use crate::{fixtures, start};
 
 fn pages(renderer: &mut Renderer, file: &Path) -> Vec<PageImage> {
     let bytes = fs::read(file).unwrap();
     let (count, _) = renderer.open(&bytes, &["pagesight".into()]).unwrap();
-    (1..=count).map(|number| renderer.draw(number, 300).unwrap()).collect()
+    (1..=count).map(|number| renderer.draw(number, DrawSize::Width(300)).unwrap()).collect()
 }
 
-/// Without the sandbox a worker can read the system's fonts, in it it cannot.
-pub fn do_not_depend_on_the_machine() {
+/// Every fixture that opens.
+fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     for folder in ["pdf", "pdf/debian", "pdf/papers", "fonts"] {
         let entries = fs::read_dir(fixtures().join(folder)).unwrap();
@@ -25,10 +25,31 @@ pub fn do_not_depend_on_the_machine() {
         file.extension().is_some_and(|e| e == "pdf") && !file.ends_with("broken.pdf")
     });
     assert!(files.len() > 10);
+    files
+}
+
+/// Without the sandbox a worker can read the fonts of the system, within it it cannot.
+pub fn do_not_depend_on_the_machine() {
     let mut free = start(Sandbox::Off).unwrap();
     let mut shut_in = start(Sandbox::BestEffort).unwrap();
-    for file in files {
+    for file in files() {
         assert!(pages(&mut free, &file) == pages(&mut shut_in, &file), "{}", file.display());
+    }
+}
+
+/// A page is loaded once for its text and its picture, and drawn anew for the next one.
+pub fn do_not_depend_on_the_text() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let size = DrawSize::Exact(PictureSize { width_px: 224, height_px: 448 });
+    for file in files() {
+        let bytes = fs::read(&file).unwrap();
+        let (count, _) = renderer.open(&bytes, &["pagesight".into()]).unwrap();
+        for number in 1..=count.min(4) {
+            let alone = renderer.draw(number, size).unwrap();
+            let first = renderer.text(number, 1_000_000).unwrap();
+            assert!(renderer.draw(number, size).unwrap() == alone, "{}", file.display());
+            assert_eq!(renderer.text(number, 1_000_000).unwrap(), first);
+        }
     }
 }
 

@@ -1,13 +1,15 @@
-//! The worker: the same program, started again, that does nothing but read PDFs for its parent.
+//! The worker: a program that does nothing but read PDFs for the parent that started it.
 
+use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::exit;
 
-use pdfium_render::prelude::{PdfDocument, Pdfium};
+use pagesight_core::PageText;
+use pdfium_render::prelude::Pdfium;
 
 use crate::canvas::Canvas;
-use crate::pdfium::{bind, open, read_page, title};
+use crate::pdfium::{Pages, bind, open, title};
 use crate::protocol::{Asked, Bounds, Request, Response, receive, send};
 use crate::restrict::restrict;
 use crate::sandbox::{Sandbox, shut_in};
@@ -18,9 +20,18 @@ use crate::sandbox::{Sandbox, shut_in};
 pub(crate) const VERB: &str = "__pagesight-worker";
 
 /// Turns this process into a worker when its parent started it as one, and then never returns.
-/// A program that indexes calls this first in `main`.
+///
+/// A program that reads PDFs calls this first in `main`, because its workers are the same program,
+/// started again. See [`serve_worker`] for hosts whose arguments are not the program's own.
 pub fn serve_worker_if_asked() {
-    let mut arguments = std::env::args_os().skip(1);
+    serve_worker(std::env::args_os().skip(1));
+}
+
+/// Turns this process into a worker when `arguments` are those of a worker, and then never
+/// returns. They follow what was set as
+/// [`worker_arguments`](crate::RenderOptions::worker_arguments).
+pub fn serve_worker(arguments: impl IntoIterator<Item = OsString>) {
+    let mut arguments = arguments.into_iter();
     if arguments.next().is_none_or(|verb| verb != VERB) {
         return;
     }
@@ -32,7 +43,7 @@ pub fn serve_worker_if_asked() {
     exit(match serve(library, bytes, sandbox, canvas) {
         Ok(()) => 0,
         Err(error) => {
-            // The parent keeps a worker's stderr to itself; this is for a person with a debugger.
+            // The parent does not show what a worker writes here; a person with a debugger does.
             eprintln!("worker: {error}");
             1
         }
@@ -60,7 +71,7 @@ fn serve(
         }
     };
     let confinement = shut_in(sandbox);
-    // The parent sees the same and starts no document; this side does not rely on it.
+    // The parent sees the same and opens no document; the worker does not rely on that.
     let refused = sandbox == Sandbox::Require && !confinement.is_whole();
     send(&mut responses, &Response::Ready { confinement }, &[])?;
     if refused {
@@ -97,20 +108,19 @@ fn serve_document(
         Ok(document) => {
             Response::Opened { pages: document.pages().len().max(0) as u32, title: title(document) }
         }
-        Err((reason, password)) => {
-            Response::NotOpened { reason: reason.clone(), password: *password }
-        }
+        Err(failure) => Response::NotOpened { failure: failure.clone() },
     };
     send(&mut responses, &response, &[])?;
+    let mut pages = document.as_ref().map(Pages::new);
     loop {
         match receive::<Request>(&mut requests, Bounds::REQUEST)? {
             Some((Request::Page { number, asked }, _)) => {
-                let response = match &document {
-                    Ok(document) => answer(document, number, asked, canvas),
-                    Err((reason, _)) => Response::NoPage { reason: reason.clone() },
+                let response = match &mut pages {
+                    Ok(pages) => answer(pages, number, asked, canvas),
+                    Err(failure) => Response::NoPage { failure: failure.clone() },
                 };
                 let body = match &response {
-                    Response::Page { .. } => canvas.to_send(),
+                    Response::Picture { .. } => canvas.to_send(),
                     _ => &[],
                 };
                 send(&mut responses, &response, body)?;
@@ -120,16 +130,15 @@ fn serve_document(
     }
 }
 
-fn answer(document: &PdfDocument<'_>, number: u32, asked: Asked, canvas: &mut Canvas) -> Response {
-    match read_page(document, number.max(1), asked, canvas) {
-        Ok(page) => Response::Page {
-            width_pt: page.size.width_pt,
-            height_pt: page.size.height_pt,
-            text: page.text,
-            text_cut: page.text_cut,
-            width_px: page.drawn_px.0,
-            height_px: page.drawn_px.1,
-        },
-        Err(reason) => Response::NoPage { reason },
-    }
+fn answer(pages: &mut Pages<'_, '_>, number: u32, asked: Asked, canvas: &mut Canvas) -> Response {
+    let answered = match asked {
+        Asked::Text { bytes } => pages.text(number, bytes).map(|page| {
+            let PageText { size, text, cut, .. } = page;
+            Response::Text { page: size, text, cut }
+        }),
+        Asked::Picture { size, pixels } => pages
+            .draw(number, size, pixels, canvas)
+            .map(|(page, (width_px, height_px))| Response::Picture { page, width_px, height_px }),
+    };
+    answered.unwrap_or_else(|failure| Response::NoPage { failure })
 }

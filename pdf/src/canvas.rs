@@ -4,10 +4,11 @@
 
 use std::io;
 
+use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
+
 /// Both sides' view of the most that one drawing takes, bytes: RGB of the largest picture, and
 /// pdfium's padding of each row to four bytes.
-pub(crate) const CANVAS_BYTES: usize =
-    crate::pdfium::MAX_PIXELS as usize * 3 + crate::pdfium::MAX_SIDE_PX as usize * 3;
+pub(crate) const CANVAS_BYTES: usize = MAX_PIXELS as usize * 3 + MAX_SIDE_PX as usize * 3;
 
 /// After a larger picture than this its memory is given back, bytes.
 const KEPT_BYTES: usize = 32 << 20;

@@ -1,16 +1,17 @@
-//! What a worker and its parent say to each other: a JSON header and raw bytes a message, each
-//! with its length. Every length is checked before memory is taken for it, and the parent takes
-//! a worker's word for nothing: a document may have taken it over.
+//! The messages between a worker and its parent: each is a JSON header and raw bytes, both after
+//! their lengths. Every length is checked before memory is taken for it, and the parent trusts
+//! nothing that a worker sends, because a document may have taken the worker over.
 
 use std::io::{self, Read, Write};
 
+use pagesight_core::{DrawSize, Failure, PageSize};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::pdfium::{MAX_PIXELS, MAX_SIDE_PX};
+use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
 use crate::sandbox::Confinement;
 
-/// Memory taken for a message before its bytes arrive.
+/// Memory taken for a message before its bytes arrive, at most.
 const MAX_AT_ONCE: u64 = 16 << 20;
 
 /// No reason or title is longer, bytes.
@@ -24,11 +25,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Passwords, and a file.
+    /// A request: passwords, and a file.
     pub const REQUEST: Self = Self { header: 1 << 20, body: 4 << 30 };
 
-    /// A page with at most `text_bytes` of text, of which JSON may escape each to six, and
-    /// `body` bytes of picture.
+    /// An answer with at most `text_bytes` of text, each of which JSON may escape to six bytes,
+    /// and at most `body` bytes of picture.
     pub fn response(text_bytes: usize, body: usize) -> Self {
         const REST: usize = 64 << 10;
         let header = text_bytes.saturating_mul(6).saturating_add(REST);
@@ -36,105 +37,90 @@ impl Bounds {
     }
 }
 
-/// Parent to worker. `Open` carries the file's bytes.
+/// Parent to worker. `Open` carries the bytes of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Opens a document in place of the one before.
     Open { passwords: Vec<String> },
-    /// Reads and draws a page of it.
+    /// Reads or draws a page of it.
     Page { number: u32, asked: Asked },
 }
 
-/// How much of a page.
+/// What is asked of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// Text, at most, bytes.
-    pub text_bytes: usize,
-    /// Pixels drawn, at most.
-    pub pixels: u64,
-    pub draw: Option<Draw>,
+pub enum Asked {
+    /// Its words, at most this many bytes.
+    Text { bytes: usize },
+    /// Its picture, of at most this many pixels.
+    Picture { size: DrawSize, pixels: u64 },
 }
 
-/// How large to draw a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Draw {
-    /// Squeezed to a model's input, px.
-    Squeezed { width_px: u32, height_px: u32 },
-    /// This wide, as high as the page's shape asks.
-    Width(u32),
-    /// For OCR.
-    Dpi(u32),
-}
-
-/// Worker to parent. `Page` carries the picture's bytes, RGB, unless they lie on a shared canvas.
+/// Worker to parent. `Picture` carries its bytes, RGB, unless they lie on a shared canvas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// Once, at the start.
-    Ready {
-        confinement: Confinement,
-    },
+    Ready { confinement: Confinement },
     /// Instead, at the start: libpdfium cannot be loaded.
-    NotReady {
-        reason: String,
-    },
-    Opened {
-        pages: u32,
-        title: Option<String>,
-    },
-    NotOpened {
-        reason: String,
-        password: bool,
-    },
-    Page {
-        width_pt: f32,
-        height_pt: f32,
+    NotReady { reason: String },
+    /// The document is open.
+    Opened { pages: u32, title: Option<String> },
+    /// The document cannot be opened.
+    NotOpened { failure: Failure },
+    /// The words of a page.
+    Text {
+        page: PageSize,
         text: String,
         /// There is more text than was asked for.
-        text_cut: bool,
-        width_px: u32,
-        height_px: u32,
+        cut: bool,
     },
-    NoPage {
-        reason: String,
-    },
+    /// A page is drawn.
+    Picture { page: PageSize, width_px: u32, height_px: u32 },
+    /// The page cannot be read or drawn.
+    NoPage { failure: Failure },
 }
 
 impl Response {
-    /// Whether this is something that a worker of ours may say when it is `asked` for a page, or
-    /// for nothing in particular. `Err` says what is wrong.
+    /// Whether this is something that a worker of ours may send when a page is `asked` for, or
+    /// when something else is. `Err` says what is wrong.
     pub fn check(&self, asked: Option<&Asked>) -> Result<(), &'static str> {
-        let line = |text: &str| match text.len() <= MAX_LINE {
-            true => Ok(()),
-            false => Err("a reason or title without end"),
+        let line = |text: &str| {
+            if text.len() <= MAX_LINE { Ok(()) } else { Err("a reason or title without end") }
+        };
+        let sized = |page: &PageSize| {
+            let is_length = |pt: f32| pt.is_finite() && pt > 0.0;
+            if is_length(page.width_pt) && is_length(page.height_pt) {
+                Ok(())
+            } else {
+                Err("a page without a size")
+            }
         };
         match (self, asked) {
             (Self::Ready { .. }, None) => Ok(()),
             (Self::Opened { title, .. }, None) => line(title.as_deref().unwrap_or_default()),
-            (Self::NotReady { reason } | Self::NotOpened { reason, .. }, None)
-            | (Self::NoPage { reason }, Some(_)) => line(reason),
-            (Self::Page { width_pt, height_pt, text, width_px, height_px, .. }, Some(asked)) => {
-                let is_length = |pt: &f32| pt.is_finite() && *pt > 0.0;
-                if !is_length(width_pt) || !is_length(height_pt) {
-                    return Err("a page without a size");
-                }
-                if text.len() > asked.text_bytes {
-                    return Err("more text than was asked for");
-                }
-                let (width, height) = (*width_px, *height_px);
-                let pixels = u64::from(width) * u64::from(height);
-                let fits = match asked.draw {
-                    None => (width, height) == (0, 0),
-                    Some(Draw::Squeezed { width_px, height_px }) => {
-                        (width, height) == (width_px, height_px)
-                    }
-                    Some(Draw::Width(_) | Draw::Dpi(_)) => {
+            (Self::NotReady { reason }, None) => line(reason),
+            (Self::NotOpened { failure }, None) | (Self::NoPage { failure }, Some(_)) => {
+                line(&failure.reason)
+            }
+            (Self::Text { page, text, .. }, Some(Asked::Text { bytes })) => {
+                sized(page)?;
+                if text.len() <= *bytes { Ok(()) } else { Err("more text than was asked for") }
+            }
+            (
+                &Self::Picture { ref page, width_px: width, height_px: height },
+                Some(Asked::Picture { size, .. }),
+            ) => {
+                sized(page)?;
+                let fits = match size {
+                    DrawSize::Exact(size) => (width, height) == (size.width_px, size.height_px),
+                    DrawSize::Width(_) | DrawSize::Dpi(_) => {
                         let side = 1..=MAX_SIDE_PX;
+                        let pixels = u64::from(width) * u64::from(height);
                         side.contains(&width) && side.contains(&height) && pixels <= MAX_PIXELS
                     }
                 };
                 if fits { Ok(()) } else { Err("a picture of another size") }
             }
-            _ => Err("an answer to another question"),
+            _ => Err("an answer to another request"),
         }
     }
 }
@@ -173,10 +159,10 @@ pub fn receive<T: DeserializeOwned>(
     let mut read = |length: u64| -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length.min(MAX_AT_ONCE) as usize);
         from.by_ref().take(length).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 == length {
-            true => Ok(bytes),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        if bytes.len() as u64 != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(bytes)
     };
     let header = read(u64::from(header))?;
     let body = read(body)?;
@@ -185,70 +171,83 @@ pub fn receive<T: DeserializeOwned>(
     Ok(Some((header, body)))
 }
 
-/// What the fuzzer and the test of mutations do with bytes from a worker: read them as a parent
-/// would, and hold what passes to its limits. Returns whether a message passed.
+/// What the fuzzer and the test of mutations do with bytes from a worker: they read them as a
+/// parent would, and hold what passes to its limits. Returns whether a message passed.
 ///
 /// # Panics
 /// When something passes that must not.
 #[cfg(any(test, fuzzing))]
 pub fn exercise(bytes: &[u8]) -> bool {
-    let asked = Asked {
-        text_bytes: 100,
-        pixels: 1000,
-        draw: Some(Draw::Squeezed { width_px: 4, height_px: 2 }),
-    };
-    let bounds = Bounds::response(asked.text_bytes, 24);
+    use pagesight_core::PictureSize;
+    let size = DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 });
+    let (text, picture) = (Asked::Text { bytes: 100 }, Asked::Picture { size, pixels: 1000 });
     // The worker's side, with the same bytes.
     let _ = receive::<Request>(bytes, Bounds { header: 4096, body: 4096 });
+    let bounds = Bounds::response(100, 24);
     let Ok(Some((response, body))) = receive::<Response>(bytes, bounds) else { return false };
     assert!(body.len() <= 24);
-    let passed = [None, Some(&asked)].map(|asked| response.check(asked).is_ok());
+    let passed = [None, Some(&text), Some(&picture)].map(|asked| response.check(asked).is_ok());
+    let is_sized = |page: &PageSize| {
+        page.width_pt * page.height_pt > 0.0
+            && page.width_pt.is_finite()
+            && page.height_pt.is_finite()
+    };
     match &response {
-        Response::Page { width_pt, height_pt, text, width_px, height_px, .. } if passed[1] => {
-            assert!(width_pt * height_pt > 0.0 && width_pt.is_finite() && height_pt.is_finite());
-            assert!(text.len() <= 100 && (*width_px, *height_px) == (4, 2));
+        Response::Text { page, text, .. } if passed[1] => {
+            assert!(is_sized(page) && text.len() <= 100);
         }
-        Response::NotReady { reason }
-        | Response::NotOpened { reason, .. }
-        | Response::NoPage { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 2]),
+        Response::Picture { page, width_px, height_px } if passed[2] => {
+            assert!(is_sized(page) && (*width_px, *height_px) == (4, 2));
+        }
+        Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 3]),
+        Response::NotOpened { failure } | Response::NoPage { failure } => {
+            assert!(failure.reason.len() <= MAX_LINE || passed == [false; 3]);
+        }
         _ => {}
     }
-    assert!(passed != [true; 2], "an answer to two questions: {response:?}");
+    // Only a failure answers more than one request, and that only where a page was asked for.
+    let failed = matches!(response, Response::NoPage { .. });
+    assert!(passed.iter().filter(|passed| **passed).count() <= 1 + usize::from(failed));
+    assert!(!(passed[0] && failed), "an answer to another request: {response:?}");
     // What passed goes on as it came.
     let mut again = Vec::new();
     send(&mut again, &response, &body).expect("memory takes all");
-    if passed != [false; 2] {
+    if passed != [false; 3] {
         let back = receive::<Response>(&again[..], Bounds { header: u32::MAX, body: 24 });
         assert_eq!(back.expect("as sent").expect("a message"), (response, body));
     }
-    passed != [false; 2]
+    passed != [false; 3]
 }
 
 #[cfg(test)]
 mod tests {
+    use pagesight_core::{FailureKind, PictureSize};
+
     use super::*;
     use crate::sandbox::Layer;
 
     const WIDE: Bounds = Bounds { header: 1 << 20, body: 4 << 30 };
 
-    fn asked(draw: Option<Draw>) -> Asked {
-        Asked { text_bytes: 10, pixels: 100, draw }
+    fn size(width_pt: f32) -> PageSize {
+        PageSize { width_pt, height_pt: 1.0 }
     }
 
-    fn page(text: &str, width_pt: f32, width_px: u32, height_px: u32) -> Response {
-        Response::Page {
-            width_pt,
-            height_pt: 1.0,
-            text: text.into(),
-            text_cut: false,
-            width_px,
-            height_px,
-        }
+    fn text(text: &str, width_pt: f32) -> Response {
+        Response::Text { page: size(width_pt), text: text.into(), cut: false }
+    }
+
+    fn picture(width_pt: f32, width_px: u32, height_px: u32) -> Response {
+        Response::Picture { page: size(width_pt), width_px, height_px }
+    }
+
+    fn failure(reason: String) -> Failure {
+        Failure::new(FailureKind::Damaged, reason)
     }
 
     #[test]
     fn messages_come_back() {
-        let request = Request::Page { number: 3, asked: asked(Some(Draw::Width(5))) };
+        let asked = Asked::Picture { size: DrawSize::Width(5), pixels: 100 };
+        let request = Request::Page { number: 3, asked };
         let mut bytes = Vec::new();
         send(&mut bytes, &request, b"body").unwrap();
         let (got, body) = receive::<Request>(&bytes[..], WIDE).unwrap().unwrap();
@@ -277,24 +276,33 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_taken() {
-        let squeezed = Some(Draw::Squeezed { width_px: 4, height_px: 2 });
-        let reason = |bytes: usize| Response::NoPage { reason: "x".repeat(bytes) };
+        let words = Some(Asked::Text { bytes: 10 });
+        let drawn = |size| Some(Asked::Picture { size, pixels: 100 });
+        let exact = drawn(DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 }));
+        let reason = |bytes: usize| Response::NoPage { failure: failure("x".repeat(bytes)) };
         let opened = Response::Opened { pages: u32::MAX, title: None };
         for (response, asked, expected) in [
-            (page("text", 1.0, 4, 2), Some(asked(squeezed)), true),
-            (page("text", 1.0, 4, 3), Some(asked(squeezed)), false),
-            (page("text", 1.0, 4, 2), Some(asked(None)), false),
-            (page("text", 1.0, 0, 0), Some(asked(None)), true),
-            (page("text", 1.0, 0, 7), Some(asked(Some(Draw::Width(7)))), false),
-            (page("text", 1.0, 10_000, 10_000), Some(asked(Some(Draw::Dpi(7)))), false),
-            (page("eleven chars", 1.0, 4, 2), Some(asked(squeezed)), false),
-            (page("text", f32::INFINITY, 4, 2), Some(asked(squeezed)), false),
-            (page("text", -1.0, 4, 2), Some(asked(squeezed)), false),
-            (page("text", 1.0, 4, 2), None, false),
-            (reason(MAX_LINE), Some(asked(None)), true),
-            (reason(MAX_LINE + 1), Some(asked(None)), false),
+            (text("text", 1.0), words, true),
+            (text("", 1.0), words, true),
+            (text("eleven chars", 1.0), words, false),
+            (text("text", f32::INFINITY), words, false),
+            (text("text", -1.0), words, false),
+            (text("text", 1.0), exact, false),
+            (text("text", 1.0), None, false),
+            (picture(1.0, 4, 2), exact, true),
+            (picture(1.0, 4, 3), exact, false),
+            (picture(f32::NAN, 4, 2), exact, false),
+            (picture(1.0, 4, 2), words, false),
+            (picture(1.0, 4, 2), None, false),
+            (picture(1.0, 7, 9), drawn(DrawSize::Width(7)), true),
+            (picture(1.0, 0, 7), drawn(DrawSize::Width(7)), false),
+            (picture(1.0, 10_000, 10_000), drawn(DrawSize::Dpi(7)), false),
+            (reason(MAX_LINE), words, true),
+            (reason(MAX_LINE + 1), words, false),
+            (reason(1), exact, true),
+            (reason(1), None, false),
             (opened.clone(), None, true),
-            (opened, Some(asked(None)), false),
+            (opened, words, false),
         ] {
             assert_eq!(response.check(asked.as_ref()).is_ok(), expected, "{response:?}");
         }
@@ -308,9 +316,10 @@ mod tests {
             Response::Ready { confinement: Confinement { landlock: layer(), seccomp: layer() } },
             Response::NotReady { reason: "no".into() },
             Response::Opened { pages: 7, title: Some("Title \u{7}".into()) },
-            Response::NotOpened { reason: "locked".into(), password: true },
-            page("words", 595.0, 4, 2),
-            Response::NoPage { reason: "damaged".into() },
+            Response::NotOpened { failure: failure("locked".into()) },
+            text("words", 595.0),
+            picture(595.0, 4, 2),
+            Response::NoPage { failure: failure("damaged".into()) },
         ];
         let mut random = 0x2545_F491_4F6C_DD1D_u64;
         let mut next = |below: usize| {
@@ -340,9 +349,10 @@ mod tests {
                     }
                 }
             }
-            match exercise(&bytes) {
-                true => passed += 1,
-                false => refused += 1,
+            if exercise(&bytes) {
+                passed += 1;
+            } else {
+                refused += 1;
             }
         }
         assert!(passed > 10_000 && refused > 10_000, "{passed} passed, {refused} refused");
