@@ -2,7 +2,7 @@
 
 use pagesight_core::QueryVectors;
 
-use crate::DimMismatch;
+use crate::error::DimMismatch;
 use crate::kernel::LANES;
 
 /// Where the tokens of each query lie. They are packed without gaps: four queries of 25 tokens

@@ -1,5 +1,5 @@
 //! Codes of 4, 2 or 1 bit a number, scored against an int8 query: a fourth to a sixteenth of the
-//! bytes of the f16 masters.
+//! bytes of full-precision vectors.
 //!
 //! What all pages share is taken away (their mean), what is left is rotated so that every number
 //! matters alike, and each number is rounded to one of `2^bits` odd steps. A scale a vector makes
@@ -9,15 +9,15 @@
 use half::f16;
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::DimMismatch;
-use crate::int8::Int8Tokens;
 use pagesight_simd::Instructions;
 
-use crate::kernel::Lanes;
-use crate::mean::mean_vector;
-use crate::packed::{Bits, PackedRows, PackedTokens};
-use crate::rotation::{rotate, rotate_back};
-use crate::tokens::Tokens;
+use super::int8::Int8Tokens;
+use super::mean::mean_vector;
+use super::packed::{Bits, PackedRows, PackedTokens};
+use super::query::{Code, Query};
+use super::rotation::{rotate, rotate_back};
+use super::tokens::Tokens;
+use crate::error::DimMismatch;
 
 /// How pages are coded: the bits and the mean of the pages' vectors.
 ///
@@ -51,13 +51,17 @@ pub struct ScalarPage {
     scales: Vec<f16>,
 }
 
-/// A query, or several, laid out for scoring pages of one coder.
+/// The code of 4, 2 or 1 bit a number around a mean, scored against a query in int8.
 #[derive(Debug, Clone)]
-pub struct ScalarQuery {
+pub struct Scalar {
     tokens: PackedTokens,
     /// For each query, the dot products of its tokens with the mean, summed.
     shared: Vec<f32>,
 }
+
+/// A query, or several, laid out by [`ScalarCoder::query`] for scoring pages of that coder. Scores
+/// are the same to the bit on every CPU.
+pub type ScalarQuery = Query<Scalar>;
 
 impl ScalarCoder {
     /// Takes the mean of all vectors of `pages`, a sample of the corpus.
@@ -72,11 +76,11 @@ impl ScalarCoder {
     }
 
     /// Takes `mean`, `[dim]`, of another coder.
-    pub(crate) fn around(bits: Bits, mean: Vec<f32>) -> Self {
+    pub(super) fn around(bits: Bits, mean: Vec<f32>) -> Self {
         Self { bits, mean }
     }
 
-    pub(crate) fn mean(&self) -> &[f32] {
+    pub(super) fn mean(&self) -> &[f32] {
         &self.mean
     }
 
@@ -146,8 +150,9 @@ impl ScalarCoder {
         }
         rotated.chunks_exact_mut(dim).for_each(rotate);
         let padded = dim.next_multiple_of(8);
-        let inner = Int8Tokens::new(instructions, tokens, padded, rotated.chunks_exact(dim));
-        Ok(ScalarQuery { tokens: PackedTokens::new(self.bits, inner), shared })
+        let inner = Int8Tokens::new(instructions, padded, rotated.chunks_exact(dim));
+        let code = Scalar { tokens: PackedTokens::new(self.bits, inner), shared };
+        Ok(Query { tokens, code })
     }
 
     fn row_bytes(&self) -> usize {
@@ -167,16 +172,16 @@ impl ScalarPage {
         rows.flat_map(|(row, &scale)| self.bits.read(self.dim, row, scale)).collect()
     }
 
-    pub(crate) fn codes(&self) -> &[u8] {
+    pub(super) fn codes(&self) -> &[u8] {
         &self.codes
     }
 
-    pub(crate) fn scales(&self) -> &[f16] {
+    pub(super) fn scales(&self) -> &[f16] {
         &self.scales
     }
 
     /// Repeats the first row until the rows are whole `tiles`: no maximum changes.
-    pub(crate) fn fill(&mut self, tile: usize) {
+    pub(super) fn fill(&mut self, tile: usize) {
         let row_bytes = self.codes.len() / self.scales.len();
         while !self.scales.len().is_multiple_of(tile) {
             self.codes.extend_from_within(..row_bytes);
@@ -185,54 +190,48 @@ impl ScalarPage {
     }
 }
 
+impl Code for Scalar {
+    type Page<'a> = &'a ScalarPage;
+
+    fn dim(page: &&ScalarPage) -> usize {
+        page.dim
+    }
+
+    fn best(&self, page: &&ScalarPage) -> Vec<f32> {
+        assert_eq!(self.tokens.bits(), page.bits, "bits of the query and of the page");
+        let rows = PackedRows { codes: &page.codes, scales: &page.scales, near: None };
+        self.tokens.best(rows, |&scale| scale, &mut Vec::new()).into_flattened()
+    }
+
+    #[inline]
+    fn value(&self, token: usize, best: f32) -> f32 {
+        self.tokens.inner().value(token, best)
+    }
+
+    #[inline]
+    fn finish(&self, query: usize, sum: f32) -> f32 {
+        sum + self.shared[query]
+    }
+}
+
 impl ScalarQuery {
-    /// An estimate of MaxSim (of a batch, of its first query), f32; the same to the bit on every
-    /// processor.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when the row lengths differ.
-    ///
-    /// # Panics
-    /// When the page has other bits than the coder of this query.
-    pub fn score(&self, page: &ScalarPage) -> Result<f32, DimMismatch> {
-        let best = self.best(page)?;
-        let sum = self.inner().tokens().first_sum(|n| self.inner().value(&best, n));
-        Ok(sum + self.shared[0])
-    }
-
-    /// An estimate of MaxSim for each query of the batch: the page's codes are read once for all.
-    ///
-    /// # Errors
-    /// As [`score`](Self::score).
-    ///
-    /// # Panics
-    /// As [`score`](Self::score).
-    pub fn scores(&self, page: &ScalarPage) -> Result<Vec<f32>, DimMismatch> {
-        let best = self.best(page)?;
-        let sums = self.inner().tokens().sums(|n| self.inner().value(&best, n));
-        Ok(sums.zip(&self.shared).map(|(sum, shared)| sum + shared).collect())
-    }
-
     /// The estimates (of a batch, for its first query) for pages of this coder that lie one after
     /// another, with `rows` each: `codes` `[rows of all, bytes of a row]`, and `scales`, f16, the
     /// same as [`score`](Self::score) gives for each alone.
     ///
     /// # Panics
     /// When the lengths do not fit.
-    pub(crate) fn score_pages(&self, codes: &[u8], scales: &[[u8; 2]], rows: &[usize]) -> Vec<f32> {
-        let row_bytes = self.tokens.bits().row_bytes(self.inner().tokens().dim());
+    pub(super) fn score_pages(&self, codes: &[u8], scales: &[[u8; 2]], rows: &[usize]) -> Vec<f32> {
+        let tokens = &self.code.tokens;
+        let row_bytes = tokens.bits().row_bytes(self.dim());
         assert_eq!(rows.iter().sum::<usize>(), scales.len(), "a scale a row");
         assert_eq!(codes.len(), scales.len() * row_bytes, "whole rows");
-        let tokens = self.inner().tokens();
-        let score = |best: &[Lanes<f32>]| {
-            tokens.first_sum(|n| self.inner().value(best, n)) + self.shared[0]
-        };
-        let none = self.inner().no_maxima();
+        let none = tokens.inner().no_maxima();
         let mut best = none.repeat(rows.len());
-        if self.tokens.bits() == Bits::Two
-            && self.inner().raise_pairs(codes, scales, rows, &mut best)
+        if tokens.bits() == Bits::Two && tokens.inner().raise_pairs(codes, scales, rows, &mut best)
         {
-            return best.chunks_exact(none.len()).map(score).collect();
+            let pages = best.chunks_exact(none.len());
+            return pages.map(|best| self.first_score(best.as_flattened())).collect();
         }
         // One room for the rows of all pages: clearing it takes a sixth of a page's time.
         let (mut done, mut room) = (0, Vec::new());
@@ -241,23 +240,10 @@ impl ScalarQuery {
             let scales = &scales[done..][..rows];
             done += rows;
             let rows = PackedRows { codes, scales, near: None };
-            score(&self.tokens.best(rows, |&bytes| f16::from_le_bytes(bytes), &mut room))
+            let best = tokens.best(rows, |&bytes| f16::from_le_bytes(bytes), &mut room);
+            self.first_score(best.as_flattened())
         };
         rows.iter().map(alone).collect()
-    }
-
-    fn best(&self, page: &ScalarPage) -> Result<Vec<Lanes<f32>>, DimMismatch> {
-        let dim = self.inner().tokens().dim();
-        if page.dim != dim {
-            return Err(DimMismatch { query: dim, page: page.dim });
-        }
-        assert_eq!(self.tokens.bits(), page.bits, "bits of the query and of the page");
-        let rows = PackedRows { codes: &page.codes, scales: &page.scales, near: None };
-        Ok(self.tokens.best(rows, |&scale| scale, &mut Vec::new()))
-    }
-
-    fn inner(&self) -> &Int8Tokens {
-        self.tokens.inner()
     }
 }
 
@@ -266,7 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::int8::rounded;
+    use crate::codes::int8::rounded;
     use crate::maxsim_reference;
     use crate::testing::{case, query};
 

@@ -11,13 +11,17 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
+use pagesight_simd::Instructions;
+
+use super::f16::lanes;
+use super::int8::Int8Tokens;
+use super::packed::{Bits, PackedRows, PackedTokens};
+use super::query::{Code, Query};
+use super::rotation::{rotate, rotate_back};
+use super::tokens::Tokens;
 use crate::centres::{Centres, Length};
-use crate::int8::Int8Tokens;
+use crate::error::DimMismatch;
 use crate::kernel::{CENTRES, LANES, Lanes, Near, dots_f32};
-use crate::packed::{PackedRows, PackedTokens};
-use crate::rotation::{rotate, rotate_back};
-use crate::tokens::Tokens;
-use crate::{Bits, DimMismatch, Instructions};
 
 /// Vectors that the centres are found among, a centre.
 const SAMPLE: usize = 128;
@@ -61,21 +65,25 @@ pub struct ResidualPage {
 
 /// A page beside centres that lies elsewhere, e.g. in a mapped file. See [`ResidualPage`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct ResidualView<'a> {
-    pub bits: Bits,
-    pub dim: usize,
-    pub centres: &'a [u8],
-    pub codes: &'a [u8],
-    pub scales: &'a [[u8; 2]],
+pub struct ResidualView<'a> {
+    pub(crate) bits: Bits,
+    pub(crate) dim: usize,
+    pub(crate) centres: &'a [u8],
+    pub(crate) codes: &'a [u8],
+    pub(crate) scales: &'a [[u8; 2]],
 }
 
-/// A query, or several, laid out for scoring pages of one coder.
+/// The code of few bits a number beside 256 centres, scored against a query in int8.
 #[derive(Debug, Clone)]
-pub struct ResidualQuery {
+pub struct Residual {
     tokens: PackedTokens,
     /// `[blocks]`: the dot products of each centre with the tokens, over the scales of these.
     products: Vec<[Lanes<f32>; CENTRES]>,
 }
+
+/// A query, or several, laid out by [`ResidualCoder::query`] for scoring pages of that coder. Scores
+/// are the same to the bit on every CPU.
+pub type ResidualQuery = Query<Residual>;
 
 impl ResidualCoder {
     /// Finds 256 centres of `pages`, a sample of the corpus, by k-means; of fewer vectors as many, and
@@ -184,17 +192,10 @@ impl ResidualCoder {
             return Err(DimMismatch { query: dim, page: self.centres.dim });
         }
         let mut rows: Vec<f32> = queries.iter().flat_map(|q| q.values()).copied().collect();
-        // As the products have them: tokens in the lanes.
-        let mut lanes = vec![[0.0; LANES]; tokens.blocks() * dim];
-        for (n, row) in rows.chunks_exact_mut(dim).enumerate() {
-            for (d, &x) in row.iter().enumerate() {
-                lanes[n / LANES * dim + d][n % LANES] = x;
-            }
-            rotate(row);
-        }
-        let padded = dim.next_multiple_of(8);
-        let inner = Int8Tokens::new(instructions, tokens, padded, rows.chunks_exact(dim));
-        let mut products = vec![[[0.0; LANES]; CENTRES]; inner.tokens().blocks()];
+        let lanes = lanes(dim, rows.chunks_exact(dim));
+        rows.chunks_exact_mut(dim).for_each(rotate);
+        let inner = Int8Tokens::new(instructions, dim.next_multiple_of(8), rows.chunks_exact(dim));
+        let mut products = vec![[[0.0; LANES]; CENTRES]; tokens.blocks()];
         let mut dots = vec![[0.0; LANES]; products.len()];
         for centre in 0..self.centres.count {
             let row: Vec<f32> = self.centres.get(centre).collect();
@@ -207,7 +208,8 @@ impl ResidualCoder {
                 }
             }
         }
-        Ok(ResidualQuery { tokens: PackedTokens::new(self.bits, inner), products })
+        let code = Residual { tokens: PackedTokens::new(self.bits, inner), products };
+        Ok(Query { tokens, code })
     }
 }
 
@@ -240,45 +242,30 @@ impl ResidualPage {
     }
 }
 
-impl ResidualQuery {
-    /// An estimate of MaxSim (of a batch, of its first query), f32; the same to the bit on every
-    /// processor.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when the row lengths differ.
-    ///
-    /// # Panics
-    /// When the page has other bits than the coder of this query.
-    pub fn score(&self, page: &ResidualPage) -> Result<f32, DimMismatch> {
-        self.score_view(&page.view())
+impl<'a> From<&'a ResidualPage> for ResidualView<'a> {
+    fn from(page: &'a ResidualPage) -> Self {
+        page.view()
+    }
+}
+
+impl Code for Residual {
+    type Page<'a> = ResidualView<'a>;
+
+    fn dim(page: &ResidualView<'_>) -> usize {
+        page.dim
     }
 
-    pub(crate) fn score_view(&self, page: &ResidualView<'_>) -> Result<f32, DimMismatch> {
-        let (best, inner) = (self.best(page)?, self.tokens.inner());
-        Ok(inner.tokens().first_sum(|n| inner.value(&best, n)))
-    }
-
-    /// An estimate of MaxSim for each query of the batch: the page's codes are read once for all.
-    ///
-    /// # Errors
-    /// As [`score`](Self::score).
-    ///
-    /// # Panics
-    /// As [`score`](Self::score).
-    pub fn scores(&self, page: &ResidualPage) -> Result<Vec<f32>, DimMismatch> {
-        let (best, inner) = (self.best(&page.view())?, self.tokens.inner());
-        Ok(inner.tokens().sums(|n| inner.value(&best, n)).collect())
-    }
-
-    fn best(&self, page: &ResidualView<'_>) -> Result<Vec<Lanes<f32>>, DimMismatch> {
-        let dim = self.tokens.inner().tokens().dim();
-        if page.dim != dim {
-            return Err(DimMismatch { query: dim, page: page.dim });
-        }
+    fn best(&self, page: &ResidualView<'_>) -> Vec<f32> {
         assert_eq!(self.tokens.bits(), page.bits, "bits of the query and of the page");
         let near = Some(Near { products: &self.products, centres: page.centres });
         let rows = PackedRows { codes: page.codes, scales: page.scales, near };
-        Ok(self.tokens.best(rows, |&scale| f16::from_le_bytes(scale), &mut Vec::new()))
+        let half = |&scale: &[u8; 2]| f16::from_le_bytes(scale);
+        self.tokens.best(rows, half, &mut Vec::new()).into_flattened()
+    }
+
+    #[inline]
+    fn value(&self, token: usize, best: f32) -> f32 {
+        self.tokens.inner().value(token, best)
     }
 }
 
@@ -288,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::ScalarCoder;
-    use crate::int8::rounded;
+    use crate::codes::int8::rounded;
     use crate::testing::{case, query};
 
     const ALL: [Bits; 3] = [Bits::One, Bits::Two, Bits::Four];

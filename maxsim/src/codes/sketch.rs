@@ -3,11 +3,15 @@
 
 use std::ops::Range;
 
+use half::f16;
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::pooling::pool_to;
-use crate::scalar::{ScalarCoder, ScalarPage, ScalarQuery};
-use crate::{Bits, DimMismatch, Instructions};
+use pagesight_simd::Instructions;
+
+use super::packed::Bits;
+use super::scalar::{ScalarCoder, ScalarPage, ScalarQuery};
+use crate::error::DimMismatch;
+use crate::pool::pool_to;
 
 /// Bits a number: beside 4, half the bytes; see benches/results for what is lost.
 const BITS: Bits = Bits::Two;
@@ -136,8 +140,14 @@ impl Sketch {
         self.page.bytes()
     }
 
-    pub(crate) fn page(&self) -> &ScalarPage {
-        &self.page
+    /// `[rows, bytes of a row]`
+    pub(crate) fn codes(&self) -> &[u8] {
+        self.page.codes()
+    }
+
+    /// `[rows]`
+    pub(crate) fn scales(&self) -> &[f16] {
+        self.page.scales()
     }
 }
 
@@ -147,7 +157,7 @@ pub(crate) fn row_bytes(dim: usize) -> usize {
 }
 
 impl SketchQuery {
-    /// An estimate of MaxSim, f32; the same to the bit on every processor, alone or beside others.
+    /// An estimate of MaxSim, f32; the same to the bit on every CPU, alone or beside others.
     ///
     /// # Panics
     /// When the sketch is of another dim.
@@ -167,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{case, query};
-    use crate::{PreparedQuery, maxsim_reference};
+    use crate::{ExactQuery, maxsim_reference};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
@@ -209,7 +219,7 @@ mod tests {
         let whole = query(2, q.clone());
         let merged = merge(&whole, 2);
         assert_eq!(merged.values(), [20.0, 0.0, 0.0, 20.0]);
-        let score = PreparedQuery::new(&merged).score(&page).unwrap();
+        let score = ExactQuery::new(&merged).score(&page).unwrap();
         let rows: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
         assert!((f64::from(score) - maxsim_reference(2, &q, &rows)).abs() < 1e-4);
     }

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use pagesight_core::{PageId, PageVectors, QueryVectors};
 
-use crate::int8::Int8View;
-use crate::{
-    DimMismatch, Instructions, ResidualQuery, Segment, SegmentError, SketchCoder, SketchQuery,
-};
+use pagesight_simd::Instructions;
+
+use super::read::{Segment, SegmentError};
+use crate::codes::{Int8View, ResidualQuery, SketchCoder, SketchQuery};
+use crate::error::DimMismatch;
 
 /// Where a living page is: a segment, and the page in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Segments {
         slot: &Slot,
     ) -> Result<f32, SegmentError> {
         let page = self.segments[slot.segment as usize].residual_page(slot.index as usize)?;
-        Ok(queries[slot.segment as usize].score_view(&page).expect("one dim in an index"))
+        Ok(queries[slot.segment as usize].score(page).expect("one dim in an index"))
     }
 
     /// The vectors that the residual codes of a page stand for, with their places.
@@ -177,8 +178,8 @@ mod tests {
         let segments = open(&[&segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.9)])]);
         for (slot, seed) in segments.living().iter().zip([0.1, 0.9]) {
             let (view, code) = (segments.page(slot).unwrap(), Int8Page::encode(&page(seed)));
-            assert_eq!(query.score_view(&view), query.score(&code));
-            assert_eq!(query.bound_view(&view), query.bound(&code));
+            assert_eq!(query.score(&view), query.score(&code));
+            assert_eq!(query.bound(&view), query.bound(&code));
         }
     }
 

@@ -1,20 +1,21 @@
-//! The int8 code: half the bytes of the f16 masters and, with VNNI, a fourth of the time.
+//! The int8 code: half the bytes of full-precision vectors and, with VNNI, a fourth of the time.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::DimMismatch;
 use pagesight_simd::Instructions;
 
+use super::query::{Code, LayOut, Query};
+use super::tokens::Tokens;
 use crate::kernel::{LANES, Lanes, Near, Quads, raise_int8, raise_near, raise_pairs};
-use crate::tokens::Tokens;
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
 const MAX_CODE: f32 = 127.0;
 
-/// Codes are stored with this added: the processor multiplies unsigned by signed bytes.
+/// Codes are stored with this added: the CPU multiplies unsigned by signed bytes.
 const BIAS: i32 = 128;
 
 /// A page in int8: vector `s` is about `scale_s (c_s - 128)`.
@@ -96,7 +97,7 @@ impl Int8Page {
 pub struct Int8View<'a> {
     dim: usize,
     codes: &'a [u8],
-    scales: Vec<f32>,
+    scales: Cow<'a, [f32]>,
     error: f32,
     length: f32,
 }
@@ -105,7 +106,7 @@ impl<'a> Int8View<'a> {
     pub(crate) fn new(
         dim: usize,
         codes: &'a [u8],
-        scales: Vec<f32>,
+        scales: Cow<'a, [f32]>,
         error: f32,
         length: f32,
     ) -> Self {
@@ -124,7 +125,7 @@ impl<'a> Int8View<'a> {
 
     /// What the codes of `rows` stand for, into `wide` `[rows, dim]`.
     pub(crate) fn decode(&self, rows: Range<usize>, wide: &mut [f32]) {
-        let codes = self.codes.chunks_exact(self.dim.next_multiple_of(4)).zip(&self.scales);
+        let codes = self.codes.chunks_exact(self.dim.next_multiple_of(4)).zip(&*self.scales);
         let codes = codes.skip(rows.start).take(rows.len());
         for ((codes, &scale), wide) in codes.zip(wide.chunks_exact_mut(self.dim)) {
             for (x, &code) in wide.iter_mut().zip(codes) {
@@ -142,15 +143,22 @@ impl<'a> Int8View<'a> {
 
 impl<'a> From<&'a Int8Page> for Int8View<'a> {
     fn from(page: &'a Int8Page) -> Self {
-        Self::new(page.dim, &page.codes, page.scales.clone(), page.error, page.length)
+        let scales = Cow::Borrowed(&page.scales[..]);
+        Self::new(page.dim, &page.codes, scales, page.error, page.length)
+    }
+}
+
+impl<'a> From<&'a Int8View<'_>> for Int8View<'a> {
+    fn from(page: &'a Int8View<'_>) -> Self {
+        let scales = Cow::Borrowed(&page.scales[..]);
+        Self::new(page.dim, page.codes, scales, page.error, page.length)
     }
 }
 
 /// The tokens of one or several queries in int8, laid out for the kernels.
 #[derive(Debug, Clone)]
-pub(crate) struct Int8Tokens {
+pub(super) struct Int8Tokens {
     instructions: Instructions,
-    tokens: Tokens,
     /// `[blocks, dim / 4, 16, 4]`
     blocks: Vec<Quads>,
     /// `[blocks]`: what the bias of the page's codes adds to each token's dot products, negated.
@@ -163,15 +171,16 @@ impl Int8Tokens {
     /// Rounds `rows` to int8, one of `dim` (in whole fours) numbers a token.
     pub fn new<'a>(
         instructions: Instructions,
-        tokens: Tokens,
         dim: usize,
         rows: impl IntoIterator<Item = &'a [f32]>,
     ) -> Self {
         let quads = dim.div_ceil(4);
-        let mut blocks = vec![[[0; 4]; LANES]; tokens.blocks() * quads];
-        let mut offsets = vec![[0; LANES]; tokens.blocks()];
-        let mut scales = Vec::with_capacity(tokens.count());
+        let (mut blocks, mut offsets, mut scales) = (Vec::new(), Vec::new(), Vec::new());
         for (n, row) in rows.into_iter().enumerate() {
+            if n.is_multiple_of(LANES) {
+                blocks.resize(blocks.len() + quads, [[0; 4]; LANES]);
+                offsets.push([0; LANES]);
+            }
             let scale = scale_of(row);
             for (d, &x) in row.iter().enumerate() {
                 let code = round(x, scale);
@@ -180,15 +189,16 @@ impl Int8Tokens {
             }
             scales.push(scale);
         }
-        Self { instructions: instructions.or_portable(), tokens, blocks, offsets, scales }
+        Self { instructions: instructions.or_portable(), blocks, offsets, scales }
     }
 
     pub fn instructions(&self) -> Instructions {
         self.instructions
     }
 
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    /// Length of a row of codes: dim in whole fours, or what it was rounded up to.
+    pub fn row(&self) -> usize {
+        self.blocks.len() / self.offsets.len() * 4
     }
 
     pub fn no_maxima(&self) -> Vec<Lanes<f32>> {
@@ -212,11 +222,6 @@ impl Int8Tokens {
         raise_near(with, &self.blocks, &self.offsets, codes, scales, near, best);
     }
 
-    /// The scale of each token, `[n_tokens]`: what a maximum is multiplied with.
-    pub fn scales(&self) -> &[f32] {
-        &self.scales
-    }
-
     /// The same for pages of `rows` each, of packed rows of 2 bits, see [`raise_pairs`].
     pub fn raise_pairs(
         &self,
@@ -229,133 +234,75 @@ impl Int8Tokens {
         raise_pairs(with, &self.blocks, &self.offsets, packed, scales, rows, best)
     }
 
-    /// What token `n` adds to the score.
-    pub fn value(&self, best: &[Lanes<f32>], n: usize) -> f32 {
-        best.as_flattened()[n] * self.scales[n]
+    /// The scale of each token, `[n_tokens]`: what a maximum is multiplied with.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// What token `n` adds to the score when its maximum is `best`.
+    #[inline]
+    pub fn value(&self, n: usize, best: f32) -> f32 {
+        best * self.scales[n]
     }
 }
 
-/// A query, or several, in int8, laid out for scoring many pages.
+/// The int8 code: half the bytes of full-precision vectors, scored against a query in int8.
 #[derive(Debug, Clone)]
-pub struct Int8Query {
-    inner: Int8Tokens,
+pub struct Int8 {
+    tokens: Int8Tokens,
     /// For each query, the lengths of its tokens, summed.
     lengths: Vec<f64>,
     /// For each query, the distances of its tokens from what their codes stand for, summed.
     errors: Vec<f64>,
 }
 
-impl Int8Query {
-    /// Rounds `query` to int8 and lays it out for the best instructions of this processor.
-    pub fn new(query: &QueryVectors) -> Self {
-        Self::with(Instructions::best(), query)
-    }
+/// A query, or several, in int8, laid out for scoring pages in int8. Scores are the same to the bit
+/// on every CPU, and [`bound`](Query::bound) says how far they may be from exact ones.
+pub type Int8Query = Query<Int8>;
 
-    /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
-    pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
-        Self::batch(instructions, &[query]).expect("one query has one dim")
-    }
-
-    /// Lays several queries out, to be scored in one pass over a page.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when they differ in dim.
-    ///
-    /// # Panics
-    /// When there are none.
-    pub fn batch(
-        instructions: Instructions,
-        queries: &[&QueryVectors],
-    ) -> Result<Self, DimMismatch> {
-        let tokens = Tokens::of(queries)?;
-        let dim = tokens.dim();
+impl LayOut for Int8 {
+    fn lay_out(with: Instructions, dim: usize, queries: &[&QueryVectors]) -> Self {
         let rows = || queries.iter().map(|query| query.values().chunks_exact(dim));
         let error = |row: &[f32]| distances(row, scale_of(row)).0;
-        let lengths = rows().map(|rows| rows.map(length).sum()).collect();
-        let errors = rows().map(|rows| rows.map(error).sum()).collect();
-        let inner = Int8Tokens::new(instructions, tokens, dim, rows().flatten());
-        Ok(Self { inner, lengths, errors })
+        Self {
+            tokens: Int8Tokens::new(with, dim, rows().flatten()),
+            lengths: rows().map(|rows| rows.map(length).sum()).collect(),
+            errors: rows().map(|rows| rows.map(error).sum()).collect(),
+        }
+    }
+}
+
+impl Code for Int8 {
+    type Page<'a> = Int8View<'a>;
+
+    fn dim(page: &Int8View<'_>) -> usize {
+        page.dim
     }
 
+    fn best(&self, page: &Int8View<'_>) -> Vec<f32> {
+        let mut best = self.tokens.no_maxima();
+        self.tokens.raise(page.codes, &page.scales, &mut best);
+        best.into_flattened()
+    }
+
+    #[inline]
+    fn value(&self, token: usize, best: f32) -> f32 {
+        self.tokens.value(token, best)
+    }
+}
+
+impl Int8Query {
     /// How far [`score`](Self::score) may be from the exact MaxSim of the page, f32 rounding
     /// included: pages whose scores differ by more than their bounds are in the right order.
     ///
     /// With q, p the vectors and q', p' what their codes stand for, by Cauchy-Schwarz
     /// `|<q, p> - <q', p'>| <= |q| |p - p'| + |q - q'| |p'|`, and a maximum moves by no more than
     /// its terms.
-    pub fn bound(&self, page: &Int8Page) -> f32 {
-        self.bound_of(0, page.error, page.length)
-    }
-
-    /// As [`bound`](Self::bound).
-    pub fn bound_view(&self, page: &Int8View<'_>) -> f32 {
-        self.bound_of(0, page.error, page.length)
-    }
-
-    /// For query `query` of the batch and a page known by its `error` and `length`.
-    fn bound_of(&self, query: usize, error: f32, length: f32) -> f32 {
-        let (error, length) = (f64::from(error), f64::from(length));
-        let codes = self.lengths[query] * error + self.errors[query] * length;
-        let rounding = rounding(&self.inner.tokens, self.lengths[query], length + error);
-        ((codes + rounding) as f32).next_up()
-    }
-
-    /// MaxSim of the two codes (of a batch, of its first query), f32; the same to the bit on every
-    /// processor.
-    ///
-    /// ```
-    /// use pagesight_core::{PageVectors, QueryVectors};
-    /// use pagesight_maxsim::{Int8Page, Int8Query};
-    ///
-    /// let query = QueryVectors::of_rows(2, vec![0.6, 0.8])?;
-    /// let page = PageVectors::from_f32(2, &[0.0, 1.0, 0.8, 0.6])?;
-    /// let score = Int8Query::new(&query).score(&Int8Page::encode(&page))?;
-    /// assert!((score - 0.96).abs() < 0.01);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when the row lengths differ.
-    pub fn score(&self, page: &Int8Page) -> Result<f32, DimMismatch> {
-        let best = self.best(page)?;
-        Ok(self.inner.tokens.first_sum(|n| self.inner.value(&best, n)))
-    }
-
-    /// MaxSim of each query of the batch and `page`: its codes are read once for all.
-    ///
-    /// # Errors
-    /// As [`score`](Self::score).
-    pub fn scores(&self, page: &Int8Page) -> Result<Vec<f32>, DimMismatch> {
-        let best = self.best(page)?;
-        Ok(self.inner.tokens.sums(|n| self.inner.value(&best, n)).collect())
-    }
-
-    /// As [`score`](Self::score).
-    ///
-    /// # Errors
-    /// As [`score`](Self::score).
-    pub fn score_view(&self, page: &Int8View<'_>) -> Result<f32, DimMismatch> {
-        let best = self.best_of(page.dim, page.codes, &page.scales)?;
-        Ok(self.inner.tokens.first_sum(|n| self.inner.value(&best, n)))
-    }
-
-    fn best(&self, page: &Int8Page) -> Result<Vec<Lanes<f32>>, DimMismatch> {
-        self.best_of(page.dim, &page.codes, &page.scales)
-    }
-
-    fn best_of(
-        &self,
-        page_dim: usize,
-        codes: &[u8],
-        scales: &[f32],
-    ) -> Result<Vec<Lanes<f32>>, DimMismatch> {
-        let dim = self.inner.tokens.dim();
-        if page_dim != dim {
-            return Err(DimMismatch { query: dim, page: page_dim });
-        }
-        let mut best = self.inner.no_maxima();
-        self.inner.raise(codes, scales, &mut best);
-        Ok(best)
+    pub fn bound<'a>(&self, page: impl Into<Int8View<'a>>) -> f32 {
+        let (error, length) = page.into().error_and_length();
+        let (query, rounded) = (self.code.lengths[0], self.code.errors[0]);
+        let codes = query * error + rounded * length;
+        ((codes + rounding(&self.tokens, query, length + error)) as f32).next_up()
     }
 }
 
@@ -403,8 +350,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::maxsim_reference;
     use crate::testing::{case, query};
+    use crate::{DimMismatch, maxsim_reference};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -429,12 +376,12 @@ mod tests {
             let page = PageVectors::from_f32(dim, &p).unwrap();
             let (code, query) = (Int8Page::encode(&page), query(dim, q));
             let coded = Int8Query::new(&query);
-            let exact = crate::PreparedQuery::new(&query).score(&page).unwrap();
+            let exact = crate::ExactQuery::new(&query).score(&page).unwrap();
             let error = (coded.score(&code).unwrap() - exact).abs();
             prop_assert!(error <= coded.bound(&code), "{error} {}", coded.bound(&code));
             let view = Int8View::from(&code);
             for &with in Instructions::available() {
-                let query = crate::PreparedQuery::with(with, &query);
+                let query = crate::ExactQuery::with(with, &query);
                 let error = (query.score_code(&view).unwrap() - exact).abs();
                 prop_assert!(error <= query.bound_code(&view), "{with:?} {error}");
                 prop_assert!(query.bound_code(&view) < coded.bound(&code));

@@ -3,8 +3,8 @@
 use half::slice::HalfFloatSliceExt;
 use pagesight_core::PageVectors;
 
+use super::hierarchical::{Pooled, rows};
 use crate::centres::{Centres, Length};
-use crate::hierarchical::{Pooled, rows};
 use pagesight_simd::Instructions;
 
 use crate::kernel::{LANES, dots_f32};

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::int8::Int8Tokens;
+use super::int8::Int8Tokens;
 use crate::kernel::{Lanes, Near, parts, place, unpack, widen};
 
 /// Rows unpacked at a time: 24 kB at dim 128, whole tiles of every kernel.
@@ -84,14 +84,14 @@ impl Bits {
 
 /// The tokens of one or several queries, rotated as the rows are.
 #[derive(Debug, Clone)]
-pub(crate) struct PackedTokens {
+pub(super) struct PackedTokens {
     bits: Bits,
     inner: Int8Tokens,
 }
 
 /// Packed rows that lie one after another.
 #[derive(Clone, Copy)]
-pub(crate) struct PackedRows<'a, S> {
+pub(super) struct PackedRows<'a, S> {
     /// `[n, bytes of a row]`
     pub codes: &'a [u8],
     /// `[n]`, f16 in one form or another.
@@ -133,7 +133,7 @@ impl PackedTokens {
         half: impl Fn(&S) -> f16,
         room: &mut Vec<u8>,
     ) -> Vec<Lanes<f32>> {
-        let padded = self.inner.tokens().dim().next_multiple_of(8);
+        let padded = self.inner.row();
         let row_bytes = padded * BITS / 8;
         let mut best = self.inner.no_maxima();
         let most = ROWS.min(page.scales.len()) * padded;
@@ -150,7 +150,7 @@ impl PackedTokens {
             for (place, scale) in halves.iter_mut().zip(scales) {
                 *place = half(scale);
             }
-            // All at once: one by one would ask each time what the processor has.
+            // All at once: one by one would ask each time what the CPU has.
             widen(self.inner.instructions(), halves, wide);
             match page.near {
                 None => self.inner.raise(rows, wide, &mut best),

@@ -2,7 +2,7 @@
 
 use pagesight_core::PageVectors;
 
-use crate::DimMismatch;
+use crate::error::DimMismatch;
 
 /// The mean of all vectors of `pages`, `[dim]`; empty for no pages.
 ///

@@ -3,12 +3,13 @@
 
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::DimMismatch;
 use pagesight_simd::Instructions;
 
+use super::mean::mean_vector;
+use super::query::{Code, LayOut, Query};
+use super::rotation::rotate;
+use crate::error::DimMismatch;
 use crate::kernel::{SIGN_LANES, SignLanes, lower_sign};
-use crate::mean::mean_vector;
-use crate::rotation::rotate;
 
 /// What a sign is taken against: the mean of the pages' vectors. They share a direction, whose
 /// signs would tell nothing; taking it away changes every dot product of a query token by the
@@ -77,52 +78,54 @@ impl SignPage {
     }
 }
 
-/// A query in signs, laid out for scoring many pages.
+/// The code of signs, scored against the signs of a query: MaxSim of vectors of 1 and -1.
 #[derive(Debug, Clone)]
-pub struct SignQuery {
+pub struct Sign {
     instructions: Instructions,
     dim: usize,
-    tokens: usize,
     /// `[blocks, words of a row, 8]`
     blocks: Vec<SignLanes>,
 }
 
-impl SignQuery {
-    /// Takes the signs of `query` and lays them out for the best instructions of this processor.
-    pub fn new(query: &QueryVectors) -> Self {
-        Self::with(Instructions::best(), query)
-    }
+/// A query, or several, in signs. A score is the sum over the query tokens of the most signs that
+/// agree, less those that differ, with any vector of the page: exact in integers, the same on every
+/// CPU.
+pub type SignQuery = Query<Sign>;
 
-    /// Lays `query` out for `instructions`; the portable ones when the processor lacks them.
-    pub fn with(instructions: Instructions, query: &QueryVectors) -> Self {
-        let (dim, row_words) = (query.dim(), query.dim().div_ceil(64));
-        let mut blocks = vec![[0; SIGN_LANES]; query.len().div_ceil(SIGN_LANES) * row_words];
-        let mut rotated = query.values().to_vec();
-        for (n, row) in rotated.chunks_exact_mut(dim).enumerate() {
-            rotate(row);
-            for (w, word) in signs(row).enumerate() {
+impl LayOut for Sign {
+    fn lay_out(with: Instructions, dim: usize, queries: &[&QueryVectors]) -> Self {
+        let row_words = dim.div_ceil(64);
+        let mut blocks = Vec::new();
+        let mut rotated = vec![0.0; dim];
+        let rows = queries.iter().flat_map(|query| query.values().chunks_exact(dim));
+        for (n, row) in rows.enumerate() {
+            if n.is_multiple_of(SIGN_LANES) {
+                blocks.resize(blocks.len() + row_words, [0; SIGN_LANES]);
+            }
+            rotated.copy_from_slice(row);
+            rotate(&mut rotated);
+            for (w, word) in signs(&rotated).enumerate() {
                 blocks[n / SIGN_LANES * row_words + w][n % SIGN_LANES] = word;
             }
         }
-        let instructions = instructions.or_portable();
-        Self { instructions, dim, tokens: query.len(), blocks }
+        Self { instructions: with, dim, blocks }
+    }
+}
+
+impl Code for Sign {
+    type Page<'a> = &'a SignPage;
+
+    fn dim(page: &&SignPage) -> usize {
+        page.dim
     }
 
-    /// The sum over the query tokens of the most signs that agree, less those that differ, with
-    /// any vector of `page`: MaxSim of vectors of 1 and -1. Exact in integers, the same on every
-    /// processor.
-    ///
-    /// # Errors
-    /// [`DimMismatch`] when the row lengths differ.
-    pub fn score(&self, page: &SignPage) -> Result<f32, DimMismatch> {
-        if page.dim != self.dim {
-            return Err(DimMismatch { query: self.dim, page: page.dim });
-        }
+    fn best(&self, page: &&SignPage) -> Vec<f32> {
         let row_words = self.dim.div_ceil(64);
         let mut fewest = vec![[u64::MAX; SIGN_LANES]; self.blocks.len() / row_words];
         lower_sign(self.instructions, &self.blocks, &page.words, &mut fewest);
-        let differ: u64 = fewest.as_flattened()[..self.tokens].iter().sum();
-        Ok((self.tokens * self.dim) as f32 - 2.0 * differ as f32)
+        // Whole numbers far below 2^24: f32 has them, and their sums, exactly.
+        let agree = |&differ: &u64| self.dim as f32 - 2.0 * differ as f32;
+        fewest.as_flattened().iter().map(agree).collect()
     }
 }
 
