@@ -46,7 +46,7 @@ cuda-test: setup ## where there is a card of NVIDIA: its vectors against the pro
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
 	  CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
-	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture card::
+	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture gpu::
 
 check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check
