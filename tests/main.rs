@@ -1,6 +1,7 @@
 //! The real program and the façade on real PDFs; one binary, so that it links once.
 
 mod bombs;
+mod circles;
 mod cli;
 mod codes;
 mod compact;

@@ -104,7 +104,7 @@ fn main() -> Outcome<()> {
             "--instructions" => {
                 let named = |i: &Instructions| format!("{i:?}").eq_ignore_ascii_case(&value);
                 let missing = || format!("this processor has no {value}");
-                let found = Instructions::available().into_iter().find(named);
+                let found = Instructions::available().iter().copied().find(named);
                 options.instructions = found.ok_or_else(missing)?;
             }
             _ => return Err(format!("no option {name}").into()),
@@ -175,7 +175,7 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
     let queries = offsets.windows(2).map(|pair| {
         let tokens = pair[1] - pair[0];
         let values = floats(&mut file, tokens * dim)?;
-        Ok(QueryVectors::new(dim, values, vec![String::new(); tokens])?)
+        Ok(QueryVectors::of_rows(dim, values)?)
     });
     let queries = queries.collect::<Outcome<Vec<_>>>()?;
     // The header of an .npy file of version 1: 10 bytes and a text of the length in bytes 8 and 9.
@@ -328,7 +328,7 @@ impl Fde {
 
     fn query(&self, query: &QueryVectors) -> QueryVectors {
         let values = self.encode(query.values(), false);
-        QueryVectors::new(values.len(), values, vec![String::new()]).expect("finite")
+        QueryVectors::of_rows(values.len(), values).expect("finite")
     }
 
     fn encode(&self, rows: &[f32], means: bool) -> Vec<f32> {

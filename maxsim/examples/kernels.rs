@@ -223,8 +223,7 @@ mod x86 {
     }
 
     fn query(seed: u64, tokens: usize) -> QueryVectors {
-        QueryVectors::new(DIM, noise(seed, tokens * DIM), vec![String::new(); tokens])
-            .expect("noise is finite")
+        QueryVectors::of_rows(DIM, noise(seed, tokens * DIM)).expect("noise is finite")
     }
 
     fn kernels(threads: usize, count: usize) {
@@ -239,7 +238,7 @@ mod x86 {
         let batches =
             [vec![query(99, 32)], vec![query(99, 25)], (0..4).map(|n| query(n, 25)).collect()];
         for with in [Instructions::Amx, Instructions::Avx512, Instructions::Avx2] {
-            if !Instructions::available().contains(&with) {
+            if !with.is_available() {
                 continue;
             }
             for batch in &batches {

@@ -6,7 +6,9 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, LANES, Lanes, Pairs, has_bf16, parts, raise_bf16, raise_f32};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{LANES, Lanes, Pairs, has_bf16, parts, raise_bf16, raise_f32};
 use crate::tokens::Tokens;
 
 /// Page rows widened to f32 at a time, where the processor has no bf16.
@@ -106,7 +108,7 @@ impl Bf16Query {
     /// use pagesight_core::{PageVectors, QueryVectors};
     /// use pagesight_maxsim::{Bf16Page, Bf16Query};
     ///
-    /// let query = QueryVectors::new(2, vec![0.5, 0.25], vec!["sales".into()])?;
+    /// let query = QueryVectors::of_rows(2, vec![0.5, 0.25])?;
     /// let page = PageVectors::from_f32(2, &[0.0, 1.0, 1.0, 0.5])?;
     /// assert_eq!(Bf16Query::new(&query).score(&Bf16Page::encode(&page))?, 0.625);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -173,7 +175,7 @@ mod tests {
             let expected = maxsim_reference(dim, &rounded(&q), &rounded(&masters));
             let (code, query) = (Bf16Page::encode(&page), query(dim, q.clone()));
             prop_assert_eq!(code.bytes(), page.len() * dim.next_multiple_of(2) * 2);
-            for with in Instructions::available() {
+            for &with in Instructions::available() {
                 let score = Bf16Query::with(with, &query).score(&code).unwrap();
                 let error = (f64::from(score) - expected).abs();
                 prop_assert!(error <= 1e-6 * q.len() as f64 + 1e-5, "{with:?} {error}");

@@ -3,7 +3,9 @@
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::int8::{Int8View, length, rounding};
-use crate::kernel::{Instructions, LANES, Lanes, parts, raise_f32, widen};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{LANES, Lanes, parts, raise_f32, widen};
 use crate::tokens::Tokens;
 
 /// Page rows widened to f32 at a time: 48 rows of 128, whole tiles of every kernel, stay in the
@@ -48,7 +50,7 @@ impl PreparedQuery {
     /// use pagesight_core::{PageVectors, QueryVectors};
     /// use pagesight_maxsim::{Instructions, PreparedQuery};
     ///
-    /// let query = |x, y| QueryVectors::new(2, vec![x, y], vec!["a".into()]).unwrap();
+    /// let query = |x, y| QueryVectors::of_rows(2, vec![x, y]).unwrap();
     /// let batch = PreparedQuery::batch(Instructions::best(), &[&query(1.0, 0.0), &query(0.0, 1.0)])?;
     /// let page = PageVectors::from_f32(2, &[0.5, 0.25]).unwrap();
     /// assert_eq!(batch.scores(&page)?, [0.5, 0.25]);
@@ -186,7 +188,7 @@ mod tests {
             let expected = maxsim_reference(dim, &q, &rounded);
             let tolerance = 1e-6 * q.len() as f64 + 1e-5;
             let query = query(dim, q);
-            for instructions in Instructions::available() {
+            for &instructions in Instructions::available() {
                 let prepared = PreparedQuery::with(instructions, &query);
                 for got in [prepared.score(&page), prepared.score_f32(&rounded)] {
                     let error = (f64::from(got.unwrap()) - expected).abs();
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_never_wins_and_infinity_does() {
-        for with in Instructions::available() {
+        for &with in Instructions::available() {
             let prepared = PreparedQuery::with(with, &query(2, vec![1.0, 0.0]));
             for rows in [[f32::NAN, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, f32::NAN]] {
                 assert_eq!(prepared.score_f32(&rows), Ok(0.5), "{with:?}");

@@ -6,7 +6,9 @@ use half::slice::HalfFloatSliceExt;
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, LANES, Lanes, Near, Quads, raise_int8, raise_near, raise_pairs};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{LANES, Lanes, Near, Quads, raise_int8, raise_near, raise_pairs};
 use crate::tokens::Tokens;
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
@@ -305,7 +307,7 @@ impl Int8Query {
     /// use pagesight_core::{PageVectors, QueryVectors};
     /// use pagesight_maxsim::{Int8Page, Int8Query};
     ///
-    /// let query = QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?;
+    /// let query = QueryVectors::of_rows(2, vec![0.6, 0.8])?;
     /// let page = PageVectors::from_f32(2, &[0.0, 1.0, 0.8, 0.6])?;
     /// let score = Int8Query::new(&query).score(&Int8Page::encode(&page))?;
     /// assert!((score - 0.96).abs() < 0.01);
@@ -414,8 +416,8 @@ mod tests {
             let rounded: Vec<f32> = query.values().chunks_exact(dim).flat_map(rounded).collect();
             let expected = maxsim_reference(dim, &rounded, &page.decode());
             let scores: Vec<f32> = Instructions::available()
-                .into_iter()
-                .map(|with| Int8Query::with(with, &query).score(&page).unwrap())
+                .iter()
+                .map(|&with| Int8Query::with(with, &query).score(&page).unwrap())
                 .collect();
             prop_assert!(scores.iter().all(|s| s.to_bits() == scores[0].to_bits()), "{scores:?}");
             let error = (f64::from(scores[0]) - expected).abs();
@@ -431,7 +433,7 @@ mod tests {
             let error = (coded.score(&code).unwrap() - exact).abs();
             prop_assert!(error <= coded.bound(&code), "{error} {}", coded.bound(&code));
             let view = Int8View::from(&code);
-            for with in Instructions::available() {
+            for &with in Instructions::available() {
                 let query = crate::PreparedQuery::with(with, &query);
                 let error = (query.score_code(&view).unwrap() - exact).abs();
                 prop_assert!(error <= query.bound_code(&view), "{with:?} {error}");
@@ -457,7 +459,7 @@ mod tests {
         for sign in [1.0, -1.0] {
             let query = query(dim, vec![1.0; dim]);
             let page = Int8Page::encode(&PageVectors::from_f32(dim, &vec![sign; dim]).unwrap());
-            for with in Instructions::available() {
+            for &with in Instructions::available() {
                 let score = Int8Query::with(with, &query).score(&page).unwrap();
                 assert!((score - sign * 128.0).abs() < 1e-3, "{with:?} {score}");
             }

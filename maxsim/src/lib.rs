@@ -13,7 +13,7 @@
 //! use pagesight_core::{PageVectors, QueryVectors};
 //! use pagesight_maxsim::PreparedQuery;
 //!
-//! let query = QueryVectors::new(2, vec![1.0, 0.0, 0.0, 1.0], vec!["a".into(), "b".into()])?;
+//! let query = QueryVectors::of_rows(2, vec![1.0, 0.0, 0.0, 1.0])?;
 //! let page = PageVectors::from_f32(2, &[0.5, 0.0, 0.0, 0.25])?;
 //! assert_eq!(PreparedQuery::new(&query).score(&page)?, 0.75);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -48,7 +48,6 @@ pub use bf16::{Bf16Page, Bf16Query};
 pub use exact::{DimMismatch, PreparedQuery};
 pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
 pub use int8::{Int8Page, Int8Query, Int8View};
-pub use kernel::Instructions;
 pub use matches::best_vectors;
 pub use packed::Bits;
 pub use pooling::{pool, pool_k_means, pool_to};
@@ -60,3 +59,5 @@ pub use segments::{Segments, Slot};
 pub use sign::{SignCoder, SignPage, SignQuery};
 pub use similarity::SimilarityMap;
 pub use sketch::{Sketch, SketchCoder, SketchQuery};
+
+pub use pagesight_simd::Instructions;

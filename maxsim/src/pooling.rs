@@ -5,7 +5,9 @@ use pagesight_core::PageVectors;
 
 use crate::centres::{Centres, Length};
 use crate::hierarchical::{Pooled, rows};
-use crate::kernel::{Instructions, LANES, dots_f32};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{LANES, dots_f32};
 
 /// Rounds of k-means after the first assignment; more change little (see benches/results).
 const ROUNDS: usize = 2;

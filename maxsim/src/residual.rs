@@ -34,7 +34,7 @@ const ROUNDS: usize = 8;
 /// let near = PageVectors::from_f32(2, &[0.8, 0.6, 0.0, 1.0])?;
 /// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
 /// let coder = ResidualCoder::fit(Bits::Four, &[near.clone(), far.clone()])?;
-/// let query = QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?;
+/// let query = QueryVectors::of_rows(2, vec![0.6, 0.8])?;
 /// let query = coder.query(Instructions::best(), &[&query])?;
 /// assert!((query.score(&coder.encode(&near)?)? - 0.96).abs() < 0.01);
 /// assert!((query.score(&coder.encode(&far)?)? + 0.28).abs() < 0.01);
@@ -332,13 +332,13 @@ mod tests {
                 let first = query(dim, q[..dim].to_vec());
                 let q = query(dim, q.clone());
                 let scores: Vec<f32> = Instructions::available()
-                    .into_iter()
-                    .map(|with| coder.query(with, &[&q]).unwrap().score(&code).unwrap())
+                    .iter()
+                    .map(|&with| coder.query(with, &[&q]).unwrap().score(&code).unwrap())
                     .collect();
                 prop_assert!(scores.iter().all(|s| s.to_bits() == scores[0].to_bits()));
                 let error = (f64::from(scores[0]) - expected).abs();
                 prop_assert!(error <= 1e-6 * q.values().len() as f64 + 1e-5, "{error}");
-                for with in Instructions::available() {
+                for &with in Instructions::available() {
                     let batch = coder.query(with, &[&first, &q]).unwrap().scores(&code).unwrap();
                     let alone = coder.query(with, &[&first]).unwrap().score(&code).unwrap();
                     prop_assert_eq!(batch, [alone, scores[0]]);

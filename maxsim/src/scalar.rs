@@ -11,7 +11,9 @@ use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
 use crate::int8::Int8Tokens;
-use crate::kernel::{Instructions, Lanes};
+use pagesight_simd::Instructions;
+
+use crate::kernel::Lanes;
 use crate::mean::mean_vector;
 use crate::packed::{Bits, PackedRows, PackedTokens};
 use crate::rotation::{rotate, rotate_back};
@@ -26,7 +28,7 @@ use crate::tokens::Tokens;
 /// let near = PageVectors::from_f32(2, &[0.8, 0.6])?;
 /// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
 /// let coder = ScalarCoder::fit(Bits::Four, [&near, &far])?;
-/// let query = QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?;
+/// let query = QueryVectors::of_rows(2, vec![0.6, 0.8])?;
 /// let query = coder.query(Instructions::best(), &[&query])?;
 /// assert!((query.score(&coder.encode(&near)?)? - 0.96).abs() < 0.05);
 /// assert!((query.score(&coder.encode(&far)?)? + 0.28).abs() < 0.05);
@@ -287,8 +289,8 @@ mod tests {
                     .sum();
                 let expected = maxsim_reference(dim, &rotated, &code.rotated()) + shared;
                 let scores: Vec<f32> = Instructions::available()
-                    .into_iter()
-                    .map(|with| coder.query(with, &[&query(dim, q.clone())]).unwrap())
+                    .iter()
+                    .map(|&with| coder.query(with, &[&query(dim, q.clone())]).unwrap())
                     .map(|query| query.score(&code).unwrap())
                     .collect();
                 prop_assert!(scores.iter().all(|s| s.to_bits() == scores[0].to_bits()));
@@ -321,7 +323,7 @@ mod tests {
                 let scales: Vec<[u8; 2]> =
                     coded.iter().flat_map(|p| &p.scales).map(|s| s.to_le_bytes()).collect();
                 let rows: Vec<usize> = coded.iter().map(|page| page.scales.len()).collect();
-                for with in Instructions::available() {
+                for &with in Instructions::available() {
                     let query = coder.query(with, &[&query(dim, q.clone())]).unwrap();
                     let alone: Vec<f32> =
                         pages.iter().map(|p| query.score(&coder.encode(p).unwrap()).unwrap()).collect();
@@ -349,8 +351,8 @@ mod tests {
                 some.iter().flat_map(|p| &p.scales).map(|s| s.to_le_bytes()).collect();
             let lengths: Vec<usize> = some.iter().map(|page| page.scales.len()).collect();
             for (with, tokens) in Instructions::available()
-                .into_iter()
-                .flat_map(|with| [5, 16, 29, 48].map(|n| (with, n)))
+                .iter()
+                .flat_map(|&with| [5, 16, 29, 48].map(|n| (with, n)))
             {
                 let query = coder.query(with, &[&query(dim, rows(77, tokens))]).unwrap();
                 let alone: Vec<f32> = some.iter().map(|p| query.score(p).unwrap()).collect();

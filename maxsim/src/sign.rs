@@ -4,7 +4,9 @@
 use pagesight_core::{PageVectors, QueryVectors};
 
 use crate::DimMismatch;
-use crate::kernel::{Instructions, SIGN_LANES, SignLanes, lower_sign};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{SIGN_LANES, SignLanes, lower_sign};
 use crate::mean::mean_vector;
 use crate::rotation::rotate;
 
@@ -20,7 +22,7 @@ use crate::rotation::rotate;
 /// let near = PageVectors::from_f32(2, &[0.8, 0.6])?;
 /// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
 /// let coder = SignCoder::fit([&near, &far])?;
-/// let query = SignQuery::new(&QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?);
+/// let query = SignQuery::new(&QueryVectors::of_rows(2, vec![0.6, 0.8])?);
 /// let score = |page| query.score(&coder.encode(page)?);
 /// assert!(score(&near)? > score(&far)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -159,9 +161,8 @@ mod tests {
             };
             let rounded: Vec<f32> = page.values().iter().map(|v| v.to_f32()).collect();
             let expected = maxsim_reference(dim, &ones(&q), &ones(&rounded));
-            let tokens = vec![String::new(); q.len() / dim];
-            let query = QueryVectors::new(dim, q, tokens).unwrap();
-            for with in Instructions::available() {
+            let query = QueryVectors::of_rows(dim, q).unwrap();
+            for &with in Instructions::available() {
                 let score = SignQuery::with(with, &query).score(&code).unwrap();
                 prop_assert_eq!(f64::from(score), expected, "{:?}", with);
             }

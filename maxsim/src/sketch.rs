@@ -30,7 +30,7 @@ const TILE: usize = 16;
 /// let near = PageVectors::from_f32(2, &[0.8, 0.6])?;
 /// let far = PageVectors::from_f32(2, &[0.6, -0.8])?;
 /// let coder = SketchCoder::fit([&near, &far])?;
-/// let query = coder.query(&QueryVectors::new(2, vec![0.6, 0.8], vec!["sales".into()])?)?;
+/// let query = coder.query(&QueryVectors::of_rows(2, vec![0.6, 0.8])?)?;
 /// let score = |page| Ok::<_, pagesight_maxsim::DimMismatch>(query.score(&coder.encode(page)?));
 /// assert!(score(&near)? > score(&far)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -127,8 +127,7 @@ fn merge(query: &QueryVectors, count: usize) -> QueryVectors {
         let other = tokens.swap_remove(b);
         tokens[a].iter_mut().zip(other).for_each(|(x, y)| *x += y);
     }
-    let names = vec![String::new(); tokens.len()];
-    QueryVectors::new(dim, tokens.concat(), names).expect("sums of finite vectors")
+    QueryVectors::of_rows(dim, tokens.concat()).expect("sums of finite vectors")
 }
 
 impl Sketch {

@@ -22,7 +22,7 @@ fn noise(seed: usize, count: usize) -> Vec<f32> {
 }
 
 fn query(dim: usize, seed: usize, tokens: usize) -> QueryVectors {
-    QueryVectors::new(dim, noise(seed, tokens * dim), vec![String::new(); tokens]).unwrap()
+    QueryVectors::of_rows(dim, noise(seed, tokens * dim)).unwrap()
 }
 
 /// For each code, the scores of `queries` one by one and as a batch.
@@ -94,7 +94,7 @@ fn instructions_agree_and_a_batch_scores_as_each_query_alone() {
                 let expected = maxsim_reference(dim, q.values(), &masters);
                 assert!((f64::from(*score) - expected).abs() < 1e-3, "{dim} {length}");
             }
-            for with in Instructions::available() {
+            for &with in Instructions::available() {
                 for (got, expected) in scores(with, &queries, &page).iter().zip(&portable) {
                     let place = format!("{} {with:?} dim {dim} length {length}", got.0);
                     assert_eq!(got.1, got.2, "{place}: alone and as a batch");

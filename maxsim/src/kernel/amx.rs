@@ -6,98 +6,28 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_load_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
-use std::sync::LazyLock;
 
 use half::bf16;
+use pagesight_simd::amx::Tiles;
 
 use super::{LANES, Lanes, Pairs, Quads, avx512, tiles};
 
 /// Rows of a tile register, and of its square of sums.
-const SQUARE: usize = 16;
+const SQUARE: usize = pagesight_simd::amx::ROWS;
 
 /// Rows of a tile.
 const TILE: usize = SQUARE;
 
 /// Bytes of a row of a tile register.
-const STEP: usize = 64;
+const STEP: usize = pagesight_simd::amx::ROW_BYTES;
 
-/// Whether the processor has AMX tiles with int8 and bf16, and the system lets us use them: Linux
-/// makes room for the registers when a process asks, once.
-pub fn available() -> bool {
-    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| has_tiles() && ask_permission());
-    *AVAILABLE
-}
-
-fn has_tiles() -> bool {
-    /// AMX-BF16, AMX-TILE and AMX-INT8 in EDX of leaf 7 (Intel SDM vol. 2A, CPUID).
-    const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-    // Every x86-64 processor has leaf 0, which names the last.
-    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
-}
-
-/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; the kernel's Documentation/arch/x86/xstate.
-fn ask_permission() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    let result: i64;
-    // SAFETY: a system call that touches none of our memory; the kernel overwrites rcx and r11.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-/// The shapes of the tile registers, loaded for as long as this lives: an unused register that
-/// stays loaded makes every switch of threads save 8 KB.
-struct Shapes;
-
-/// What `ldtilecfg` reads (Intel SDM vol. 1, 18.3).
-#[repr(C, align(64))]
-struct Layout {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    /// # Safety
-    /// [`available`].
-    unsafe fn load() -> Self {
-        let mut layout = Layout {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        layout.row_bytes[..8].fill(STEP as u16);
-        layout.rows[..8].fill(SQUARE as u8);
-        // SAFETY: 64 bytes that describe eight registers within the limits of palette 1.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const layout, options(nostack)) }
-        Self
-    }
-}
-
-impl Drop for Shapes {
-    fn drop(&mut self) {
-        // SAFETY: AMX is there, since a value of this type is.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
-    }
+/// The tile registers, set up.
+fn tiles_set_up() -> Tiles {
+    Tiles::load().expect("kernels for AMX are called where it is available")
 }
 
 /// Squares of sums, `[block][row][token]`.
@@ -112,7 +42,7 @@ struct Turns<T>([Sums<T>; 2]);
 macro_rules! multiply {
     ($name:ident, $multiply:literal, $number:ty) => {
         /// # Safety
-        /// [`available`], with [`Shapes`] loaded; `steps` (at least 1) times 64 bytes in each of
+        /// AMX, with its tiles set up; `steps` (at least 1) times 64 bytes in each of
         /// 16 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
         /// `query`, as many `start`.
         unsafe fn $name<const B: usize>(
@@ -191,7 +121,7 @@ multiply!(multiply_int8, "tdpbusd", i32);
 multiply!(multiply_bf16, "tdpbf16ps", f32);
 
 /// # Safety
-/// [`available`]; AVX-512 F, BW and VNNI; the lengths fit as in the parent.
+/// AMX; AVX-512 F, BW and VNNI; the lengths fit as in the parent.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub unsafe fn raise_int8(
     query: &[Quads],
@@ -208,7 +138,7 @@ pub unsafe fn raise_int8(
     // SAFETY: the caller promises AMX; a block of the query has `row_bytes / 4` rows of 64 bytes,
     // and there are as many offsets as blocks.
     unsafe {
-        let _shapes = Shapes::load();
+        let _set_up = tiles_set_up();
         let mut lines = Lines::new();
         let mut blocks = query.chunks(2 * row_bytes / 4);
         for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
@@ -264,7 +194,7 @@ const PACKED: usize = TWO_STEPS / 4;
 /// Multiplies 32 rows of 128 bytes with one block, which is loaded once for both tiles.
 ///
 /// # Safety
-/// [`available`], with [`Shapes`] loaded; 32 rows of 128 bytes at `rows`, 32 of 64 at `query`.
+/// AMX, with its tiles set up; 32 rows of 128 bytes at `rows`, 32 of 64 at `query`.
 unsafe fn multiply_pair(
     query: *const u8,
     start: &Lanes<i32>,
@@ -311,7 +241,7 @@ struct Unpacked([[[u8; TWO_STEPS]; PAIR]; 2]);
 /// memory and the vector registers are at the next two, the matrix unit is at these.
 ///
 /// # Safety
-/// [`available`]; AVX-512 F, BW and VBMI; the lengths fit as in the parent, and [`takes`].
+/// AMX; AVX-512 F, BW and VBMI; the lengths fit as in the parent, and [`takes`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub unsafe fn raise_pairs(
     query: &[Quads],
@@ -321,8 +251,7 @@ pub unsafe fn raise_pairs(
     lengths: &[usize],
     best: &mut [Lanes<f32>],
 ) {
-    // SAFETY: the caller promises AMX.
-    let _shapes = unsafe { Shapes::load() };
+    let _set_up = tiles_set_up();
     let (mut lines, blocks) = (Lines::new(), offsets.len());
     let query = lines.hold(query);
     let mut rows = Unpacked([[[0; TWO_STEPS]; PAIR]; 2]);
@@ -385,7 +314,7 @@ fn take_pair(sums: &Sums<i32>, scales: &[[u8; 2]], to: [usize; 2], best: &mut [L
 }
 
 /// # Safety
-/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, and [`Shapes`].
+/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, with the tiles set up.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn cover_int8<const B: usize>(
     row_bytes: usize,
@@ -430,7 +359,7 @@ fn take_int8<const B: usize>(sums: &Sums<i32>, scales: &[f32], held: &mut [__m51
 }
 
 /// # Safety
-/// [`available`]; AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of
+/// AMX; AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of
 /// `dim`.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
@@ -442,7 +371,7 @@ pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]
     }
     // SAFETY: as in `raise_int8`.
     unsafe {
-        let _shapes = Shapes::load();
+        let _set_up = tiles_set_up();
         let mut blocks = query.chunks(2 * pairs);
         for best in best.chunks_mut(2) {
             let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
@@ -455,7 +384,7 @@ pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]
 }
 
 /// # Safety
-/// As [`raise_bf16`], with `B` blocks at `query` and in `best`, `n` rows, and [`Shapes`].
+/// As [`raise_bf16`], with `B` blocks at `query` and in `best`, `n` rows, with the tiles set up.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn cover_bf16<const B: usize>(
     row_bytes: usize,
