@@ -137,8 +137,7 @@ impl Models {
         }
         for snapshot in self.hub.iter().flat_map(HubCache::snapshots) {
             let HubSnapshot { name, revision, folder } = snapshot;
-            let source =
-                ModelSource::Hub { name: name.clone(), revision: Some(revision.clone()) };
+            let source = ModelSource::Hub { name: name.clone(), revision: Some(revision.clone()) };
             let found = entry(name, Some(revision), source, Some(folder));
             // One of ours by its files, or by its name one that is damaged.
             let name = found.name.to_lowercase();
@@ -197,7 +196,8 @@ impl Models {
         let copy = || -> Result<(), ModelError> {
             let mut checksums = Checksums::new();
             let mut note = |name: PathBuf| -> Result<(), ModelError> {
-                let (hash, _) = Digests::default().of(&CheckpointFile::Disk(partial.join(&name)))?;
+                let (hash, _) =
+                    Digests::default().of(&CheckpointFile::Disk(partial.join(&name)))?;
                 checksums.insert(name, hash);
                 Ok(())
             };

@@ -64,7 +64,8 @@ pub fn verify_checkpoint(
     }
     #[cfg(feature = "hub")]
     for file in checkpoint.weight_files() {
-        if let Some((path, expected)) = file.on_disk().and_then(|path| Some((path, hub_name(path)?)))
+        if let Some((path, expected)) =
+            file.on_disk().and_then(|path| Some((path, hub_name(path)?)))
         {
             tell(path);
             compare(&file, &expected, crate::checkpoint::fetch::sha256(path)?)?;

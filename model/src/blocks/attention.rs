@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::blocks::elementwise::{scale_lanes, softmax, softmax_bf16};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
-use crate::blocks::matmul::{Arithmetic, Instructions, Kernel, ROWS, TILE, panel};
+use crate::blocks::matmul::{Arithmetic, Kernel, ROWS, TILE, best, panel};
 
 /// How a layer's width is divided.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +52,9 @@ pub fn attend(
         (0..heads.queries * groups).into_par_iter().for_each(|task| {
             let (head, group) = (task / groups, task % groups);
             let rows = head * heads.dim..(head + 1) * heads.dim;
-            let visible = std::array::from_fn(|lane| match causal {
-                true => (group * LANES + lane + 1).min(length) as u32,
-                false => length as u32,
+            let visible = std::array::from_fn(|lane| {
+                let seen = if causal { (group * LANES + lane + 1).min(length) } else { length };
+                seen as u32
             });
             let keys = &keys[head / (heads.queries / heads.keys)];
             // SAFETY: a task has these rows of this group for itself.
@@ -128,7 +128,7 @@ impl Keys {
         scale: f32,
         out: &mut [[f32; LANES]],
     ) {
-        let kernel = Kernel::new(self.arithmetic, Instructions::best(self.arithmetic));
+        let kernel = Kernel::new(self.arithmetic, best(self.arithmetic));
         SCRATCH.with_borrow_mut(|scratch| {
             let width = self.arithmetic.tile_width();
             let tiles = self.arithmetic.tiles(query.len());

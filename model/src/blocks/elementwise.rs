@@ -269,7 +269,7 @@ fn highest(scores: &[[f32; LANES]], seen: &[u32; LANES]) -> (usize, [f32; LANES]
 }
 
 /// The sum of `of` over the rows, for each position; in eight parts, which keeps it exact enough
-/// and the processor busy.
+/// and the CPU busy.
 #[inline(always)]
 fn sum(rows: &[[f32; LANES]], of: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
     let mut parts = [[0.0f32; LANES]; 8];

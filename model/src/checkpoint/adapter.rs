@@ -257,9 +257,8 @@ mod tests {
             add_product(&mut merged, &b, &a, rank, 0.25);
             for (at, (got, base)) in merged.iter().zip(&base).enumerate() {
                 let (row, column) = (at / input, at % input);
-                let products = (0..rank).map(|r| {
-                    f64::from(b[row * rank + r]) * f64::from(a[r * input + column])
-                });
+                let products = (0..rank)
+                    .map(|r| f64::from(b[row * rank + r]) * f64::from(a[r * input + column]));
                 let expected = f64::from(*base) + 0.25 * products.sum::<f64>();
                 assert!((f64::from(*got) - expected).abs() < 1e-5, "{output} {rank} {input} {at}");
             }

@@ -1,5 +1,5 @@
-//! What a card does between two products, one pass over memory each. In bf16 on a card of NVIDIA
-//! it is done by the kernels of `fused.cu`; elsewhere by candle's operations, which make the same
+//! What a GPU does between two products, one pass over memory each. In bf16 on a GPU of NVIDIA it
+//! is done by the kernels of `fused.cu`; elsewhere by candle's operations, which make the same
 //! numbers in more passes.
 
 #[cfg(feature = "cuda")]

@@ -31,9 +31,9 @@ type Made = CandleResult<(CudaStorage, Dims)>;
 /// An operation on so many operands.
 struct Operation<F>(F);
 
-/// `fused.rs` asks for these on a card of NVIDIA alone.
+/// `fused.rs` asks for these on a GPU of NVIDIA alone.
 fn not_here() -> CandleResult<(CpuStorage, Dims)> {
-    bail!("a kernel of NVIDIA's cards was asked for on the processor")
+    bail!("a kernel of NVIDIA's GPUs was asked for on the CPU")
 }
 
 impl<F: Fn([Operand<'_>; 1]) -> Made> CustomOp1 for Operation<F> {
@@ -112,7 +112,7 @@ fn grid(count: usize) -> [usize; 2] {
     [count.div_ceil(THREADS), THREADS]
 }
 
-/// Runs a kernel on the card of `$on`: its blocks and threads, its operands, how many numbers it
+/// Runs a kernel on the GPU of `$on`: its blocks and threads, its operands, how many numbers it
 /// makes, its sizes.
 macro_rules! launch {
     ($on:expr, $name:expr, $grid:expr, [$($operand:expr),*], $count:expr => $number:ty,
@@ -248,9 +248,10 @@ pub fn takes_rows(n: usize) -> bool {
 pub fn softmax(scores: &Tensor, seen: usize, scale: f32) -> CandleResult<Tensor> {
     let n = scores.dim(D::Minus1)?;
     let (count, rows) = (scores.elem_count(), scores.elem_count() / n);
-    let (name, grid) = match n <= 32 * 8 * HELD {
-        true => ("softmax_short", grid(rows * 32)),
-        false => ("softmax_long", [rows, THREADS]),
+    let (name, grid) = if n <= 32 * 8 * HELD {
+        ("softmax_short", grid(rows * 32))
+    } else {
+        ("softmax_long", [rows, THREADS])
     };
     let run = |[scores]: [Operand<'_>; 1]| -> Made {
         let made = launch!(scores, name, grid, [view::<bf16>(scores)?], count => bf16,
@@ -285,7 +286,7 @@ pub fn patches(
     pixels.apply_op2_no_bwd(worth, &Operation(run))
 }
 
-/// Keeps what the card's allocator has between one batch and the next: at each wait for the card it
+/// Keeps what the GPU's allocator has between one batch and the next: at each wait for the GPU it
 /// would give all of it back to the driver, and take gigabytes anew.
 pub fn keep_memory(device: &CandleDevice) -> CandleResult<()> {
     let CandleDevice::Cuda(device) = device else { return Ok(()) };

@@ -178,12 +178,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub fn place(
-        place: Place<'_>,
-        weight: &[f32],
-        bias: &[f32],
-        eps: f32,
-    ) -> CandleResult<Self> {
+    pub fn place(place: Place<'_>, weight: &[f32], bias: &[f32], eps: f32) -> CandleResult<Self> {
         Ok(Self { weight: place.numbers(weight)?, bias: place.numbers(bias)?, eps })
     }
 

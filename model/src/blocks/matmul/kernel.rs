@@ -2,86 +2,66 @@
 
 use std::sync::OnceLock;
 
+use pagesight_simd::Instructions;
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx512};
+use pagesight_simd::amx::Tiles;
+
 use super::portable;
 use super::tile::{Arithmetic, ROWS, TILE};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512};
 use crate::blocks::lanes::{LANES, Line};
 
-/// Instructions that the kernels are written for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instructions {
-    /// What every processor has.
-    Portable,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 F.
-    Avx512,
-    /// AVX-512 BF16.
-    Avx512Bf16,
-    /// AMX with bf16 tiles.
-    Amx,
+/// The sets of instructions that there is a kernel for and that this CPU has, for `arithmetic`, the
+/// best first; never empty.
+pub fn available(arithmetic: Arithmetic) -> Vec<Instructions> {
+    let has_kernel = |set: &Instructions| match (set, arithmetic) {
+        (Instructions::Portable | Instructions::Avx2, _) => true,
+        (Instructions::Avx512, Arithmetic::F32) => true,
+        (Instructions::Avx512, Arithmetic::Bf16) => has_avx512_bf16(),
+        (Instructions::Amx, _) => arithmetic == Arithmetic::Bf16,
+        _ => false,
+    };
+    Instructions::available().iter().copied().filter(has_kernel).collect()
 }
 
-impl Instructions {
-    /// All that this processor has for `arithmetic`, the best first; never empty.
-    pub fn available(arithmetic: Arithmetic) -> Vec<Self> {
-        let mut available = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if arithmetic == Arithmetic::Bf16 && amx::available() {
-                available.push(Self::Amx);
-            }
-            if is_x86_feature_detected!("avx512f") {
-                match arithmetic {
-                    Arithmetic::F32 => available.push(Self::Avx512),
-                    Arithmetic::Bf16 if is_x86_feature_detected!("avx512bf16") => {
-                        available.push(Self::Avx512Bf16);
-                    }
-                    Arithmetic::Bf16 => {}
-                }
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                available.push(Self::Avx2);
-            }
-        }
-        let _ = arithmetic;
-        available.push(Self::Portable);
-        available
-    }
-
-    /// The best that this processor has for `arithmetic`.
-    pub fn best(arithmetic: Arithmetic) -> Self {
-        static BEST: OnceLock<[Instructions; 2]> = OnceLock::new();
-        let best =
-            BEST.get_or_init(|| [Arithmetic::F32, Arithmetic::Bf16].map(|a| Self::available(a)[0]));
-        best[usize::from(arithmetic == Arithmetic::Bf16)]
-    }
+/// The best set of instructions that this CPU has for `arithmetic`.
+pub fn best(arithmetic: Arithmetic) -> Instructions {
+    static BEST: OnceLock<[Instructions; 2]> = OnceLock::new();
+    let best = BEST.get_or_init(|| [Arithmetic::F32, Arithmetic::Bf16].map(|a| available(a)[0]));
+    best[usize::from(arithmetic == Arithmetic::Bf16)]
 }
 
-/// The kernel of one task, with the state of the processor that it needs.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512_bf16() -> bool {
+    is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512_bf16() -> bool {
+    false
+}
+
+/// The kernel of one task, with the state of the CPU that it needs.
 pub struct Kernel {
     arithmetic: Arithmetic,
     instructions: Instructions,
     #[cfg(target_arch = "x86_64")]
-    tiles: Option<amx::Tiles>,
+    tiles: Option<Tiles>,
 }
 
 impl Kernel {
     /// For this thread, until dropped.
     ///
     /// # Panics
-    /// When the processor lacks `instructions` for `arithmetic`.
+    /// In debug builds when the CPU lacks `instructions` for `arithmetic`.
     pub fn new(arithmetic: Arithmetic, instructions: Instructions) -> Self {
-        debug_assert!(Instructions::available(arithmetic).contains(&instructions));
+        debug_assert!(available(arithmetic).contains(&instructions));
         Self {
             arithmetic,
             instructions,
             #[cfg(target_arch = "x86_64")]
-            tiles: (instructions == Instructions::Amx && amx::available()).then(|| {
-                // SAFETY: available.
-                unsafe { amx::Tiles::set_up() }
-            }),
+            tiles: (instructions == Instructions::Amx).then(Tiles::load).flatten(),
         }
     }
 
@@ -100,9 +80,9 @@ impl Kernel {
                 Some(set_up) => unsafe { amx::multiply_bf16(set_up, a, b, c, add) },
                 None => portable::multiply_bf16(a, b, c, add),
             },
-            // SAFETY: the instructions are there, as `new` was told (`available`).
+            // SAFETY: the instructions are there: whoever made the kernel took them from `available`.
             #[cfg(target_arch = "x86_64")]
-            (Arithmetic::Bf16, Instructions::Avx512Bf16) => unsafe {
+            (Arithmetic::Bf16, Instructions::Avx512) => unsafe {
                 avx512::multiply_bf16(a, b, c, add);
             },
             // SAFETY: as above.

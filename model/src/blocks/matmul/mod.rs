@@ -27,7 +27,7 @@ mod product;
 pub mod tests;
 mod tile;
 
-pub use kernel::{Instructions, Kernel};
+pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::{Filler, Operand};
 pub use peak::peak;

@@ -99,7 +99,7 @@ fn pair(first: f32, second: f32) -> u32 {
 }
 
 /// Writes `$n` bytes at a time as a line of 16 words, a line in every tile. A macro: a closure
-/// called from two places is a function of its own, without the processor's instructions.
+/// called from two places is a function of its own, without the CPU's instructions.
 macro_rules! each_line {
     ($n:literal, $bytes:expr, $lines:expr, |$chunk:ident, $words:ident| $convert:block) => {
         let (whole, rest) = $bytes.as_chunks::<$n>();

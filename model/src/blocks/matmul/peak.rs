@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// Name and multiplications and additions a second of all cores, for the instructions that this
-/// processor has. For benches.
+/// CPU has. For benches.
 ///
 /// ```
 /// for (name, rate) in pagesight_model::peak() {
@@ -14,10 +14,12 @@ pub fn peak() -> Vec<(&'static str, f64)> {
     let mut rates = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
+        use pagesight_simd::amx::Tiles;
+
         use super::{amx, avx512};
         const ROUNDS: usize = 500_000;
         let measure = |work: f64, run: &(dyn Fn() + Sync)| {
-            // Every thread by itself, as fast as it was: others may have the processor too.
+            // Every thread by itself, as fast as it was: others may use the CPU too.
             let rates = rayon::broadcast(|_| {
                 let rate = |_| {
                     let start = Instant::now();
@@ -28,11 +30,15 @@ pub fn peak() -> Vec<(&'static str, f64)> {
             });
             rates.iter().sum()
         };
-        if amx::available() {
+        if pagesight_simd::amx::is_available() {
             // 4 products of 16 x 16 x 32.
             let work = 4.0 * 2.0 * 16.0 * 16.0 * 32.0;
-            // SAFETY: available.
-            rates.push(("AMX bf16", measure(work, &|| unsafe { amx::peak_bf16(ROUNDS) })));
+            let run = || {
+                if let Some(tiles) = Tiles::load() {
+                    amx::peak_bf16(&tiles, ROUNDS);
+                }
+            };
+            rates.push(("AMX bf16", measure(work, &run)));
         }
         if is_x86_feature_detected!("avx512f") {
             // 24 products of 16.

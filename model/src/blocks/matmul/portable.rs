@@ -1,4 +1,4 @@
-//! What every processor runs, and the same compiled for AVX2 and FMA.
+//! What every CPU runs, and the same compiled for AVX2 and FMA.
 
 use super::tile::{ROWS, TILE};
 use crate::blocks::lanes::{LANES, Line};

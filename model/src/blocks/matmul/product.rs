@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use pagesight_simd::Instructions;
 use rayon::prelude::*;
 
-use super::kernel::{Instructions, Kernel};
+use super::kernel::{Kernel, best};
 use super::matrix::Matrix;
 use super::operand::{FEW, Operand, panel_tiles};
 use super::panel::Panel;
@@ -26,7 +27,7 @@ pub fn product<const P: usize>(
     x: &Operand,
     sink: impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
-    product_with(Instructions::best(x.arithmetic), weights, x, sink);
+    product_with(best(x.arithmetic), weights, x, sink);
 }
 
 pub fn product_with<const P: usize>(

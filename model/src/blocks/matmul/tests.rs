@@ -1,9 +1,11 @@
 //! Every format, arithmetic and set of instructions against a slow obvious product.
 
-use super::kernel::{Instructions, Kernel};
+use pagesight_simd::Instructions;
+
+use super::kernel::available;
 use super::product::product_with;
 use super::*;
-use crate::blocks::lanes::{LANES, Lanes, Line};
+use crate::blocks::lanes::Lanes;
 
 /// Repeatable numbers without a dependency: splitmix64 (Steele et al., 2014).
 pub struct Noise(u64);
@@ -118,7 +120,7 @@ fn every_kernel_equals_the_obvious_product() {
                 let expected = obvious(arithmetic, &weight, positions, &x);
                 let lanes = Lanes::from_rows(&[positions], columns, &x);
                 let operand = Operand::round(arithmetic, &lanes);
-                for instructions in Instructions::available(arithmetic) {
+                for instructions in available(arithmetic) {
                     let got = multiply(instructions, &weight, &operand, &[positions]);
                     for (got, (expected, tolerance)) in got.iter().zip(&expected) {
                         let difference = (f64::from(*got) - expected).abs();
@@ -144,7 +146,7 @@ fn a_position_gets_the_same_numbers_alone_and_in_any_batch() {
     for format in FORMATS {
         let weight = in_format(format, [rows, columns], &values);
         for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
-            for instructions in Instructions::available(arithmetic) {
+            for instructions in available(arithmetic) {
                 let run = |lengths: &[usize], x: &[f32]| {
                     let lanes = Lanes::from_rows(lengths, columns, x);
                     let operand = Operand::round(arithmetic, &lanes);
@@ -171,7 +173,7 @@ fn a_number_that_is_none_stays_none() {
     for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
         let x = [f32::from_bits(0x7fff_ffff), 1.0, f32::NAN, f32::INFINITY];
         let operand = Operand::round(arithmetic, &Lanes::from_rows(&[2], 2, &x));
-        for instructions in Instructions::available(arithmetic) {
+        for instructions in available(arithmetic) {
             let got = multiply(instructions, &weight, &operand, &[2]);
             assert!(got.iter().all(|value| value.is_nan()), "{instructions:?}: {got:?}");
         }

@@ -278,12 +278,9 @@ impl Recipe {
     ) -> Result<(Self, RecipeOrigin), ModelError> {
         let recipe = match choice {
             None => return Self::of(checkpoint),
-            Some(RecipeChoice::Named(name)) => {
-                Self::named(name).ok_or_else(|| ModelError::UnknownRecipe {
-                    name: name.clone(),
-                    known: Self::names().collect(),
-                })?
-            }
+            Some(RecipeChoice::Named(name)) => Self::named(name).ok_or_else(|| {
+                ModelError::UnknownRecipe { name: name.clone(), known: Self::names().collect() }
+            })?,
             Some(RecipeChoice::File(path)) => Self::read(path)?,
             Some(RecipeChoice::Json(text)) => {
                 let path = PathBuf::from(Self::FILE);

@@ -104,11 +104,12 @@ impl Tokens {
     pub fn query(&self, text: &str, question: Range<usize>) -> Result<Query, ModelError> {
         let encoding = self.encode(text)?;
         let ids = encoding.get_ids();
-        let tokens = ids.iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| QueryToken {
-            text: self.name(id),
-            span: part_of(text, question.clone(), start..end),
-            spelled: !self.unspelled.contains(&id),
-        });
+        let tokens =
+            ids.iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| QueryToken {
+                text: self.name(id),
+                span: part_of(text, question.clone(), start..end),
+                spelled: !self.unspelled.contains(&id),
+            });
         Ok(Query { tokens: tokens.collect(), ids: ids.to_vec() })
     }
 
@@ -128,8 +129,11 @@ fn part_of(text: &str, question: Range<usize>, token: Range<usize>) -> Option<Ra
     let trimmed = part.trim();
     let first = start + leading - question.start;
     // A token of spaces alone stands for them.
-    let (first, length) =
-        if trimmed.is_empty() { (start - question.start, part.len()) } else { (first, trimmed.len()) };
+    let (first, length) = if trimmed.is_empty() {
+        (start - question.start, part.len())
+    } else {
+        (first, trimmed.len())
+    };
     Some(first..first + length)
 }
 
@@ -142,17 +146,17 @@ mod tests {
         let text = "<bos>Question: où est 日本?<pad>\n";
         let question = 15..text.len() - 6;
         for (token, expected) in [
-            (0..5, None),                    // <bos>
-            (5..15, None),                   // the prefix
-            (14..18, Some("où")),            // with the space of the prefix before it
-            (18..22, Some("est")),           // with its own
-            (18..19, Some(" ")),             // a space alone
-            (23..24, Some("日")),            // one byte of three
+            (0..5, None),          // <bos>
+            (5..15, None),         // the prefix
+            (14..18, Some("où")),  // with the space of the prefix before it
+            (18..22, Some("est")), // with its own
+            (18..19, Some(" ")),   // a space alone
+            (23..24, Some("日")),  // one byte of three
             (23..29, Some("日本")),
             (29..30, Some("?")),
-            (29..35, Some("?")),             // and the padding behind it
-            (30..35, None),                  // padding
-            (20..20, None),                  // nothing
+            (29..35, Some("?")), // and the padding behind it
+            (30..35, None),      // padding
+            (20..20, None),      // nothing
         ] {
             let got = part_of(text, question.clone(), token.clone());
             let got = got.map(|span| &text[question.clone()][span]);

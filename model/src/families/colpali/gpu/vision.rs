@@ -21,7 +21,11 @@ pub struct Vision {
 }
 
 impl Vision {
-    pub fn place(place: Place<'_>, tower: &vision::Vision, projector: &Linear) -> CandleResult<Self> {
+    pub fn place(
+        place: Place<'_>,
+        tower: &vision::Vision,
+        projector: &Linear,
+    ) -> CandleResult<Self> {
         let positions = place.numbers(&tower.positions.to_rows())?;
         let layers = tower.layers.iter().map(|layer| Layer::place(place, layer));
         Ok(Self {

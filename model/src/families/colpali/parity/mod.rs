@@ -244,7 +244,12 @@ impl Check<'_> {
         let ids = self.query_ids(recipe, queries)?;
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let tensors = ids.iter().map(|ids| id_tensor(ids)).collect::<Result<Vec<_>, _>>()?;
-        self.stages.compare(&format!("{profile}.query.input_ids"), 0.0, &tensors, Some(&lengths))?;
+        self.stages.compare(
+            &format!("{profile}.query.input_ids"),
+            0.0,
+            &tensors,
+            Some(&lengths),
+        )?;
         let mask = self.stages.get(&format!("{profile}.query.attention_mask"))?;
         let width = mask.dim(1)?;
         let masks = lengths
@@ -257,7 +262,12 @@ impl Check<'_> {
                 .iter()
                 .map(|ids| self.cpu().language().embed(ids))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            self.stages.compare(&format!("{profile}.query.lm.input"), 1e-4, &inputs, Some(&lengths))?;
+            self.stages.compare(
+                &format!("{profile}.query.lm.input"),
+                1e-4,
+                &inputs,
+                Some(&lengths),
+            )?;
             self.language(&format!("{profile}.query"), Some(&lengths))?;
         }
         self.embeddings(profile, &ids, recipe)
@@ -323,7 +333,8 @@ impl Check<'_> {
         if !self.stages.has("long.embeddings") {
             return Ok(());
         }
-        let ids = self.stages.get("long.input_ids")?.get(0)?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+        let ids =
+            self.stages.get("long.input_ids")?.get(0)?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
         let rows = self.model.encode_ids(&ids, false)?;
         let rows = rows.index_select(&self.stages.get("long.rows")?.to_dtype(DType::U32)?, 0)?;
         let worst = max_difference(&rows, &self.stages.get("long.embeddings")?)?;

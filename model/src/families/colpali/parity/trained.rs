@@ -30,11 +30,8 @@ pub(super) fn trained(
     queries: &[String],
     stages: Stages,
 ) -> Result<Vec<StageReport>, ParityError> {
-    let source = if model == NANO {
-        ModelSource::Nano
-    } else {
-        ModelSource::Folder(folder.join(model))
-    };
+    let source =
+        if model == NANO { ModelSource::Nano } else { ModelSource::Folder(folder.join(model)) };
     let options = LoadOptions {
         precision: Some(Precision::F32),
         device: Device::Cpu,
@@ -51,8 +48,7 @@ impl Check<'_> {
     fn rows_of_a_page(&mut self) -> Result<(), ParityError> {
         let picture = read_image(&self.folder.join("page.png"))?;
         let pixels = pixel_values(&picture, &self.model.preprocessor)?;
-        let (depth, layers) =
-            (self.cpu().vision()?.0.depth(), self.cpu().language().depth());
+        let (depth, layers) = (self.cpu().vision()?.0.depth(), self.cpu().language().depth());
         let ids = self.model.page_ids().to_vec();
         self.rows("page.input_ids", &id_tensor(&ids)?, 0.0)?;
         let mut x = self.cpu().vision()?.0.embed(&pixels)?;
