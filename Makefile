@@ -56,7 +56,7 @@ cuda-test: setup ## where there is a card of NVIDIA: its vectors against the pro
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
 	  $(call apart,cuda) \
-	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture card::
+	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture gpu::
 
 check: setup ## formatting, lints and docs, warnings denied
 	cargo fmt --all -- --check
