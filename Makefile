@@ -51,8 +51,8 @@ api: setup ## the public names of the library, written anew into api.txt
 
 test-training: ## the training recipe's own tests, in an environment of their own
 	@test -x .tools/training/bin/python || python3 -m venv .tools/training
-	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt pytest
-	cd training && ../.tools/training/bin/python -m pytest --quiet test_training.py
+	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
+	cd training && ../.tools/training/bin/python -m unittest --quiet test_training
 
 dist: setup ## what users install: an archive and a Python wheel, in target/dist
 	cargo build --release
