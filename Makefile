@@ -17,7 +17,8 @@ apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspat
 PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize neon
+.PHONY: help setup build demo test promises features api test-training dist record-nano test-hub cuda cuda-test check bench eval \
+  robustness pages fuzz parity torture sanitize neon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +36,32 @@ demo: build ## index fixtures/pdf and ask, words and looks
 test: setup ## every test
 	cargo test --workspace
 
+promises: setup ## promises that need root, strace and landlock; fails where they cannot run
+	cargo test --workspace --test main -- --ignored promises:: --skip torture_
+	cargo test -p pagesight-pdf -- --ignored --nocapture sandbox
+
+features: setup ## every feature of the library compiles alone
+	for feature in "" pdf model ocr serve hub cli; do \
+	  echo "no default features, $${feature:-none}"; \
+	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" || exit 1; \
+	done
+
+api: setup ## the public names of the library, written anew into api.txt
+	@cargo xtask api --write
+
+test-training: ## the training recipe's own tests, in an environment of their own
+	@test -x .tools/training/bin/python || python3 -m venv .tools/training
+	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
+	cd training && ../.tools/training/bin/python -m unittest --quiet test_training
+
+dist: setup ## what users install: an archive and a Python wheel, in target/dist
+	cargo build --release
+	@cargo xtask dist
+
 record-nano: setup ## what the quality gate of nano compares with, after its weights have changed
 	PAGESIGHT_RECORD=1 cargo test --workspace --test main nano_finds_as_much_as_it_did
 
-test-hub: setup ## fetching checkpoints, against a server of its own (compiles rustls anew)
+test-hub: setup ## fetching checkpoints, against a server of its own
 	cargo test -p pagesight-model --features hub
 
 # sm_80 runs on cards of Ampere's generation; others need their own number.
@@ -58,10 +81,12 @@ cuda-test: setup ## where there is a card of NVIDIA: its vectors against the pro
 	  $(call apart,cuda) \
 	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture gpu::
 
-check: setup ## formatting, lints and docs, warnings denied
+check: setup ## formatting, lints, docs (warnings denied), licences, public names
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo xtask licences
+	cargo xtask api
 
 robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,000 mutated ones; bombs
 	PAGESIGHT_ROBUSTNESS=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 robustness
@@ -96,7 +121,7 @@ neon: ## late interaction, its kernels for aarch64 included, under emulation
 	done
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
-	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture
+	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture_
 
 eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs

@@ -18,6 +18,8 @@ mod nano;
 mod observed;
 #[cfg(target_os = "linux")]
 mod pages;
+#[cfg(target_os = "linux")]
+mod promises;
 mod random;
 #[cfg(target_os = "linux")]
 mod robustness;

@@ -15,6 +15,7 @@ mod import;
 mod index;
 mod interrupt;
 mod locate;
+mod manual;
 mod model;
 mod output;
 mod paths;
@@ -71,6 +72,7 @@ enum Verb {
     Model(model::ModelVerb),
     Paths(paths::PathsVerb),
     Completions(completions::CompletionsVerb),
+    Manual(manual::ManualVerb),
 }
 
 /// What a run came to; the numbers are the exit codes.
@@ -113,6 +115,7 @@ pub fn run() -> ExitCode {
         Verb::Model(verb) => model::run(&arguments.place, verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),
         Verb::Completions(verb) => completions::run(verb),
+        Verb::Manual(verb) => manual::run(verb),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome as u8),
