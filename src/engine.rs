@@ -117,9 +117,14 @@ impl Engine {
         locked(&self.parts).ocr = Some(ocr);
     }
 
-    /// The OCR that was brought.
-    pub fn ocr(&self) -> Option<Arc<dyn Ocr>> {
-        locked(&self.parts).ocr.clone()
+    /// What reads pages without words: the one that was brought, or the one of this machine; or why
+    /// there is none although it is wanted.
+    pub fn ocr(&self) -> Result<Option<Arc<dyn Ocr>>, String> {
+        let parts = locked(&self.parts);
+        match &parts.ocr {
+            Some(ocr) => Ok(Some(Arc::clone(ocr))),
+            None => parts.opening.ocr(),
+        }
     }
 
     /// What encodes queries: the model that was brought or loaded, or the one that the index
@@ -164,7 +169,7 @@ impl Engine {
     /// What draws pages, made when it is first asked for.
     ///
     /// # Errors
-    /// [`Error::NoPdfium`].
+    /// [`Error::Pdf`] when libpdfium is nowhere, [`Error::NoReader`].
     pub fn reader(&self) -> Result<Arc<dyn PdfReader>, Error> {
         let mut parts = locked(&self.parts);
         if let Some(reader) = &parts.reader {

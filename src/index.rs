@@ -25,7 +25,7 @@ pub use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
 };
 pub use pagesight_indexer::{
-    BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
+    AddError, BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
 };
 pub use pagesight_store::{FORMAT, Snapshot, StoreError};
 
@@ -128,6 +128,13 @@ impl Index {
         self
     }
 
+    /// Says in which languages tesseract reads pages without words, `+` between them; `eng` by
+    /// default, and `None` reads no such page.
+    #[cfg(feature = "ocr")]
+    pub fn set_ocr_languages(&self, languages: Option<String>) {
+        self.0.set_opening(|opening| opening.ocr_languages = languages);
+    }
+
     /// Lets `ocr` read pages without words, in place of tesseract.
     #[must_use]
     pub fn with_ocr(self, ocr: Arc<dyn Ocr>) -> Self {
@@ -163,7 +170,7 @@ impl Index {
     /// replaced.
     ///
     /// # Errors
-    /// [`Error::NoModel`] without a model; [`Error::Index`] when the vectors are not those of its
+    /// [`Error::NoModel`] without a model; [`Error::Add`] when the vectors are not those of its
     /// pages: another number of pages, another row length, rows that are not of length 1.
     pub fn add(&self, pdf: impl AsRef<Path>, pages: Vec<EncodedPage>) -> Result<(), Error> {
         sync::add(&self.0, pdf.as_ref(), pages)
@@ -200,7 +207,14 @@ impl Index {
     /// # Errors
     /// [`Error::Store`], e.g. when the page is damaged.
     pub fn vectors(&self, page: PageId) -> Result<Option<EncodedPage>, Error> {
-        Ok(self.0.latest()?.reader.encoded(page)?)
+        let mut pages = self.0.latest()?.reader.pages_with_vectors(&[page])?;
+        let parts = pages.pop().and_then(|page| Some((page.vectors?, page.layout?)));
+        Ok(match parts {
+            Some((vectors, layout)) => {
+                Some(EncodedPage::new(vectors, layout)?)
+            }
+            None => None,
+        })
     }
 
     /// The ledger path of `file`: relative to the folder that holds the index when below it.

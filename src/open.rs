@@ -4,23 +4,42 @@
 use std::sync::Arc;
 
 use pagesight_core::ModelRecord;
+#[cfg(feature = "ocr")]
+use pagesight_core::chain;
 use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 #[cfg(feature = "model")]
 use pagesight_model::{LoadOptions, RecipeChoice};
+#[cfg(feature = "ocr")]
+use pagesight_ocr::Tesseract;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::{RenderOptions, RendererPool};
 
 use crate::error::Error;
 
-/// How models are loaded and pages are drawn.
-#[derive(Debug, Clone, Default)]
+/// How models are loaded, pages drawn, and pages without words read.
+#[derive(Debug, Clone)]
 pub(crate) struct Opening {
+    #[cfg(feature = "ocr")]
+    pub ocr_languages: Option<String>,
     #[cfg(feature = "model")]
     pub loading: LoadOptions,
     #[cfg(feature = "pdf")]
     pub renderer: RenderOptions,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self {
+            #[cfg(feature = "ocr")]
+            ocr_languages: Some("eng".into()),
+            #[cfg(feature = "model")]
+            loading: LoadOptions::default(),
+            #[cfg(feature = "pdf")]
+            renderer: RenderOptions::default(),
+        }
+    }
 }
 
 impl Opening {
@@ -85,32 +104,35 @@ impl Opening {
         }
     }
 
-    /// Starts what reads PDFs: worker processes with pdfium.
+    /// What reads PDFs: a pool of worker processes with pdfium.
     ///
     /// # Errors
-    /// [`Error::Pdf`], e.g. when libpdfium is nowhere.
+    /// [`Error::Pdf`] when libpdfium is nowhere.
     pub fn pdf_reader(&self) -> Result<Arc<dyn PdfReader>, Error> {
         #[cfg(feature = "pdf")]
         {
-            Ok(Arc::new(RendererPool::new(self.renderer.clone())?))
+            // Said before a run begins, with all places that were looked at.
+            self.renderer.found_pdfium()?;
+            Ok(Arc::new(RendererPool::new(self.renderer.clone())))
         }
         #[cfg(not(feature = "pdf"))]
         {
             Err(Error::NoReader)
         }
     }
-}
 
-/// What reads pages without words in `languages`; `None` where nothing on this machine does.
-pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
-    #[cfg(feature = "ocr")]
-    {
-        pagesight_ocr::Tesseract::find(languages).map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
-    }
-    #[cfg(not(feature = "ocr"))]
-    {
-        let _ = languages;
-        None
+    /// What reads pages without words; or why there is nothing although it is wanted.
+    pub fn ocr(&self) -> Result<Option<Arc<dyn Ocr>>, String> {
+        #[cfg(feature = "ocr")]
+        {
+            let Some(languages) = &self.ocr_languages else { return Ok(None) };
+            let found = Tesseract::find(languages).map_err(|error| chain(&error))?;
+            Ok(Some(Arc::new(found)))
+        }
+        #[cfg(not(feature = "ocr"))]
+        {
+            Ok(None)
+        }
     }
 }
 

@@ -209,7 +209,7 @@ impl Search {
         let codes_failed = |notice: &Notice| matches!(notice, Notice::CodesDamaged { .. });
         if damaged || ranking.notices.iter().any(codes_failed) {
             // The next run derives them again.
-            view.reader.mark_codes_damaged();
+            view.reader.report_damaged_codes();
         }
         let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
         Ok(Ranked { ranking, model: record.map(|record| record.id), notices, filter, view })

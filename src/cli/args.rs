@@ -41,11 +41,11 @@ pub struct Loading {
     /// Bits of the weights: f32, f16, bf16, q8 or q4 [default: the recipe's, else as the weights
     /// are]. An index keeps the one that it was made in.
     #[arg(long, value_name = "PRECISION")]
-    pub precision: Option<pagesight::Precision>,
+    pub precision: Option<pagesight::model::Precision>,
     /// Where the model runs: auto, cpu, cuda or metal; auto takes a graphics card that this
     /// program was built for, where there is one.
     #[arg(long, env = "PAGESIGHT_DEVICE", value_name = "DEVICE", default_value_t)]
-    pub device: pagesight::Device,
+    pub device: pagesight::model::Device,
 }
 
 /// How workers are shut in.

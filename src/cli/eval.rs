@@ -15,7 +15,7 @@ use pagesight::search::Channel;
 use serde_json::json;
 
 use super::args::{ModelChoice, Place};
-use super::query::{channels, open};
+use super::query::{ChannelChoice, channels, open};
 use super::terminal::Terminal;
 use super::{Outcome, checkpoint, hinted};
 
@@ -259,7 +259,7 @@ impl Run {
     ) -> io::Result<()> {
         let m = mean(&self.measures);
         let [p50, p95] = [0.5, 0.95].map(|q| (quantile(&mut self.ms, q) * 1e3).round() / 1e3);
-        let (channel, setting, queries) = (name(channels), setting.name(), self.measures.len());
+        let (setting, queries) = (setting.name(), self.measures.len());
         match as_json {
             true => writeln!(
                 out,

@@ -1,6 +1,7 @@
 //! `pagesight export`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -53,8 +53,10 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
     let index =
         Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-    let renderer = renderer(place, &verb.password);
-    index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
+    index.set_renderer(RenderOptions {
+        sandbox: sandbox(verb.sandbox),
+        ..renderer(place, &verb.password)
+    });
     let page = page(&index, path, number).map_err(|error| match error {
         Error::NoSuchDocument { .. } => {
             hinted(error.to_string(), "`pagesight status --all` lists the documents")

@@ -130,7 +130,7 @@ pub struct QuantizeModel {
     pub out: PathBuf,
     /// Bits of the weights: q8 or q4.
     #[arg(long, value_name = "q8|q4")]
-    pub to: pagesight::Precision,
+    pub to: pagesight::model::Precision,
     #[command(flatten)]
     pub loading: Loading,
     /// One JSON object.

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
 use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
 use pagesight::{Index, wire};
-use serde_json::json;
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
