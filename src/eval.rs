@@ -159,10 +159,8 @@ impl Index {
         let model = self.engine().query_model()?.ok_or(QueryError::NoModel)?;
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
         let encoded = model.encode_queries(&texts).map_err(QueryError::Encode)?;
-        let probe = |(query, question): (_, &Labelled)| Probe {
-            query,
-            answers: question.answers.clone(),
-        };
+        let probe =
+            |(query, question): (_, &Labelled)| Probe { query, answers: question.answers.clone() };
         Ok(encoded.into_iter().zip(questions).map(probe).collect())
     }
 }

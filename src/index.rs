@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
+use pagesight_core::seam::{Model, Ocr, PdfReader};
 use pagesight_core::{EncodedPage, PageId};
 use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
@@ -210,9 +210,7 @@ impl Index {
         let mut pages = self.0.latest()?.reader.pages_with_vectors(&[page])?;
         let parts = pages.pop().and_then(|page| Some((page.vectors?, page.layout?)));
         Ok(match parts {
-            Some((vectors, layout)) => {
-                Some(EncodedPage::new(vectors, layout)?)
-            }
+            Some((vectors, layout)) => Some(EncodedPage::new(vectors, layout)?),
             None => None,
         })
     }

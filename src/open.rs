@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use pagesight_core::ModelRecord;
+#[cfg(feature = "model")]
+use pagesight_core::ModelSource;
 #[cfg(feature = "ocr")]
 use pagesight_core::chain;
 use pagesight_core::seam::{Model, Ocr, PdfReader};
-#[cfg(feature = "model")]
-use pagesight_core::ModelSource;
 #[cfg(feature = "model")]
 use pagesight_model::{LoadOptions, RecipeChoice};
 #[cfg(feature = "ocr")]
@@ -83,12 +83,8 @@ impl Opening {
                 return Err(Error::ModelGone { source_of: source.clone() });
             }
             let base = self.loading.base.clone().or_else(|| record.base.clone());
-            let options = LoadOptions {
-                recipe: recipe_of(record),
-                query_only,
-                base,
-                ..self.loading.clone()
-            };
+            let options =
+                LoadOptions { recipe: recipe_of(record), query_only, base, ..self.loading.clone() };
             let model = pagesight_model::load(source, &options)?;
             let got = model.record().id;
             if got != record.id {

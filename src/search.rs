@@ -120,8 +120,7 @@ impl Search {
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
         let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
         let recall = snapshot.tuning().filter(|tuning| {
-            work.code == Code::Sketch
-                && tuning.compared.is_some_and(|count| count <= work.reranked)
+            work.code == Code::Sketch && tuning.compared.is_some_and(|count| count <= work.reranked)
         });
         let compact = snapshot.compact().filter(|_| by_patches);
         let mut notices = ranked.notices;

@@ -127,7 +127,7 @@ fn nothing_panics_in_async_code() {
     let work = || {
         let index = index(&place);
         index.sync(place.path(), &SyncOptions::default()).unwrap();
-        assert_eq!(index.search("travel").run().unwrap().hits.len(), 1);
+        assert_eq!(index.search("travel").run().unwrap().hits.len(), 2);
         assert!(pagesight::upkeep::verify(index.folder()).unwrap().damage.is_empty());
         index.refresh().unwrap();
         drop(index);
@@ -145,7 +145,7 @@ fn nothing_panics_in_async_code() {
             (kept, hits)
         });
         let (kept, hits) = found.await.unwrap();
-        assert_eq!(hits, 1);
+        assert_eq!(hits, 2);
         tokio::spawn(async move {
             let _kept = kept;
             std::future::pending::<()>().await;

@@ -439,7 +439,8 @@ fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
     index_to_the_end(&place);
     is_sound(&place);
     assert_same(&content(&place), &clean_build(&place), "in the end");
-    let (most, last) = (*most.lock().unwrap(), crate::promises::space_of(&place.path().join(".pagesight")));
+    let (most, last) =
+        (*most.lock().unwrap(), crate::promises::space_of(&place.path().join(".pagesight")));
     println!(
         "{} s: {} answers from {} snapshots, {} runs, {} told to wait, {} collections: 0 errors; \
          disk {:.1} MB at first, {:.1} MB at most, {:.1} MB at the end",

@@ -97,3 +97,23 @@ pub fn share(text: &str) -> Result<f64, String> {
     let value = value.filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| format!("a share such as 1% or 0.01, not {text:?}"))
 }
+
+/// A checkpoint of a hub.
+#[derive(Debug, Args)]
+pub struct FetchModel {
+    /// ORG/NAME, or ORG/NAME@REVISION.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A commit, branch or tag [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Ask nobody: what is in the cache, or an error.
+    #[arg(long)]
+    pub offline: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}

@@ -50,7 +50,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
     }
     let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(2, "measuring");
-    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| bar.inc(1));
+    let costs =
+        index.measure_codes(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| {
+            bar.inc(1)
+        });
     let costs = costs.context("measuring")?;
     bar.finish_and_clear();
     let Some(cost) = costs.iter().find(|cost| cost.code == COMPACT && cost.rerank == 0) else {

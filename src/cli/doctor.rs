@@ -107,7 +107,11 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
             check: "sandbox",
             needed: false,
             found: sandbox.and_then(|walls| {
-                if walls.is_whole() { Ok(walls.to_string()) } else { Err(format!("partial: {walls}")) }
+                if walls.is_whole() {
+                    Ok(walls.to_string())
+                } else {
+                    Err(format!("partial: {walls}"))
+                }
             }),
             way_out: "pages are read in processes with limits on time and memory all the same; \
                       a Linux kernel from 5.13 on, with landlock enabled, has all of it",

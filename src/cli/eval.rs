@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use pagesight::eval::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
 use pagesight::Index;
+use pagesight::eval::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
 use pagesight::index::DocumentId;
 use pagesight::search::Channel;
 use serde_json::json;

@@ -51,8 +51,7 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
     let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
     let folder = locate::existing(place)?;
-    let index =
-        Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
     index.set_renderer(RenderOptions {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)

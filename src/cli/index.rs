@@ -19,8 +19,8 @@ use super::args::{ModelChoice, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
-use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 use super::watch::{self, Watching};
+use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
