@@ -25,8 +25,8 @@ use crate::upkeep::transfer::{export as export_async, import as import_async};
 use crate::upkeep::verify::{Verified, verify as verify_async};
 use crate::writer::AsyncWriter;
 
-/// One snapshot of an index, whole, whatever writers do meanwhile. It is held: nothing that it needs
-/// is removed while the reader lives.
+/// One snapshot of an index, whole, whatever writers do meanwhile. It is held: nothing that it
+/// needs is removed while the reader lives.
 ///
 /// Shared by any number of threads. Its vectors and words are read through
 /// [`VectorSource`] and [`TextIndex`].
@@ -70,8 +70,8 @@ impl Reader {
         wait(self.0.documents())
     }
 
-    /// Size, words and layout of the pages `ids`, in their order, without vectors; a page that is not
-    /// there is left out.
+    /// Size, words and layout of the pages `ids`, in their order, without vectors; a page that is
+    /// not there is left out.
     ///
     /// # Errors
     /// [`StoreError`] when a page cannot be read or its checksum is wrong.
@@ -205,8 +205,8 @@ impl Writer {
 
     /// Puts residual codes in the place of all full-precision vectors, from now on for pages that
     /// are added too: a quarter of the bytes. `cost` is what that was measured to lose.
-    /// Full-precision vectors do not come back unless the pages are encoded again. Returns false, and
-    /// changes nothing, when the index is compact already or has no vectors.
+    /// Full-precision vectors do not come back unless the pages are encoded again. Returns false,
+    /// and changes nothing, when the index is compact already or has no vectors.
     ///
     /// # Errors
     /// What cannot be read or written; the index is as it was.
@@ -241,7 +241,8 @@ impl PageSink for Writer {
 
     /// # Errors
     /// Besides [`StoreError::DiskFull`] and what cannot be written: [`StoreError::OtherDim`],
-    /// [`StoreError::OtherModel`] and [`StoreError::Vectors`] for a batch that does not fit the index.
+    /// [`StoreError::OtherModel`] and [`StoreError::Vectors`] for a batch that does not fit the
+    /// index.
     fn commit(&mut self, batch: Batch) -> Result<(), BoxError> {
         Ok(wait(self.0.commit(batch))?)
     }
@@ -272,8 +273,8 @@ pub fn repair(folder: &Path) -> Result<Repaired, StoreError> {
 /// checked on the way. Returns the snapshot that it wrote.
 ///
 /// # Errors
-/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are no
-/// full-precision vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
+/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are
+/// no full-precision vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
 pub fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
     wait(export_async(folder, to))
 }

@@ -13,9 +13,9 @@
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!
-//! A [`Writer`] turns batches into snapshots; a [`Reader`] sees one snapshot, whole. [`verify`] names
-//! damage, [`repair`] mends it, [`export`] and [`import`] move an index between machines. The columns
-//! of the tables are described in `store/src/lance/schema.rs`, the pointer in
+//! A [`Writer`] turns batches into snapshots; a [`Reader`] sees one snapshot, whole. [`verify`]
+//! names damage, [`repair`] mends it, [`export`] and [`import`] move an index between machines. The
+//! columns of the tables are described in `store/src/lance/schema.rs`, the pointer in
 //! `store/src/snapshot/pointer.rs`; the format on disk is not a part of the API.
 //!
 //! ```
@@ -42,8 +42,8 @@
 //!
 //! # In async code
 //!
-//! Every call that touches the disk blocks its thread until it is done. Any of them may be made, and
-//! any value dropped, in async code of any runtime: nothing here panics there or waits for the
+//! Every call that touches the disk blocks its thread until it is done. Any of them may be made,
+//! and any value dropped, in async code of any runtime: nothing here panics there or waits for the
 //! caller's runtime. A task that blocks keeps its thread from other tasks, though, so a server
 //! moves calls to threads that may block:
 //!

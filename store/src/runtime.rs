@@ -1,8 +1,8 @@
 //! The one place where blocking callers and async work meet.
 //!
 //! Lance is async. Everything async of this crate runs on one tokio runtime of the process. It is
-//! made when it is first needed and never dropped: an index that owned a runtime could not be dropped
-//! in async code, where dropping a runtime panics.
+//! made when it is first needed and never dropped: an index that owned a runtime could not be
+//! dropped in async code, where dropping a runtime panics.
 
 use std::future::Future;
 use std::io;

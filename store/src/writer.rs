@@ -1,8 +1,8 @@
 //! The one writer: batches in, snapshots out.
 //!
-//! A commit writes the Lance tables, the codes and the text index, syncs and hashes their new files,
-//! and publishes the pointer. Whatever fails or dies before that leaves the former snapshot in force,
-//! and the next writer removes the files that it left behind.
+//! A commit writes the Lance tables, the codes and the text index, syncs and hashes their new
+//! files, and publishes the pointer. Whatever fails or dies before that leaves the former snapshot
+//! in force, and the next writer removes the files that it left behind.
 //!
 //! Disk use is bounded: after every commit, files that no snapshot in use names are removed; small
 //! files are joined when there are many, and rows of dropped pages go when they are a tenth of a

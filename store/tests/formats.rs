@@ -54,7 +54,7 @@ fn content(index: &Path) -> (Vec<DocumentRecord>, Vec<PageRecord>) {
     let mut scanned = BTreeMap::new();
     reader.scan(None, &mut |batch| scanned.extend(batch.iter().cloned())).unwrap();
     let with_vectors = pages.iter().filter_map(|page| Some((page.id, page.vectors.clone()?)));
-    assert_eq!(scanned, with_vectors.collect());
+    assert_eq!(scanned, with_vectors.collect::<BTreeMap<_, _>>());
     (documents, pages)
 }
 

@@ -441,6 +441,27 @@ fn each_page_keeps_its_layout_through_everything() {
     }
 }
 
+/// The layout of 17 slices is 2.6 kB of JSON, in every row.
+#[test]
+fn a_layout_that_pages_share_takes_hardly_any_room() {
+    let bytes_of = |layout: Option<PatchLayout>| -> u64 {
+        let place = Place::new();
+        let mut writer = place.create();
+        let mut batch = document("a", 512, "words");
+        for page in &mut batch.pages {
+            page.vectors = None;
+            page.layout.clone_from(&layout);
+        }
+        writer.commit(batch).unwrap();
+        let data = fs::read_dir(place.folder.join("pages.lance/data")).unwrap();
+        data.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    };
+    let layout = PatchLayout::slices(&"1x1+4x4".parse().unwrap(), 32, 6);
+    let per_page = (bytes_of(Some(layout)) - bytes_of(None)) as f64 / 512.0;
+    println!("{per_page:.1} bytes a page");
+    assert!(per_page < 32.0, "{per_page} bytes a page");
+}
+
 #[test]
 fn what_the_ledger_says_of_failures_comes_back() {
     let place = Place::new();

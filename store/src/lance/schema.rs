@@ -38,8 +38,8 @@
 //!
 //! # Layouts
 //!
-//! `layout` is a [`PatchLayout`](pagesight_core::PatchLayout) as JSON, run after run: 448 px ColPali
-//! writes
+//! `layout` is a [`PatchLayout`](pagesight_core::PatchLayout) as JSON, run after run: ColPali at
+//! 448 px writes
 //! `[{"patches":{"cols":32,"rows":32,"area":{"x0":0.0,"y0":0.0,"x1":1.0,"y1":1.0}}},{"text":6}]`.
 //! Each page has its own, since some models see each page in its own shape. Text and not a number
 //! that refers to a list elsewhere: a row means the same in any table and for any client, and where
@@ -47,9 +47,9 @@
 //!
 //! # Earlier formats
 //!
-//! A table of formats 1 and 2 lacks `places`: all vectors of each page are there. Tables of formats 1
-//! to 4 lack `layout`, `failure_kind` and `stale`. A writer adds the columns, null in every row, and
-//! writes no row again. A page with vectors and without a layout has the one that the pointer
+//! A table of formats 1 and 2 lacks `places`: all vectors of each page are there. Tables of formats
+//! 1 to 4 lack `layout`, `failure_kind` and `stale`. A writer adds the columns, null in every row,
+//! and writes no row again. A page with vectors and without a layout has the one that the pointer
 //! remembers for all of them (`grid`). What kind of failure an old reason is, is said by
 //! [`old_failures`].
 //!

@@ -37,8 +37,8 @@ pub(super) struct Analyser {
 }
 
 impl Analyser {
-    /// The words of `text`, each stemmed for the language that its script says, else for `language`,
-    /// else for English.
+    /// The words of `text`, each stemmed for the language that its script says, else for
+    /// `language`, else for English.
     pub fn words(&mut self, text: &str, language: Option<Language>) -> Vec<Word> {
         let mut words = Vec::new();
         for (start, chunk) in chunks(text) {

@@ -150,8 +150,8 @@ fn restore_files(
 
 impl AsyncWriter {
     /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
-    /// and the table has not; where only some are still `coded`, those that are not, too. Returns the
-    /// pages that are there afterwards, and those of them that have vectors.
+    /// and the table has not; where only some are still `coded`, those that are not, too. Returns
+    /// the pages that are there afterwards, and those of them that have vectors.
     async fn mend_pages(
         &mut self,
         damaged: &[String],

@@ -27,8 +27,8 @@ impl AsyncWriter {
     /// Makes `batch` durable as a whole; when it fails the index is as it was.
     ///
     /// # Errors
-    /// [`StoreError::OtherDim`], [`StoreError::OtherModel`] and [`StoreError::Vectors`] when it does
-    /// not fit the index; [`StoreError::DiskFull`] and whatever cannot be written.
+    /// [`StoreError::OtherDim`], [`StoreError::OtherModel`] and [`StoreError::Vectors`] when it
+    /// does not fit the index; [`StoreError::DiskFull`] and whatever cannot be written.
     pub async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.check(&batch)?;
         self.tables().await?;

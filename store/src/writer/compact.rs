@@ -13,9 +13,9 @@ use crate::snapshot::contents::Compact;
 use crate::vectors::VectorStream;
 
 impl AsyncWriter {
-    /// Puts residual codes in the place of all full-precision vectors, from now on for pages that are
-    /// added too. `cost` is what that was measured to lose. Returns false, and changes nothing, when
-    /// the index is compact already or has no vectors.
+    /// Puts residual codes in the place of all full-precision vectors, from now on for pages that
+    /// are added too. `cost` is what that was measured to lose. Returns false, and changes nothing,
+    /// when the index is compact already or has no vectors.
     ///
     /// # Errors
     /// What cannot be read or written; the index is as it was.

@@ -80,7 +80,8 @@ impl AsyncWriter {
         derive::derive(&self.folder, number, self.snapshot.dim, vectors).await
     }
 
-    /// Removes files that no snapshot in use names. Says what was removed since the writer was opened.
+    /// Removes files that no snapshot in use names. Says what was removed since the writer was
+    /// opened.
     ///
     /// # Errors
     /// When a file cannot be removed.
