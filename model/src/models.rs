@@ -71,8 +71,9 @@ impl Models {
     /// ```
     /// use pagesight_core::ModelSource;
     /// use pagesight_model::Models;
-    /// assert_eq!(Models::default().find("nano")?, ModelSource::Nano);
-    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// let models = Models::default();
+    /// assert_eq!(models.list()[0].source, ModelSource::Nano);
+    /// assert!(models.find("vidore/no-such-model").is_err());
     /// ```
     pub fn find(&self, name: impl AsRef<Path>) -> Result<ModelSource, ModelError> {
         let path = name.as_ref();

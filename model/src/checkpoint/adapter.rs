@@ -108,11 +108,6 @@ pub fn has_factors<'a>(mut keys: impl Iterator<Item = &'a str>) -> bool {
     keys.any(|key| FACTORS.iter().any(|factor| key.contains(&format!(".{factor}."))))
 }
 
-/// The name that the base gives to the weight which the factor `key` changes.
-pub fn target(key: &str) -> Option<String> {
-    factor(key).map(|(name, _)| name)
-}
-
 /// Rows of a weight that are merged at a time: their change needs 8 MB for 2048 columns.
 const ROWS_TOGETHER: usize = 512;
 

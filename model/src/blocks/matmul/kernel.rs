@@ -7,7 +7,7 @@ use pagesight_simd::Instructions;
 use pagesight_simd::amx::Tiles;
 
 use super::portable;
-use super::tile::{Arithmetic, ROWS, TILE};
+use super::tile::{Arithmetic, ROWS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx512};
 use crate::blocks::lanes::{LANES, Line};

@@ -29,7 +29,7 @@ mod tile;
 
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
-pub use operand::{Filler, Operand};
+pub use operand::Operand;
 pub use peak::peak;
 pub use product::product;
 pub use tile::{Arithmetic, ROWS, TILE};

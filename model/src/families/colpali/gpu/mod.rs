@@ -326,7 +326,7 @@ mod tests {
             (0..2).map(|i| pixels.get(i).unwrap().contiguous().unwrap()).collect();
         let exact = load(Precision::F32);
         let questions = ["net sales by region", "page 3", "\u{10348}"];
-        let ids: Vec<Vec<u32>> = questions.iter().map(|q| exact.query_ids(q).unwrap()).collect();
+        let ids: Vec<Vec<u32>> = questions.iter().map(|q| exact.query(q).unwrap().ids).collect();
         let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         for precision in [Precision::F32, Precision::F16, Precision::Bf16, Precision::Q8] {
             let model = load(precision);
