@@ -62,8 +62,8 @@ impl Models {
     pub const NANO: &str = NANO;
 
     /// The model that a user calls `name`: a folder, one of ours, or `ORG/NAME` in the hub's cache,
-    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the commit
-    /// that was found, so that the source stays the same when the hub has a newer one.
+    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the
+    /// commit that was found, so that the source stays the same when the hub has a newer one.
     ///
     /// # Errors
     /// [`ModelError::NotFound`] with all places where it was looked for.
