@@ -20,7 +20,7 @@ mod portable;
 
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
 use pagesight_simd::Instructions;
 
 /// Query tokens scored together.
@@ -235,46 +235,6 @@ pub(crate) fn raise_pairs(
     }
     let _ = with;
     false
-}
-
-/// Two numbers of each of 16 query tokens: how bf16 dot products are taken.
-pub(crate) type Pairs = [[bf16; 2]; LANES];
-
-/// Whether [`raise_bf16`] can run with these instructions.
-pub(crate) fn has_bf16(with: Instructions) -> bool {
-    match with {
-        Instructions::Amx => true,
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => is_x86_feature_detected!("avx512bf16"),
-        _ => false,
-    }
-}
-
-/// Raises `best` `[blocks]` by the dot products of `query` `[blocks, dim / 2, 16, 2]` with `rows`
-/// `[n, dim]`, products and sums in f32, in order.
-///
-/// # Panics
-/// When the lengths do not fit, or the instructions do not have it.
-pub(crate) fn raise_bf16(
-    with: Instructions,
-    query: &[Pairs],
-    rows: &[bf16],
-    best: &mut [Lanes<f32>],
-) {
-    assert!(has_bf16(with), "{with:?} has no bf16");
-    assert!(!best.is_empty() && query.len().is_multiple_of(best.len()), "blocks of the query");
-    let dim = query.len() / best.len() * 2;
-    assert!(dim > 0 && rows.len().is_multiple_of(dim), "whole rows");
-    match with {
-        // SAFETY: as in `raise_f32`.
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Instructions::Amx => unsafe { amx::raise_bf16(query, rows, best) },
-        // SAFETY: as in `raise_f32`, and BF16 was found.
-        #[cfg(target_arch = "x86_64")]
-        _ => unsafe { avx512::raise_bf16(query, rows, best) },
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("checked above"),
-    }
 }
 
 /// Byte and shift of the code of number `d` in a packed row of `row_bytes`. Signs lie in order;

@@ -2,7 +2,7 @@
 
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::DimMismatch;
+use crate::error::DimMismatch;
 
 /// For each query token, the page vector with the largest dot product, the first of equals, and
 /// that product. Their sum is MaxSim.
