@@ -17,6 +17,10 @@
 
 #![forbid(unsafe_code)]
 
+/// Compiled in so that cargo compiles this crate, and with it every crate of ours, again when
+/// another clone in the same build folder was compiled last. `xtask/src/clone.rs` tells why.
+const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
+
 mod document;
 mod error;
 mod failure;
@@ -28,6 +32,7 @@ mod model;
 mod multivector;
 mod page;
 mod quality;
+mod reading;
 pub mod seam;
 pub mod testing;
 
@@ -42,3 +47,4 @@ pub use model::{ModelId, ModelRecord, ModelSource};
 pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use quality::{Fusion, Quality};
+pub use reading::{DrawSize, OcrText, OcrWord, PageText};

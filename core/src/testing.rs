@@ -1,6 +1,8 @@
 //! A fake and a contract suite for each seam. The suites panic where a contract is broken, so
 //! an adapter's test is one call.
 
+mod reading;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +15,8 @@ use crate::{
     PageImage, PageRecord, PageSize, PageVectors, PatchLayout, PictureSize, QueryToken,
     QueryVectors, Slices, TextSource,
 };
+
+pub use reading::{FakeOcr, FakePdfReader, PdfSample, ocr_contract, pdf_reader_contract};
 
 /// A ledger record for tests: `path`, all `pages` indexed.
 pub fn document_record(path: &str, document: DocumentId, pages: u32) -> DocumentRecord {
