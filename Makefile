@@ -40,10 +40,11 @@ promises: setup ## promises that need root, strace and landlock; fails where the
 	cargo test --workspace --test main -- --ignored promises:: --skip torture_
 	cargo test -p pagesight-pdf -- --ignored --nocapture sandbox
 
+# With the tests, so that dependencies have the features of the workspace and are checked once.
 features: setup ## every feature of the library compiles alone
 	for feature in "" pdf model ocr serve hub cli; do \
 	  echo "no default features, $${feature:-none}"; \
-	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" || exit 1; \
+	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" --lib --tests || exit 1; \
 	done
 
 api: setup ## the public names of the library, written anew into api.txt
