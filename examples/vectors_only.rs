@@ -67,13 +67,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 pub fn run(index: Index, pdf: &Path) -> Result<Vec<PageId>, Box<dyn std::error::Error>> {
     let index = index.with_model(Arc::new(Elsewhere(ModelId("elsewhere-1".into()))))?;
     // `[n_vectors, dim]` a page, rows of length 1. Here the upper and the lower half of each page.
-    let made: [[f32; 2 * DIM]; 2] = [
-        [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
-        [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
-    ];
-    let pages = made.iter().map(|rows| {
-        EncodedPage::new(PageVectors::from_f32(DIM, rows)?, PatchLayout::grid(1, 2))
-    });
+    let made: [[f32; 2 * DIM]; 2] =
+        [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
+    let pages = made
+        .iter()
+        .map(|rows| EncodedPage::new(PageVectors::from_f32(DIM, rows)?, PatchLayout::grid(1, 2)));
     index.add(pdf, pages.collect::<Result<_, _>>()?)?;
 
     // `[n_tokens, dim]`, from the same model as the pages.
