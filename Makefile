@@ -87,6 +87,7 @@ check: setup ## formatting, lints, docs (warnings denied), licences, public name
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo xtask licences
+	cargo xtask features
 	cargo xtask api
 
 robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,000 mutated ones; bombs

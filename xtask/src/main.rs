@@ -9,6 +9,7 @@ mod api;
 mod clone;
 mod cuda;
 mod dist;
+mod features;
 mod licences;
 mod pack;
 
@@ -28,6 +29,7 @@ usage: cargo xtask COMMAND
 
 setup        put protoc (for the build) and libpdfium (for the program) into .tools/
 cuda         NVIDIA's compiler and libraries, to build feature cuda
+features     check that testing one crate compiles no dependency a second time
 licences     check that the licence of every dependency is one that deny.toml allows
 api          compare the public names of the library with api.txt; --write writes it anew
 dist         pack the release build: an archive and a Python wheel in dist/ of the target folder";
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["setup"] => setup(&clone),
         ["cuda"] => cuda::place(&clone.join(".tools/cuda")),
+        ["features"] => features::check(&clone),
         ["licences"] => licences::check(&clone),
         ["api"] => api::run(&clone, false),
         ["api", "--write"] => api::run(&clone, true),
