@@ -298,9 +298,18 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
+/// Out of the docs, or there only for tests and fuzzing.
 fn is_hidden(attributes: &[Attribute]) -> bool {
+    let mut cfgs = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    if cfgs.any(|cfg| ["#[cfg(fuzzing)]", "#[cfg(test)]"].contains(&&*tokens(cfg))) {
+        return true;
+    }
     let mut docs = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    docs.any(|attribute| attribute.to_token_stream().to_string().contains("hidden"))
+    docs.any(|attribute| tokens(attribute).contains("hidden"))
+}
+
+fn tokens(attribute: &Attribute) -> String {
+    attribute.to_token_stream().to_string().replace(' ', "")
 }
 
 fn open(attributes: &[Attribute]) -> &'static str {
