@@ -98,7 +98,7 @@ impl Rooms {
                     let items = self.module(room, &below)?;
                     self.list(room, &below, &items, &inside, lines)?;
                 }
-                Item::Impl(_) => {}
+                Item::Use(_) | Item::Mod(_) | Item::Impl(_) => {}
                 item => {
                     let mut own = None;
                     define(item, &mut |name, _| own = Some(name));
