@@ -138,5 +138,5 @@ bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/res
 	cargo build --workspace --example indexing
 	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
 	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
-	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(TARGET)/debug/examples/indexing; } \
+	  PAGESIGHT_PDFIUM=$(wildcard $(LIBRARY)/*pdfium.*) $(TARGET)/debug/examples/indexing; } \
 	  | tee benches/results/indexing.txt

@@ -84,7 +84,7 @@ fn setup(clone: &Path) -> Result<()> {
 fn place_protoc(folder: &Path) -> Result<()> {
     let source = protoc_bin_vendored::protoc_bin_path()
         .map_err(|e| anyhow::anyhow!("no vendored protoc for this platform: {e}"))?;
-    let target = folder.join("bin").join("protoc");
+    let target = folder.join("bin").join(format!("protoc{}", env::consts::EXE_SUFFIX));
     if target.exists() {
         return Ok(());
     }
