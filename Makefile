@@ -40,9 +40,12 @@ promises: setup ## promises that need root, strace and landlock; fails where the
 	cargo test --workspace --test main -- --ignored promises:: --skip torture_
 	cargo test -p pagesight-pdf --lib -- --ignored --nocapture sandbox
 
-# With the tests, so that dependencies have the features of the workspace and are checked once.
+# All but those for GPUs, which need their makers' tools. With the tests, so that dependencies have the
+# features of the workspace and are checked once.
+FEATURES = $(shell sed -n '/^\[features\]/,/^\[\[/s/^\([a-z]*\) = .*/\1/p' Cargo.toml | grep -vx -e default -e cuda -e metal)
+
 features: setup ## every feature of the library compiles alone
-	for feature in "" pdf model ocr serve hub cli; do \
+	for feature in "" $(FEATURES); do \
 	  echo "no default features, $${feature:-none}"; \
 	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" --lib --tests || exit 1; \
 	done
