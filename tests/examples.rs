@@ -7,6 +7,8 @@ use crate::{Place, fixtures};
 
 #[path = "../examples/index_and_search.rs"]
 mod index_and_search;
+#[path = "../examples/lit_page.rs"]
+mod lit_page;
 #[path = "../examples/own_encoder.rs"]
 mod own_encoder;
 #[path = "../examples/vectors_only.rs"]
@@ -40,4 +42,20 @@ fn vectors_made_elsewhere_are_ranked_and_read_back() {
     // The second page answers; the page like it is the first, since a page is not like itself.
     let numbers: Vec<u32> = found.iter().map(|page| page.number).collect();
     assert_eq!(numbers, [2, 1, 1]);
+}
+
+#[test]
+fn the_patches_that_a_question_met_are_lit() {
+    let place = Place::with(&["scan.pdf"]);
+    let index = index(&place);
+    index.load_model(&ModelSource::Nano, &LoadOptions::default()).unwrap();
+    index.sync(place.path(), &pagesight::index::SyncOptions::default()).unwrap();
+    let file = place.path().join("lit.png");
+    let question = "booting from the network with a TFTP server";
+    assert_eq!(lit_page::run(&index, question, &file).unwrap(), "scan.pdf#2");
+    let picture = image::open(file).unwrap().to_rgb8();
+    // The scan is grey; what is lit has less blue than red.
+    let lit = picture.pixels().filter(|pixel| pixel[0] > 150 && pixel[2] < pixel[0] / 2).count();
+    let share = lit as f64 / f64::from(picture.width() * picture.height());
+    assert!((0.001..0.1).contains(&share), "{share} of the page is lit");
 }
