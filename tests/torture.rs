@@ -119,12 +119,11 @@ fn is_sound(place: &Place) {
 }
 
 fn pages(place: &Place) -> u64 {
-    match place.path().join(".pagesight/snapshot.json").exists() {
-        true => {
-            let status = place.json(0, &["status", "--json"]);
-            of_type(&status, "summary")[0]["pages"].as_u64().unwrap()
-        }
-        false => 0,
+    if place.path().join(".pagesight/snapshot.json").exists() {
+        let status = place.json(0, &["status", "--json"]);
+        of_type(&status, "summary")[0]["pages"].as_u64().unwrap()
+    } else {
+        0
     }
 }
 

@@ -110,9 +110,10 @@ impl PageVectors {
     /// assert!(page.with_places(vec![7]).is_err());
     /// ```
     pub fn with_places(self, places: Vec<u32>) -> Result<Self, VectorError> {
-        match places.len() == self.len() {
-            true => Ok(Self { places: Some(places), ..self }),
-            false => Err(VectorError::Places { expected: self.len(), got: places.len() }),
+        if places.len() == self.len() {
+            Ok(Self { places: Some(places), ..self })
+        } else {
+            Err(VectorError::Places { expected: self.len(), got: places.len() })
         }
     }
 

@@ -42,9 +42,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
     let index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
     if index.snapshot().compact().is_some() {
-        match verb.json {
-            true => writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?,
-            false => writeln!(out, "the index is compact already")?,
+        if verb.json {
+            writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?
+        } else {
+            writeln!(out, "the index is compact already")?
         }
         return Ok(Outcome::Done);
     }
@@ -89,9 +90,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
             quality.ndcg_ratio
         )?;
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        match done {
-            true => writeln!(out, "{:.1} MB -> {:.1} MB", mb(before), mb(after))?,
-            false => writeln!(out, "nothing was changed")?,
+        if done {
+            writeln!(out, "{:.1} MB -> {:.1} MB", mb(before), mb(after))?
+        } else {
+            writeln!(out, "nothing was changed")?
         }
     }
     if !within {

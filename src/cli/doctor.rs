@@ -44,8 +44,8 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
     for stage in &stages {
         let StageReport { stage: name, tolerance, max_difference, .. } = stage;
         let passed = stage.passed();
-        match as_json {
-            true => writeln!(
+        if as_json {
+            writeln!(
                 out,
                 "{}",
                 json!({
@@ -53,22 +53,22 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
                     // JSON has no infinity: null is a shape that differs or a NaN.
                     "max_difference": max_difference, "passed": passed,
                 })
-            )?,
-            false => {
-                let verdict = if passed { "" } else { "  FAILED" };
-                let (tolerance, difference) = (number(*tolerance), number(*max_difference));
-                writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
-            }
+            )?
+        } else {
+            let verdict = if passed { "" } else { "  FAILED" };
+            let (tolerance, difference) = (number(*tolerance), number(*max_difference));
+            writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
         }
     }
     let failed = stages.iter().filter(|stage| !stage.passed()).count();
-    match as_json {
-        true => writeln!(
+    if as_json {
+        writeln!(
             out,
             "{}",
             json!({"v": 1, "type": "summary", "stages": stages.len(), "failed": failed})
-        )?,
-        false => writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?,
+        )?
+    } else {
+        writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?
     }
     Ok(if failed == 0 { Outcome::Done } else { Outcome::Failed })
 }

@@ -83,10 +83,8 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             vec![vec![Channel::Words]]
         }
     };
-    let settings: &[Setting] = match verb.per_document {
-        true => &[Setting::Corpus, Setting::Document],
-        false => &[Setting::Corpus],
-    };
+    let settings: &[Setting] =
+        if verb.per_document { &[Setting::Corpus, Setting::Document] } else { &[Setting::Corpus] };
     let runs = asked.len() * settings.len();
     let mut out = io::stdout().lock();
     if !verb.json {
@@ -260,8 +258,8 @@ impl Run {
         let m = mean(&self.measures);
         let [p50, p95] = [0.5, 0.95].map(|q| (quantile(&mut self.ms, q) * 1e3).round() / 1e3);
         let (setting, queries) = (setting.name(), self.measures.len());
-        match as_json {
-            true => writeln!(
+        if as_json {
+            writeln!(
                 out,
                 "{}",
                 json!({
@@ -270,12 +268,13 @@ impl Run {
                     "recall@5": m.recall5, "recall@10": m.recall10, "mrr": m.mrr,
                     "p50_ms": p50, "p95_ms": p95,
                 })
-            ),
-            false => writeln!(
+            )
+        } else {
+            writeln!(
                 out,
                 "{channel:8} {setting:13} {queries:>7}  {:.4}  {:.4}  {:.4}  {:.4}  {:.4}  {p50:>6.1}  {p95:>6.1}",
                 m.ndcg5, m.recall1, m.recall5, m.recall10, m.mrr
-            ),
+            )
         }
     }
 }

@@ -39,16 +39,15 @@ pub fn run(wanted: &FetchModel, terminal: &Terminal) -> Result<Outcome> {
         eprintln!("{}: the copy in the cache is used", chain_of(error));
     }
     let mut out = io::stdout().lock();
-    match wanted.json {
-        true => writeln!(out, "{}", object("fetched", fetched_json(&fetched)))?,
-        false => {
-            let of = |f: &Fetched| format!("{}@{}", f.name, f.revision);
-            writeln!(out, "{} is in {}", of(&fetched), fetched.folder.display())?;
-            if let Some(base) = &fetched.base {
-                writeln!(out, "its base {} is in {}", of(base), base.folder.display())?;
-            }
-            writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
+    if wanted.json {
+        writeln!(out, "{}", object("fetched", fetched_json(&fetched)))?
+    } else {
+        let of = |f: &Fetched| format!("{}@{}", f.name, f.revision);
+        writeln!(out, "{} is in {}", of(&fetched), fetched.folder.display())?;
+        if let Some(base) = &fetched.base {
+            writeln!(out, "its base {} is in {}", of(base), base.folder.display())?;
         }
+        writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
     }
     Ok(Outcome::Done)
 }
@@ -73,10 +72,8 @@ struct Progress {
 impl Progress {
     fn new(terminal: &Terminal, quiet: bool) -> Self {
         let shown = terminal.progress && !quiet;
-        let target = match shown {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         let style = "{msg:28} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is ours"));

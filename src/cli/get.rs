@@ -72,9 +72,10 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         }
         Some(file) => {
             let image = page.image(verb.width)?;
-            match file == Path::new("-") {
-                true => write_png(&image, BufWriter::new(io::stdout().lock()))?,
-                false => save(&image, file)?,
+            if file == Path::new("-") {
+                write_png(&image, BufWriter::new(io::stdout().lock()))?
+            } else {
+                save(&image, file)?
             }
         }
     }

@@ -247,10 +247,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 impl Progress {
     fn new(verb: &IndexVerb, terminal: &Terminal) -> Self {
         let shown = terminal.progress && !verb.quiet;
-        let target = match shown {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = "{bar:30} {percent:>3}%  {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is ours"));

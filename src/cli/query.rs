@@ -126,14 +126,9 @@ fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Re
         .channels
         .iter()
         .map(|said| {
-            let name = match said.channel {
-                Channel::Patches => "visual",
-                Channel::Words => "text",
-                other => other.as_str(),
-            };
             let by_name = said.channel == Channel::Words && hit.is_by_name();
             let how = if by_name { ", by its name" } else { "" };
-            format!("{name} {:.3} (rank {}{how})", said.score, said.rank)
+            format!("{} {:.3} (rank {}{how})", said.channel, said.score, said.rank)
         })
         .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());

@@ -51,9 +51,10 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;
-        match verb.json {
-            true => writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?,
-            false => writeln!(out, "searches are left to themselves again")?,
+        if verb.json {
+            writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?
+        } else {
+            writeln!(out, "searches are left to themselves again")?
         }
         return Ok(Outcome::Done);
     }
