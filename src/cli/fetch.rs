@@ -92,6 +92,7 @@ impl Progress {
                 self.bar.set_message(name);
             }
             FetchEvent::Bytes(bytes) => self.bar.inc(bytes),
+            _ => {}
         }
     }
 }
