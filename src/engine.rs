@@ -10,7 +10,7 @@ use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageIma
 use pagesight_indexer::decode_path;
 
 use crate::error::Error;
-use crate::open::Opening;
+use crate::open::{self, Opening};
 use crate::view::View;
 
 /// A search looks for a newer snapshot when it last did so this long ago.
@@ -117,14 +117,11 @@ impl Engine {
         locked(&self.parts).ocr = Some(ocr);
     }
 
-    /// What reads pages without words: the one that was brought, or the one of this machine; or why
-    /// there is none although it is wanted.
-    pub fn ocr(&self) -> Result<Option<Arc<dyn Ocr>>, String> {
-        let parts = locked(&self.parts);
-        match &parts.ocr {
-            Some(ocr) => Ok(Some(Arc::clone(ocr))),
-            None => parts.opening.ocr(),
-        }
+    /// What reads pages without words: the one that was brought, else one of this machine that
+    /// reads `languages`; `None` where there is none.
+    pub fn ocr(&self, languages: &str) -> Option<Arc<dyn Ocr>> {
+        let brought = locked(&self.parts).ocr.clone();
+        brought.or_else(|| open::ocr(languages))
     }
 
     /// What encodes queries: the model that was brought or loaded, or the one that the index

@@ -128,14 +128,8 @@ impl Index {
         self
     }
 
-    /// Says in which languages tesseract reads pages without words, `+` between them; `eng` by
-    /// default, and `None` reads no such page.
-    #[cfg(feature = "ocr")]
-    pub fn set_ocr_languages(&self, languages: Option<String>) {
-        self.0.set_opening(|opening| opening.ocr_languages = languages);
-    }
-
-    /// Lets `ocr` read pages without words, in place of tesseract.
+    /// Lets `ocr` read pages without words, in place of tesseract. It reads them
+    /// when [`SyncOptions::ocr_languages`] is set.
     #[must_use]
     pub fn with_ocr(self, ocr: Arc<dyn Ocr>) -> Self {
         self.0.set_ocr(ocr);

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use pagesight_core::ModelRecord;
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
-#[cfg(feature = "ocr")]
-use pagesight_core::chain;
 use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_model::{LoadOptions, RecipeChoice};
@@ -18,28 +16,13 @@ use pagesight_pdf::{RenderOptions, RendererPool};
 
 use crate::error::Error;
 
-/// How models are loaded, pages drawn, and pages without words read.
-#[derive(Debug, Clone)]
+/// How models are loaded and pages drawn.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Opening {
-    #[cfg(feature = "ocr")]
-    pub ocr_languages: Option<String>,
     #[cfg(feature = "model")]
     pub loading: LoadOptions,
     #[cfg(feature = "pdf")]
     pub renderer: RenderOptions,
-}
-
-impl Default for Opening {
-    fn default() -> Self {
-        Self {
-            #[cfg(feature = "ocr")]
-            ocr_languages: Some("eng".into()),
-            #[cfg(feature = "model")]
-            loading: LoadOptions::default(),
-            #[cfg(feature = "pdf")]
-            renderer: RenderOptions::default(),
-        }
-    }
 }
 
 impl Opening {
@@ -116,19 +99,18 @@ impl Opening {
             Err(Error::NoReader)
         }
     }
+}
 
-    /// What reads pages without words; or why there is nothing although it is wanted.
-    pub fn ocr(&self) -> Result<Option<Arc<dyn Ocr>>, String> {
-        #[cfg(feature = "ocr")]
-        {
-            let Some(languages) = &self.ocr_languages else { return Ok(None) };
-            let found = Tesseract::find(languages).map_err(|error| chain(&error))?;
-            Ok(Some(Arc::new(found)))
-        }
-        #[cfg(not(feature = "ocr"))]
-        {
-            Ok(None)
-        }
+/// What reads pages without words in `languages`; `None` where nothing on this machine does.
+pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
+    #[cfg(feature = "ocr")]
+    {
+        Tesseract::find(languages).ok().map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
+    }
+    #[cfg(not(feature = "ocr"))]
+    {
+        let _ = languages;
+        None
     }
 }
 

@@ -19,15 +19,15 @@ pub(crate) fn sync(
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, Error> {
     let model = engine.page_model()?;
-    let mut options = options.clone();
     let record = model.as_ref().map(|model| model.record());
-    let engines = engines(engine, &mut options, model.map(|model| model as Arc<dyn PageEncoder>))?;
+    let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
+    let engines = engines(engine, options, encoder)?;
     let mut writer = Writer::open(&engine.folder)?;
     if let Some(record) = record {
         writer.set_model(record)?;
     }
     let outcome =
-        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, &options, tell);
+        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, tell);
     // A run that was asked to stop does not begin to join files.
     let joined = match &outcome {
         Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),
@@ -52,8 +52,8 @@ pub(crate) fn sync(
 /// Takes in one PDF with vectors that were made elsewhere.
 pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Result<(), Error> {
     let record = engine.query_model()?.ok_or(Error::NoModel)?.record();
-    let mut options = SyncOptions::default();
-    let engines = engines(engine, &mut options, None)?;
+    let options = SyncOptions::default();
+    let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
@@ -62,18 +62,13 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
     engine.refresh()
 }
 
-/// What a run reads with. Where OCR is wanted and not there, `options` says why.
+/// What a run reads with.
 fn engines(
     engine: &Engine,
-    options: &mut SyncOptions,
+    options: &SyncOptions,
     encoder: Option<Arc<dyn PageEncoder>>,
 ) -> Result<Engines, Error> {
-    let ocr = match engine.ocr() {
-        Ok(ocr) => ocr,
-        Err(why) => {
-            options.missing_ocr.get_or_insert(why);
-            None
-        }
-    };
+    let languages = options.ocr_languages.as_deref();
+    let ocr = languages.and_then(|languages| engine.ocr(languages));
     Ok(Engines { pdf: engine.reader()?, ocr, encoder })
 }

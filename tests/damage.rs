@@ -305,7 +305,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_tree(&entry.path(), &to.join(entry.file_name()))
         } else {
-            drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap())
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }

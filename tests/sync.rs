@@ -52,7 +52,7 @@ fn a_note_that_pages_are_behind_their_file_goes_when_they_are_not() {
         if same_time {
             fs::rename(&whole, &path).unwrap()
         } else {
-            drop(fs::copy(&whole, &path).unwrap())
+            fs::copy(&whole, &path).unwrap();
         }
         place.json(0, &["index", "--json", "."]);
         assert_eq!(seen(), before);

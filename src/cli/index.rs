@@ -137,12 +137,11 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         },
         ..renderer(place, &verb.password)
     });
-    index.set_ocr_languages((!verb.no_ocr).then(|| verb.ocr_lang.clone()));
     load_model(&index, verb)?;
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
         retry_failed: verb.retry_failed,
-        missing_ocr: None,
+        ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
         limits: Limits {
             file_bytes: verb.max_file_size << 20,
             pages: verb.max_pages,

@@ -397,7 +397,7 @@ fn each_page_keeps_its_layout_through_everything() {
     writer.commit(laid_out()).unwrap();
     let expected = laid_out().pages;
     let ids: Vec<PageId> = expected.iter().map(|page| page.id).collect();
-    let mut check = |what: &str| {
+    let check = |what: &str| {
         let reader = place.read().unwrap();
         assert_eq!(reader.pages_with_vectors(&ids).unwrap(), expected, "{what}");
         // By row ids, the second time.
