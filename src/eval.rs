@@ -103,11 +103,8 @@ impl Index {
     /// [`Error::Store`], e.g. when another process writes.
     pub fn apply(&self, setting: Option<&Setting>) -> Result<(), Error> {
         let snapshot = self.engine().latest()?.number();
-        let tuning = setting.map(|setting| Tuning {
-            compared: setting.compared,
-            quality: setting.quality,
-            snapshot,
-        });
+        let tuning =
+            setting.map(|setting| Tuning::new(setting.compared, setting.quality, snapshot));
         Writer::open(self.folder())?.set_tuning(tuning)?;
         self.refresh()
     }
@@ -121,11 +118,11 @@ impl Index {
     /// [`Error::Store`], e.g. when another process writes; the index is as it was.
     pub fn compact(&self, quality: Quality) -> Result<bool, Error> {
         let snapshot = self.engine().latest()?.number();
-        let done = Writer::open(self.folder())?.compact(Compact { quality, snapshot })?;
+        let done = Writer::open(self.folder())?.compact(Compact::new(quality, snapshot))?;
         self.refresh()?;
         if done {
             // This process held the full-precision vectors until now.
-            Writer::open(self.folder())?.sweep()?;
+            Writer::open(self.folder())?.collect_garbage()?;
         }
         Ok(done)
     }
@@ -162,10 +159,8 @@ impl Index {
         let model = self.engine().query_model()?.ok_or(QueryError::NoModel)?;
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
         let encoded = model.encode_queries(&texts).map_err(QueryError::Encode)?;
-        let probe = |(query, question): (_, &Labelled)| Probe {
-            query,
-            answers: question.answers.clone(),
-        };
+        let probe =
+            |(query, question): (_, &Labelled)| Probe { query, answers: question.answers.clone() };
         Ok(encoded.into_iter().zip(questions).map(probe).collect())
     }
 }

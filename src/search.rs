@@ -120,8 +120,7 @@ impl Search {
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
         let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
         let recall = snapshot.tuning().filter(|tuning| {
-            work.code == Code::Sketch
-                && tuning.compared.is_some_and(|count| count <= work.reranked)
+            work.code == Code::Sketch && tuning.compared.is_some_and(|count| count <= work.reranked)
         });
         let compact = snapshot.compact().filter(|_| by_patches);
         let mut notices = ranked.notices;
@@ -209,7 +208,7 @@ impl Search {
         let codes_failed = |notice: &Notice| matches!(notice, Notice::CodesDamaged { .. });
         if damaged || ranking.notices.iter().any(codes_failed) {
             // The next run derives them again.
-            view.reader.mark_codes_damaged();
+            view.reader.report_damaged_codes();
         }
         let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
         Ok(Ranked { ranking, model: record.map(|record| record.id), notices, filter, view })

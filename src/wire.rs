@@ -35,7 +35,10 @@ impl Serialize for PatchMatch {
         let mut object = to.serialize_struct("PatchMatch", 3)?;
         object.serialize_field("token", &self.token)?;
         object.serialize_field("similarity", &self.similarity)?;
-        object.serialize_field("rect_pt", &self.rect.map(|Rect { x0, y0, x1, y1 }| [x0, y0, x1, y1]))?;
+        object.serialize_field(
+            "rect_pt",
+            &self.rect.map(|Rect { x0, y0, x1, y1 }| [x0, y0, x1, y1]),
+        )?;
         object.end()
     }
 }

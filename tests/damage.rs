@@ -302,9 +302,10 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_tree(&entry.path(), &to.join(entry.file_name())),
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to.join(entry.file_name()))
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }
@@ -342,11 +343,11 @@ fn indexes_of_all_formats_are_read_and_carried_on() {
         let run = place.json(0, &["index", "--json", "--no-ocr", "--model", &model(), "pdf"]);
         assert_eq!(of_type(&run, "summary")[0]["pages"]["indexed"], 0);
         let status = place.json(0, &["status", "--json"]);
-        assert_eq!(of_type(&status, "summary")[0]["format"], pagesight::FORMAT);
+        assert_eq!(of_type(&status, "summary")[0]["format"], pagesight::index::FORMAT);
         assert_eq!(ask(), found);
         assert_eq!(damaged(&place), [] as [String; 0]);
     }
-    assert_eq!(formats, pagesight::FORMAT, "a golden index of each format");
+    assert_eq!(formats, pagesight::index::FORMAT, "a golden index of each format");
 }
 
 #[test]

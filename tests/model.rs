@@ -135,10 +135,10 @@ fn an_index_keeps_the_precision_that_it_was_made_in() {
 }
 
 #[test]
-fn a_card_that_the_program_was_not_built_for_is_refused() {
+fn a_gpu_that_the_program_was_not_built_for_is_refused() {
     let place = Place::with(&["form.pdf"]);
     for device in ["cuda", "metal"] {
-        if device.parse::<pagesight::Device>().unwrap().is_built_in() {
+        if device.parse::<pagesight::model::Device>().unwrap().is_built_in() {
             continue;
         }
         let ran = run(&place, &["index", "--model", &checkpoint("hf"), "--device", device, "."]);

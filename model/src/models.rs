@@ -62,8 +62,8 @@ impl Models {
     pub const NANO: &str = NANO;
 
     /// The model that a user calls `name`: a folder, one of ours, or `ORG/NAME` in the hub's cache,
-    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the commit
-    /// that was found, so that the source stays the same when the hub has a newer one.
+    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the
+    /// commit that was found, so that the source stays the same when the hub has a newer one.
     ///
     /// # Errors
     /// [`ModelError::NotFound`] with all places where it was looked for.
@@ -71,8 +71,9 @@ impl Models {
     /// ```
     /// use pagesight_core::ModelSource;
     /// use pagesight_model::Models;
-    /// assert_eq!(Models::default().find("nano")?, ModelSource::Nano);
-    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// let models = Models::default();
+    /// assert_eq!(models.list()[0].source, ModelSource::Nano);
+    /// assert!(models.find("vidore/no-such-model").is_err());
     /// ```
     pub fn find(&self, name: impl AsRef<Path>) -> Result<ModelSource, ModelError> {
         let path = name.as_ref();

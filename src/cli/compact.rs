@@ -42,15 +42,19 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
     let index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
     if index.snapshot().compact().is_some() {
-        match verb.json {
-            true => writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?,
-            false => writeln!(out, "the index is compact already")?,
+        if verb.json {
+            writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?
+        } else {
+            writeln!(out, "the index is compact already")?
         }
         return Ok(Outcome::Done);
     }
     let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(2, "measuring");
-    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| bar.inc(1));
+    let costs =
+        index.measure_codes(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| {
+            bar.inc(1)
+        });
     let costs = costs.context("measuring")?;
     bar.finish_and_clear();
     let Some(cost) = costs.iter().find(|cost| cost.code == COMPACT && cost.rerank == 0) else {
@@ -86,9 +90,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
             quality.ndcg_ratio
         )?;
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        match done {
-            true => writeln!(out, "{:.1} MB -> {:.1} MB", mb(before), mb(after))?,
-            false => writeln!(out, "nothing was changed")?,
+        if done {
+            writeln!(out, "{:.1} MB -> {:.1} MB", mb(before), mb(after))?
+        } else {
+            writeln!(out, "nothing was changed")?
         }
     }
     if !within {

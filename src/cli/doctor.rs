@@ -1,13 +1,13 @@
 //! `pagesight doctor`.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::Index;
 use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
-use pagesight::pdf::Tesseract;
+use pagesight::pdf::{RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
@@ -42,10 +42,10 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
         writeln!(out, "{:40} {:>9} {:>12}", "stage", "tolerance", "difference")?;
     }
     for stage in &stages {
-        let StageReport { stage: name, tolerance, max_difference } = stage;
+        let StageReport { stage: name, tolerance, max_difference, .. } = stage;
         let passed = stage.passed();
-        match as_json {
-            true => writeln!(
+        if as_json {
+            writeln!(
                 out,
                 "{}",
                 json!({
@@ -53,22 +53,22 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
                     // JSON has no infinity: null is a shape that differs or a NaN.
                     "max_difference": max_difference, "passed": passed,
                 })
-            )?,
-            false => {
-                let verdict = if passed { "" } else { "  FAILED" };
-                let (tolerance, difference) = (number(*tolerance), number(*max_difference));
-                writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
-            }
+            )?
+        } else {
+            let verdict = if passed { "" } else { "  FAILED" };
+            let (tolerance, difference) = (number(*tolerance), number(*max_difference));
+            writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
         }
     }
     let failed = stages.iter().filter(|stage| !stage.passed()).count();
-    match as_json {
-        true => writeln!(
+    if as_json {
+        writeln!(
             out,
             "{}",
             json!({"v": 1, "type": "summary", "stages": stages.len(), "failed": failed})
-        )?,
-        false => writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?,
+        )?
+    } else {
+        writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?
     }
     Ok(if failed == 0 { Outcome::Done } else { Outcome::Failed })
 }
@@ -86,10 +86,15 @@ struct Finding {
 }
 
 fn check(place: &Place, as_json: bool) -> Result<Outcome> {
-    let (library, sandbox) = match renderer(place, &[]).check() {
-        Ok((library, confinement)) => (Ok(library.display().to_string()), Ok(confinement)),
-        Err(error) => (Err(causes(error)), Err("no worker starts".to_string())),
+    let renderer = renderer(place, &[]);
+    let library = renderer.found_pdfium().map(|path| path.display().to_string());
+    let sandbox = RendererPool::new(renderer).confinement();
+    // A library that is there and cannot be loaded is as good as none.
+    let library = match (library, &sandbox) {
+        (Ok(_), Err(error)) => Err(super::chain_of(error)),
+        (library, _) => library.map_err(|error| super::chain_of(&error)),
     };
+    let sandbox = sandbox.map_err(|_| "no worker starts".to_string());
     let findings = [
         Finding {
             check: "pdfium",
@@ -101,9 +106,12 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         Finding {
             check: "sandbox",
             needed: false,
-            found: sandbox.and_then(|walls| match walls.is_whole() {
-                true => Ok(walls.to_string()),
-                false => Err(format!("partial: {walls}")),
+            found: sandbox.and_then(|walls| {
+                if walls.is_whole() {
+                    Ok(walls.to_string())
+                } else {
+                    Err(format!("partial: {walls}"))
+                }
             }),
             way_out: "pages are read in processes with limits on time and memory all the same; \
                       a Linux kernel from 5.13 on, with landlock enabled, has all of it",
@@ -112,8 +120,8 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
             check: "tesseract",
             needed: false,
             found: match Tesseract::find("eng") {
-                Some(_) => Ok("reads pages without words (eng)".into()),
-                None => Err("not installed, or without eng".into()),
+                Ok(_) => Ok("reads pages without words (eng)".into()),
+                Err(error) => Err(super::chain_of(&error)),
             },
             way_out: "install tesseract-ocr to find scanned pages by their words",
         },

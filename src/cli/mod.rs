@@ -136,9 +136,8 @@ fn renderer(place: &Place, passwords: &[String]) -> RenderOptions {
         pdfium: place.pdfium.clone(),
         data_folder: paths::data_folder(),
         python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
-        worker_program: None,
         passwords: passwords.to_vec(),
-        sandbox: Sandbox::default(),
+        ..RenderOptions::default()
     }
 }
 

@@ -13,7 +13,7 @@ use pagesight::model::{
 };
 use serde_json::json;
 
-use super::args::{Loading, Place};
+use super::args::{FetchModel, Loading, Place};
 use super::checkpoint::{self, find, models, options};
 use super::output::{line, object};
 use super::terminal::{Terminal, printable};
@@ -130,29 +130,9 @@ pub struct QuantizeModel {
     pub out: PathBuf,
     /// Bits of the weights: q8 or q4.
     #[arg(long, value_name = "q8|q4")]
-    pub to: pagesight::Precision,
+    pub to: pagesight::model::Precision,
     #[command(flatten)]
     pub loading: Loading,
-    /// One JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// No progress on stderr.
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// A checkpoint of a hub.
-#[derive(Debug, Args)]
-pub struct FetchModel {
-    /// ORG/NAME, or ORG/NAME@REVISION.
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// A commit, branch or tag [default: main].
-    #[arg(long, value_name = "REVISION")]
-    pub revision: Option<String>,
-    /// Ask nobody: what is in the cache, or an error.
-    #[arg(long)]
-    pub offline: bool,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
@@ -298,14 +278,14 @@ fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
     let source = find(&wanted.model)?;
     let options = options(&wanted.loading)?;
     let bar = if wanted.quiet { ProgressBar::hidden() } else { terminal.bar(0, "tensors") };
-    let summary =
-        quantize_checkpoint(&source, &wanted.out, wanted.to, &options, |done, of| {
-            bar.set_length(of as u64);
-            bar.set_position(done as u64);
-        });
+    let summary = quantize_checkpoint(&source, &wanted.out, wanted.to, &options, |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    });
     bar.finish_and_clear();
-    let summary =
-        summary.map_err(with_hint).with_context(|| format!("quantizing {}", checkpoint::name(Some(&source))))?;
+    let summary = summary
+        .map_err(with_hint)
+        .with_context(|| format!("quantizing {}", checkpoint::name(Some(&source))))?;
     let mut out = io::stdout().lock();
     if wanted.json {
         let what = json!({
@@ -414,8 +394,7 @@ fn copy(import: &ImportModel) -> Result<Outcome> {
         }
         _ => with_hint(error),
     });
-    let folder =
-        copied.with_context(|| format!("importing {}", checkpoint::name(Some(&from))))?;
+    let folder = copied.with_context(|| format!("importing {}", checkpoint::name(Some(&from))))?;
     let mut out = io::stdout().lock();
     if import.json {
         let folder = folder.display().to_string();

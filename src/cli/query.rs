@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
 use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
 use pagesight::{Index, wire};
-use serde_json::json;
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
@@ -123,16 +122,15 @@ pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channe
 }
 
 fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Result<()> {
-    let reasons: Vec<String> = hit.channels.iter().map(|said| {
-        let name = match said.channel {
-            Channel::Patches => "visual",
-            Channel::Words => "text",
-            other => other.as_str(),
-        };
-        let by_name = said.channel == Channel::Words && hit.is_by_name();
-        let how = if by_name { ", by its name" } else { "" };
-        format!("{name} {:.3} (rank {}{how})", said.score, said.rank)
-    }).collect();
+    let reasons: Vec<String> = hit
+        .channels
+        .iter()
+        .map(|said| {
+            let by_name = said.channel == Channel::Words && hit.is_by_name();
+            let how = if by_name { ", by its name" } else { "" };
+            format!("{} {:.3} (rank {}{how})", said.channel, said.score, said.rank)
+        })
+        .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
     writeln!(out, "{:>3}. {place}  {why}", hit.rank)?;

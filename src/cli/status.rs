@@ -71,7 +71,9 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     writeln!(out, "index     {}", printable(&index.folder().display().to_string()))?;
     writeln!(out, "snapshot  {}", snapshot.number())?;
     match snapshot.model() {
-        Some(model) => writeln!(out, "model     {}, {}", checkpoint::name(model.source.as_ref()), model.id)?,
+        Some(model) => {
+            writeln!(out, "model     {}, {}", checkpoint::name(model.source.as_ref()), model.id)?
+        }
         None => writeln!(out, "model     none: pages are found by their words alone")?,
     }
     writeln!(out, "pages     {} in {} documents", snapshot.pages(), snapshot.documents())?;

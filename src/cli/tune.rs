@@ -4,9 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pagesight::eval::{
-    CODES, CodeCost, FAST_ENOUGH, Quality, Setting, Tally, cheapest, choose,
-};
+use pagesight::eval::{CODES, CodeCost, FAST_ENOUGH, Quality, Setting, Tally, cheapest, choose};
 use pagesight::wire::ms;
 use serde_json::json;
 
@@ -53,16 +51,18 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;
-        match verb.json {
-            true => writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?,
-            false => writeln!(out, "searches are left to themselves again")?,
+        if verb.json {
+            writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?
+        } else {
+            writeln!(out, "searches are left to themselves again")?
         }
         return Ok(Outcome::Done);
     }
     let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(questions.len() as u64, "asking");
     let compared = verb.compare.map(|count| count as usize);
-    let settings = index.measure_settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
+    let settings =
+        index.measure_settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
     bar.finish_and_clear();
     let best = match compared {
         None => choose(&settings, verb.max_loss),
@@ -70,7 +70,8 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
     };
     let bar = terminal.bar(CODES.len() as u64, "measuring codes");
-    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
+    let costs =
+        index.measure_codes(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
     let costs = costs.context("measuring codes")?;
     bar.finish_and_clear();
     if !verb.json {

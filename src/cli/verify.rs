@@ -47,8 +47,8 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
         return recall(place, verb, terminal);
     }
     let folder = locate::existing(place)?;
-    let verified =
-        pagesight::upkeep::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
+    let verified = pagesight::upkeep::verify(&folder)
+        .with_context(|| format!("verifying {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for damage in &verified.damage {

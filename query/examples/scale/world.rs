@@ -258,20 +258,19 @@ impl World {
         }
         let mut middle = [0.0; DIM];
         for _ in 0..content {
-            let base = match random.uniform(0.0, 1.0) < 0.15 {
-                true => unit(self.concepts[random.whole(0, self.concepts.len())]),
-                false => {
-                    let run = runs[random.whole(0, runs.len())];
-                    let patches: Vec<usize> =
-                        (0..page.runs.len()).filter(|&patch| page.runs[patch] == run).collect();
-                    let mut sum = [0.0; DIM];
-                    for _ in 0..random.whole(1, 4) {
-                        let patch = patches[random.whole(0, patches.len())];
-                        // As drawn, before the turn of `finished`.
-                        add(&mut sum, random.uniform(0.5, 1.0), &turned_back(page.vectors[patch]));
-                    }
-                    unit(sum)
+            let base = if random.uniform(0.0, 1.0) < 0.15 {
+                unit(self.concepts[random.whole(0, self.concepts.len())])
+            } else {
+                let run = runs[random.whole(0, runs.len())];
+                let patches: Vec<usize> =
+                    (0..page.runs.len()).filter(|&patch| page.runs[patch] == run).collect();
+                let mut sum = [0.0; DIM];
+                for _ in 0..random.whole(1, 4) {
+                    let patch = patches[random.whole(0, patches.len())];
+                    // As drawn, before the turn of `finished`.
+                    add(&mut sum, random.uniform(0.5, 1.0), &turned_back(page.vectors[patch]));
                 }
+                unit(sum)
             };
             let other = self.skewed(&mut random);
             let mut token = mix(&[(1.0, &base), (GAP, &self.gap), (NOISE, &other)]);

@@ -6,10 +6,10 @@
 use pagesight_core::Quality;
 use serde::Deserialize;
 
-/// A labelled question, a line of a queries file. Fields that are not needed are passed over.
+/// A question with its answers: a line of a queries file. Unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct LabelledQuery {
-    /// Names the query in a run file.
+    /// The name of the query in a run file.
     pub id: String,
     /// The question.
     pub query: String,
@@ -17,7 +17,7 @@ pub struct LabelledQuery {
     pub doc: String,
     /// The pages that answer it, 1-based.
     pub pages: Vec<u32>,
-    /// Each page alone answers: finding one is finding all.
+    /// Whether each page alone answers the question, so that finding one of them is enough.
     #[serde(default)]
     pub any_page: bool,
 }
@@ -32,7 +32,7 @@ pub struct QueriesError {
     source: serde_json::Error,
 }
 
-/// Reads a queries file: JSON Lines, empty lines passed over.
+/// Reads a queries file: JSON Lines; empty lines are ignored.
 ///
 /// # Errors
 /// [`QueriesError`] names the first line that does not parse.
@@ -57,11 +57,11 @@ pub fn parse_queries(text: &str) -> Result<Vec<LabelledQuery>, QueriesError> {
 pub struct Measures {
     /// Normalised discounted cumulative gain over the first 5.
     pub ndcg5: f64,
-    /// Relevant pages in the first 1, over all relevant.
+    /// The share of the relevant pages that is first.
     pub recall1: f64,
-    /// In the first 5.
+    /// The share of the relevant pages that is among the first 5.
     pub recall5: f64,
-    /// In the first 10.
+    /// The share of the relevant pages that is among the first 10.
     pub recall10: f64,
     /// 1 over the rank of the first relevant page.
     pub mrr: f64,

@@ -176,7 +176,7 @@ fn sketches_choose_and_int8_codes_rank() {
         let exact = truth.iter().find(|(other, _)| other == page).unwrap().1;
         assert!((score - exact).abs() < 0.05 * exact.abs(), "{score} {exact}");
     }
-    // No fewer than are asked for, and all of them are no shortcut.
+    // No fewer than are asked for, and all of them is the certified ranking.
     assert_eq!(rank(60, None, 5).1.reranked, 60);
     let (same, work) = rank(120, None, 120);
     assert_eq!((same, work.code), (truth, Code::Int8));

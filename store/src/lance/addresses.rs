@@ -1,4 +1,4 @@
-//! Where the rows of pages are in their table.
+//! Where the rows of pages lie in their table.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,21 +7,21 @@ use arrow::array::RecordBatch;
 use pagesight_core::{DocumentId, PageId};
 use tokio::sync::OnceCell;
 
-use crate::StoreError;
-use crate::schema::Rows;
-use crate::tables::LanceTable;
+use crate::error::StoreError;
+use crate::lance::schema::Rows;
+use crate::lance::table::LanceTable;
 
 /// Pages asked for at a time.
 const MAX_PAGES: usize = 256;
 
 /// Finds rows of one version of a table by page.
 ///
-/// A filter compares the names of all rows, each time. Where a process asks twice it will ask more:
-/// then the names of all rows are read once, and rows are taken from their places.
+/// A filter compares the page of every row each time. A process that asks twice will ask more
+/// often: the second time, the pages of all rows are read once, and rows are taken by their ids.
 #[derive(Default)]
 pub(crate) struct Addresses {
     asked: AtomicBool,
-    places: OnceCell<HashMap<PageId, u64>>,
+    row_ids: OnceCell<HashMap<PageId, u64>>,
 }
 
 impl Addresses {
@@ -35,25 +35,24 @@ impl Addresses {
         let mut batches = Vec::new();
         let again = self.asked.swap(true, Ordering::Relaxed);
         for ids in ids.chunks(MAX_PAGES) {
-            batches.extend(match again {
-                false => table.read_all(columns, Some(these_pages(ids))).await?,
-                true => {
-                    let places = self.places.get_or_try_init(|| read_places(table)).await?;
-                    let rows = ids.iter().filter_map(|id| places.get(id).copied()).collect();
-                    table.take(columns, rows).await?
-                }
+            batches.extend(if again {
+                let all = self.row_ids.get_or_try_init(|| read_row_ids(table)).await?;
+                let rows = ids.iter().filter_map(|id| all.get(id).copied()).collect();
+                table.take(columns, rows).await?
+            } else {
+                table.read_all(columns, Some(these_pages(ids))).await?
             });
         }
         Ok(batches)
     }
 }
 
-async fn read_places(table: &LanceTable) -> Result<HashMap<PageId, u64>, StoreError> {
-    let mut places = HashMap::new();
-    for batch in table.read_places(&["document", "number"]).await? {
-        places.extend(Rows { batch: &batch, path: &table.path }.places_of_pages()?);
+async fn read_row_ids(table: &LanceTable) -> Result<HashMap<PageId, u64>, StoreError> {
+    let mut row_ids = HashMap::new();
+    for batch in table.read_row_ids(&["document", "number"]).await? {
+        row_ids.extend(Rows { batch: &batch, path: &table.path }.row_ids()?);
     }
-    Ok(places)
+    Ok(row_ids)
 }
 
 /// SQL that lets `ids` through.

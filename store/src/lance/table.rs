@@ -1,4 +1,4 @@
-//! The Lance tables on disk: open at a version, read, delete, add, compact.
+//! A Lance table on disk: open at a version, read, delete, add, compact.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,15 +9,17 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{Stream, StreamExt, TryStreamExt};
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
-use lancedb::table::{
-    AddDataMode, CompactionOptions, DatasetRecordBatchStream, NewColumnTransform, OptimizeAction,
-};
+use lancedb::table::{AddDataMode, CompactionOptions, NewColumnTransform, OptimizeAction};
 use lancedb::{Connection, ObjectStoreRegistry, Session, Table};
+use pagesight_core::DocumentId;
 
-use crate::StoreError;
+use crate::error::StoreError;
+
+/// Batches of rows on their way in.
+pub(crate) type RowStream = SendableRecordBatchStream;
 
 /// Rows of one read; 64 pages of 1,030 vectors of dim 128 are 17 MB.
-const READ_ROWS: u32 = 64;
+pub(crate) const READ_ROWS: u32 = 64;
 
 /// Rows of a file that is not joined with others any more: 1 GB of pages, so that a large index
 /// is not rewritten for a small change.
@@ -69,7 +71,7 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub(crate) struct LanceTable {
     pub path: PathBuf,
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl LanceTable {
@@ -126,31 +128,39 @@ impl LanceTable {
     }
 
     /// Those of `columns` that the table has: one of an earlier format lacks some.
-    pub async fn having<'a>(&self, columns: &[&'a str]) -> Result<Vec<&'a str>, StoreError> {
+    async fn having<'a>(&self, columns: &[&'a str]) -> Result<Vec<&'a str>, StoreError> {
         let schema = self.table.schema().await.map_err(StoreError::table("reading", &self.path))?;
         let columns = columns.iter().copied();
         Ok(columns.filter(|name| schema.column_with_name(name).is_some()).collect())
     }
 
-    /// Adds a column, null in every row, where the table lacks it: no row is written again.
-    pub async fn add_column(&self, field: Field) -> Result<(), StoreError> {
-        if !self.having(&[field.name()]).await?.is_empty() {
+    /// Adds those of `fields` that the table lacks, null in every row: no row is written again.
+    pub async fn add_missing_columns(&self, fields: &[Field]) -> Result<(), StoreError> {
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let there = self.having(&names).await?;
+        let missing: Vec<Field> = fields
+            .iter()
+            .filter(|field| !there.contains(&field.name().as_str()))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
             return Ok(());
         }
-        let nulls = NewColumnTransform::AllNulls(Arc::new(Schema::new(vec![field])));
+        let nulls = NewColumnTransform::AllNulls(Arc::new(Schema::new(missing)));
         let added = self.table.add_columns().transform(nulls).execute().await;
         added.map(drop).map_err(StoreError::table("adding a column to", &self.path))
     }
 
-    /// Reads `columns` (all when empty) of the rows that `filter`, SQL, lets through.
+    /// Reads `columns` (all when empty) of the rows that `filter`, SQL, lets through. Columns that
+    /// the table lacks, since an earlier format made it, are left out.
     pub async fn read(
         &self,
         columns: &[&str],
         filter: Option<String>,
-    ) -> Result<SendableRecordBatchStream, StoreError> {
+    ) -> Result<RowStream, StoreError> {
         let mut query = self.table.query();
         if !columns.is_empty() {
-            query = query.select(Select::columns(columns));
+            query = query.select(Select::columns(&self.having(columns).await?));
         }
         if let Some(filter) = filter {
             query = query.only_if(filter);
@@ -170,23 +180,24 @@ impl LanceTable {
         stream.try_collect().await.map_err(StoreError::table("reading", &self.path))
     }
 
-    /// `columns` of all rows, and of each the place that [`take`](Self::take) finds it by.
-    pub async fn read_places(&self, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
+    /// `columns` of all rows, and of each the row id that [`take`](Self::take) finds it by.
+    pub async fn read_row_ids(&self, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
         let query = self.table.query().select(Select::columns(columns)).with_row_id();
         let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
         batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
     }
 
-    /// `columns` of the rows at `places`, in any order.
+    /// `columns`, as far as the table has them, of the rows with these ids, in any order.
     pub async fn take(
         &self,
         columns: &[&str],
-        places: Vec<u64>,
+        row_ids: Vec<u64>,
     ) -> Result<Vec<RecordBatch>, StoreError> {
-        if places.is_empty() {
+        if row_ids.is_empty() {
             return Ok(Vec::new());
         }
-        let query = self.table.take_row_ids(places).select(Select::columns(columns));
+        let columns = self.having(columns).await?;
+        let query = self.table.take_row_ids(row_ids).select(Select::columns(&columns));
         let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
         batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
     }
@@ -226,13 +237,14 @@ impl LanceTable {
         batches: impl Stream<Item = RecordBatch> + Send + 'static,
     ) -> Result<(), StoreError> {
         let stream = SimpleRecordBatchStream::new(batches.map(Ok), schema);
-        let stream: SendableRecordBatchStream = Box::pin(stream);
+        let stream: RowStream = Box::pin(stream);
         // Several writers would each keep rows of their own, and make a file each.
         let written = self.table.add(stream).mode(mode).write_parallelism(1).execute().await;
         written.map(drop).map_err(StoreError::table("writing", &self.path))
     }
 
-    /// Joins small files. Older versions stay until a sweep. Only under the writer's lock.
+    /// Joins small files. Those of older versions stay until garbage is collected. Only under the
+    /// writer's lock.
     pub async fn compact(&self) -> Result<(), StoreError> {
         let options = CompactionOptions {
             target_rows_per_fragment: FRAGMENT_ROWS,
@@ -247,7 +259,7 @@ impl LanceTable {
     }
 
     /// The files that this version needs, by their path below the index.
-    pub async fn living_files(&self) -> Result<BTreeSet<String>, StoreError> {
+    pub async fn files_in_use(&self) -> Result<BTreeSet<String>, StoreError> {
         let dataset = self.table.dataset().expect("a table on a local disk");
         let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
         let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
@@ -280,89 +292,7 @@ impl LanceTable {
         }
         Ok(shape)
     }
-
-    /// Every row, read fragment by fragment, so that one that cannot be read costs its own rows
-    /// only. Whatever lance makes of damaged bytes, a panic included, comes as one line. Files in
-    /// `skip`, by their path below the index, are left out.
-    pub async fn salvage(&self, skip: &HashSet<String>) -> Result<Salvage, StoreError> {
-        let dataset = self.table.dataset().expect("a table on a local disk");
-        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
-        let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
-        let mut fragments = dataset.fragments().as_ref().clone();
-        fragments.retain(|fragment| {
-            let mut files = fragment.files.iter();
-            !files.any(|file| skip.contains(&format!("{folder}/data/{}", file.path)))
-        });
-        let (send, receive) = tokio::sync::mpsc::channel(1);
-        tokio::spawn(async move {
-            for fragment in fragments {
-                let name = fragment.files.first().map(|file| file.path.clone());
-                let rows = fragment.num_rows().unwrap_or(0);
-                let scan = |row: Option<usize>| {
-                    let (dataset, fragment) = (Arc::clone(&dataset), fragment.clone());
-                    async move {
-                        let mut scanner = dataset.scan();
-                        scanner.with_fragments(vec![fragment]).batch_size(READ_ROWS as usize);
-                        if let Some(row) = row {
-                            scanner.limit(Some(1), Some(row as i64)).map_err(|e| e.to_string())?;
-                        }
-                        scanner.try_into_stream().await.map_err(|e| e.to_string())
-                    }
-                };
-                let mut read = 0;
-                let mut said = rows_of(scan(None), &send, &mut read).await;
-                if said.is_some() {
-                    // Then row by row: one that cannot be read costs itself.
-                    for row in read..rows {
-                        let one = rows_of(scan(Some(row)), &send, &mut 0).await;
-                        said = one.or(said);
-                    }
-                }
-                if let Some(said) = said {
-                    let file = format!("data/{}", name.unwrap_or_default());
-                    if send.send(Err((file, said))).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(receive)
-    }
 }
-
-/// Reads what `opening` gives and counts the rows; says what went wrong.
-async fn rows_of(
-    opening: impl Future<Output = Result<DatasetRecordBatchStream, String>> + Send + 'static,
-    send: &tokio::sync::mpsc::Sender<Result<RecordBatch, (String, String)>>,
-    read: &mut usize,
-) -> Option<String> {
-    let (pass, mut batches) = tokio::sync::mpsc::channel(1);
-    // On a task of its own, which may panic.
-    let reading = tokio::spawn(async move {
-        let mut stream = opening.await?;
-        while let Some(batch) = stream.try_next().await.map_err(|e| e.to_string())? {
-            if pass.send(batch).await.is_err() {
-                break;
-            }
-        }
-        Ok::<(), String>(())
-    });
-    while let Some(batch) = batches.recv().await {
-        *read += batch.num_rows();
-        if send.send(Ok(batch)).await.is_err() {
-            return None;
-        }
-    }
-    match reading.await {
-        Ok(Ok(())) => None,
-        Ok(Err(said)) => Some(said.lines().next().unwrap_or_default().to_string()),
-        Err(_) => Some("its content makes no sense".into()),
-    }
-}
-
-/// Batches of a table that may be damaged, and for a file that cannot be read, its path below
-/// the table and why.
-pub(crate) type Salvage = tokio::sync::mpsc::Receiver<Result<RecordBatch, (String, String)>>;
 
 /// `column IN ('a', 'b')`, in pieces of at most 500 values.
 pub(crate) fn any_of<S: AsRef<str>>(
@@ -375,9 +305,7 @@ pub(crate) fn any_of<S: AsRef<str>>(
 }
 
 /// A filter for a set of documents, when it is short enough to help.
-pub(crate) fn document_filter(
-    documents: Option<&HashSet<pagesight_core::DocumentId>>,
-) -> Option<String> {
+pub(crate) fn document_filter(documents: Option<&HashSet<DocumentId>>) -> Option<String> {
     let documents = documents.filter(|d| d.len() <= MAX_LIST)?;
     let filter = any_of("document", documents.iter().map(ToString::to_string)).pop();
     Some(filter.unwrap_or_else(|| "false".into()))

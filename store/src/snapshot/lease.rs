@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::StoreError;
-use crate::pointer::Snapshot;
+use crate::error::StoreError;
+use crate::snapshot::contents::Snapshot;
+use crate::snapshot::names::pointer_copy;
+use crate::snapshot::publish;
 
 /// Held while a snapshot is read.
 #[derive(Debug)]
@@ -22,14 +24,14 @@ impl Lease {
     /// Reads the pointer of the index in `folder` and holds the snapshot that it names.
     ///
     /// # Errors
-    /// As [`Snapshot::read`], and when the copy cannot be locked.
+    /// As [`publish::read`], and when the copy cannot be locked.
     pub fn take(folder: &Path) -> Result<(Snapshot, Self), StoreError> {
         loop {
-            let snapshot = Snapshot::read(folder)?;
+            let snapshot = publish::read(folder)?;
             let lease = Self { _file: Self::lock(folder, snapshot.number)? };
             // Only now: a snapshot that the pointer still names cannot have been swept before
             // the lock, and will not be after it.
-            if Snapshot::read(folder)?.number == snapshot.number {
+            if publish::read(folder)?.number == snapshot.number {
                 return Ok((snapshot, lease));
             }
         }
@@ -37,7 +39,7 @@ impl Lease {
 
     /// `None` where there is no copy: format 1 had none, and `verify` names one that is lost.
     fn lock(folder: &Path, number: u64) -> Result<Option<File>, StoreError> {
-        let path = Snapshot::copy(folder, number);
+        let path = pointer_copy(folder, number);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

@@ -5,11 +5,11 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Held while its owner writes; the system lets go of it when the process ends, however.
 #[derive(Debug)]
-pub struct WriterLock {
+pub(crate) struct WriterLock {
     _file: File,
 }
 
@@ -43,14 +43,6 @@ impl WriterLock {
             .map_err(StoreError::io("writing", &path))?;
         Ok(Self { _file: file })
     }
-}
-
-/// Says at once whether another process writes to the index in `folder`.
-///
-/// # Errors
-/// [`StoreError::Locked`] with that process.
-pub fn check_lock(folder: &Path) -> Result<(), StoreError> {
-    WriterLock::take(folder).map(drop)
 }
 
 /// The number that the holder of the lock wrote, which it does right after it got it.

@@ -1,229 +1,189 @@
-//! The pointer: one small file that joins the tables and the text index into a snapshot.
+//! The bytes of the pointer: one small file that joins the tables, the text index and the codes
+//! into a snapshot.
 //!
-//! Data files are written and synced first; then the pointer is replaced atomically (temporary
-//! file, sync, rename, sync of the folder). What it does not name does not exist: a crash before
-//! the rename leaves the former snapshot in force.
-//!
-//! The file has two lines: the [`Snapshot`] as JSON, and the BLAKE3 hash of the first line, so
-//! that no flipped bit in it goes unseen. A copy of it lies in `snapshots/` under the number of
-//! the snapshot: readers hold it (see `lease.rs`), and `repair` restores a damaged pointer from it.
+//! The file has two lines: the snapshot as JSON, and the BLAKE3 hash of the first line, so that no
+//! flipped bit in it goes unseen.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{ModelId, PatchGrid};
-use serde::{Deserialize, Serialize, Serializer};
+use pagesight_core::{Fusion, ModelId, ModelRecord, ModelSource};
+use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
+use crate::error::StoreError;
+use crate::snapshot::contents::{Compact, FileMark, Grid, Snapshot, Tuning};
 
-/// The format that this code writes; a writer migrates older ones as a new version, newer ones
-/// are refused.
+/// The format that this version writes. A writer carries an index of an earlier one on in this one;
+/// an index of a newer one is refused.
 ///
-/// 1: no checksum, no copies, and `files` had all files of the folder. 2: all vectors of each page
-/// are there. 3: vectors may be left out or merged, and say their places. 4: all vectors may be in the
-/// codes alone.
-pub const FORMAT: u32 = 4;
+/// | format | what it brought |
+/// |---|---|
+/// | 1 | no checksum, no copies, and the pointer names all files of the folder |
+/// | 2 | the pointer carries its hash; all vectors of each page are there |
+/// | 3 | vectors may be left out or merged, and say their places |
+/// | 4 | all vectors may be in the codes alone |
+/// | 5 | a page has its own layout, a failure its kind, a model its source |
+pub const FORMAT: u32 = 5;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.
 pub(crate) const HASHED: u32 = 2;
 
-pub(crate) const POINTER: &str = "snapshot.json";
+/// The first format whose pointer has the model as a [`ModelRecord`].
+const RECORDED: u32 = 5;
 
-/// Folder of the copies.
-pub(crate) const COPIES: &str = "snapshots";
-
-/// One consistent version of the whole index.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Version of this format.
-    pub format: u32,
-    /// Counts commits, from 1 for the empty index.
-    pub number: u64,
-    /// When it was committed, seconds since 1970.
-    pub created_s: u64,
-    /// Version of the Lance table `documents`.
-    pub documents_version: u64,
-    /// Version of the Lance table `pages`.
-    pub pages_version: u64,
-    /// tantivy's `meta.json`, whole: the segments that belong to this snapshot.
-    pub text_meta: String,
-    /// The model of the stored vectors; `None` for an index of words only.
-    pub model: Option<StoredModel>,
-    /// Row length of the vectors column.
-    pub dim: usize,
-    /// Paths in the ledger.
-    pub documents: u64,
-    /// Pages stored.
-    pub pages: u64,
-    /// Segments of codes in `codes/`, the oldest first; `None` before the vectors of an index
-    /// of an earlier pagesight are coded.
-    #[serde(default)]
-    pub codes: Option<Vec<String>>,
-    /// How searches are shortened; `None` leaves it to them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tuning: Option<Tuning>,
-    /// That the vectors are in the codes alone; `None` when the pages table has them whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compact: Option<Compact>,
-    /// Every file that belongs to the snapshot, by its path below the index folder.
-    pub files: BTreeMap<String, FileMark>,
-}
-
-/// The model that an index belongs to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StoredModel {
-    /// Hash of weights, tokenizer, config and recipe.
-    pub id: ModelId,
-    /// Where it was loaded from, so that a later run finds it.
-    pub folder: PathBuf,
-    /// How the vectors of a page are laid out.
-    pub grid: PatchGrid,
-    /// Its recipe as the model wrote it, so that a later run does the same around the weights.
-    #[serde(default)]
-    pub recipe: Option<String>,
-    /// Where the whole weights lie that an adapter was merged into, when they were named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<PathBuf>,
-}
-
-/// A setting of searches, and what it was measured to cost on the pages of the index.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tuning {
-    /// Pages that sketches choose for a comparison of codes; `None` for exact searches.
-    pub compared: Option<usize>,
-    /// Share of the exact ten best that are among its ten best.
-    #[serde(serialize_with = "six_decimals")]
-    pub overlap10: f64,
-    /// nDCG@10 over that of exact MaxSim.
-    #[serde(serialize_with = "six_decimals")]
-    pub ndcg_ratio: f64,
-    /// Questions that were asked.
-    pub questions: usize,
-    /// The snapshot that was measured.
-    pub snapshot: u64,
-}
-
-/// What it was measured to cost that vectors are kept in residual codes alone, in 4 bits a number,
-/// on the pages of the index while they were whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compact {
-    /// Share of the ten best by whole vectors that are among the ten best by codes.
-    #[serde(serialize_with = "six_decimals")]
-    pub overlap10: f64,
-    /// nDCG@10 over that of whole vectors.
-    #[serde(serialize_with = "six_decimals")]
-    pub ndcg_ratio: f64,
-    /// Questions that were asked.
-    pub questions: usize,
-    /// The snapshot that was measured.
-    pub snapshot: u64,
-}
-
-/// serde_json reads numbers of more digits back with another last bit: the pointer would differ from
-/// its copy.
-fn six_decimals<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64((value * 1e6).round() / 1e6)
-}
-
-/// Size and hash of a file that was synced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileMark {
-    /// Bytes.
-    pub bytes: u64,
-    /// BLAKE3, hexadecimal.
-    pub blake3: String,
-}
-
-#[derive(Deserialize)]
-struct FormatOnly {
+/// Line 1 of a pointer, with the model as its format writes it.
+#[derive(Serialize, Deserialize)]
+struct Line<M> {
     format: u32,
+    number: u64,
+    created_s: u64,
+    documents_version: u64,
+    pages_version: u64,
+    text_meta: String,
+    model: Option<M>,
+    /// Of an index that an earlier format began: how its pages without a layout are laid out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grid: Option<Grid>,
+    dim: usize,
+    documents: u64,
+    pages: u64,
+    #[serde(default)]
+    codes: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tuning: Option<Tuning>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compact: Option<Compact>,
+    files: BTreeMap<String, FileMark>,
 }
 
-impl Snapshot {
-    /// Reads the pointer of the index in `folder`.
-    ///
-    /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::NewerFormat`], [`StoreError::Pointer`].
-    pub fn read(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join(POINTER);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => match copies(folder).last() {
-                // The first one may be of a creation that was cut off, and is empty.
-                Some(&number) if number > 1 => {
-                    StoreError::Pointer { path: path.clone(), what: "it is missing" }
-                }
-                _ => StoreError::Missing { path: folder.to_path_buf() },
-            },
-            _ => StoreError::io("reading", &path)(source),
-        })?;
-        Self::parse(&path, &bytes)
-    }
+/// A model as formats 1 to 4 have it.
+#[derive(Serialize, Deserialize)]
+struct OldModel {
+    id: ModelId,
+    folder: PathBuf,
+    grid: Grid,
+    #[serde(default)]
+    recipe: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<PathBuf>,
+}
 
-    /// The copy of snapshot `number`.
-    pub(crate) fn copy(folder: &Path, number: u64) -> PathBuf {
-        folder.join(COPIES).join(format!("{number}.json"))
+impl OldModel {
+    fn into_record(self, dim: usize) -> (ModelRecord, Grid) {
+        let Self { id, folder, grid, recipe, base } = self;
+        let fusion = recipe.as_deref().and_then(fusion_of).unwrap_or_default();
+        let source = Some(ModelSource::of_old_folder(folder));
+        let base = base.map(ModelSource::Folder);
+        (ModelRecord { id, dim, source, base, recipe, fusion }, grid)
     }
+}
 
-    /// Reads a pointer or a copy of one.
-    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StoreError> {
-        let damaged = |what: &'static str| StoreError::Pointer { path: path.to_path_buf(), what };
-        let (json, hashed) = match split(bytes) {
-            Some((json, hash)) if hash_line(json) == hash => (json, true),
-            Some(_) => return Err(damaged("its hash is wrong")),
-            None => (bytes, false),
+/// Formats 1 to 4 have it in the recipe alone.
+fn fusion_of(recipe: &str) -> Option<Fusion> {
+    #[derive(Deserialize)]
+    struct FusionOnly {
+        fusion: Option<Fusion>,
+    }
+    serde_json::from_str::<FusionOnly>(recipe).ok()?.fusion
+}
+
+impl<M> Line<M> {
+    fn into_snapshot(self, model: impl FnOnce(M) -> (ModelRecord, Option<Grid>)) -> Snapshot {
+        let (model, grid) = match self.model.map(model) {
+            Some((model, grid)) => (Some(model), grid.or(self.grid)),
+            None => (None, self.grid),
         };
-        // The format first: a newer one may have other fields.
-        let format = serde_json::from_slice::<FormatOnly>(json);
-        let got = format.map_err(|_| damaged("it does not parse"))?.format;
-        if got > FORMAT {
-            let path = path.to_path_buf();
-            return Err(StoreError::NewerFormat { path, expected: FORMAT, got });
+        Snapshot {
+            format: self.format,
+            number: self.number,
+            created_s: self.created_s,
+            documents_version: self.documents_version,
+            pages_version: self.pages_version,
+            text_meta: self.text_meta,
+            model,
+            grid,
+            dim: self.dim,
+            documents: self.documents,
+            pages: self.pages,
+            codes: self.codes,
+            tuning: self.tuning,
+            compact: self.compact,
+            files: self.files,
         }
-        if got >= HASHED && !hashed {
-            return Err(damaged("its hash is missing"));
-        }
-        let mut snapshot: Self =
-            serde_json::from_slice(json).map_err(|_| damaged("it does not parse"))?;
-        if got < HASHED {
-            // Lance writes this one again and again; no snapshot needs it.
-            snapshot.files.retain(|name, _| !name.ends_with("/latest_version_hint.json"));
-        }
-        Ok(snapshot)
-    }
-
-    /// The bytes of the pointer file.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(self).expect("a snapshot is plain data");
-        bytes.push(b'\n');
-        let hash = hash_line(&bytes);
-        bytes.extend(hash.bytes());
-        bytes
-    }
-
-    /// Publishes the snapshot: when this returns it survives power loss, when it fails the
-    /// former one is in force.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] or [`StoreError::DiskFull`].
-    pub fn publish(&self, folder: &Path) -> Result<(), StoreError> {
-        let bytes = self.to_bytes();
-        replace(&Self::copy(folder, self.number), &bytes)?;
-        replace(&folder.join(POINTER), &bytes)
     }
 }
 
-/// The numbers of the snapshots that have a copy, in order.
-pub(crate) fn copies(folder: &Path) -> Vec<u64> {
-    let entries = fs::read_dir(folder.join(COPIES)).into_iter().flatten().flatten();
-    let number = |path: PathBuf| match path.extension()? == "json" {
-        true => path.file_stem()?.to_str()?.parse().ok(),
-        false => None,
+/// Reads the bytes of a pointer, of a copy of one, or of an export's description; `path` is for
+/// errors.
+///
+/// # Errors
+/// [`StoreError::NewerFormat`], [`StoreError::Pointer`].
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, StoreError> {
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        format: u32,
+    }
+    let damaged = |what: &'static str| StoreError::Pointer { path: path.to_path_buf(), what };
+    let (json, hashed) = match split(bytes) {
+        Some((json, hash)) if hash_line(json) == hash => (json, true),
+        Some(_) => return Err(damaged("its hash is wrong")),
+        None => (bytes, false),
     };
-    let mut numbers: Vec<u64> = entries.filter_map(|entry| number(entry.path())).collect();
-    numbers.sort_unstable();
-    numbers
+    // The format first: a newer one may have other fields.
+    let format = serde_json::from_slice::<FormatOnly>(json);
+    let got = format.map_err(|_| damaged("it does not parse"))?.format;
+    if got > FORMAT {
+        let path = path.to_path_buf();
+        return Err(StoreError::NewerFormat { path, expected: FORMAT, got });
+    }
+    if got >= HASHED && !hashed {
+        return Err(damaged("its hash is missing"));
+    }
+    let snapshot = if got >= RECORDED {
+        serde_json::from_slice::<Line<ModelRecord>>(json)
+            .map(|line| line.into_snapshot(|model| (model, None)))
+    } else {
+        serde_json::from_slice::<Line<OldModel>>(json).map(|line| {
+            let dim = line.dim;
+            line.into_snapshot(|model| {
+                let (model, grid) = model.into_record(dim);
+                (model, Some(grid))
+            })
+        })
+    };
+    let mut snapshot = snapshot.map_err(|_| damaged("it does not parse"))?;
+    if got < HASHED {
+        // Lance writes this one again and again; no snapshot needs it.
+        snapshot.files.retain(|name, _| !name.ends_with("/latest_version_hint.json"));
+    }
+    Ok(snapshot)
+}
+
+/// The bytes of the pointer file of `snapshot`, which is of today's format.
+pub(crate) fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
+    debug_assert_eq!(snapshot.format, FORMAT, "earlier formats are read and never written");
+    let line = Line {
+        format: snapshot.format,
+        number: snapshot.number,
+        created_s: snapshot.created_s,
+        documents_version: snapshot.documents_version,
+        pages_version: snapshot.pages_version,
+        text_meta: snapshot.text_meta.clone(),
+        model: snapshot.model.as_ref(),
+        grid: snapshot.grid.clone(),
+        dim: snapshot.dim,
+        documents: snapshot.documents,
+        pages: snapshot.pages,
+        codes: snapshot.codes.clone(),
+        tuning: snapshot.tuning.clone(),
+        compact: snapshot.compact.clone(),
+        files: snapshot.files.clone(),
+    };
+    let mut bytes = serde_json::to_vec(&line).expect("a snapshot is plain data");
+    bytes.push(b'\n');
+    let hash = hash_line(&bytes);
+    bytes.extend(hash.bytes());
+    bytes
 }
 
 /// Line 2 of a pointer, for line 1 with its line end.
@@ -238,38 +198,12 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &str)> {
     hash.starts_with("{\"blake3\":").then_some((&bytes[..at], hash))
 }
 
-/// Replaces the file at `path` atomically; durable when this returns.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = path.with_extension("json.new");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(StoreError::io("writing", path))?;
-    sync_folder(path.parent().expect("a file lies in a folder"))
-}
-
-/// Makes the entries of `folder` durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    // Windows cannot open a folder as a file and needs no such call.
-    if cfg!(unix) {
-        // The parent of a bare name is the current folder.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let sync = File::open(folder).and_then(|f| f.sync_all());
-        sync.map_err(StoreError::io("syncing", folder))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use pagesight_core::{PatchLayout, Quality, Slices};
+
     use super::*;
+    use crate::snapshot::names::POINTER;
 
     fn snapshot() -> Snapshot {
         Snapshot {
@@ -279,7 +213,8 @@ mod tests {
             documents_version: 2,
             pages_version: 3,
             text_meta: "{\n}".into(),
-            model: None,
+            model: Some(ModelRecord::new(ModelId("m".into()), 128)),
+            grid: None,
             dim: 128,
             documents: 0,
             pages: 0,
@@ -290,18 +225,32 @@ mod tests {
         }
     }
 
+    /// A pointer as `format` wrote it.
+    fn old(format: u32, model: &str, rest: &str) -> Vec<u8> {
+        let mut bytes = format!(
+            r#"{{"format":{format},"number":4,"created_s":1,"documents_version":3,"pages_version":2,"text_meta":"{{}}","model":{model},"dim":128,"documents":1,"pages":2,{rest}"files":{{}}}}"#
+        )
+        .into_bytes();
+        if format >= HASHED {
+            bytes.push(b'\n');
+            let hash = hash_line(&bytes);
+            bytes.extend(hash.bytes());
+        }
+        bytes
+    }
+
     #[test]
     fn no_flipped_bit_of_a_pointer_goes_unseen() {
         let path = Path::new(POINTER);
-        let bytes = snapshot().to_bytes();
-        assert_eq!(Snapshot::parse(path, &bytes).unwrap(), snapshot());
+        let bytes = to_bytes(&snapshot());
+        assert_eq!(parse(path, &bytes).unwrap(), snapshot());
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Snapshot::parse(path, &flipped).is_err(), "bit {bit}");
+            assert!(parse(path, &flipped).is_err(), "bit {bit}");
         }
         for end in 0..bytes.len() {
-            assert!(Snapshot::parse(path, &bytes[..end]).is_err(), "cut at {end}");
+            assert!(parse(path, &bytes[..end]).is_err(), "cut at {end}");
         }
     }
 
@@ -310,21 +259,49 @@ mod tests {
         for questions in 1..200 {
             for hits in 0..=10 * questions {
                 let share = f64::from(hits) / f64::from(10 * questions);
-                let (overlap10, ndcg_ratio, snapshot) = (share, 1.0 + share / 3.0, 7);
-                let questions = questions as usize;
-                let cost = Compact { overlap10, ndcg_ratio, questions, snapshot };
-                let written = Snapshot { compact: Some(cost), ..self::snapshot() }.to_bytes();
-                let read = Snapshot::parse(Path::new(POINTER), &written).unwrap();
-                assert_eq!(read.to_bytes(), written, "{share}");
+                let (overlap10, ndcg_ratio) = (share, 1.0 + share / 3.0);
+                let quality = Quality { overlap10, ndcg_ratio, questions: questions as usize };
+                let compact = Some(Compact::new(quality, 7));
+                let tuning = Some(Tuning::new(None, quality, 7));
+                let written = to_bytes(&Snapshot { compact, tuning, ..self::snapshot() });
+                let read = parse(Path::new(POINTER), &written).unwrap();
+                assert_eq!(to_bytes(&read), written, "{share}");
             }
         }
     }
 
     #[test]
-    fn a_pointer_of_format_1_has_no_hash_and_is_read() {
-        let mut old = snapshot();
-        old.format = 1;
-        let bytes = serde_json::to_vec(&old).unwrap();
-        assert_eq!(Snapshot::parse(Path::new(POINTER), &bytes).unwrap(), old);
+    fn models_of_earlier_formats_become_records() {
+        let grid = r#""grid":{"slices":"2x1","side":8,"text":6}"#;
+        let recipe = r#""recipe":"{\"slices\":\"2x1\",\"fusion\":{\"visual_weight\":0.5}}""#;
+        for (format, model, source, weight) in [
+            (1, format!(r#"{{"id":"m","folder":"/model",{grid}}}"#), "/model", 1.0),
+            (4, format!(r#"{{"id":"m","folder":"embedded:nano",{grid},{recipe}}}"#), "nano", 0.5),
+        ] {
+            let read = parse(Path::new(POINTER), &old(format, &model, "")).unwrap();
+            let model = read.model().unwrap();
+            assert_eq!((read.format(), model.dim), (format, 128));
+            assert_eq!(model.source.as_ref().unwrap().to_string(), source);
+            assert_eq!(model.fusion.visual_weight, weight);
+            let slices: Slices = "2x1".parse().unwrap();
+            assert_eq!(read.slices(), Some(&slices));
+            assert_eq!(read.old_layout(), Some(PatchLayout::slices(&slices, 8, 6)));
+            // Carried on in today's format, nothing of it is lost.
+            let today = Snapshot { format: FORMAT, ..read };
+            assert_eq!(parse(Path::new(POINTER), &to_bytes(&today)).unwrap(), today);
+        }
+    }
+
+    #[test]
+    fn figures_of_earlier_formats_are_read() {
+        let figures = r#""overlap10":0.9,"ndcg_ratio":0.99,"questions":5,"snapshot":3"#;
+        let rest = format!(r#""tuning":{{"compared":200,{figures}}},"compact":{{{figures}}},"#);
+        let read = parse(Path::new(POINTER), &old(4, "null", &rest)).unwrap();
+        let quality = Quality { overlap10: 0.9, ndcg_ratio: 0.99, questions: 5 };
+        assert_eq!(read.tuning(), Some(&Tuning::new(Some(200), quality, 3)));
+        assert_eq!(read.compact(), Some(&Compact::new(quality, 3)));
+        // And today's pointer writes them the same way.
+        let written = String::from_utf8(to_bytes(&Snapshot { format: FORMAT, ..read })).unwrap();
+        assert!(written.contains(rest.trim_end_matches(',')), "{written}");
     }
 }

@@ -10,7 +10,7 @@
 //! * Rows of dots that lead to a page number are navigation: the titles in a table of contents
 //!   are not what a page says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use tantivy::tokenizer::{Language, RawTokenizer, Stemmer, TextAnalyzer, TokenStream};
@@ -20,7 +20,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// A searchable word and where it stands in the text, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
+pub(super) struct Word {
     /// As it is stored and looked up.
     pub term: String,
     /// Where it came from.
@@ -32,21 +32,13 @@ const MAX_TERM_CHARS: usize = 64;
 
 /// Turns text into words; keeps a stemmer a language.
 #[derive(Default)]
-pub struct Analyser {
+pub(super) struct Analyser {
     stemmers: HashMap<Language, TextAnalyzer>,
 }
 
 impl Analyser {
-    /// The words of `text`, stemmed for `language` ; see `language_of`.
-    ///
-    /// ```
-    /// use pagesight_store::Analyser;
-    /// let terms = |text| -> Vec<String> {
-    ///     Analyser::default().words(text, None).into_iter().map(|w| w.term).collect()
-    /// };
-    /// assert_eq!(terms("Réponses: 1,234.5 東京都"), ["repons", "1234.5", "東京", "京都"]);
-    /// assert_eq!(terms("10-K"), ["10k", "10", "k"]);
-    /// ```
+    /// The words of `text`, each stemmed for the language that its script says, else for
+    /// `language`, else for English.
     pub fn words(&mut self, text: &str, language: Option<Language>) -> Vec<Word> {
         let mut words = Vec::new();
         for (start, chunk) in chunks(text) {
@@ -111,15 +103,37 @@ impl Analyser {
             TextAnalyzer::builder(RawTokenizer::default()).filter(Stemmer::new(language)).build()
         });
         let mut stream = stemmer.token_stream(word);
-        match stream.advance() {
-            true if !stream.token().text.is_empty() => stream.token().text.clone(),
-            _ => word.to_string(),
+        if stream.advance() && !stream.token().text.is_empty() {
+            stream.token().text.clone()
+        } else {
+            word.to_string()
         }
     }
 }
 
+/// More words than any question has; a pasted page is cut here.
+const MAX_QUERY_WORDS: usize = 256;
+
+/// The stems of each word of a query under every language of the index, in the order of the
+/// words, each word once.
+pub(super) fn query_forms(
+    analyser: &mut Analyser,
+    text: &str,
+    languages: &[Language],
+) -> Vec<BTreeSet<String>> {
+    let under: Vec<Vec<Word>> = std::iter::once(None)
+        .chain(languages.iter().copied().map(Some))
+        .map(|language| analyser.words(text, language))
+        .collect();
+    let mut seen = HashSet::new();
+    (0..under[0].len().min(MAX_QUERY_WORDS))
+        .map(|i| under.iter().map(|words| words[i].term.clone()).collect::<BTreeSet<_>>())
+        .filter(|forms| seen.insert(forms.clone()))
+        .collect()
+}
+
 /// The language of `text` for stemming, where it is clear and tantivy has a stemmer.
-pub fn language_of(text: &str) -> Option<Language> {
+pub(super) fn language_of(text: &str) -> Option<Language> {
     // A page's beginning is enough, and keeps the guess cheap on pages of data.
     let end = text.char_indices().nth(2_000).map_or(text.len(), |(at, _)| at);
     let guess = whatlang::detect(&text[..end])?;
@@ -183,9 +197,10 @@ fn fold(term: &str) -> String {
                 'ة' => 'ه',
                 c => c,
             };
-            let decomposed: Vec<char> = match optional {
-                true => mapped.nfd().filter(|&c| !is_combining_mark(c) && c != 'ـ').collect(),
-                false => vec![mapped],
+            let decomposed: Vec<char> = if optional {
+                mapped.nfd().filter(|&c| !is_combining_mark(c) && c != 'ـ').collect()
+            } else {
+                vec![mapped]
             };
             decomposed
         })
@@ -306,6 +321,8 @@ mod tests {
             ("한국어", vec!["한국", "국어"]),
             ("отчёты", vec!["отчет"]),
             ("كتاب‌های", vec!["كتاب", "هاي"]),
+            ("Réponses: 1,234.5 東京都", vec!["repons", "1234.5", "東京", "京都"]),
+            ("10-K", vec!["10k", "10", "k"]),
             ("¿?!", vec![]),
             ("1 Introduction ........ 7\nBody", vec!["bodi"]),
         ] {

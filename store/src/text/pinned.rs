@@ -2,8 +2,8 @@
 //!
 //! A reader sees the segments that its pointer names, whatever a writer does; a writer's commit
 //! stays invisible until the pointer with the new meta is published; a crash in between leaves
-//! nothing but files that nobody names. tantivy deletes no segment file; the store collects those
-//! that no snapshot names.
+//! nothing but files that no pointer names. tantivy deletes no segment file here; the store removes
+//! those that no snapshot in use names.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ const META: &str = "meta.json";
 
 /// An [`MmapDirectory`] whose small atomic files are kept in memory.
 #[derive(Debug, Clone)]
-pub struct PinnedDirectory {
+pub(super) struct PinnedDirectory {
     files: MmapDirectory,
     atomic: Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>,
 }

@@ -1,35 +1,26 @@
-//! The words of all pages in tantivy: BM25 with one document a page.
+//! The read side of the text index: BM25 over the words of one snapshot's pages.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use pagesight_core::PageId;
 use pagesight_core::seam::DocumentFilter;
-use pagesight_core::{DocumentId, PageId};
 use tantivy::collector::TopDocs;
-use tantivy::fieldnorm::FieldNormReader;
-use tantivy::index::SegmentId;
-use tantivy::indexer::NoMergePolicy;
 use tantivy::query::{
-    Bm25StatisticsProvider, BooleanQuery, BoostQuery, DisjunctionMaxQuery, EnableScoring, Occur,
-    Query, Scorer, TermQuery, TermSetQuery,
+    BooleanQuery, BoostQuery, DisjunctionMaxQuery, EnableScoring, Occur, Query, Scorer, TermQuery,
+    TermSetQuery,
 };
-use tantivy::schema::{
-    FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing,
-    TextOptions, Value,
-};
-use tantivy::tokenizer::{Language, PreTokenizedString, Token};
-use tantivy::{
-    DocAddress, DocSet, Index, IndexWriter, ReloadPolicy, Searcher, TERMINATED, TantivyDocument,
-    Term,
-};
+use tantivy::schema::IndexRecordOption;
+use tantivy::tokenizer::Language;
+use tantivy::{DocAddress, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
-use crate::StoreError;
-use crate::analysis::{Analyser, Word, language_of};
-use crate::pinned::PinnedDirectory;
-
-/// Memory of the writer's arena; tantivy wants at least 15 MB.
-const WRITER_BYTES: usize = 32 << 20;
+use super::analysis::{Analyser, query_forms};
+use super::pinned::PinnedDirectory;
+use super::schema::{Fields, LANGUAGES, schema};
+use super::snippet::{Snippet, snippet};
+use super::statistics::Statistics;
+use crate::error::StoreError;
 
 /// How much a match in the path or title counts beside one in the text.
 const NAME_WEIGHT: f32 = 0.6;
@@ -45,50 +36,6 @@ const ROUNDING: f32 = 1e-5;
 /// A page with fewer words is not judged by them: a scan may have a stamp or a page number.
 const FEW_WORDS: u32 = 8;
 
-/// More words than any question has; a pasted page is cut here.
-const MAX_QUERY_WORDS: usize = 256;
-
-#[derive(Clone)]
-struct Fields {
-    /// Document id, hexadecimal.
-    document: Field,
-    /// `document#number`.
-    page: Field,
-    number: Field,
-    /// Language that stemmed the page, as a debug name.
-    language: Field,
-    body: Field,
-    /// Words of the paths and the title.
-    name: Field,
-}
-
-fn schema() -> (Schema, Fields) {
-    let mut schema = Schema::builder();
-    let words = || {
-        TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default().set_index_option(IndexRecordOption::WithFreqs),
-        )
-    };
-    let fields = Fields {
-        document: schema.add_text_field("document", STRING | STORED),
-        page: schema.add_text_field("page", STRING),
-        number: schema.add_u64_field("number", INDEXED | STORED | FAST),
-        language: schema.add_text_field("language", STRING),
-        body: schema.add_text_field("body", words()),
-        name: schema.add_text_field("name", words()),
-    };
-    (schema.build(), fields)
-}
-
-/// What the text index knows of a page.
-#[derive(Debug, Clone)]
-pub(crate) struct PageWords<'a> {
-    pub id: PageId,
-    pub text: &'a str,
-    /// Paths and title of the document.
-    pub names: &'a [String],
-}
-
 /// The text index of one snapshot.
 pub(crate) struct TextReader {
     path: PathBuf,
@@ -98,28 +45,11 @@ pub(crate) struct TextReader {
     analyser: Mutex<Analyser>,
 }
 
-const LANGUAGES: [Language; 18] = [
-    Language::Arabic,
-    Language::Danish,
-    Language::Dutch,
-    Language::English,
-    Language::Finnish,
-    Language::French,
-    Language::German,
-    Language::Greek,
-    Language::Hungarian,
-    Language::Italian,
-    Language::Norwegian,
-    Language::Portuguese,
-    Language::Romanian,
-    Language::Russian,
-    Language::Spanish,
-    Language::Swedish,
-    Language::Tamil,
-    Language::Turkish,
-];
-
 impl TextReader {
+    /// Opens the segments that `meta`, tantivy's `meta.json`, names in `folder`.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
     pub fn open(folder: &Path, meta: &str) -> Result<Self, StoreError> {
         let open = || -> tantivy::Result<Self> {
             let (_, fields) = schema();
@@ -144,27 +74,34 @@ impl TextReader {
         open().map_err(StoreError::text("opening", folder))
     }
 
+    /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
+    /// word of the query is in it: then the page was found by its path or title.
+    pub fn snippet(&self, query: &str, text: &str) -> Snippet {
+        let forms = self.forms(query);
+        let by_rare_words = snippet(&self.rare(&forms), text);
+        if by_rare_words.marks.is_empty() { snippet(&forms, text) } else { by_rare_words }
+    }
+
     /// The forms of each query word.
-    pub fn forms(&self, query: &str) -> Vec<BTreeSet<String>> {
+    fn forms(&self, query: &str) -> Vec<BTreeSet<String>> {
         let mut analyser = self.analyser.lock().expect("no panic under the lock");
         query_forms(&mut analyser, query, &self.languages)
     }
 
-    /// The forms of each query word that tells pages apart: words on most pages say nothing,
-    /// unless the query has no others.
-    pub fn telling_forms(&self, query: &str) -> Vec<BTreeSet<String>> {
-        let forms = self.forms(query);
+    /// The forms of those query words that tell pages apart: a word on most pages says nothing
+    /// about one of them, unless the query has no others.
+    fn rare(&self, forms: &[BTreeSet<String>]) -> Vec<BTreeSet<String>> {
         let searcher = &self.statistics.searcher;
         let pages = searcher.num_docs();
-        let rare = |forms: &&BTreeSet<String>| {
+        let is_rare = |forms: &&BTreeSet<String>| {
             forms.iter().all(|form| {
                 let term = Term::from_field_text(self.fields.body, form);
                 // A word that cannot be looked up is marked: a snippet is no place to fail.
                 searcher.doc_freq(&term).map_or(true, |n| n * MOST_PAGES <= pages.max(ENOUGH_PAGES))
             })
         };
-        let telling: Vec<_> = forms.iter().filter(rare).cloned().collect();
-        if telling.is_empty() { forms } else { telling }
+        let rare: Vec<_> = forms.iter().filter(is_rare).cloned().collect();
+        if rare.is_empty() { forms.to_vec() } else { rare }
     }
 
     /// The `k` best pages, best first, ties by [`PageId`].
@@ -197,11 +134,7 @@ impl TextReader {
             let mut hits = Vec::with_capacity(found.len());
             for ((_, address), score) in found.into_iter().zip(scores) {
                 let document: TantivyDocument = searcher.doc(address)?;
-                let text = document.get_first(self.fields.document).and_then(|v| v.as_str());
-                let number = document.get_first(self.fields.number).and_then(|v| v.as_u64());
-                if let (Some(Ok(document)), Some(number)) = (text.map(str::parse), number) {
-                    hits.push((PageId { document, number: number as u32 }, score));
-                }
+                hits.extend(self.fields.page_of(&document).map(|page| (page, score)));
             }
             hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             hits.truncate(k);
@@ -270,7 +203,7 @@ impl TextReader {
         wordless().map_err(StoreError::text("reading", &self.path))
     }
 
-    /// Every page of the index, in no order; one that is there twice comes twice.
+    /// Every page of the index, in no order; a page that is there twice comes twice.
     pub fn pages(&self) -> Result<Vec<PageId>, StoreError> {
         let pages = || -> tantivy::Result<Vec<PageId>> {
             let searcher = &self.statistics.searcher;
@@ -279,11 +212,7 @@ impl TextReader {
                 let store = segment.get_store_reader(1)?;
                 for id in segment.doc_ids_alive() {
                     let document: TantivyDocument = store.get(id)?;
-                    let text = document.get_first(self.fields.document).and_then(|v| v.as_str());
-                    let number = document.get_first(self.fields.number).and_then(|v| v.as_u64());
-                    if let (Some(Ok(document)), Some(number)) = (text.map(str::parse), number) {
-                        pages.push(PageId { document, number: number as u32 });
-                    }
+                    pages.extend(self.fields.page_of(&document));
                 }
             }
             Ok(pages)
@@ -342,223 +271,4 @@ impl TextReader {
             }
         }
     }
-}
-
-/// What BM25 takes from the whole index, over the pages that are there. tantivy's own counts the
-/// deleted ones, and after a merge it guesses: then the same pages would rank otherwise after
-/// another history.
-struct Statistics {
-    searcher: Searcher,
-    /// Words of each field, each page's rounded as its own length is.
-    words: HashMap<Field, u64>,
-}
-
-impl Statistics {
-    fn new(searcher: Searcher, fields: &Fields) -> tantivy::Result<Self> {
-        let mut words = HashMap::new();
-        for field in [fields.body, fields.name] {
-            let mut pages_of_length = [0u64; 256];
-            for segment in searcher.segment_readers() {
-                let lengths = segment.get_fieldnorms_reader(field)?;
-                for page in segment.doc_ids_alive() {
-                    pages_of_length[usize::from(lengths.fieldnorm_id(page))] += 1;
-                }
-            }
-            let length = |id: u8| u64::from(FieldNormReader::id_to_fieldnorm(id));
-            let sum = (0..=u8::MAX).map(|id| pages_of_length[usize::from(id)] * length(id)).sum();
-            words.insert(field, sum);
-        }
-        Ok(Self { searcher, words })
-    }
-}
-
-impl Bm25StatisticsProvider for Statistics {
-    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
-        Ok(self.words.get(&field).copied().unwrap_or_default())
-    }
-
-    fn total_num_docs(&self) -> tantivy::Result<u64> {
-        Ok(self.searcher.num_docs())
-    }
-
-    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
-        // Until the merge at the end of a run, deleted pages count here.
-        Ok(self.searcher.doc_freq(term)?.min(self.searcher.num_docs()))
-    }
-}
-
-/// The stems of each word of a query under every language of the index, in the order of the
-/// words, each word once.
-pub(crate) fn query_forms(
-    analyser: &mut Analyser,
-    text: &str,
-    languages: &[Language],
-) -> Vec<BTreeSet<String>> {
-    let under: Vec<Vec<Word>> = std::iter::once(None)
-        .chain(languages.iter().copied().map(Some))
-        .map(|language| analyser.words(text, language))
-        .collect();
-    let mut seen = HashSet::new();
-    (0..under[0].len().min(MAX_QUERY_WORDS))
-        .map(|i| under.iter().map(|words| words[i].term.clone()).collect::<BTreeSet<_>>())
-        .filter(|forms| seen.insert(forms.clone()))
-        .collect()
-}
-
-/// The write side. Nothing shows before the pointer names the meta of the commit.
-pub(crate) struct TextWriter {
-    path: PathBuf,
-    directory: PinnedDirectory,
-    index: Index,
-    writer: Option<IndexWriter>,
-    fields: Fields,
-    analyser: Analyser,
-}
-
-impl TextWriter {
-    /// A new index in `folder`, or the one of `meta`.
-    pub fn open(folder: &Path, meta: Option<&str>) -> Result<Self, StoreError> {
-        let open = || -> tantivy::Result<Self> {
-            let (schema, fields) = schema();
-            let directory = PinnedDirectory::open(folder, meta)?;
-            let index = Index::open_or_create(directory.clone(), schema)?;
-            let path = folder.to_path_buf();
-            let analyser = Analyser::default();
-            Ok(Self { path, directory, index, writer: None, fields, analyser })
-        };
-        open().map_err(StoreError::text("opening", folder))
-    }
-
-    /// The committed meta.
-    pub fn meta(&self) -> String {
-        self.directory.meta()
-    }
-
-    /// Drops the pages of `dropped` and the pages that `pages` replace, then adds `pages`.
-    pub fn commit<'a>(
-        &mut self,
-        dropped: impl IntoIterator<Item = DocumentId>,
-        pages: impl IntoIterator<Item = PageWords<'a>>,
-    ) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.apply(dropped, pages).map_err(StoreError::text("writing", &path))
-    }
-
-    fn writer(&mut self) -> tantivy::Result<&mut IndexWriter> {
-        if self.writer.is_none() {
-            // One thread keeps the order of pages, and so scores and merges, repeatable.
-            let writer = self.index.writer_with_num_threads(1, WRITER_BYTES)?;
-            // Merging in the background would change the files that a commit names.
-            writer.set_merge_policy(Box::new(NoMergePolicy));
-            self.writer = Some(writer);
-        }
-        Ok(self.writer.as_mut().expect("made above"))
-    }
-
-    fn apply<'a>(
-        &mut self,
-        dropped: impl IntoIterator<Item = DocumentId>,
-        pages: impl IntoIterator<Item = PageWords<'a>>,
-    ) -> tantivy::Result<()> {
-        let fields = self.fields.clone();
-        self.writer()?;
-        let writer = self.writer.as_mut().expect("made above");
-        for document in dropped {
-            writer.delete_term(Term::from_field_text(fields.document, &document.to_string()));
-        }
-        let mut names: HashMap<DocumentId, Vec<Word>> = HashMap::new();
-        for page in pages {
-            let key = page.id.to_string();
-            writer.delete_term(Term::from_field_text(fields.page, &key));
-            let language = language_of(page.text);
-            let words = self.analyser.words(page.text, language);
-            let name = names.entry(page.id.document).or_insert_with(|| {
-                page.names
-                    .iter()
-                    .flat_map(|name| self.analyser.words(&spaced(name), None))
-                    .collect()
-            });
-            let mut document = TantivyDocument::new();
-            document.add_text(fields.document, page.id.document.to_string());
-            document.add_text(fields.page, key);
-            document.add_u64(fields.number, u64::from(page.id.number));
-            if let Some(language) = language {
-                document.add_text(fields.language, format!("{language:?}"));
-            }
-            document.add_pre_tokenized_text(fields.body, tokens(&words));
-            document.add_pre_tokenized_text(fields.name, tokens(name));
-            writer.add_document(document)?;
-        }
-        writer.commit()?;
-        Ok(())
-    }
-
-    /// The segments to join: those with deleted pages, whose words would go on to count, and the
-    /// smallest ones when there are more than `few`.
-    fn to_merge(&self, few: usize) -> tantivy::Result<Vec<SegmentId>> {
-        let mut segments = self.index.searchable_segment_metas()?;
-        segments.sort_by_key(|segment| (segment.num_docs(), segment.id()));
-        let small = match segments.len() > few {
-            true => segments.len() - few / 2,
-            false => 0,
-        };
-        let wanted = segments.iter().enumerate().filter(|(i, s)| *i < small || s.has_deletes());
-        Ok(wanted.map(|(_, segment)| segment.id()).collect())
-    }
-
-    pub fn segments(&self) -> Result<usize, StoreError> {
-        let segments = self.index.searchable_segment_ids();
-        Ok(segments.map_err(StoreError::text("reading", &self.path))?.len())
-    }
-
-    /// Whether [`merge`](Self::merge) has something to do.
-    pub fn wants_merge(&self, few: usize) -> Result<bool, StoreError> {
-        let ids = self.to_merge(few).map_err(StoreError::text("reading", &self.path))?;
-        Ok(!ids.is_empty())
-    }
-
-    /// Joins segments: after it there are few, and none has deleted pages. Each costs a look-up
-    /// a query word.
-    pub async fn merge(&mut self, few: usize) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        let merging = || StoreError::text("merging", &path);
-        let ids = self.to_merge(few).map_err(merging())?;
-        if !ids.is_empty() {
-            let merged = self.writer().map_err(merging())?.merge(&ids);
-            merged.await.map_err(merging())?;
-        }
-        Ok(())
-    }
-
-    /// Names of the segment files that the committed meta needs.
-    pub fn living_files(&self) -> Result<HashSet<PathBuf>, StoreError> {
-        let meta = self.index.load_metas().map_err(StoreError::text("reading", &self.path))?;
-        Ok(meta.list_segment_files())
-    }
-}
-
-/// CamelCase, snake_case and file endings into words: `a/UltaBeauty_2023Q4.pdf`.
-fn spaced(name: &str) -> String {
-    let name = name.strip_suffix(".pdf").or_else(|| name.strip_suffix(".PDF")).unwrap_or(name);
-    let mut spaced = String::with_capacity(name.len() + 8);
-    let mut before_lower = false;
-    for c in name.chars() {
-        if before_lower && c.is_uppercase() {
-            spaced.push(' ');
-        }
-        before_lower = c.is_lowercase();
-        spaced.push(if c.is_alphanumeric() { c } else { ' ' });
-    }
-    spaced
-}
-
-fn tokens(words: &[Word]) -> PreTokenizedString {
-    let tokens = words.iter().enumerate().map(|(position, word)| Token {
-        offset_from: word.range.start,
-        offset_to: word.range.end,
-        position,
-        text: word.term.clone(),
-        position_length: 1,
-    });
-    PreTokenizedString { text: String::new(), tokens: tokens.collect() }
 }

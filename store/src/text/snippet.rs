@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
-use crate::analysis::{Analyser, language_of};
+use super::analysis::{Analyser, language_of};
 
 /// Characters of a snippet, about two lines of a terminal.
 const CHARS: usize = 160;
 
 /// A piece of a page's text, spaces joined, with the words of the query in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Snippet {
     /// One line.
     pub text: String,
@@ -19,7 +20,7 @@ pub struct Snippet {
 
 /// The window of `text` with the most different query words, and of those the most words.
 /// `forms` are the stems of each word.
-pub(crate) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
+pub(super) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
     let mut analyser = Analyser::default();
     let language = language_of(text);
     let mut matches: Vec<(Range<usize>, usize)> = analyser
@@ -58,10 +59,10 @@ pub(crate) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
 /// Adds `piece`, runs of white space and control characters as one space.
 fn push_joined(text: &mut String, piece: &str) {
     for c in piece.chars() {
-        match c.is_whitespace() || c.is_control() {
-            true if text.is_empty() || text.ends_with(' ') => {}
-            true => text.push(' '),
-            false => text.push(c),
+        if !c.is_whitespace() && !c.is_control() {
+            text.push(c);
+        } else if !text.is_empty() && !text.ends_with(' ') {
+            text.push(' ');
         }
     }
 }
@@ -109,7 +110,7 @@ fn word_end(text: &str, end: usize, not_before: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::query_forms;
+    use crate::text::analysis::query_forms;
 
     fn ask(query: &str, text: &str) -> Snippet {
         snippet(&query_forms(&mut Analyser::default(), query, &[]), text)

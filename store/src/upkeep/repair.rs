@@ -6,26 +6,37 @@ use std::fs;
 use std::path::Path;
 
 use futures::StreamExt;
-use pagesight_core::{DocumentStatus, PageFailure, PageId};
+use pagesight_core::{DocumentStatus, PageFailure, PageId, PageRecord};
 use pagesight_maxsim::Segments;
 
-use crate::StoreError;
-use crate::codes;
-use crate::files::{copy_of, difference, has_copy, is_code, sweep};
-use crate::lock::WriterLock;
-use crate::pointer::{COPIES, POINTER, Snapshot, copies, replace};
-use crate::reader::{TEXT_COLUMNS, read_ledger};
-use crate::schema::{Rows, documents_batch, pages_batch, pages_schema, places_field};
-use crate::tables::{LanceTable, any_of, connect};
-use crate::text::{PageWords, TextReader, TextWriter};
-use crate::verify::expected_pages;
-use crate::writer::{OpenTables, Writer, names};
+use super::verify::expected_pages;
+use crate::codes::{damage, segments};
+use crate::error::StoreError;
+use crate::lance::schema::{
+    Rows, TEXT_COLUMNS, documents_batch, new_document_columns, new_page_columns, pages_batch,
+    pages_schema, read_ledger,
+};
+use crate::lance::table::{LanceTable, any_of, connect};
+use crate::snapshot::contents::Snapshot;
+use crate::snapshot::files::difference;
+use crate::snapshot::garbage::collect;
+use crate::snapshot::lock::WriterLock;
+use crate::snapshot::names::{
+    CODES, COPIES, POINTER, TEXT, copy_of, has_copy, is_code, pointer_copy,
+};
+use crate::snapshot::pointer;
+use crate::snapshot::publish::{self, copies, replace};
+use crate::text::reader::TextReader;
+use crate::text::writer::{PageWords, TextWriter};
+use crate::writer::{AsyncWriter, OpenTables, names_of_documents};
 
 /// Pages whose words are indexed in one step.
 const TEXT_PAGES: usize = 1024;
 
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "pages may have to be read again"]
+#[non_exhaustive]
 pub struct Repaired {
     /// What was mended, a line each; empty when nothing was damaged.
     pub mended: Vec<String>,
@@ -35,37 +46,34 @@ pub struct Repaired {
     pub snapshot: u64,
 }
 
-/// Mends the index in `folder` and publishes the result as a new snapshot. Readers go on.
-///
-/// # Errors
-/// [`StoreError::Locked`]; [`StoreError::Pointer`] and [`StoreError::Torn`] when something is
-/// damaged together with its copy; what cannot be written.
-pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
+/// See [`crate::repair`].
+pub(crate) async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let mut repaired = Repaired::default();
     let lock = WriterLock::take(folder)?;
-    let mut snapshot = match Snapshot::read(folder) {
+    let mut snapshot = match publish::read(folder) {
         Err(error @ StoreError::Pointer { .. }) => restore_pointer(folder, error, &mut repaired)?,
         other => other?,
     };
-    // With its damaged files: they may hold pages that are sound.
-    sweep(folder, &snapshot)?;
+    // The damaged files stay: they may hold pages that are sound.
+    collect(folder, &snapshot)?;
     let damaged = restore_files(folder, &mut snapshot, &mut repaired)?;
     let connection = connect(folder).await?;
     let version = snapshot.documents_version;
     let documents = LanceTable::writable(&connection, folder, "documents", version).await?;
     let pages = LanceTable::writable(&connection, folder, "pages", snapshot.pages_version).await?;
-    pages.add_column(places_field()).await?;
+    documents.add_missing_columns(&new_document_columns()).await?;
+    pages.add_missing_columns(&new_page_columns()).await?;
     let text_is_whole = !damaged.iter().any(|name| name.starts_with("text/"));
     let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
-    let text = TextWriter::open(&folder.join("text"), meta)?;
+    let text = TextWriter::open(&folder.join(TEXT), meta)?;
     let ledger = read_ledger(&documents).await?;
     let ledger = ledger.into_iter().map(|record| (record.path.clone(), record)).collect();
     let open = OpenTables { documents, pages, text };
-    let mut writer = Writer::over(folder, snapshot, open, ledger, lock);
+    let mut writer = AsyncWriter::over(folder, snapshot, open, ledger, lock);
     let coded = writer.codes_to_mend(&damaged);
     let (kept, with_vectors) = writer.mend_pages(&damaged, coded.as_ref(), &mut repaired).await?;
     let text_fits = text_is_whole && {
-        let text = TextReader::open(&folder.join("text"), &writer.snapshot.text_meta)?;
+        let text = TextReader::open(&folder.join(TEXT), &writer.snapshot.text_meta)?;
         text.pages()?.into_iter().collect::<BTreeSet<_>>() == kept
     };
     if !text_fits {
@@ -76,8 +84,8 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         writer.mend_residuals(coded.is_some(), &kept, &mut repaired)?;
     } else if !writer.codes_fit(&damaged, &with_vectors) {
         writer.snapshot.codes = Some(writer.derive_codes().await?);
-        codes::trust(folder);
-        repaired.mended.push(format!("{}: derived again from the vectors", codes::FOLDER));
+        damage::unmark(folder);
+        repaired.mended.push(format!("{}: derived again from the vectors", CODES));
     }
     if !repaired.mended.is_empty() {
         writer.publish().await?;
@@ -93,11 +101,12 @@ fn restore_pointer(
     repaired: &mut Repaired,
 ) -> Result<Snapshot, StoreError> {
     let best = copies(folder).into_iter().rev().find_map(|number| {
-        let path = Snapshot::copy(folder, number);
-        Snapshot::parse(&path, &fs::read(&path).ok()?).ok()
+        let path = pointer_copy(folder, number);
+        let bytes = fs::read(&path).ok()?;
+        Some((pointer::parse(&path, &bytes).ok()?, bytes))
     });
-    let Some(best) = best else { return Err(error) };
-    replace(&folder.join(POINTER), &best.to_bytes())?;
+    let Some((best, bytes)) = best else { return Err(error) };
+    replace(&folder.join(POINTER), &bytes)?;
     repaired.mended.push(format!("{POINTER}: snapshot {} from its copy", best.number));
     Ok(best)
 }
@@ -139,10 +148,10 @@ fn restore_files(
     Ok(damaged)
 }
 
-impl Writer {
+impl AsyncWriter {
     /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
-    /// and the table has not; where only some are still `coded`, those that are not, too. Returns the
-    /// pages that are there afterwards, and those of them that have vectors.
+    /// and the table has not; where only some are still `coded`, those that are not, too. Returns
+    /// the pages that are there afterwards, and those of them that have vectors.
     async fn mend_pages(
         &mut self,
         damaged: &[String],
@@ -240,9 +249,9 @@ impl Writer {
         self.snapshot.compact.as_ref()?;
         let names = self.snapshot.codes.as_deref().unwrap_or_default();
         let whole = !damaged.iter().any(|name| is_code(name))
-            && !codes::are_doubted(&self.folder)
-            && codes::open(&self.folder, names).is_ok();
-        (!whole).then(|| codes::salvage(&self.folder, names))
+            && !damage::is_marked(&self.folder)
+            && segments::open(&self.folder, names).is_ok();
+        (!whole).then(|| damage::salvage(&self.folder, names))
     }
 
     /// Writes residual codes again with those of the pages `kept`, when they are damaged or have
@@ -255,25 +264,25 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let names = self.snapshot.codes.clone().unwrap_or_default();
         let others = |segments: Segments| !segments.living().iter().all(|s| kept.contains(&s.id));
-        if !damaged && !codes::open(&self.folder, &names).map(others)? {
+        if !damaged && !segments::open(&self.folder, &names).map(others)? {
             return Ok(());
         }
-        let mended = codes::keep(&self.folder, self.snapshot.number + 1, &names, kept)?;
+        let mended = damage::keep(&self.folder, self.snapshot.number + 1, &names, kept)?;
         if mended.is_none() {
             // Nothing says any more how pages were coded: what is read again is kept whole.
             self.snapshot.compact = None;
         }
         self.snapshot.codes = Some(mended.into_iter().collect());
-        codes::trust(&self.folder);
-        repaired.mended.push(format!("{}: written again with what is left", codes::FOLDER));
+        damage::unmark(&self.folder);
+        repaired.mended.push(format!("{}: written again with what is left", CODES));
         Ok(())
     }
 
     /// Whether the codes are whole, and of the pages that have vectors. When nothing is coded yet,
     /// the next run does it.
     fn codes_fit(&self, damaged: &[String], with_vectors: &BTreeSet<PageId>) -> bool {
-        let Some(names) = codes::readable(&self.snapshot) else { return true };
-        if codes::are_doubted(&self.folder) {
+        let Some(names) = segments::readable(&self.snapshot) else { return true };
+        if damage::is_marked(&self.folder) {
             return false;
         }
         let coded = |segments: Segments| {
@@ -281,15 +290,15 @@ impl Writer {
             coded.collect::<BTreeSet<_>>() == *with_vectors
         };
         !damaged.iter().any(|name| is_code(name))
-            && codes::open(&self.folder, names).is_ok_and(coded)
+            && segments::open(&self.folder, names).is_ok_and(coded)
     }
 
     /// Indexes the words of all pages anew.
     pub(crate) async fn rebuild_text(&mut self) -> Result<(), StoreError> {
-        let names = names(&self.ledger);
+        let names = names_of_documents(&self.ledger);
         let open = self.open.as_mut().expect("open for writing");
-        let mut text = TextWriter::open(&self.folder.join("text"), None)?;
-        let mut add = |pages: &mut Vec<pagesight_core::PageRecord>| {
+        let mut text = TextWriter::open(&self.folder.join(TEXT), None)?;
+        let mut add = |pages: &mut Vec<PageRecord>| {
             let words = pages.iter().map(|page| PageWords {
                 id: page.id,
                 text: &page.text,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! documents.arrow  the ledger
-//! pages.arrow      sizes, words, multi-vectors, with their checksums
+//! pages.arrow      sizes, words, multi-vectors and layouts, with their checksums
 //! export.json      format, model, counts, and the BLAKE3 hash of the two and of itself
 //! ```
 //!
@@ -28,25 +28,24 @@ use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt;
 use pagesight_core::DocumentRecord;
 
-use crate::files::{difference, settle};
-use crate::pointer::{Snapshot, replace};
-use crate::schema::{Rows, documents_batch, documents_schema, pages_batch, pages_schema};
-use crate::tables::LanceTable;
-use crate::{Reader, StoreError, Writer};
+use crate::error::StoreError;
+use crate::lance::schema::{Rows, documents_batch, documents_schema, pages_batch, pages_schema};
+use crate::lance::table::LanceTable;
+use crate::reader::AsyncReader;
+use crate::snapshot::contents::Snapshot;
+use crate::snapshot::files::{difference, sync_and_hash};
+use crate::snapshot::pointer::{self, FORMAT};
+use crate::snapshot::publish::replace;
+use crate::writer::AsyncWriter;
 
 const DOCUMENTS: &str = "documents.arrow";
 const PAGES: &str = "pages.arrow";
 const EXPORT: &str = "export.json";
 
-/// Writes the latest snapshot of the index in `folder` into the new folder `to`, every page
-/// checked on the way. Returns the snapshot that it wrote.
-///
-/// # Errors
-/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are no
-/// whole vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
-pub async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
-    let reader = Reader::open(folder).await?;
-    let mut snapshot = reader.snapshot().clone();
+/// See [`crate::export`].
+pub(crate) async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
+    let reader = AsyncReader::open(folder).await?;
+    let mut snapshot = reader.snapshot.clone();
     if snapshot.compact.is_some() {
         return Err(StoreError::Compact { path: folder.to_path_buf() });
     }
@@ -55,23 +54,22 @@ pub async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
         return Err(StoreError::Exists { path: to.to_path_buf() });
     }
     fs::create_dir_all(to).map_err(StoreError::io("making", to))?;
-    let (documents, pages, _) = reader.parts();
-    write(documents, &documents_schema(), &to.join(DOCUMENTS), |rows| {
+    write(&reader.documents, &documents_schema(), &to.join(DOCUMENTS), |rows| {
         Ok(documents_batch(&rows.documents()?))
     })
     .await?;
     let dim = snapshot.dim;
-    write(pages, &pages_schema(dim), &to.join(PAGES), |rows| {
+    write(&reader.pages, &pages_schema(dim), &to.join(PAGES), |rows| {
         let pages: Result<Vec<_>, _> = rows.every_page().into_iter().collect();
         Ok(pages_batch(dim, &pages?))
     })
     .await?;
     // Last: without it there is no export.
     let files = BTreeSet::from([DOCUMENTS.to_string(), PAGES.to_string()]);
-    snapshot.files = settle(to, &files, &BTreeMap::new())?;
-    snapshot.format = crate::FORMAT;
+    snapshot.files = sync_and_hash(to, &files, &BTreeMap::new())?;
+    snapshot.format = FORMAT;
     snapshot.text_meta = String::new();
-    replace(&to.join(EXPORT), &snapshot.to_bytes())?;
+    replace(&to.join(EXPORT), &pointer::to_bytes(&snapshot))?;
     Ok(snapshot)
 }
 
@@ -95,16 +93,11 @@ async fn write(
     writer.finish().map_err(wrong())
 }
 
-/// Makes a new index in `folder` from an export. It appears whole or not at all. Returns its
-/// snapshot.
-///
-/// # Errors
-/// [`StoreError::Exists`] when `folder` has an index; [`StoreError::Export`] and
-/// [`StoreError::DamagedPage`] when the export is not as it was written.
-pub async fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> {
+/// See [`crate::import`].
+pub(crate) async fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> {
     let path = from.join(EXPORT);
     let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    let export = match Snapshot::parse(&path, &bytes) {
+    let export = match pointer::parse(&path, &bytes) {
         Err(StoreError::Pointer { path, what }) => {
             return Err(StoreError::Export { path, what: what.into() });
         }
@@ -125,11 +118,11 @@ pub async fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> 
         ledger.extend(rows.documents()?.into_iter().map(|record| (record.path.clone(), record)));
         Ok(())
     })?;
-    let mut writer = match Writer::create(folder).await {
+    let mut writer = match AsyncWriter::create(folder).await {
         // What an import that was cut off left.
         Err(error @ StoreError::Exists { .. }) => {
-            let writer = Writer::open(folder).await?;
-            if writer.snapshot().documents > 0 {
+            let writer = AsyncWriter::open(folder).await?;
+            if writer.snapshot.documents > 0 {
                 return Err(error);
             }
             writer
@@ -150,11 +143,12 @@ pub async fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> 
     writer.ledger = ledger;
     writer.snapshot.dim = export.dim;
     writer.snapshot.model = export.model;
+    writer.snapshot.grid = export.grid;
     writer.snapshot.codes = Some(writer.derive_codes().await?);
     writer.rebuild_text().await?;
     writer.publish().await?;
     writer.maintain(&AtomicBool::new(false)).await?;
-    Ok(writer.snapshot().clone())
+    Ok(writer.snapshot)
 }
 
 /// The pages of an export until one is wrong; what is wrong goes to `failed`.

@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{DocumentId, DocumentRecord, PageId};
+use pagesight_core::{DocumentId, DocumentRecord, PageId, chain};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::StoreError;
-use crate::codes;
-use crate::files::{copy_of, difference, has_copy, leftovers, name_below};
-use crate::lease::Lease;
-use crate::pointer::{FileMark, HASHED, POINTER, Snapshot};
-use crate::reader::read_ledger;
-use crate::schema::Rows;
-use crate::tables::{LanceTable, connect};
-use crate::text::TextReader;
+use crate::codes::segments;
+use crate::error::StoreError;
+use crate::lance::schema::{Rows, read_ledger};
+use crate::lance::table::{LanceTable, connect};
+use crate::snapshot::contents::{FileMark, Snapshot};
+use crate::snapshot::files::difference;
+use crate::snapshot::garbage::leftovers;
+use crate::snapshot::lease::Lease;
+use crate::snapshot::names::{CODES, POINTER, TEXT, copy_of, has_copy, name_below, pointer_copy};
+use crate::snapshot::pointer::{self, HASHED};
+use crate::text::reader::TextReader;
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Damage {
     /// The file or table, by its path below the index folder.
     pub file: String,
@@ -32,6 +35,8 @@ pub struct Damage {
 
 /// What a verification looked at and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "damage is in the result, it is no error"]
+#[non_exhaustive]
 pub struct Verified {
     /// The snapshot; `None` when the pointer cannot be read.
     pub snapshot: Option<u64>,
@@ -49,59 +54,54 @@ pub struct Verified {
     pub damage: Vec<Damage>,
 }
 
-/// Compares every file of the current snapshot with its BLAKE3 hash, every page with its CRC32C,
-/// and the ledger, the pages, their codes and the text index with each other. Writers may go on meanwhile.
-///
-/// # Errors
-/// When there is no index, it is of a newer format, or a file cannot be read at all; damage is no
-/// error.
-pub async fn verify(folder: &Path) -> Result<Verified, StoreError> {
+/// See [`crate::verify`].
+pub(crate) async fn verify(folder: &Path) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let (snapshot, _lease) = match Lease::take(folder) {
         Ok(taken) => taken,
         Err(StoreError::Pointer { what, .. }) => {
-            verified.tell(POINTER, None, what);
+            verified.add(POINTER, None, what);
             return Ok(verified);
         }
         Err(error) => return Err(error),
     };
     verified.snapshot = Some(snapshot.number);
     verified.check_files(folder, &snapshot)?;
-    let mut tables = Tables::default();
+    let mut parts = Parts::default();
     let damaged: Vec<String> = verified.damage.iter().map(|damage| damage.file.clone()).collect();
     let is_whole = |part: &str| !damaged.iter().any(|file| file.starts_with(part));
     if is_whole("documents.lance/") {
         let read = tokio::spawn(ledger(folder.to_path_buf(), snapshot.documents_version));
         match read.await {
-            Ok(Ok(records)) => tables.ledger = Some(records),
-            Ok(Err(error)) => verified.tell("documents.lance", None, chain(&error)),
-            Err(_) => verified.tell("documents.lance", None, "its content makes no sense"),
+            Ok(Ok(records)) => parts.ledger = Some(records),
+            Ok(Err(error)) => verified.add("documents.lance", None, one_line(&error)),
+            Err(_) => verified.add("documents.lance", None, "its content makes no sense"),
         }
     }
     if is_whole("pages.lance/_") {
         let skip = damaged.iter().cloned().collect();
         match pages(folder, snapshot.pages_version, &skip, &mut verified).await {
             Ok((pages, with_vectors)) => {
-                (tables.pages, tables.with_vectors) = (Some(pages), with_vectors);
+                (parts.pages, parts.with_vectors) = (Some(pages), with_vectors);
             }
-            Err(error) => verified.tell("pages.lance", None, chain(&error)),
+            Err(error) => verified.add("pages.lance", None, one_line(&error)),
         }
     }
-    if let Some(names) = codes::readable(&snapshot).filter(|_| is_whole("codes/")) {
-        match codes::open(folder, names) {
-            Ok(codes) => tables.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
-            Err(error) => verified.tell(codes::FOLDER, None, chain(&error)),
+    if let Some(names) = segments::readable(&snapshot).filter(|_| is_whole("codes/")) {
+        match segments::open(folder, names) {
+            Ok(codes) => parts.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
+            Err(error) => verified.add(CODES, None, one_line(&error)),
         }
     }
     if is_whole("text/") {
-        let text = TextReader::open(&folder.join("text"), &snapshot.text_meta);
+        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta);
         match text.and_then(|text| text.pages()) {
-            Ok(pages) => tables.text = Some(pages),
-            Err(error) => verified.tell("text", None, chain(&error)),
+            Ok(pages) => parts.text = Some(pages),
+            Err(error) => verified.add("text", None, one_line(&error)),
         }
     }
-    tables.compare(&snapshot, &mut verified);
-    for record in tables.ledger.iter().flatten() {
+    parts.compare(&snapshot, &mut verified);
+    for record in parts.ledger.iter().flatten() {
         for damage in verified.damage.iter_mut().filter(|damage| damage.path.is_none()) {
             if damage.page.is_some_and(|page| Some(page.document) == record.document) {
                 damage.path = Some(record.path.clone());
@@ -118,8 +118,8 @@ async fn ledger(folder: PathBuf, version: u64) -> Result<Vec<DocumentRecord>, St
     read_ledger(&LanceTable::at(&connection, &folder, "documents", version).await?).await
 }
 
-/// The sound pages, and those of them with vectors, without those in the files to `skip`: nobody knows what lance would make of
-/// these.
+/// Returns the intact pages, and which of them have vectors. Files in `skip` are not opened: they
+/// are damaged, and Lance may panic on them.
 async fn pages(
     folder: &Path,
     version: u64,
@@ -140,46 +140,31 @@ async fn pages(
                             with_vectors.extend(page.vectors.map(|_| page.id));
                         }
                         Err(StoreError::DamagedPage { page, what, .. }) => {
-                            verified.tell("pages.lance", parse(&page), what);
+                            verified.add("pages.lance", Some(page), what);
                         }
-                        Err(error) => verified.tell("pages.lance", None, error.to_string()),
+                        Err(error) => verified.add("pages.lance", None, error.to_string()),
                     }
                 }
             }
-            Err((file, what)) => verified.tell(&format!("pages.lance/{file}"), None, what),
+            Err((file, what)) => verified.add(&format!("pages.lance/{file}"), None, what),
         }
     }
     verified.pages = sound.len() as u64;
     Ok((sound, with_vectors))
 }
 
-fn parse(page: &str) -> Option<PageId> {
-    let (document, number) = page.split_once('#')?;
-    Some(PageId { document: document.parse().ok()?, number: number.parse().ok()? })
-}
-
-/// The error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line.lines().next().unwrap_or_default().to_string()
+/// The error and its causes; some of Lance's go on for many lines.
+fn one_line(error: &StoreError) -> String {
+    chain(error).lines().next().unwrap_or_default().to_string()
 }
 
 impl Verified {
-    pub(crate) fn tell(&mut self, file: &str, page: Option<PageId>, what: impl Into<String>) {
+    fn add(&mut self, file: &str, page: Option<PageId>, what: impl Into<String>) {
         self.damage.push(Damage { file: file.into(), page, path: None, what: what.into() });
     }
 
     /// Files against their marks, copies against what they are copies of.
-    pub(crate) fn check_files(
-        &mut self,
-        folder: &Path,
-        snapshot: &Snapshot,
-    ) -> Result<(), StoreError> {
+    fn check_files(&mut self, folder: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.files = snapshot.files.len() as u64;
         self.bytes = snapshot.files.values().map(|mark| mark.bytes).sum();
         let mut copies: BTreeMap<String, &FileMark> = BTreeMap::new();
@@ -187,10 +172,11 @@ impl Verified {
             for (_, mark) in snapshot.files.iter().filter(|(name, _)| has_copy(name)) {
                 copies.insert(name_below(folder, &copy_of(folder, mark)), mark);
             }
-            let copy = Snapshot::copy(folder, snapshot.number);
-            if fs::read(&copy).ok() != Some(snapshot.to_bytes()) {
+            let copy = pointer_copy(folder, snapshot.number);
+            let copied = fs::read(&copy).ok().and_then(|b| pointer::parse(&copy, &b).ok());
+            if copied.as_ref() != Some(snapshot) {
                 let name = name_below(folder, &copy);
-                self.tell(&name, None, "it is not the copy of snapshot.json");
+                self.add(&name, None, "it is not the copy of snapshot.json");
             }
         }
         let files: Vec<(&String, &FileMark)> =
@@ -200,7 +186,7 @@ impl Verified {
         };
         let found: Result<Vec<_>, StoreError> = files.par_iter().map(compare).collect();
         for (name, what) in found?.into_iter().flatten() {
-            self.tell(&name, None, what);
+            self.add(&name, None, what);
         }
         self.leftovers = leftovers(folder, &snapshot.files.keys().cloned().collect::<HashSet<_>>())?
             .len() as u64;
@@ -208,9 +194,9 @@ impl Verified {
     }
 }
 
-/// What the parts of an index say that there is; `None` for a part that cannot be read.
+/// Which documents and pages each part of an index has; `None` for a part that cannot be read.
 #[derive(Debug, Default)]
-struct Tables {
+struct Parts {
     ledger: Option<Vec<DocumentRecord>>,
     pages: Option<Vec<PageId>>,
     /// Those of `pages` that have vectors.
@@ -219,7 +205,7 @@ struct Tables {
     coded: Option<BTreeSet<PageId>>,
 }
 
-impl Tables {
+impl Parts {
     fn compare(&self, snapshot: &Snapshot, verified: &mut Verified) {
         let pages: Option<BTreeSet<PageId>> =
             self.pages.as_ref().map(|pages| pages.iter().copied().collect());
@@ -227,44 +213,44 @@ impl Tables {
             && set.len() < list.len()
         {
             let twice = list.len() - set.len();
-            verified.tell("pages.lance", None, format!("{twice} pages are there twice"));
+            verified.add("pages.lance", None, format!("{twice} pages are there twice"));
         }
         if let Some(ledger) = &self.ledger {
             verified.documents = ledger.len() as u64;
             if ledger.len() as u64 != snapshot.documents {
                 let (got, expected) = (ledger.len(), snapshot.documents);
                 let what = format!("{got} documents, the pointer says {expected}");
-                verified.tell("documents.lance", None, what);
+                verified.add("documents.lance", None, what);
             }
             if let Some(pages) = &pages {
                 let expected = expected_pages(ledger);
                 for page in expected.difference(pages) {
-                    verified.tell("pages.lance", Some(*page), "it is lost, or in a damaged file");
+                    verified.add("pages.lance", Some(*page), "it is lost, or in a damaged file");
                 }
                 for page in pages.difference(&expected) {
-                    verified.tell("pages.lance", Some(*page), "the ledger does not have it");
+                    verified.add("pages.lance", Some(*page), "the ledger does not have it");
                 }
             }
         }
         if let (Some(pages), Some(coded)) = (&pages, &self.coded) {
             for page in self.with_vectors.difference(coded) {
-                verified.tell(codes::FOLDER, Some(*page), "its vectors are not coded");
+                verified.add(CODES, Some(*page), "its vectors are not coded");
             }
             for page in coded.difference(pages) {
-                verified.tell(codes::FOLDER, Some(*page), "codes of a page that is gone");
+                verified.add(CODES, Some(*page), "codes of a page that is gone");
             }
         }
         if let (Some(pages), Some(text)) = (&pages, &self.text) {
             let set: BTreeSet<PageId> = text.iter().copied().collect();
             if set.len() < text.len() {
                 let twice = text.len() - set.len();
-                verified.tell("text", None, format!("{twice} pages are there twice"));
+                verified.add("text", None, format!("{twice} pages are there twice"));
             }
             for page in pages.difference(&set) {
-                verified.tell("text", Some(*page), "its words are not in the text index");
+                verified.add("text", Some(*page), "its words are not in the text index");
             }
             for page in set.difference(pages) {
-                verified.tell(
+                verified.add(
                     "text",
                     Some(*page),
                     "the text index has words of a page that is gone",

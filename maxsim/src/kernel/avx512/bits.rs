@@ -177,7 +177,7 @@ fn cover_sign<const W: usize, const B: usize>(
 mod tests {
     use super::*;
 
-    /// A processor with VBMI takes one of the two; both are to stay right.
+    /// A CPU with VBMI takes one of the two; both are to stay right.
     #[test]
     fn both_look_ups_of_two_bits_unpack_as_the_portable_one() {
         let packed: Vec<u8> =

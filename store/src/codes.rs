@@ -1,0 +1,19 @@
+//! Codes and sketches of the pages in `codes/`, which searches scan instead of the tables.
+//!
+//! A commit that adds or drops pages with vectors adds one segment; the pointer names those that
+//! count, the oldest first. int8 codes and sketches can be derived again from the tables. A compact
+//! index has residual codes instead and no vectors in its tables: they are the only copy.
+//!
+//! * [`segments`]: names of the files, and mapping them.
+//! * [`write`]: the segment of one commit.
+//! * [`derive`]: codes of all pages at once.
+//! * [`join`]: few segments in the place of many.
+//! * [`residual`]: vectors back from residual codes.
+//! * [`damage`]: what a search reports, and what can be saved.
+
+pub(crate) mod damage;
+pub(crate) mod derive;
+pub(crate) mod join;
+pub(crate) mod residual;
+pub(crate) mod segments;
+pub(crate) mod write;
