@@ -25,7 +25,7 @@ impl Crate {
             for entry in fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.file_stem().unwrap().to_str().unwrap().to_string();
-                let child = || [&module[..], &[name.clone()]].concat();
+                let child = || [&module[..], std::slice::from_ref(&name)].concat();
                 if path.is_dir() {
                     folders.push((path, child()));
                 } else if path.extension().is_some_and(|ending| ending == "rs") {
@@ -63,7 +63,7 @@ impl Crate {
                 at.pop()?;
                 continue;
             }
-            let child = [&at[..], &[name.clone()]].concat();
+            let child = [&at[..], std::slice::from_ref(name)].concat();
             if self.text.contains_key(&child) {
                 at = child;
                 continue;

@@ -5,8 +5,8 @@
 //! index has residual codes instead and no vectors in its tables: they are the only copy.
 //!
 //! * [`segments`]: names of the files, and mapping them.
-//! * [`write`]: the segment of one commit.
-//! * [`derive`]: codes of all pages at once.
+//! * [`mod@write`]: the segment of one commit.
+//! * [`mod@derive`]: codes of all pages at once.
 //! * [`join`]: few segments in the place of many.
 //! * [`residual`]: vectors back from residual codes.
 //! * [`damage`]: what a search reports, and what can be saved.

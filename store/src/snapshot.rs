@@ -2,7 +2,7 @@
 //! published, held, checked and cleaned up after.
 //!
 //! * [`contents`]: what a snapshot knows of itself.
-//! * [`pointer`]: its bytes, in this format and in earlier ones.
+//! * [`mod@pointer`]: its bytes, in this format and in earlier ones.
 //! * [`publish`]: where the pointer lies, and how it is replaced atomically. Together with
 //!   [`lock`] (one writer) and [`lease`] (readers hold what they read) it is all that is particular
 //!   to a folder on a local disk.
