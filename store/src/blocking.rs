@@ -131,9 +131,7 @@ impl VectorSource for Reader {
         }
         // A reader that panicked has not read to the end: damaged bytes can do that.
         if !wait(async { Ok(reading.await.is_ok()) })? {
-            let path = self.0.folder.join("pages.lance");
-            let what = "its content makes no sense".into();
-            return Err(StoreError::DamagedFile { path, what }.into());
+            return Err(StoreError::senseless(&self.0.folder.join("pages.lance")).into());
         }
         Ok(())
     }
