@@ -30,20 +30,24 @@ build: setup ## the program, with libpdfium beside it
 	cargo build --workspace
 	@cp -f $(LIBRARY)/* $(TARGET)/debug/
 
-demo: build ## index fixtures/pdf and ask, words and looks
+demo: build ## index the PDFs in fixtures and ask, by words and by looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh
 
-test: setup ## every test
+test: setup ## every test that needs nothing but this machine
 	cargo test --workspace
 
 promises: setup ## promises that need root, strace and landlock; fails where they cannot run
 	cargo test --workspace --test main -- --ignored promises:: --skip torture_
-	cargo test -p pagesight-pdf -- --ignored --nocapture sandbox
+	cargo test -p pagesight-pdf --lib -- --ignored --nocapture sandbox
+
+# All but those for GPUs, which need their makers' tools. With the tests, so that dependencies have the
+# features of the workspace and are checked once.
+FEATURES = $(shell sed -n '/^\[features\]/,/^\[\[/s/^\([a-z]*\) = .*/\1/p' Cargo.toml | grep -vx -e default -e cuda -e metal)
 
 features: setup ## every feature of the library compiles alone
-	for feature in "" pdf model ocr serve hub cli; do \
+	for feature in "" $(FEATURES); do \
 	  echo "no default features, $${feature:-none}"; \
-	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" || exit 1; \
+	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" --lib --tests || exit 1; \
 	done
 
 api: setup ## the public names of the library, written anew into api.txt
@@ -64,17 +68,17 @@ record-nano: setup ## what the quality gate of nano compares with, after its wei
 test-hub: setup ## fetching checkpoints, against a server of its own
 	cargo test -p pagesight-model --features hub
 
-# sm_80 runs on cards of Ampere's generation; others need their own number.
-cuda: setup ## build the model for NVIDIA's cards without one at hand; CUDA_COMPUTE_CAP=90 for Hopper
+# sm_80 runs on GPUs of Ampere's generation; others need their own number.
+cuda: setup ## build the model for NVIDIA GPUs without one at hand; CUDA_COMPUTE_CAP=90 for Hopper
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} $(call apart,cuda) \
 	  cargo build -p pagesight-model --features cuda --example encoding
-	@echo "linked, and what it does where there is no card:"
+	@echo "linked, and what it does where there is no GPU:"
 	@LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$(abspath .tools/cuda/lib/stubs) \
 	  $(BUILD)/cuda/debug/examples/encoding devices
 
-cuda-test: setup ## where there is a card of NVIDIA: its vectors against the processor's and the reference's
+cuda-test: setup ## where there is an NVIDIA GPU: its vectors against those of the CPU and of the reference
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
@@ -86,6 +90,7 @@ check: setup ## formatting, lints, docs (warnings denied), licences, public name
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo xtask licences
+	cargo xtask features
 	cargo xtask api
 
 robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,000 mutated ones; bombs
@@ -105,7 +110,7 @@ fuzz: ## the worker protocol, 60 s in libFuzzer
 	$(BUILD)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
 
 # A stable compiler has the sanitizer too; the standard library stays as it is.
-sanitize: ## late interaction, its kernels for this processor included, under AddressSanitizer
+sanitize: ## late interaction, its kernels for this CPU included, under AddressSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(call apart,asan) \
 	  cargo test -p pagesight-maxsim --lib --tests --target $(HOST)
 
@@ -136,5 +141,5 @@ bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/res
 	cargo build --workspace --example indexing
 	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
 	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
-	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(TARGET)/debug/examples/indexing; } \
+	  PAGESIGHT_PDFIUM=$(wildcard $(LIBRARY)/*pdfium.*) $(TARGET)/debug/examples/indexing; } \
 	  | tee benches/results/indexing.txt

@@ -14,14 +14,15 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pagesight::metrics::quantile;
-use pagesight::{Channel, DocumentId, Limits, ModelId, PageId, Sandbox, Slices};
-use pagesight_core::seam::{Batch, BoxError, PageSink, QueryEncoder};
+use pagesight::eval::quantile;
+use pagesight::index::DocumentId;
+use pagesight::model::{ModelId, ModelRecord, PictureSize, QueryEncoder, QueryVectors};
+use pagesight::pdf::{DrawSize, RenderOptions, Renderer};
+use pagesight::search::{Channel, Effort, PageId, Question};
+use pagesight_core::seam::{Batch, BoxError, PageSink};
 use pagesight_core::testing::{document_record, page_record};
-use pagesight_core::{PatchGrid, QueryVectors};
-use pagesight_indexer::Renderer;
-use pagesight_query::{Channels, Fusion, Request, Shortcut, search};
-use pagesight_store::{BlockingReader, BlockingWriter, StoredModel};
+use pagesight_query::{Request, Sources, search};
+use pagesight_store::{Reader, Writer};
 
 const ROUNDS: usize = 7;
 const WIDTH_PX: u32 = 896;
@@ -31,7 +32,7 @@ const VECTORS: usize = 1_030;
 const DIM: usize = 128;
 
 fn main() {
-    pagesight::serve_worker_if_asked();
+    pagesight::pdf::serve_worker_if_asked();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let needs = |name| {
         let value = std::env::var_os(name).map(PathBuf::from);
@@ -63,9 +64,8 @@ fn median(mut samples: Vec<f64>) -> f64 {
 }
 
 fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
-    let program = std::env::current_exe().expect("this program");
-    let mut renderer = Renderer::start(&program, pdfium, &Limits::default(), Sandbox::default())
-        .expect("the worker starts");
+    let options = RenderOptions { pdfium: Some(pdfium.into()), ..RenderOptions::default() };
+    let mut renderer = Renderer::start(&options).expect("the worker starts");
     let (mut ours, mut squeezed, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut pages = 0;
     for _ in 0..ROUNDS {
@@ -83,10 +83,12 @@ fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
             f64::from(pages) / start.elapsed().as_secs_f64()
         };
         ours.push(each(&|renderer, number| {
-            renderer.draw(number, WIDTH_PX).expect("a sound page");
+            renderer.draw(number, DrawSize::Width(WIDTH_PX)).expect("a sound page");
         }));
         squeezed.push(each(&|renderer, number| {
-            renderer.read(number, Some((448, 448))).expect("a sound page");
+            renderer.text(number, 1 << 20).expect("a sound page");
+            let input = PictureSize { width_px: 448, height_px: 448 };
+            renderer.draw(number, DrawSize::Exact(input)).expect("a sound page");
         }));
         let mut command = Command::new(python);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pypdfium2_peer.py"));
@@ -182,17 +184,13 @@ impl Noise {
 }
 
 /// 25 query tokens, as a question has.
-struct RandomQueries(ModelId);
+struct RandomQueries;
 
 impl QueryEncoder for RandomQueries {
-    fn model_id(&self) -> &ModelId {
-        &self.0
-    }
-
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
         let one = |query: &&str| {
             let rows = Noise(query.len() as u64 + 7).rows(25);
-            Ok(QueryVectors::new(DIM, rows, vec![String::new(); 25])?)
+            Ok(QueryVectors::of_rows(DIM, rows)?)
         };
         queries.iter().map(one).collect()
     }
@@ -200,19 +198,9 @@ impl QueryEncoder for RandomQueries {
 
 fn asking() {
     let folder = tempfile::tempdir().expect("a folder");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let path = folder.path().join("index");
-    let model = ModelId("random".into());
-    let mut writer = BlockingWriter::create(&path, runtime.handle().clone()).expect("created");
-    let grid = PatchGrid { slices: Slices::default(), side: 32, text: 6 };
-    let stored = StoredModel {
-        id: model.clone(),
-        folder: folder.path().into(),
-        grid,
-        recipe: None,
-        base: None,
-    };
-    writer.set_model(stored, DIM).expect("set");
+    let mut writer = Writer::create(&path).expect("created");
+    writer.set_model(ModelRecord::new(ModelId("random".into()), DIM)).expect("set");
     let id = DocumentId::of(b"bench");
     let mut noise = Noise(1);
     for first in (1..=ASKED_PAGES as u32).step_by(100) {
@@ -226,35 +214,27 @@ fn asking() {
         writer.commit(Batch { documents, pages, ..Batch::default() }).expect("committed");
     }
     drop(writer);
-    let reader = BlockingReader::open(&path, runtime.handle().clone()).expect("opened");
-    let encoder = RandomQueries(model);
+    let reader = Reader::open(&path).expect("opened");
     let codes = reader.codes().expect("sound codes");
     for (codes, what) in [(None, "f16 from disk"), (codes.as_ref(), "int8 codes, certified exact")]
     {
-        let channels = Channels { vectors: &reader, codes, encoder: Some(&encoder), text: &reader };
-        ask(&reader, &channels, what);
+        let encoder = Some(&RandomQueries as &dyn QueryEncoder);
+        ask(&reader, &Sources { codes, encoder, ..Sources::new(&reader, &reader) }, what);
     }
 }
 
-fn ask(reader: &BlockingReader, channels: &Channels<'_>, what: &str) {
+fn ask(reader: &Reader, sources: &Sources<'_>, what: &str) {
     let (mut total, mut visual, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..40 {
-        let query = format!("net sales of segment {n}");
-        let request = Request {
-            query: &query,
-            channel: Channel::Both,
-            k: 10,
-            depth: 100,
-            documents: None,
-            explain: false,
-            shortcut: Shortcut::Never,
-            fusion: Fusion::default(),
-        };
+        let question = Question::Words(format!("net sales of segment {n}"));
+        let request = Request { effort: Effort::Certified, ..Request::new(&question) };
         let start = Instant::now();
-        let ranking = search(channels, &request).expect("an answer");
+        let ranking = search(sources, &request).expect("an answer");
         total.push(start.elapsed().as_secs_f64() * 1e3);
-        visual.push(ranking.timings.visual.as_secs_f64() * 1e3);
-        text.push(ranking.timings.text.as_secs_f64() * 1e3);
+        for (channel, time) in &ranking.timings.channels {
+            let times = if *channel == Channel::Patches { &mut visual } else { &mut text };
+            times.push(time.as_secs_f64() * 1e3);
+        }
         let ids: Vec<PageId> = ranking.hits.iter().map(|hit| hit.page).collect();
         assert_eq!(reader.pages(&ids).expect("read").len(), 10);
     }

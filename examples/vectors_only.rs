@@ -15,7 +15,7 @@ use pagesight::model::{
     BoxError, EncodedPage, Model, ModelId, ModelRecord, PageEncoder, PageImage, PageSize,
     PageVectors, PatchLayout, PictureSize, QueryEncoder, QueryVectors,
 };
-use pagesight::search::{Channel, PageId, Question};
+use pagesight::search::{Channel, PageId};
 
 /// Names whose vectors these are. It cannot encode: vectors come from elsewhere.
 struct Elsewhere(ModelId);
@@ -42,7 +42,7 @@ impl PageEncoder for Elsewhere {
 
 impl QueryEncoder for Elsewhere {
     fn encode_queries(&self, _: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-        Err("vectors are made elsewhere: ask with Question::Vectors".into())
+        Err("vectors are made elsewhere: ask with query vectors".into())
     }
 }
 
@@ -67,13 +67,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 pub fn run(index: Index, pdf: &Path) -> Result<Vec<PageId>, Box<dyn std::error::Error>> {
     let index = index.with_model(Arc::new(Elsewhere(ModelId("elsewhere-1".into()))))?;
     // `[n_vectors, dim]` a page, rows of length 1. Here the upper and the lower half of each page.
-    let made: [[f32; 2 * DIM]; 2] = [
-        [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
-        [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
-    ];
-    let pages = made.iter().map(|rows| {
-        EncodedPage::new(PageVectors::from_f32(DIM, rows)?, PatchLayout::grid(1, 2))
-    });
+    let made: [[f32; 2 * DIM]; 2] =
+        [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
+    let pages = made
+        .iter()
+        .map(|rows| EncodedPage::new(PageVectors::from_f32(DIM, rows)?, PatchLayout::grid(1, 2)));
     index.add(pdf, pages.collect::<Result<_, _>>()?)?;
 
     // `[n_tokens, dim]`, from the same model as the pages.
@@ -86,6 +84,6 @@ pub fn run(index: Index, pdf: &Path) -> Result<Vec<PageId>, Box<dyn std::error::
     let first = answer.hits[0].page.id();
     let stored = index.vectors(first)?.expect("it was added with vectors");
     println!("{} vectors of {} numbers", stored.vectors().len(), stored.vectors().dim());
-    let alike = index.search(Question::Page(first)).run()?;
+    let alike = index.search(first).run()?;
     Ok(answer.hits.iter().chain(&alike.hits).map(|hit| hit.page.id()).collect())
 }

@@ -10,7 +10,7 @@ use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageIma
 use pagesight_indexer::decode_path;
 
 use crate::error::Error;
-use crate::open::Opening;
+use crate::open::{self, Opening};
 use crate::view::View;
 
 /// A search looks for a newer snapshot when it last did so this long ago.
@@ -117,9 +117,11 @@ impl Engine {
         locked(&self.parts).ocr = Some(ocr);
     }
 
-    /// The OCR that was brought.
-    pub fn ocr(&self) -> Option<Arc<dyn Ocr>> {
-        locked(&self.parts).ocr.clone()
+    /// What reads pages without words: the one that was brought, else one of this machine that
+    /// reads `languages`; `None` where there is none.
+    pub fn ocr(&self, languages: &str) -> Option<Arc<dyn Ocr>> {
+        let brought = locked(&self.parts).ocr.clone();
+        brought.or_else(|| open::ocr(languages))
     }
 
     /// What encodes queries: the model that was brought or loaded, or the one that the index
@@ -164,7 +166,7 @@ impl Engine {
     /// What draws pages, made when it is first asked for.
     ///
     /// # Errors
-    /// [`Error::NoPdfium`].
+    /// [`Error::Pdf`] when libpdfium is nowhere, [`Error::NoReader`].
     pub fn reader(&self) -> Result<Arc<dyn PdfReader>, Error> {
         let mut parts = locked(&self.parts);
         if let Some(reader) = &parts.reader {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use pagesight_core::seam::PdfError;
-use pagesight_core::{Failure, ModelId, ModelSource};
-use pagesight_indexer::IndexError;
+use pagesight_core::{Failure, ModelId, ModelSource, VectorError};
+use pagesight_indexer::{AddError, IndexError};
 #[cfg(feature = "model")]
 use pagesight_model::ModelError;
 #[cfg(feature = "pdf")]
-use pagesight_pdf::RenderError;
+use pagesight_pdf::StartError;
 use pagesight_query::{PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
@@ -22,6 +22,9 @@ pub enum Error {
     /// A run of indexing ended early; what was committed is safe.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Vectors made elsewhere were not taken in; the index is as it was.
+    #[error(transparent)]
+    Add(#[from] AddError),
     /// The model.
     #[cfg(feature = "model")]
     #[error(transparent)]
@@ -29,7 +32,7 @@ pub enum Error {
     /// Starting what reads PDFs, e.g. when libpdfium is nowhere.
     #[cfg(feature = "pdf")]
     #[error(transparent)]
-    Pdf(#[from] RenderError),
+    Pdf(#[from] StartError),
     /// Nothing was brought that reads PDFs, and this library was built without feature `pdf`.
     #[error("nothing reads PDFs: the library was built without pdfium, and no reader was given")]
     NoReader,
@@ -39,6 +42,9 @@ pub enum Error {
     /// A search.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// Vectors and layout that do not belong together.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
     /// A path pattern.
     #[error(transparent)]
     Filter(#[from] PathFilterError),

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
+use pagesight_core::seam::{Model, Ocr, PdfReader};
 use pagesight_core::{EncodedPage, PageId};
 use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
@@ -25,7 +25,7 @@ pub use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
 };
 pub use pagesight_indexer::{
-    BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
+    AddError, BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
 };
 pub use pagesight_store::{FORMAT, Snapshot, StoreError};
 
@@ -128,7 +128,8 @@ impl Index {
         self
     }
 
-    /// Lets `ocr` read pages without words, in place of tesseract.
+    /// Lets `ocr` read pages without words, in place of tesseract. It reads them
+    /// when [`SyncOptions::ocr_languages`] is set.
     #[must_use]
     pub fn with_ocr(self, ocr: Arc<dyn Ocr>) -> Self {
         self.0.set_ocr(ocr);
@@ -163,7 +164,7 @@ impl Index {
     /// replaced.
     ///
     /// # Errors
-    /// [`Error::NoModel`] without a model; [`Error::Index`] when the vectors are not those of its
+    /// [`Error::NoModel`] without a model; [`Error::Add`] when the vectors are not those of its
     /// pages: another number of pages, another row length, rows that are not of length 1.
     pub fn add(&self, pdf: impl AsRef<Path>, pages: Vec<EncodedPage>) -> Result<(), Error> {
         sync::add(&self.0, pdf.as_ref(), pages)
@@ -200,7 +201,12 @@ impl Index {
     /// # Errors
     /// [`Error::Store`], e.g. when the page is damaged.
     pub fn vectors(&self, page: PageId) -> Result<Option<EncodedPage>, Error> {
-        Ok(self.0.latest()?.reader.encoded(page)?)
+        let mut pages = self.0.latest()?.reader.pages_with_vectors(&[page])?;
+        let parts = pages.pop().and_then(|page| Some((page.vectors?, page.layout?)));
+        Ok(match parts {
+            Some((vectors, layout)) => Some(EncodedPage::new(vectors, layout)?),
+            None => None,
+        })
     }
 
     /// The ledger path of `file`: relative to the folder that holds the index when below it.

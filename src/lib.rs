@@ -106,7 +106,8 @@ pub mod model {
     pub use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
     pub use pagesight_core::{
         Area, EncodedPage, Fusion, ModelId, ModelRecord, ModelSource, PageImage, PageSize,
-        PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, VectorError,
+        PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices,
+        VectorError,
     };
     #[cfg(feature = "model")]
     pub use pagesight_model::*;

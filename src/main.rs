@@ -5,6 +5,6 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pagesight::serve_worker_if_asked();
+    pagesight::pdf::serve_worker_if_asked();
     cli::run()
 }

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 
 use pagesight_core::ModelRecord;
-use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
+use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
-use pagesight_model::{LoadOptions, Recipe};
+use pagesight_model::{LoadOptions, RecipeChoice};
+#[cfg(feature = "ocr")]
+use pagesight_ocr::Tesseract;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::{RenderOptions, RendererPool};
 
 use crate::error::Error;
 
-/// How models are loaded and pages are drawn.
+/// How models are loaded and pages drawn.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Opening {
     #[cfg(feature = "model")]
@@ -36,7 +38,7 @@ impl Opening {
     ) -> Result<Arc<dyn Model>, Error> {
         let mut options = options.clone();
         if let Some(stored) = stored {
-            options.recipe = options.recipe.or(recipe_of(&stored)?);
+            options.recipe = options.recipe.or(recipe_of(&stored));
             if stored.source.as_ref() == Some(source) {
                 options.base = options.base.or(stored.base);
             }
@@ -64,12 +66,8 @@ impl Opening {
                 return Err(Error::ModelGone { source_of: source.clone() });
             }
             let base = self.loading.base.clone().or_else(|| record.base.clone());
-            let options = LoadOptions {
-                recipe: recipe_of(record)?,
-                query_only,
-                base,
-                ..self.loading.clone()
-            };
+            let options =
+                LoadOptions { recipe: recipe_of(record), query_only, base, ..self.loading.clone() };
             let model = pagesight_model::load(source, &options)?;
             let got = model.record().id;
             if got != record.id {
@@ -85,14 +83,16 @@ impl Opening {
         }
     }
 
-    /// Starts what reads PDFs: worker processes with pdfium.
+    /// What reads PDFs: a pool of worker processes with pdfium.
     ///
     /// # Errors
-    /// [`Error::Pdf`], e.g. when libpdfium is nowhere.
+    /// [`Error::Pdf`] when libpdfium is nowhere.
     pub fn pdf_reader(&self) -> Result<Arc<dyn PdfReader>, Error> {
         #[cfg(feature = "pdf")]
         {
-            Ok(Arc::new(RendererPool::new(self.renderer.clone())?))
+            // Said before a run begins, with all places that were looked at.
+            self.renderer.found_pdfium()?;
+            Ok(Arc::new(RendererPool::new(self.renderer.clone())))
         }
         #[cfg(not(feature = "pdf"))]
         {
@@ -105,7 +105,7 @@ impl Opening {
 pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
     #[cfg(feature = "ocr")]
     {
-        pagesight_ocr::Tesseract::find(languages).map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
+        Tesseract::find(languages).ok().map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
     }
     #[cfg(not(feature = "ocr"))]
     {
@@ -116,6 +116,6 @@ pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
 
 /// The recipe of the model that an index remembers.
 #[cfg(feature = "model")]
-fn recipe_of(record: &ModelRecord) -> Result<Option<Recipe>, Error> {
-    Ok(record.recipe.as_deref().map(Recipe::from_json).transpose()?)
+fn recipe_of(record: &ModelRecord) -> Option<RecipeChoice> {
+    record.recipe.clone().map(RecipeChoice::Json)
 }

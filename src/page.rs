@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pagesight_core::{DocumentId, PageId, PageImage, PageRecord, PageSize, PatchLayout, TextSource};
+use pagesight_core::{
+    DocumentId, PageId, PageImage, PageRecord, PageSize, PatchLayout, TextSource,
+};
 
 use crate::engine::Engine;
 use crate::error::Error;

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pagesight_core::EncodedPage;
-use pagesight_core::seam::{Model, PageEncoder};
-use pagesight_indexer::{Event, Summary, SyncOptions};
+use pagesight_core::seam::PageEncoder;
+use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
 use pagesight_store::{StoreError, Writer};
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::open;
 
 /// Brings the index in step with the PDFs below `folders`.
 pub(crate) fn sync(
@@ -20,25 +19,23 @@ pub(crate) fn sync(
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, Error> {
     let model = engine.page_model()?;
-    let reader = engine.reader()?;
-    let ocr = options.ocr_languages.as_deref().and_then(|languages| {
-        engine.ocr().or_else(|| open::ocr(languages))
-    });
-    let mut writer = Writer::open(&engine.folder)?;
-    if let Some(model) = &model {
-        writer.set_model(model.record())?;
-    }
+    let record = model.as_ref().map(|model| model.record());
     let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
-    let sources = pagesight_indexer::Sources { base: engine.base.clone(), roots: folders.to_vec(), reader, ocr, encoder };
-    let outcome = pagesight_indexer::sync(&mut writer, &sources, options, tell);
+    let engines = engines(engine, options, encoder)?;
+    let mut writer = Writer::open(&engine.folder)?;
+    if let Some(record) = record {
+        writer.set_model(record)?;
+    }
+    let outcome =
+        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, tell);
     // A run that was asked to stop does not begin to join files.
     let joined = match &outcome {
         Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),
         _ => Ok(()),
     };
     engine.refresh()?;
-    // This index held the snapshot from before the run.
-    let _ = writer.sweep();
+    // This index held the snapshot from before the run; what that kept goes when it can.
+    let _ = writer.collect_garbage();
     drop(writer);
     let mut summary = outcome?;
     match joined {
@@ -54,11 +51,24 @@ pub(crate) fn sync(
 
 /// Takes in one PDF with vectors that were made elsewhere.
 pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Result<(), Error> {
-    let model = engine.query_model()?.ok_or(Error::NoModel)?;
-    let reader = engine.reader()?;
+    let record = engine.query_model()?.ok_or(Error::NoModel)?.record();
+    let options = SyncOptions::default();
+    let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
-    writer.set_model(model.record())?;
-    pagesight_indexer::add(&mut writer, &*reader, &engine.base, pdf, &model.record(), pages)?;
+    writer.set_model(record.clone())?;
+    let (base, options) = (&engine.base, &options);
+    pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;
     drop(writer);
     engine.refresh()
+}
+
+/// What a run reads with.
+fn engines(
+    engine: &Engine,
+    options: &SyncOptions,
+    encoder: Option<Arc<dyn PageEncoder>>,
+) -> Result<Engines, Error> {
+    let languages = options.ocr_languages.as_deref();
+    let ocr = languages.and_then(|languages| engine.ocr(languages));
+    Ok(Engines { pdf: engine.reader()?, ocr, encoder })
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_store::{Repaired, Snapshot, Swept, Verified, Writer};
+use pagesight_store::Writer;
 
 use crate::error::Error;
+
+pub use pagesight_store::{Collected, Damage, Repaired, Snapshot, Verified};
 
 /// Compares every file of the index in `folder` with its hash, every page with its checksum, and
 /// ledger, pages and words with each other. Writers and readers may go on.
@@ -31,7 +33,7 @@ pub fn repair(folder: impl AsRef<Path>) -> Result<Repaired, Error> {
 ///
 /// # Errors
 /// [`Error::Store`], e.g. when another process writes.
-pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Swept, Error> {
+pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Collected, Error> {
     Ok(Writer::open(folder.as_ref())?.maintain(stop)?)
 }
 

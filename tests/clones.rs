@@ -116,8 +116,9 @@ fn named_clones_do_not_overwrite_each_other() {
 }
 
 /// Without either the second clone is given the code of the first. Where this fails cargo has
-/// mended it, and the rest here can go.
+/// mended it, and the guards can go.
 #[test]
+#[ignore = "of cargo itself: shows whether the guards are still needed"]
 fn cargo_alone_mixes_clones_up() {
     let clones = Clones::new(false, false);
     assert_eq!(clones.cargo(CLONES[0], &["run"]), CLONES[0]);

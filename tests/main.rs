@@ -7,6 +7,7 @@ mod clones;
 mod codes;
 mod compact;
 mod damage;
+mod documents;
 mod eval;
 mod examples;
 mod hostile;

@@ -63,7 +63,7 @@ fn an_imported_model_is_used_by_name_and_checked() {
     assert!(ran.err.contains("--name"), "{}", ran.err);
 
     let lines = json(&place, 0, &["model", "list", "--json"]);
-    assert_eq!((&lines[0]["name"], &lines[0]["folder"]), (&"nano".into(), &"embedded:nano".into()));
+    assert_eq!((&lines[0]["name"], &lines[0]["folder"]), (&"nano".into(), &Value::Null));
     assert_eq!((&lines[1]["name"], &lines[1]["revision"]), (&tiny.into(), &Value::Null));
     assert_eq!(lines[1]["layout"], "adapter over colpali-engine");
     let info = &json(&place, 0, &["model", "info", tiny, "--json"])[0];
@@ -135,10 +135,10 @@ fn an_index_keeps_the_precision_that_it_was_made_in() {
 }
 
 #[test]
-fn a_card_that_the_program_was_not_built_for_is_refused() {
+fn a_gpu_that_the_program_was_not_built_for_is_refused() {
     let place = Place::with(&["form.pdf"]);
     for device in ["cuda", "metal"] {
-        if device.parse::<pagesight::Device>().unwrap().is_built_in() {
+        if device.parse::<pagesight::model::Device>().unwrap().is_built_in() {
             continue;
         }
         let ran = run(&place, &["index", "--model", &checkpoint("hf"), "--device", device, "."]);

@@ -114,7 +114,7 @@ fn survives_full_disks(times: usize, seed: u64) {
 }
 
 /// Bytes below `folder`.
-fn space_of(folder: &Path) -> usize {
+pub fn space_of(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let size = |entry: fs::DirEntry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => space_of(&entry.path()),

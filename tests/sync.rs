@@ -49,9 +49,10 @@ fn a_note_that_pages_are_behind_their_file_goes_when_they_are_not() {
         let notes = document["notes"].to_string();
         assert!(notes.contains("shows what it was before"), "{notes}");
         assert_eq!(found, before.1, "its pages stay");
-        match same_time {
-            true => fs::rename(&whole, &path).unwrap(),
-            false => drop(fs::copy(&whole, &path).unwrap()),
+        if same_time {
+            fs::rename(&whole, &path).unwrap()
+        } else {
+            fs::copy(&whole, &path).unwrap();
         }
         place.json(0, &["index", "--json", "."]);
         assert_eq!(seen(), before);

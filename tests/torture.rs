@@ -119,12 +119,11 @@ fn is_sound(place: &Place) {
 }
 
 fn pages(place: &Place) -> u64 {
-    match place.path().join(".pagesight/snapshot.json").exists() {
-        true => {
-            let status = place.json(0, &["status", "--json"]);
-            of_type(&status, "summary")[0]["pages"].as_u64().unwrap()
-        }
-        false => 0,
+    if place.path().join(".pagesight/snapshot.json").exists() {
+        let status = place.json(0, &["status", "--json"]);
+        of_type(&status, "summary")[0]["pages"].as_u64().unwrap()
+    } else {
+        0
     }
 }
 
@@ -361,7 +360,7 @@ fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
     let place = Place::new();
     documents(&place, 6);
     index_to_the_end(&place);
-    let first = space_of(&place.path().join(".pagesight"));
+    let first = crate::promises::space_of(&place.path().join(".pagesight"));
     let over = AtomicBool::new(false);
     let (answers, runs, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let collected = AtomicU64::new(0);
@@ -407,7 +406,7 @@ fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
                 let locked = ran.err.contains("is being written by process");
                 assert!(ran.code == 0 || (ran.code == 2 && locked), "{}", ran.err);
                 collected.fetch_add(u64::from(ran.code == 0), Ordering::Relaxed);
-                let now = space_of(&place.path().join(".pagesight"));
+                let now = crate::promises::space_of(&place.path().join(".pagesight"));
                 let mut most = most.lock().unwrap();
                 *most = now.max(*most);
                 drop(most);
@@ -439,7 +438,8 @@ fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
     index_to_the_end(&place);
     is_sound(&place);
     assert_same(&content(&place), &clean_build(&place), "in the end");
-    let (most, last) = (*most.lock().unwrap(), space_of(&place.path().join(".pagesight")));
+    let (most, last) =
+        (*most.lock().unwrap(), crate::promises::space_of(&place.path().join(".pagesight")));
     println!(
         "{} s: {} answers from {} snapshots, {} runs, {} told to wait, {} collections: 0 errors; \
          disk {:.1} MB at first, {:.1} MB at most, {:.1} MB at the end",
@@ -479,7 +479,7 @@ fn a_reader_that_stays_open_sees_new_snapshots() {
     place.json(0, &["index", "--json", "--no-ocr", "."]);
     // The old answer is whole still.
     assert!(answer.hits.iter().all(|hit| hit.page.path() == "papers/chart.pdf"));
-    sleep(pagesight::REFRESH);
+    sleep(pagesight::index::REFRESH);
     let answer = index.search("travel expense").run().unwrap();
     assert!(answer.snapshot > before);
     assert_eq!(answer.hits[0].page.path(), "form.pdf");
@@ -491,7 +491,10 @@ fn garbage_is_collected_but_not_from_under_a_reader() {
     let place = Place::with(&["papers/chart.pdf", "form.pdf"]);
     place.json(0, &["index", "--json", "--no-ocr", "."]);
     let index = pagesight::Index::open(place.path().join(".pagesight")).unwrap();
-    let held: Vec<String> = index.snapshot().files.keys().cloned().collect();
+    let pointer = fs::read(place.path().join(".pagesight/snapshot.json")).unwrap();
+    let mut pointer = serde_json::Deserializer::from_slice(&pointer).into_iter();
+    let pointer: serde_json::Value = pointer.next().unwrap().unwrap();
+    let held: Vec<String> = pointer["files"].as_object().unwrap().keys().cloned().collect();
     fs::remove_file(place.path().join("form.pdf")).unwrap();
     place.add("debian/history-ru.pdf", "new.pdf");
     place.json(0, &["index", "--json", "--no-ocr", "."]);

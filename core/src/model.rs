@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Fusion;
+use crate::quality::Fusion;
 
 /// Names one model with its recipe: a hash over weights, tokenizer, config and recipe, as
 /// hexadecimal digits, or any name that its maker keeps unique. Vectors of different model ids are

@@ -250,10 +250,14 @@ fn pages_without_words_are_read_by_ocr() {
     let mut place = Place::new();
     // White, hardly a word, and enough of them.
     place.write("a.pdf", &["", "- 1 -", "long enough to be the text of a page"]);
-    place.options.missing_ocr = Some("tesseract is not installed".into());
     place.run();
     let notes = place.record("a.pdf").unwrap().notes;
-    assert_eq!(notes, ["some pages have no text: tesseract is not installed"]);
+    let note = "some pages have no text, and no OCR for eng is installed to read them";
+    assert_eq!(notes, [note]);
+    place.options.ocr_languages = None;
+    place.write("unasked.pdf", &["", "- 3 -"]);
+    place.run();
+    assert_eq!(place.record("unasked.pdf").unwrap().notes, [""; 0]);
     place.engines.ocr = Some(Arc::new(FakeOcr::new("words of the scan")));
     place.write("b.pdf", &["", "- 2 -", "again long enough to be the text"]);
     place.run();
@@ -274,6 +278,7 @@ fn limits_leave_out_the_rest_and_say_so() {
     let mut place = Place::new();
     place.write("a.pdf", &["x".repeat(3000).as_str(), "second", "third"]);
     place.options.limits = Limits { pages: 2, text_bytes: 1000, ..Limits::default() };
+    place.options.ocr_languages = None;
     place.run();
     let record = place.record("a.pdf").unwrap();
     assert_eq!((record.status, record.pages_indexed), (DocumentStatus::Ok, 2));

@@ -412,12 +412,12 @@ impl Certified<'_> {
         let (mut best, mut read) = (self.exact_ranking(&scored), scored.len());
         let lowest = |best: &[(usize, f32)]| best.last().map_or(f32::NEG_INFINITY, |last| last.1);
         let enough = lowest(&best);
-        let doubtful: Vec<usize> = rest
+        let in_question: Vec<usize> = rest
             .into_iter()
             .filter(|&(page, score)| score + bound(page) >= enough)
             .map(|(page, _)| page)
             .collect();
-        let mut most = scores(&doubtful, self.options.threads, |page| {
+        let mut most = scores(&in_question, self.options.threads, |page| {
             let view = (&self.pages[page]).into();
             self.exact.score_code(&view).expect("one dim") + self.exact.bound_code(&view)
         });

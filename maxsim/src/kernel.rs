@@ -1,5 +1,5 @@
 //! The inner loops: dot products of page rows with blocks of 16 query tokens, and the largest of
-//! them so far. One obvious version, and one a set of processor instructions, chosen at run time.
+//! them so far. There is one obvious version, and one for each instruction set, chosen at run time.
 //!
 //! Query tokens lie in the lanes of a register, so that the maximum over the page's rows is taken
 //! lane by lane. A tile of rows is held in registers and each of its numbers meets all lanes of
@@ -7,7 +7,6 @@
 //! no maximum, and so no tile is ever cut.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]
@@ -277,12 +276,15 @@ pub(crate) fn unpack<const BITS: usize>(
     }
 }
 
-/// The first rows of the tiles of `tile` rows that cover `n` rows; `None` when `n` is smaller
-/// than a tile.
+/// The tiles that cover `rows` of a page of `n`, for a kernel whose tiles have `tile` rows: where
+/// each begins, and whether it is a whole one. The last begins early enough to be whole. A page of
+/// fewer rows than a tile is covered row by row.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn tiles(n: usize, tile: usize) -> Option<impl Iterator<Item = usize>> {
-    let last = n.checked_sub(tile)?;
-    Some((0..n.div_ceil(tile)).map(move |t| (t * tile).min(last)))
+#[inline(always)]
+fn tiles(rows: Range<usize>, n: usize, tile: usize) -> impl Iterator<Item = (usize, bool)> {
+    let is_whole = n >= tile;
+    let (step, last) = if is_whole { (tile, n - tile) } else { (1, n) };
+    rows.step_by(step).map(move |first| (first.min(last), is_whole))
 }
 
 /// Query tokens whose signs are compared together.
@@ -342,6 +344,23 @@ mod tests {
                 assert!(same || (value.is_nan() && wide.is_nan()), "{with:?} {value}");
             }
         }
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn tiles_cover_all_rows_and_stay_inside_the_page() {
+        for (n, tile) in (0..40).flat_map(|n| [1, 2, 6, 16].map(|tile| (n, tile))) {
+            let mut next = 0;
+            for (first, is_whole) in tiles(0..n, n, tile) {
+                let rows = if is_whole { tile } else { 1 };
+                assert!(first <= next && first + rows > next && first + rows <= n, "{n} {tile}");
+                next = first + rows;
+            }
+            assert_eq!(next, n);
+        }
+        // Of a part in the middle, a tile that begins inside it.
+        assert_eq!(tiles(12..24, 30, 8).collect::<Vec<_>>(), [(12, true), (20, true)]);
+        assert_eq!(tiles(24..30, 30, 8).collect::<Vec<_>>(), [(22, true)]);
     }
 
     #[test]

@@ -18,6 +18,20 @@
 //! assert_eq!(ExactQuery::new(&query).score(&page)?, 0.75);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A [`Query`] is laid out once and scores many pages of one [`Code`]:
+//!
+//! | pages in | made by | query | what it is |
+//! |---|---|---|---|
+//! | [`PageVectors`](pagesight_core::PageVectors) | a model | [`ExactQuery`] | full-precision vectors, f16: exact |
+//! | [`Int8Page`] | [`Int8Page::encode`] | [`Int8Query`] | half the bytes, with a bound on the error |
+//! | [`ScalarPage`] | [`ScalarCoder`] | [`ScalarQuery`] | 4, 2 or 1 bit a number around a mean |
+//! | [`ResidualPage`] | [`ResidualCoder`] | [`ResidualQuery`] | the same beside the nearest of 256 centres |
+//! | [`SignPage`] | [`SignCoder`] | [`SignQuery`] | a bit a number on both sides |
+//! | [`Sketch`] | [`SketchCoder`] | [`SketchQuery`] | pooled vectors in 2 bits, for very many pages |
+//!
+//! [`pool`] and its like merge similar vectors of a page. [`Segment`] keeps the codes of many pages in
+//! one file that is mapped into memory, and [`Segments`] are those of an index.
 
 mod centres;
 mod codes;
@@ -43,3 +57,8 @@ pub use pool::{Pooled, hierarchical_clusters, pool, pool_hierarchical, pool_k_me
 pub use reference::maxsim_reference;
 pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};
 pub use similarity::SimilarityMap;
+
+/// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

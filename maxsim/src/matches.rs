@@ -1,4 +1,4 @@
-//! Which vector of a page a query token meets: late interaction, explained.
+//! Which vector of a page answers each query token: late interaction, explained.
 
 use pagesight_core::{PageVectors, QueryVectors};
 

@@ -1,4 +1,4 @@
-//! The codes of some pages as one file, to be mapped into memory: what a search scans.
+//! Segments: the codes of many pages in one file, which a search maps into memory and scans.
 //!
 //! | part | bytes | content |
 //! |---|---|---|
@@ -13,9 +13,10 @@
 //! Residual codes of a page are `[n]` rows of codes, `[n]` f16 scales, `[n]` centres (a byte each) and,
 //! if its entry says so, `[n]` u32 places, filled up to 64.
 //!
-//! All little-endian. A segment never changes; later segments add to it and take away from it.
-//! int8 codes and sketches can be derived again from the full-precision vectors; residual codes may be
-//! all that is left of these. Sketches lie side by side, so that a scan of very many pages reads nothing else.
+//! All numbers are little-endian. A segment never changes: later segments of the same index add pages
+//! and drop documents. int8 codes and sketches can be derived again from the full-precision vectors;
+//! residual codes may be all that is left of these. Sketches lie side by side, so that a scan of very
+//! many pages reads nothing else.
 
 mod entry;
 mod read;

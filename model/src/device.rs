@@ -25,10 +25,10 @@ pub enum Device {
 }
 
 impl Device {
-    /// All of them.
+    /// Every device.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Cpu, Self::Cuda, Self::Metal];
 
-    /// Whether this program was built for it.
+    /// Whether this program was built with support for it.
     pub const fn is_built_in(self) -> bool {
         match self {
             Self::Auto | Self::Cpu => true,
@@ -53,9 +53,9 @@ impl fmt::Display for Device {
     }
 }
 
-/// A name that no device has.
+/// A word that is not the name of a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no device: expected auto, cpu, cuda or metal")]
+#[error("{0:?} is not a device: expected auto, cpu, cuda or metal")]
 pub struct UnknownDevice(String);
 
 impl FromStr for Device {

@@ -26,19 +26,19 @@ pub enum ModelError {
         #[source]
         source: serde_json::Error,
     },
-    /// A value in a configuration file that this model cannot be built with.
+    /// A setting has a value that the model cannot be built with.
     #[error("{path}: {key} is {got}, expected {expected}")]
     Setting {
         /// The file.
         path: PathBuf,
         /// The field.
         key: String,
-        /// What would do.
+        /// The values that are possible.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         got: String,
     },
-    /// Weights are there only as a pickle, which could run code.
+    /// The weights are stored only as a pickle, which may run code when it is read.
     #[error("{path} is a pickle, which may run code when read: convert the weights to safetensors")]
     Pickle {
         /// The file.
@@ -53,14 +53,15 @@ pub enum ModelError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A weights file has another length than its header says: a download that was cut off.
+    /// A weights file has another length than its header says, e.g. after a download that was cut
+    /// off.
     #[error("{path} has {got} bytes, its header says {expected}: fetch it again")]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// By the header.
+        /// Its length by the header.
         expected: u64,
-        /// By the file system.
+        /// Its length by the file system.
         got: u64,
     },
     /// A tensor is not in the shard that the index names.
@@ -70,45 +71,45 @@ pub enum ModelError {
         path: PathBuf,
         /// The tensor.
         key: String,
-        /// The shard by the index.
+        /// The shard that the index names.
         expected: String,
         /// The shard that has it.
         got: String,
     },
-    /// The checkpoint is of no family that pagesight has.
+    /// The checkpoint belongs to no family of models that pagesight has.
     #[error(
         "{path} says {got}, which is no model that pagesight has; it has {}", known.join(", ")
     )]
     UnknownFamily {
         /// The configuration.
         path: PathBuf,
-        /// The `model_type` there.
+        /// The `model_type` that it has.
         got: String,
-        /// The families.
+        /// The families that pagesight has.
         known: Vec<&'static str>,
     },
     /// No recipe that comes with pagesight has this name.
     #[error("there is no recipe {name}; there are {}", known.join(", "))]
     UnknownRecipe {
-        /// As asked.
+        /// The name that was asked for.
         name: String,
-        /// The names of all.
+        /// The names of all recipes.
         known: Vec<&'static str>,
     },
-    /// The tensors are called by none of the names that checkpoints of the family use.
+    /// The tensors have none of the names that checkpoints of the family use.
     #[error("{path} has its tensors in a layout that pagesight does not know; one is {key:?}")]
     UnknownLayout {
         /// The checkpoint.
         path: PathBuf,
-        /// The first tensor.
+        /// The first of its tensors.
         key: String,
     },
-    /// The base of an adapter is nowhere.
+    /// The base of an adapter is not found.
     #[error("{path} adapts {name}, which is not found; looked at {}", paths(looked))]
     NoBase {
         /// The adapter's configuration.
         path: PathBuf,
-        /// The base as it says.
+        /// The name that it has for its base.
         name: String,
         /// Where it was looked for.
         looked: Vec<PathBuf>,
@@ -122,22 +123,22 @@ pub enum ModelError {
     /// No model has this name.
     #[error("there is no model {name}; looked at {}", paths(looked))]
     NotFound {
-        /// As asked.
+        /// The name that was asked for.
         name: String,
         /// Where it was looked for.
         looked: Vec<PathBuf>,
     },
-    /// A file is not what was imported or fetched.
+    /// A file has changed since it was imported or fetched.
     #[error("{path} has hash {got}, expected {expected}: it was changed or is damaged")]
     Hash {
         /// The file.
         path: PathBuf,
-        /// When it was imported, or by the hub.
+        /// Its hash when it was imported, or the one that the hub gives.
         expected: String,
-        /// Now.
+        /// Its hash now.
         got: String,
     },
-    /// A weight is infinite or not a number.
+    /// A tensor has numbers that are infinite or NaN.
     #[error("{path}: tensor {key} has numbers that are not finite")]
     NotFinite {
         /// The file.
@@ -148,7 +149,7 @@ pub enum ModelError {
     /// The model was loaded for queries alone.
     #[error("the model was loaded for queries, without its vision tower")]
     QueryOnly,
-    /// A tensor that the model needs is not there.
+    /// A tensor that the model needs is missing.
     #[error("{path} lacks the tensor {key}")]
     MissingTensor {
         /// The folder, or the adapter.
@@ -156,14 +157,14 @@ pub enum ModelError {
         /// The tensor.
         key: String,
     },
-    /// Tensors that the model has no place for; using the rest would give wrong vectors.
+    /// There are tensors that the model does not have. Without them its vectors would be wrong.
     #[error("{path} has {count} tensors that the model does not know, the first is {key}")]
     UnknownTensor {
         /// The folder.
         path: PathBuf,
-        /// The first of them.
+        /// The first of these tensors.
         key: String,
-        /// How many.
+        /// How many there are.
         count: usize,
     },
     /// A tensor has another shape than the configuration asks for.
@@ -173,12 +174,12 @@ pub enum ModelError {
         path: PathBuf,
         /// The tensor.
         key: String,
-        /// By the configuration.
+        /// The shape by the configuration.
         expected: Vec<usize>,
-        /// In the file.
+        /// The shape in the file.
         got: Vec<usize>,
     },
-    /// A weight is stored in a type that is not computed with.
+    /// A tensor is stored in a type that there is no arithmetic for.
     #[error("tensor {key} is stored as {got}, expected F32, BF16, F16 or quantized weights")]
     Dtype {
         /// The tensor.
@@ -186,41 +187,41 @@ pub enum ModelError {
         /// Its type.
         got: String,
     },
-    /// The output of a conversion is there already.
+    /// The folder to write to exists already.
     #[error("{path} is there already: name a folder that is not")]
     Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// The weights were quantized before, and what is lost stays lost.
+    /// The weights are quantized already; quantizing them again would lose more.
     #[error("{path} is quantized already: quantize the checkpoint that it was made from")]
     Quantized {
         /// The folder.
         path: PathBuf,
     },
-    /// The tokenizer cannot be read or is not this model's.
+    /// The tokenizer cannot be read, or belongs to another model.
     #[error("{path}: {reason}")]
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// One line.
+        /// What is wrong, in one line.
         reason: String,
     },
-    /// A picture of another size than the model's input.
+    /// A picture has another size than the model asked for.
     #[error("the model takes pictures of {expected:?} px, got {got:?}")]
     ImageSize {
-        /// Width and height, px.
+        /// Width and height that the model asks for, px.
         expected: (u32, u32),
-        /// Width and height, px.
+        /// Width and height of the picture, px.
         got: (u32, u32),
     },
-    /// A GPU that this program was not built for.
+    /// This program was not built for the GPU that was asked for.
     #[error("this program was built without {device} (the feature of that name)")]
     DeviceNotBuilt {
         /// The GPU asked for.
         device: Device,
     },
-    /// A GPU that does not answer.
+    /// The GPU does not answer.
     #[error("{device} cannot be used: is there such a GPU, and its driver?")]
     Device {
         /// The GPU asked for.
@@ -232,7 +233,7 @@ pub enum ModelError {
     /// The arithmetic failed, e.g. for lack of memory.
     #[error("the model cannot run")]
     Compute(#[from] candle_core::Error),
-    /// The model gave numbers that are not vectors.
+    /// The model gave numbers that are no multi-vector.
     #[error("the model gave numbers that are not vectors")]
     Vectors(#[from] pagesight_core::VectorError),
 }

@@ -1,7 +1,7 @@
 //! Encoders: pages and questions in, multi-vectors out, equal to the reference implementations.
 //!
-//! [`load`] takes a [`ModelSource`](pagesight_core::ModelSource) (nano, a folder, a model in a hub's
-//! cache), finds out which family of models the checkpoint belongs to, and gives a
+//! [`load`] takes a [`ModelSource`](pagesight_core::ModelSource) (nano, a folder, a model in a
+//! hub's cache), finds out which family of models the checkpoint belongs to, and gives a
 //! [`Model`](pagesight_core::seam::Model). The families are listed in one place; ColPali
 //! ([`ColPali`]) is the first. This is the only crate of pagesight that knows candle.
 //!

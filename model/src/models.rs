@@ -62,8 +62,8 @@ impl Models {
     pub const NANO: &str = NANO;
 
     /// The model that a user calls `name`: a folder, one of ours, or `ORG/NAME` in the hub's cache,
-    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the commit
-    /// that was found, so that the source stays the same when the hub has a newer one.
+    /// with `@REVISION` after it where it is not `main`. A model of the hub is named with the
+    /// commit that was found, so that the source stays the same when the hub has a newer one.
     ///
     /// # Errors
     /// [`ModelError::NotFound`] with all places where it was looked for.
@@ -71,8 +71,9 @@ impl Models {
     /// ```
     /// use pagesight_core::ModelSource;
     /// use pagesight_model::Models;
-    /// assert_eq!(Models::default().find("nano")?, ModelSource::Nano);
-    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// let models = Models::default();
+    /// assert_eq!(models.list()[0].source, ModelSource::Nano);
+    /// assert!(models.find("vidore/no-such-model").is_err());
     /// ```
     pub fn find(&self, name: impl AsRef<Path>) -> Result<ModelSource, ModelError> {
         let path = name.as_ref();
@@ -163,7 +164,7 @@ impl Models {
 
     /// Copies the checkpoint of `from`, with the base of an adapter, into our folder as `name`;
     /// from then on it does not depend on where it came from. Its recipe is written beside it,
-    /// and a checksum of each file. `tell` hears of each file. Gives the new folder.
+    /// and a checksum of each file. `progress` is called with each file. Returns the new folder.
     ///
     /// # Errors
     /// [`ModelError`] when it would not load, when the name is taken or none, or for the disk.
@@ -172,7 +173,7 @@ impl Models {
         from: &ModelSource,
         name: &str,
         options: &LoadOptions,
-        tell: &mut dyn FnMut(&Path),
+        progress: &mut dyn FnMut(&Path),
     ) -> Result<PathBuf, ModelError> {
         let own = self
             .own
@@ -202,7 +203,7 @@ impl Models {
                 Ok(())
             };
             for (file, name) in files {
-                tell(&file.shown());
+                progress(&file.shown());
                 let target = partial.join(&name);
                 let folder = target.parent().unwrap_or(&partial);
                 fs::create_dir_all(folder).map_err(io(folder))?;

@@ -1,4 +1,4 @@
-//! How many bits weights have and what is multiplied.
+//! How many bits the weights have, and in which type products are made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::matmul::{Arithmetic, Format};
 
-/// The precision that a model runs in. Norms, rotations, softmax and all sums are f32 in each.
+/// The precision that a model runs in. Norms, rotations, softmax and all sums are f32 in every one.
 ///
 /// ```
 /// use pagesight_model::Precision;
@@ -18,22 +18,22 @@ use crate::blocks::matmul::{Arithmetic, Format};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Precision {
-    /// Weights as stored, products in f32: equal to the reference in f32.
+    /// Weights as they are stored, products in f32. Equal to the reference in f32.
     F32,
     /// Weights and activations are rounded to bf16 before they are multiplied.
     Bf16,
-    /// Weights are rounded to f16, products are in f32: f16 activations overflow.
+    /// Weights are rounded to f16, products are in f32, because activations overflow f16.
     F16,
-    /// 8-bit weights, one scale a row, products as in bf16.
+    /// 8-bit weights with one scale per row, products as in bf16.
     Q8,
-    /// 4-bit weights in the language model's MLPs (four fifths of all), one scale for 32 of a row;
-    /// 8 bits in the vision tower and in attention, where 4 cost more than they save. Products as
-    /// in bf16.
+    /// 4-bit weights in the MLPs of the language model (four fifths of all weights), with one scale
+    /// per 32 numbers of a row; 8-bit weights in the vision tower and in attention, where 4 bits
+    /// cost more quality than they save memory. Products as in bf16.
     Q4,
 }
 
 impl Precision {
-    /// All of them, the most exact first.
+    /// Every precision, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
 
     /// What is multiplied.
@@ -44,8 +44,8 @@ impl Precision {
         }
     }
 
-    /// How the weight `name` is to be held; `None` as the file has it (the kernels round on the
-    /// way).
+    /// The format that the weight `name` is converted to when it is loaded. `None` leaves it as the
+    /// file has it; the kernels round it when they read it.
     pub(crate) fn weight_format(self, name: &str) -> Option<Format> {
         match self {
             Self::F32 | Self::Bf16 => None,
@@ -63,7 +63,7 @@ impl Precision {
         matches!(self, Self::Q8 | Self::Q4)
     }
 
-    /// For the layers that pixels enter and vectors leave by: few weights, so they keep 16 bits.
+    /// The precision of the first and the last layer: they have few weights, so they keep 16 bits.
     pub(crate) fn of_the_ends(self) -> Self {
         match self {
             Self::Q8 | Self::Q4 => Self::Bf16,
@@ -88,9 +88,9 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A name that no precision has.
+/// A word that is not the name of a precision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no precision: expected f32, f16, bf16, q8 or q4")]
+#[error("{0:?} is not a precision: expected f32, f16, bf16, q8 or q4")]
 pub struct UnknownPrecision(String);
 
 impl FromStr for Precision {

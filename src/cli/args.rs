@@ -41,11 +41,11 @@ pub struct Loading {
     /// Bits of the weights: f32, f16, bf16, q8 or q4 [default: the recipe's, else as the weights
     /// are]. An index keeps the one that it was made in.
     #[arg(long, value_name = "PRECISION")]
-    pub precision: Option<pagesight::Precision>,
+    pub precision: Option<pagesight::model::Precision>,
     /// Where the model runs: auto, cpu, cuda or metal; auto takes a graphics card that this
     /// program was built for, where there is one.
     #[arg(long, env = "PAGESIGHT_DEVICE", value_name = "DEVICE", default_value_t)]
-    pub device: pagesight::Device,
+    pub device: pagesight::model::Device,
 }
 
 /// How workers are shut in.
@@ -96,4 +96,24 @@ pub fn share(text: &str) -> Result<f64, String> {
     let value = number.trim().parse::<f64>().map(|value| value / of).ok();
     let value = value.filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| format!("a share such as 1% or 0.01, not {text:?}"))
+}
+
+/// A checkpoint of a hub.
+#[derive(Debug, Args)]
+pub struct FetchModel {
+    /// ORG/NAME, or ORG/NAME@REVISION.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A commit, branch or tag [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Ask nobody: what is in the cache, or an error.
+    #[arg(long)]
+    pub offline: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
 }

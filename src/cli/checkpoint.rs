@@ -4,9 +4,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use pagesight::Error;
-use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe};
+use anyhow::Result;
+use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe, RecipeChoice};
 
 use super::args::Loading;
 use super::{hinted, paths};
@@ -47,17 +46,6 @@ pub fn loading(source: &ModelSource) -> String {
     format!("loading the model {}", name(Some(source)))
 }
 
-/// Adds the way out to the error of an index that has vectors of another model.
-pub fn new_index(error: Error) -> anyhow::Error {
-    match error {
-        Error::ModelChanged { .. } => hinted(super::chain_of(&error), NEW_INDEX),
-        error => error.into(),
-    }
-}
-
-const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
-    `pagesight --index NEW index --model MODEL FOLDER`";
-
 /// How a model is loaded, by what was typed and by the environment.
 pub fn options(loading: &Loading) -> Result<LoadOptions> {
     let device = loading.device;
@@ -72,15 +60,23 @@ pub fn options(loading: &Loading) -> Result<LoadOptions> {
         device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
         base: loading.base.as_deref().map(find).transpose()?,
-        hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
-        ..LoadOptions::default()
+        ..places()
     })
 }
 
-fn recipe(name: &Path) -> Result<Recipe> {
-    if let Some(recipe) = name.to_str().and_then(Recipe::named) {
-        return Ok(recipe);
+/// Where models are looked for and their hashes kept.
+pub fn places() -> LoadOptions {
+    LoadOptions {
+        hub: hub_cache(),
+        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
+        ..LoadOptions::default()
+    }
+}
+
+/// A recipe by its name, else a file.
+fn recipe(name: &Path) -> Result<RecipeChoice> {
+    if let Some(known) = name.to_str().filter(|name| Recipe::named(name).is_some()) {
+        return Ok(RecipeChoice::Named(known.into()));
     }
     if !name.exists() {
         let known: Vec<&str> = Recipe::names().collect();
@@ -89,7 +85,7 @@ fn recipe(name: &Path) -> Result<Recipe> {
             format!("pagesight has {}; or name a JSON file", known.join(", ")),
         ));
     }
-    Recipe::read(name).context("reading the recipe")
+    Ok(RecipeChoice::File(name.into()))
 }
 
 /// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.

@@ -1,15 +1,17 @@
 //! `pagesight doctor`.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use pagesight::{ColPali, Index, LoadOptions, ModelInfo, Ocr, StageReport, parity};
+use pagesight::Index;
+use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
+use pagesight::pdf::{RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, locate, model, renderer};
+use super::{Outcome, checkpoint, locate, renderer};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -40,10 +42,10 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
         writeln!(out, "{:40} {:>9} {:>12}", "stage", "tolerance", "difference")?;
     }
     for stage in &stages {
-        let StageReport { stage: name, tolerance, max_difference } = stage;
+        let StageReport { stage: name, tolerance, max_difference, .. } = stage;
         let passed = stage.passed();
-        match as_json {
-            true => writeln!(
+        if as_json {
+            writeln!(
                 out,
                 "{}",
                 json!({
@@ -51,22 +53,22 @@ fn compare(folder: &Path, as_json: bool) -> Result<Outcome> {
                     // JSON has no infinity: null is a shape that differs or a NaN.
                     "max_difference": max_difference, "passed": passed,
                 })
-            )?,
-            false => {
-                let verdict = if passed { "" } else { "  FAILED" };
-                let (tolerance, difference) = (number(*tolerance), number(*max_difference));
-                writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
-            }
+            )?
+        } else {
+            let verdict = if passed { "" } else { "  FAILED" };
+            let (tolerance, difference) = (number(*tolerance), number(*max_difference));
+            writeln!(out, "{name:40} {tolerance:>9} {difference:>12}{verdict}")?;
         }
     }
     let failed = stages.iter().filter(|stage| !stage.passed()).count();
-    match as_json {
-        true => writeln!(
+    if as_json {
+        writeln!(
             out,
             "{}",
             json!({"v": 1, "type": "summary", "stages": stages.len(), "failed": failed})
-        )?,
-        false => writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?,
+        )?
+    } else {
+        writeln!(out, "{} stages, {failed} outside their tolerance", stages.len())?
     }
     Ok(if failed == 0 { Outcome::Done } else { Outcome::Failed })
 }
@@ -84,10 +86,15 @@ struct Finding {
 }
 
 fn check(place: &Place, as_json: bool) -> Result<Outcome> {
-    let (library, sandbox) = match renderer(place, &[]).check() {
-        Ok((library, confinement)) => (Ok(library.display().to_string()), Ok(confinement)),
-        Err(error) => (Err(causes(error)), Err("no worker starts".to_string())),
+    let renderer = renderer(place, &[]);
+    let library = renderer.found_pdfium().map(|path| path.display().to_string());
+    let sandbox = RendererPool::new(renderer).confinement();
+    // A library that is there and cannot be loaded is as good as none.
+    let library = match (library, &sandbox) {
+        (Ok(_), Err(error)) => Err(super::chain_of(error)),
+        (library, _) => library.map_err(|error| super::chain_of(&error)),
     };
+    let sandbox = sandbox.map_err(|_| "no worker starts".to_string());
     let findings = [
         Finding {
             check: "pdfium",
@@ -99,9 +106,12 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         Finding {
             check: "sandbox",
             needed: false,
-            found: sandbox.and_then(|walls| match walls.is_whole() {
-                true => Ok(walls.to_string()),
-                false => Err(format!("partial: {walls}")),
+            found: sandbox.and_then(|walls| {
+                if walls.is_whole() {
+                    Ok(walls.to_string())
+                } else {
+                    Err(format!("partial: {walls}"))
+                }
             }),
             way_out: "pages are read in processes with limits on time and memory all the same; \
                       a Linux kernel from 5.13 on, with landlock enabled, has all of it",
@@ -109,9 +119,9 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         Finding {
             check: "tesseract",
             needed: false,
-            found: match Ocr::find("eng") {
-                Some(_) => Ok("reads pages without words (eng)".into()),
-                None => Err("not installed, or without eng".into()),
+            found: match Tesseract::find("eng") {
+                Ok(_) => Ok("reads pages without words (eng)".into()),
+                Err(error) => Err(super::chain_of(&error)),
             },
             way_out: "install tesseract-ocr to find scanned pages by their words",
         },
@@ -131,8 +141,8 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                     Ok(index) => Ok(format!(
                         "{}: snapshot {}, {} pages",
                         index.folder().display(),
-                        index.snapshot().number,
-                        index.snapshot().pages
+                        index.snapshot().number(),
+                        index.snapshot().pages()
                     )),
                     Err(error) => Err(causes(error)),
                 },
@@ -175,17 +185,19 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
 /// The model of the index here, or of a new one, when it would load.
 fn model_of(place: &Place) -> Result<String, String> {
     let index = locate::existing(place).ok().and_then(|folder| Index::open(folder).ok());
-    let stored = index.as_ref().and_then(|index| index.snapshot().model.as_ref());
-    let folder = match (&index, stored) {
-        (_, Some(stored)) => stored.folder.clone(),
-        (Some(index), None) if index.documents().next().is_some() => {
+    let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
+    let source = match (&index, stored) {
+        (_, Some(stored)) => stored.source,
+        (Some(index), None) if !index.documents().is_empty() => {
             return Err("none: the index was made for words alone".into());
         }
-        _ => ColPali::NANO.into(),
+        _ => Some(ModelSource::Nano),
     };
-    let found = ModelInfo::read(&folder, &LoadOptions::default());
-    let info = found.map_err(|error| super::chain_of(&error))?;
-    Ok(format!("{}: {} numbers", model::name(&folder), info.parameters))
+    let name = checkpoint::name(source.as_ref());
+    let Some(source) = source else { return Ok(name) };
+    let info = inspect_checkpoint(&source, &checkpoint::places());
+    let info = info.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("{name}: {} numbers", info.parameters))
 }
 
 fn causes(error: pagesight::Error) -> String {

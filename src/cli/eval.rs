@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use pagesight::eval::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
 use pagesight::Index;
+use pagesight::eval::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
 use pagesight::index::DocumentId;
 use pagesight::search::Channel;
 use serde_json::json;
 
 use super::args::{ModelChoice, Place};
-use super::query::{channels, open};
+use super::query::{ChannelChoice, channels, open};
 use super::terminal::Terminal;
 use super::{Outcome, checkpoint, hinted};
 
@@ -83,10 +83,8 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             vec![vec![Channel::Words]]
         }
     };
-    let settings: &[Setting] = match verb.per_document {
-        true => &[Setting::Corpus, Setting::Document],
-        false => &[Setting::Corpus],
-    };
+    let settings: &[Setting] =
+        if verb.per_document { &[Setting::Corpus, Setting::Document] } else { &[Setting::Corpus] };
     let runs = asked.len() * settings.len();
     let mut out = io::stdout().lock();
     if !verb.json {
@@ -259,9 +257,9 @@ impl Run {
     ) -> io::Result<()> {
         let m = mean(&self.measures);
         let [p50, p95] = [0.5, 0.95].map(|q| (quantile(&mut self.ms, q) * 1e3).round() / 1e3);
-        let (channel, setting, queries) = (name(channels), setting.name(), self.measures.len());
-        match as_json {
-            true => writeln!(
+        let (setting, queries) = (setting.name(), self.measures.len());
+        if as_json {
+            writeln!(
                 out,
                 "{}",
                 json!({
@@ -270,12 +268,13 @@ impl Run {
                     "recall@5": m.recall5, "recall@10": m.recall10, "mrr": m.mrr,
                     "p50_ms": p50, "p95_ms": p95,
                 })
-            ),
-            false => writeln!(
+            )
+        } else {
+            writeln!(
                 out,
                 "{channel:8} {setting:13} {queries:>7}  {:.4}  {:.4}  {:.4}  {:.4}  {:.4}  {p50:>6.1}  {p95:>6.1}",
                 m.ndcg5, m.recall1, m.recall5, m.recall10, m.mrr
-            ),
+            )
         }
     }
 }

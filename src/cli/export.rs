@@ -1,6 +1,7 @@
 //! `pagesight export`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -32,8 +33,8 @@ pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
         .with_context(|| format!("exporting {} to {}", folder.display(), verb.folder.display()))?;
     let bytes = snapshot.bytes();
     let mut out = io::stdout().lock();
-    match verb.json {
-        true => writeln!(
+    if verb.json {
+        writeln!(
             out,
             "{}",
             json!({
@@ -41,15 +42,16 @@ pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
                 "snapshot": snapshot.number(), "documents": snapshot.documents(),
                 "pages": snapshot.pages(), "bytes": bytes,
             })
-        )?,
-        false => writeln!(
+        )?
+    } else {
+        writeln!(
             out,
             "exported {} documents, {} pages, {:.1} MB to {}",
             snapshot.documents(),
             snapshot.pages(),
             bytes as f64 / 1e6,
             verb.folder.display()
-        )?,
+        )?
     }
     Ok(Outcome::Done)
 }

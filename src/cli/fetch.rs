@@ -6,15 +6,16 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagesight::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
+use pagesight::model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 use serde_json::{Value, json};
 
+use super::args::FetchModel;
 use super::checkpoint::hub_cache;
 use super::output::object;
 use super::terminal::{Terminal, printable};
 use super::{Outcome, chain_of, hinted};
 
-pub fn run(wanted: &super::model::FetchModel, terminal: &Terminal) -> Result<Outcome> {
+pub fn run(wanted: &FetchModel, terminal: &Terminal) -> Result<Outcome> {
     let (name, revision) = match wanted.name.split_once('@') {
         Some((name, revision)) => (name, Some(revision.to_string())),
         None => (wanted.name.as_str(), None),
@@ -38,16 +39,15 @@ pub fn run(wanted: &super::model::FetchModel, terminal: &Terminal) -> Result<Out
         eprintln!("{}: the copy in the cache is used", chain_of(error));
     }
     let mut out = io::stdout().lock();
-    match wanted.json {
-        true => writeln!(out, "{}", object("fetched", fetched_json(&fetched)))?,
-        false => {
-            let of = |f: &Fetched| format!("{}@{}", f.name, f.revision);
-            writeln!(out, "{} is in {}", of(&fetched), fetched.folder.display())?;
-            if let Some(base) = &fetched.base {
-                writeln!(out, "its base {} is in {}", of(base), base.folder.display())?;
-            }
-            writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
+    if wanted.json {
+        writeln!(out, "{}", object("fetched", fetched_json(&fetched)))?
+    } else {
+        let of = |f: &Fetched| format!("{}@{}", f.name, f.revision);
+        writeln!(out, "{} is in {}", of(&fetched), fetched.folder.display())?;
+        if let Some(base) = &fetched.base {
+            writeln!(out, "its base {} is in {}", of(base), base.folder.display())?;
         }
+        writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
     }
     Ok(Outcome::Done)
 }
@@ -72,10 +72,8 @@ struct Progress {
 impl Progress {
     fn new(terminal: &Terminal, quiet: bool) -> Self {
         let shown = terminal.progress && !quiet;
-        let target = match shown {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         let style = "{msg:28} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is ours"));

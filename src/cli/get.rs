@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -51,16 +51,12 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
     let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
     let folder = locate::existing(place)?;
-    let index =
-        Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-    let renderer = renderer(place, &verb.password);
-    index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    let page = page(&index, path, number).map_err(|error| match error {
-        Error::NoSuchDocument { .. } => {
-            hinted(error.to_string(), "`pagesight status --all` lists the documents")
-        }
-        error => error.into(),
-    })?;
+    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    index.set_renderer(RenderOptions {
+        sandbox: sandbox(verb.sandbox),
+        ..renderer(place, &verb.password)
+    });
+    let page = page(&index, path, number)?;
     match &verb.image {
         None => {
             let mut out = io::stdout().lock();
@@ -71,9 +67,10 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         }
         Some(file) => {
             let image = page.image(verb.width)?;
-            match file == Path::new("-") {
-                true => write_png(&image, BufWriter::new(io::stdout().lock()))?,
-                false => save(&image, file)?,
+            if file == Path::new("-") {
+                write_png(&image, BufWriter::new(io::stdout().lock()))?
+            } else {
+                save(&image, file)?
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `pagesight import`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -30,8 +31,8 @@ pub fn run(place: &Place, verb: &ImportVerb) -> Result<Outcome> {
         format!("importing {} into {}", verb.folder.display(), folder.display())
     })?;
     let mut out = io::stdout().lock();
-    match verb.json {
-        true => writeln!(
+    if verb.json {
+        writeln!(
             out,
             "{}",
             json!({
@@ -40,14 +41,15 @@ pub fn run(place: &Place, verb: &ImportVerb) -> Result<Outcome> {
                 "pages": snapshot.pages(),
                 "model_id": snapshot.model().map(|model| &model.id),
             })
-        )?,
-        false => writeln!(
+        )?
+    } else {
+        writeln!(
             out,
             "imported {} documents, {} pages into {}",
             snapshot.documents(),
             snapshot.pages(),
             folder.display()
-        )?,
+        )?
     }
     Ok(Outcome::Done)
 }

@@ -1,6 +1,7 @@
 //! `pagesight index`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,15 +12,15 @@ use pagesight::index::{
     BatchSize, DocumentStatus, Event, FolderWatch, Limits, Outcome as Did, Summary, SyncOptions,
 };
 use pagesight::model::{LoadOptions, ModelSource};
-use pagesight::pdf::RenderOptions;
+use pagesight::pdf::{RenderOptions, WorkerLimits};
 use serde_json::{Value, json};
 
 use super::args::{ModelChoice, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
-use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 use super::watch::{self, Watching};
+use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
@@ -45,7 +46,7 @@ pub struct IndexVerb {
     /// Cut each page into a grid of model inputs, COLSxROWS, or several joined by +, e.g. 1x1+2x3
     /// [default: the recipe's].
     #[arg(long, value_name = "COLSxROWS")]
-    pub slices: Option<pagesight::Slices>,
+    pub slices: Option<pagesight::model::Slices>,
     /// Password to try on encrypted documents; may be given several times.
     #[arg(long, value_name = "PASSWORD")]
     pub password: Vec<String>,
@@ -125,29 +126,32 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
     // Before a model is loaded for nothing.
     index.check_writable()?;
-    let renderer = renderer(place, &verb.password);
-    index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    load_model(&index, verb)?;
-    let stop = interrupt.flag();
-    let options = SyncOptions {
-        workers: verb.workers.map(usize::from),
-        ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
-        retry_failed: verb.retry_failed,
-        limits: Limits {
+    index.set_renderer(RenderOptions {
+        sandbox: sandbox(verb.sandbox),
+        limits: WorkerLimits {
             page_time: Duration::from_secs(verb.page_timeout),
             worker_bytes: verb.worker_memory << 20,
-            pages: verb.max_pages,
-            file_bytes: verb.max_file_size << 20,
-            text_bytes: verb.max_text as usize * 1000,
             pixels: verb.max_pixels * 1_000_000,
             worker_documents: verb.worker_documents,
             worker_kept_bytes: verb.worker_keep << 20,
+        },
+        ..renderer(place, &verb.password)
+    });
+    load_model(&index, verb)?;
+    let options = SyncOptions {
+        workers: verb.workers.map(usize::from),
+        retry_failed: verb.retry_failed,
+        ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
+        limits: Limits {
+            file_bytes: verb.max_file_size << 20,
+            pages: verb.max_pages,
+            text_bytes: verb.max_text as usize * 1000,
         },
         batch: BatchSize {
             pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
             ..BatchSize::default()
         },
-        stop,
+        stop: interrupt.flag(),
     };
     // Before the first walk, so that no change falls between the two.
     let watch = verb.watch.then(|| FolderWatch::new(&verb.folders, index.folder()));
@@ -199,7 +203,7 @@ fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
                 ..checkpoint::options(&verb.model.loading)?
             };
             let loaded = index.load_model(&source, &options);
-            loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))
+            loaded.with_context(|| checkpoint::loading(&source))
         }
         None if verb.slices.is_some()
             || verb.model.loading.recipe.is_some()
@@ -242,10 +246,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 impl Progress {
     fn new(verb: &IndexVerb, terminal: &Terminal) -> Self {
         let shown = terminal.progress && !verb.quiet;
-        let target = match shown {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = "{bar:30} {percent:>3}%  {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is ours"));

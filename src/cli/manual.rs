@@ -29,7 +29,7 @@ pub fn run(verb: &ManualVerb) -> Result<Outcome> {
 fn write(command: &Command, name: &str, folder: &Path) -> Result<()> {
     let path = folder.join(format!("{name}.1"));
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone().name(name.to_string())).render(&mut page)?;
+    clap_mangen::Man::new(command.clone()).title(name).render(&mut page)?;
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     let visible = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     for verb in visible.filter(|verb| verb.get_name() != "help") {

@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
-use pagesight::search::{Answer, Channel, PageHit, PatchMatch, Snippet};
+use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
 use pagesight::{Index, wire};
-use serde_json::json;
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
@@ -64,11 +63,12 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     for glob in &verb.path {
         search = search.path(glob);
     }
-    let answer = search.run().map_err(checkpoint::new_index).context("searching")?;
+    let answer = search.run().context("searching")?;
     if let Some(notice) = answer.notice() {
         eprintln!("{notice}");
     }
-    if answer.work.is_unmeasured(answer.recall.is_some()) {
+    let unmeasured = |notice: &Notice| matches!(notice, Notice::Compared { quality: None, .. });
+    if answer.notices.iter().any(unmeasured) {
         eprintln!("hint: `pagesight tune` measures what the shortcut loses on these pages");
     }
     let mut out = io::stdout().lock();
@@ -103,7 +103,7 @@ pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     if let Some(name) = choice.model.as_ref().filter(|name| !checkpoint::is_none(name)) {
         let source = checkpoint::find(name)?;
         let loaded = index.load_model(&source, &options);
-        loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))?;
+        loaded.with_context(|| checkpoint::loading(&source))?;
     }
     Ok(index)
 }
@@ -122,16 +122,15 @@ pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channe
 }
 
 fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Result<()> {
-    let reasons: Vec<String> = hit.channels.iter().map(|said| {
-        let name = match said.channel {
-            Channel::Patches => "visual",
-            Channel::Words => "text",
-            other => other.as_str(),
-        };
-        let by_name = said.channel == Channel::Words && hit.is_by_name();
-        let how = if by_name { ", by its name" } else { "" };
-        format!("{name} {:.3} (rank {}{how})", said.score, said.rank)
-    }).collect();
+    let reasons: Vec<String> = hit
+        .channels
+        .iter()
+        .map(|said| {
+            let by_name = said.channel == Channel::Words && hit.is_by_name();
+            let how = if by_name { ", by its name" } else { "" };
+            format!("{} {:.3} (rank {}{how})", said.channel, said.score, said.rank)
+        })
+        .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
     writeln!(out, "{:>3}. {place}  {why}", hit.rank)?;
@@ -157,7 +156,7 @@ fn print_matches(out: &mut impl Write, matches: &[PatchMatch]) -> io::Result<()>
 
 /// How the answer was found.
 fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    let (work, timings) = (answer.work, answer.timings);
+    let (work, timings) = (&answer.work, &answer.timings);
     let model = answer.model.as_ref().map_or("none".into(), ToString::to_string);
     writeln!(out, "snapshot {}, model {model}", answer.snapshot)?;
     writeln!(
@@ -178,7 +177,7 @@ fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
         wire::ms(timings.encode),
         wire::ms(work.scan),
         wire::ms(work.rerank),
-        wire::ms(timings.text)
+        wire::ms(answer.time_of(Channel::Words))
     )
 }
 

@@ -25,8 +25,8 @@ pub struct RepairVerb {
 
 pub fn run(place: &Place, verb: &RepairVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
-    let repaired =
-        pagesight::upkeep::repair(&folder).with_context(|| format!("repairing {}", folder.display()))?;
+    let repaired = pagesight::upkeep::repair(&folder)
+        .with_context(|| format!("repairing {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for (path, page) in &repaired.to_read {

@@ -26,10 +26,8 @@ impl Terminal {
 
     /// A bar over `length` steps, where stderr can show one.
     pub fn bar(&self, length: u64, what: &'static str) -> ProgressBar {
-        let target = match self.progress {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let target =
+            if self.progress { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(length), target);
         let style = ProgressStyle::with_template("{msg:8} {bar:30} {pos}/{len}  {eta} left");
         bar.with_style(style.expect("the template is ours")).with_message(what)
@@ -37,18 +35,12 @@ impl Terminal {
 
     /// `text` in bold where stdout may be coloured, else between asterisks.
     pub fn mark(&self, text: &str) -> String {
-        match self.colour {
-            true => format!("\x1b[1m{text}\x1b[0m"),
-            false => format!("*{text}*"),
-        }
+        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { format!("*{text}*") }
     }
 
     /// `text` in grey where stdout may be coloured.
     pub fn dim(&self, text: &str) -> String {
-        match self.colour {
-            true => format!("\x1b[2m{text}\x1b[0m"),
-            false => text.to_string(),
-        }
+        if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_string() }
     }
 }
 

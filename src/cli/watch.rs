@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use pagesight::Index;
-use pagesight::index::{
-    DocumentStatus, Event, FolderWatch, Outcome as Did, Summary, SyncOptions,
-};
+use pagesight::index::{DocumentStatus, Event, FolderWatch, Outcome as Did, Summary, SyncOptions};
 use serde_json::Value;
 
 use super::Outcome;

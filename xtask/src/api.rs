@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use quote::ToTokens;
@@ -40,49 +40,121 @@ pub fn run(clone: &Path, write: bool) -> Result<()> {
     )
 }
 
-/// What a name of one crate is made of: the lines after it.
-#[derive(Default)]
-struct Sources {
-    /// Lines of the definition and of the methods, by the name of the type, trait or function.
-    of: BTreeMap<String, Vec<String>>,
+/// The crates of the workspace, by the names that sources call them.
+struct Rooms {
+    folders: BTreeMap<String, PathBuf>,
+    /// By crate and name of a type, trait or function: the lines for it and its public parts.
+    lines: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
+
+/// The root, as its own sources call it.
+const ROOT: &str = "crate";
 
 fn public_names(clone: &Path) -> Result<String> {
     let manifest = fs::read_to_string(clone.join("Cargo.toml"))?;
     // Lines like: pagesight-core = { path = "core" }
-    let rooms = manifest.lines().filter(|line| line.starts_with("pagesight-"));
-    let rooms =
-        rooms.filter_map(|line| Some((line.split_once(" = {")?.0, line.split('"').nth(1)?)));
-    let mut crates = BTreeMap::new();
-    for (name, folder) in rooms {
-        crates.insert(name.replace('-', "_"), sources(&clone.join(folder).join("src"))?);
+    let members = manifest.lines().filter(|line| line.starts_with("pagesight-"));
+    let members =
+        members.filter_map(|line| Some((line.split_once(" = {")?.0, line.split('"').nth(1)?)));
+    let mut rooms = Rooms { folders: BTreeMap::new(), lines: BTreeMap::new() };
+    for (name, folder) in members.chain([(ROOT, "")]) {
+        let (name, folder) = (name.replace('-', "_"), clone.join(folder).join("src"));
+        rooms.lines.insert(name.clone(), sources(&folder)?);
+        rooms.folders.insert(name, folder);
     }
-    crates.insert("crate".into(), sources(&clone.join("src"))?);
-
+    let mut lines = BTreeSet::new();
     let front = parse(&clone.join("src/lib.rs"))?;
-    let mut lines = Vec::new();
-    for item in &front.items {
-        match item {
-            Item::Use(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
-                let mut exports = Vec::new();
-                leaves(&item.tree, &mut Vec::new(), &mut exports);
-                for (path, name) in exports {
-                    let home = crates.get(&path[0]).unwrap_or(&crates["crate"]);
-                    let original = path.last().context("a path has a last part")?;
-                    let anywhere = || crates.values().find_map(|sources| sources.of.get(original));
-                    let Some(found) = home.of.get(original).or_else(anywhere) else {
-                        lines.push(format!("use {name} = {}", path.join("::")));
+    rooms.list(ROOT, Path::new(""), &front.items, "", &mut lines)?;
+    Ok(lines.into_iter().collect::<Vec<_>>().join("\n") + "\n")
+}
+
+impl Rooms {
+    /// Adds what `items`, of a module of `room` whose submodules lie in `below`, make public.
+    fn list(
+        &self,
+        room: &str,
+        below: &Path,
+        items: &[Item],
+        prefix: &str,
+        lines: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        for item in items {
+            match item {
+                Item::Use(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
+                    let mut exports = Vec::new();
+                    leaves(&item.tree, &mut Vec::new(), &mut exports);
+                    for (path, name) in exports {
+                        self.export(room, &path, &name, prefix, lines)?;
+                    }
+                }
+                Item::Mod(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
+                    let name = item.ident.to_string();
+                    lines.insert(format!("mod {prefix}{name}"));
+                    let (inside, below) = (format!("{prefix}{name}::"), below.join(&name));
+                    if let Some((_, items)) = &item.content {
+                        self.list(room, &below, items, &inside, lines)?;
                         continue;
-                    };
-                    lines.extend(found.iter().map(|line| line.replacen(&**original, &name, 1)));
+                    }
+                    let items = self.module(room, &below)?;
+                    self.list(room, &below, &items, &inside, lines)?;
+                }
+                Item::Use(_) | Item::Mod(_) | Item::Impl(_) => {}
+                item => {
+                    let mut own = None;
+                    define(item, &mut |name, _| own = Some(name));
+                    if let Some(name) = own {
+                        self.export(room, &[ROOT.into(), name.clone()], &name, prefix, lines)?;
+                    }
                 }
             }
-            item => define(item, &mut |_, line| lines.push(line)),
         }
+        Ok(())
     }
-    lines.sort();
-    lines.dedup();
-    Ok(lines.join("\n") + "\n")
+
+    /// The items of the file of a module, or of the whole room.
+    fn module(&self, room: &str, module: &Path) -> Result<Vec<Item>> {
+        let file = self.folders[room].join(module);
+        let files = if module.as_os_str().is_empty() {
+            [file.join("lib.rs"), file.join("main.rs")]
+        } else {
+            [file.with_extension("rs"), file.join("mod.rs")]
+        };
+        let file = files.iter().find(|file| file.is_file());
+        Ok(parse(file.with_context(|| format!("no file for {}", module.display()))?)?.items)
+    }
+
+    /// Adds what `pub use path as name` of `room` makes public.
+    fn export(
+        &self,
+        room: &str,
+        path: &[String],
+        name: &str,
+        prefix: &str,
+        lines: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        let home =
+            if self.folders.contains_key(&path[0]) && path[0] != ROOT { &path[0] } else { room };
+        if name == "*" {
+            let inside = path.iter().skip(usize::from(home != room || path[0] == ROOT));
+            let module: PathBuf = inside.collect();
+            let items = self.module(home, &module)?;
+            return self.list(home, &module, &items, prefix, lines);
+        }
+        let original = path.last().context("a path has a last part")?;
+        // A crate may hand on what it has of another.
+        let anywhere = || self.lines.values().find_map(|of| of.get(original));
+        match self.lines[home].get(original).or_else(anywhere) {
+            Some(found) => lines.extend(found.iter().map(|line| {
+                let line = line.replacen(&**original, name, 1);
+                let (kind, rest) = line.split_at(line.find(name).unwrap_or(0));
+                format!("{kind}{prefix}{rest}")
+            })),
+            None => {
+                lines.insert(format!("use {prefix}{name} = {}", path.join("::")));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn parse(path: &Path) -> Result<syn::File> {
@@ -90,8 +162,9 @@ fn parse(path: &Path) -> Result<syn::File> {
     syn::parse_file(&text).with_context(|| format!("parsing {}", path.display()))
 }
 
-fn sources(folder: &Path) -> Result<Sources> {
-    let mut sources = Sources::default();
+/// The lines of every name that the files below `folder` define.
+fn sources(folder: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for path in files(&folder)? {
@@ -100,13 +173,13 @@ fn sources(folder: &Path) -> Result<Sources> {
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 for item in parse(&path)?.items {
                     define(&item, &mut |name, line| {
-                        sources.of.entry(name).or_default().push(line);
+                        lines.entry(name).or_default().push(line);
                     });
                 }
             }
         }
     }
-    Ok(sources)
+    Ok(lines)
 }
 
 /// Calls `add` with the name that an item belongs to and the line for it, and with those of its
@@ -149,7 +222,7 @@ fn define(item: &Item, add: &mut dyn FnMut(String, String)) {
             }
         }
         Item::Fn(item) if is_public(&item.vis) => {
-            add(item.sig.ident.to_string(), format!("{} // fn", text(&item.sig)));
+            add(item.sig.ident.to_string(), text(&item.sig));
         }
         Item::Const(item) if is_public(&item.vis) => {
             add(item.ident.to_string(), format!("const {}: {}", item.ident, text(&item.ty)));
@@ -225,9 +298,18 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
+/// Out of the docs, or there only for tests and fuzzing.
 fn is_hidden(attributes: &[Attribute]) -> bool {
+    let mut cfgs = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    if cfgs.any(|cfg| ["#[cfg(fuzzing)]", "#[cfg(test)]"].contains(&&*tokens(cfg))) {
+        return true;
+    }
     let mut docs = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    docs.any(|attribute| attribute.to_token_stream().to_string().contains("hidden"))
+    docs.any(|attribute| tokens(attribute).contains("hidden"))
+}
+
+fn tokens(attribute: &Attribute) -> String {
+    attribute.to_token_stream().to_string().replace(' ', "")
 }
 
 fn open(attributes: &[Attribute]) -> &'static str {
@@ -299,7 +381,7 @@ mod tests {
                 "Channel | Channel::Named.at: usize",
                 "Model | trait Model: Send",
                 "Model | Model::fn record(&self) -> Vec<u8>",
-                "open | fn open(path: &Path) -> Result<(), Error> // fn",
+                "open | fn open(path: &Path) -> Result<(), Error>",
             ]
         );
     }

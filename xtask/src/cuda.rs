@@ -1,5 +1,5 @@
 //! `cargo xtask cuda`: NVIDIA's compiler and libraries in `.tools/cuda`, laid out as `CUDA_HOME`.
-//! It takes no graphics card to compile and link feature `cuda`; it takes one to run.
+//! It takes no GPU to compile and link feature `cuda`; it takes one to run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +72,7 @@ pub fn place(folder: &Path) -> Result<()> {
 }
 
 /// A library with the names of the driver's functions, to link against: the driver itself comes
-/// with the card. Called, each says "unknown error" (999).
+/// with the GPU. Called, each says "unknown error" (999).
 fn place_driver(folder: &Path) -> Result<()> {
     let header = fs::read_to_string(folder.join("include/cuda.h")).context("reading cuda.h")?;
     let words = header.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

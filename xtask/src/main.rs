@@ -9,15 +9,16 @@ mod api;
 mod clone;
 mod cuda;
 mod dist;
+mod features;
 mod licences;
 mod pack;
+mod setup;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 /// See `clone`.
@@ -28,18 +29,18 @@ usage: cargo xtask COMMAND
 
 setup        put protoc (for the build) and libpdfium (for the program) into .tools/
 cuda         NVIDIA's compiler and libraries, to build feature cuda
+features     check that testing one crate compiles no dependency a second time
 licences     check that the licence of every dependency is one that deny.toml allows
 api          compare the public names of the library with api.txt; --write writes it anew
 dist         pack the release build: an archive and a Python wheel in dist/ of the target folder";
-
-const LOCK: &str = include_str!("../pdfium.lock.json");
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let clone = clone();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["setup"] => setup(&clone),
+        ["setup"] => setup::run(&clone),
         ["cuda"] => cuda::place(&clone.join(".tools/cuda")),
+        ["features"] => features::check(&clone),
         ["licences"] => licences::check(&clone),
         ["api"] => api::run(&clone, false),
         ["api", "--write"] => api::run(&clone, true),
@@ -68,109 +69,6 @@ fn clone() -> PathBuf {
 /// Where cargo puts programs.
 fn target(clone: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| clone.join("target"), |path| clone.join(path))
-}
-
-fn setup(clone: &Path) -> Result<()> {
-    clone::name(clone)?;
-    let tools = clone.join(".tools");
-    place_protoc(&tools.join("protoc"))?;
-    place_pdfium(&tools.join("pdfium"))
-}
-
-/// Copies the vendored protoc to where `.cargo/config.toml` tells the build scripts to look.
-fn place_protoc(folder: &Path) -> Result<()> {
-    let source = protoc_bin_vendored::protoc_bin_path()
-        .map_err(|e| anyhow::anyhow!("no vendored protoc for this platform: {e}"))?;
-    let target = folder.join("bin").join("protoc");
-    if target.exists() {
-        return Ok(());
-    }
-    let include = protoc_bin_vendored::include_path()
-        .map_err(|e| anyhow::anyhow!("no vendored protobuf includes: {e}"))?;
-    copy_folder(&include, &folder.join("include"))?;
-    fs::create_dir_all(folder.join("bin"))?;
-    fs::copy(&source, &target)
-        .with_context(|| format!("copying protoc to {}", target.display()))?;
-    eprintln!("protoc ready in {}", folder.display());
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Lock {
-    package: String,
-    version: String,
-    wheels: Vec<Wheel>,
-}
-
-#[derive(Deserialize)]
-struct Wheel {
-    /// `env::consts::OS` and `ARCH`.
-    os: String,
-    arch: String,
-    wheel_sha256: String,
-    /// Path of the library inside the wheel.
-    library: String,
-    library_sha256: String,
-}
-
-/// Fetches the wheel that carries libpdfium by name through pip, which checks the wheel's hash;
-/// then checks the library's own and keeps the licence files beside it.
-fn place_pdfium(folder: &Path) -> Result<()> {
-    let lock: Lock = serde_json::from_str(LOCK).context("reading xtask/pdfium.lock.json")?;
-    let (os, arch) = (env::consts::OS, env::consts::ARCH);
-    let wheel = lock.wheels.iter().find(|w| w.os == os && w.arch == arch).with_context(|| {
-        format!(
-            "no libpdfium is pinned for {os} {arch}: build or fetch one (builds 7869 to 8149) and \
-             set PAGESIGHT_PDFIUM to it"
-        )
-    })?;
-    let name = Path::new(&wheel.library).file_name().context("library has no name")?;
-    let library = folder.join("lib").join(name);
-    if library.exists() && sha256(&library)? == wheel.library_sha256 {
-        return Ok(());
-    }
-    let work = folder.join("fetch");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(&work)?;
-    let requirement = work.join("requirements.txt");
-    fs::write(
-        &requirement,
-        format!("{}=={} --hash=sha256:{}\n", lock.package, lock.version, wheel.wheel_sha256),
-    )?;
-    eprintln!("fetching libpdfium ({} {}) with pip", lock.package, lock.version);
-    python(
-        &["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"],
-        &["--only-binary", ":all:", "--require-hashes", "--dest"],
-        &[&work, Path::new("-r"), &requirement],
-    )
-    .context("pip could not fetch libpdfium; is the package index reachable?")?;
-    let archive = files(&work)?
-        .into_iter()
-        .find(|p| p.extension().is_some_and(|e| e == "whl"))
-        .context("pip left no wheel behind")?;
-    let unpacked = work.join("wheel");
-    python(&["-m", "zipfile", "-e"], &[], &[&archive, &unpacked])?;
-    let found = unpacked.join(&wheel.library);
-    let hash = sha256(&found)?;
-    ensure!(
-        hash == wheel.library_sha256,
-        "{} has sha256 {hash}, expected {}",
-        wheel.library,
-        wheel.library_sha256
-    );
-    for entry in files(&unpacked)? {
-        let licences = entry.join("licenses");
-        if licences.is_dir() {
-            copy_folder(&licences, &folder.join("licenses"))?;
-        }
-    }
-    fs::create_dir_all(folder.join("lib"))?;
-    fs::rename(&found, &library)?;
-    fs::remove_dir_all(&work)?;
-    eprintln!("libpdfium ready in {}", library.display());
-    Ok(())
 }
 
 fn python(before: &[&str], middle: &[&str], paths: &[&Path]) -> Result<()> {

@@ -18,10 +18,10 @@ const MAX_CODE: f32 = 127.0;
 /// Codes are stored with this added: the CPU multiplies unsigned by signed bytes.
 const BIAS: i32 = 128;
 
-/// A page in int8: vector `s` is about `scale_s (c_s - 128)`.
+/// A page in int8: vector `s` is about `scale_s * (c_s - 128)`.
 ///
-/// Takes `dim` (in whole fours) and 4 bytes a vector. Each number is off by at most half of its
-/// vector's scale, and a scale is the largest number of its vector over 127.
+/// A vector takes `dim` bytes (rounded up to whole fours) and 4 for its scale, which is the largest of
+/// its numbers over 127. Each number is off by at most half of the scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Int8Page {
     dim: usize,
@@ -78,7 +78,7 @@ impl Int8Page {
         self.length
     }
 
-    /// What the code takes, bytes.
+    /// The size of the code in bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * size_of::<f32>()
     }

@@ -1,4 +1,4 @@
-//! Rows of 4, 2 or 1 bit a number: how one is rounded, and how a query meets many.
+//! Rows of 4, 2 or 1 bit a number: how a row is rounded, and how a query is scored against many.
 
 use half::f16;
 
@@ -8,7 +8,7 @@ use crate::kernel::{Lanes, Near, parts, place, unpack, widen};
 /// Rows unpacked at a time: 24 kB at dim 128, whole tiles of every kernel.
 const ROWS: usize = 192;
 
-/// Bits a number.
+/// How many bits a code has for each number of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bits {
     /// Signs alone.

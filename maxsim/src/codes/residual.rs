@@ -1,11 +1,12 @@
-//! Residual codes: the nearest of 256 centres in a byte, and what is left of the vector in 4, 2 or 1
-//! bit a number.
+//! Residual codes: the nearest of 256 centres in a byte, and the difference from it in 4, 2 or 1 bit a
+//! number.
 //!
-//! The centres are the corpus' own, as in PLAID (Santhanam et al. 2022, sec. 3.1), but few: a byte
-//! names one, and a query's dot products with all of them fit a first-level cache. What is left is
-//! rounded as [`ScalarCoder`](crate::ScalarCoder) rounds what is left of the mean, rotated and with
-//! a scale a vector, in place of PLAID's buckets that all vectors share. It is less than half as
-//! long as there, and so is the error (see benches/results).
+//! The centres are fitted to the corpus, as in PLAID (Santhanam et al. 2022, sec. 3.1), but there are
+//! few of them: a byte names one, and a query's dot products with all of them fit a first-level cache.
+//! The difference is rounded as [`ScalarCoder`](crate::ScalarCoder) rounds its difference from the
+//! mean, rotated and with a scale for each vector, where PLAID has buckets that all vectors share. It
+//! is less than half as long as the difference from the mean, and so is the error (see
+//! benches/results).
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -29,7 +30,7 @@ const SAMPLE: usize = 128;
 /// Rounds of k-means.
 const ROUNDS: usize = 8;
 
-/// How pages are coded: the bits and the centres of the pages' vectors.
+/// Codes pages in a few bits a number beside 256 centres of a corpus.
 ///
 /// ```
 /// use pagesight_core::{PageVectors, QueryVectors};
@@ -50,7 +51,8 @@ pub struct ResidualCoder {
     centres: Centres,
 }
 
-/// A page beside centres; `bits dim / 8` (dim in whole eights) and 3 bytes a vector.
+/// A page in residual codes. A vector takes `bits * dim / 8` bytes (dim rounded up to whole eights),
+/// 2 for its scale and 1 for its centre.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResidualPage {
     bits: Bits,
@@ -63,7 +65,7 @@ pub struct ResidualPage {
     scales: Vec<[u8; 2]>,
 }
 
-/// A page beside centres that lies elsewhere, e.g. in a mapped file. See [`ResidualPage`].
+/// A page in residual codes that lies elsewhere, e.g. in a mapped file. See [`ResidualPage`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ResidualView<'a> {
     pub(crate) bits: Bits,
@@ -86,8 +88,8 @@ pub struct Residual {
 pub type ResidualQuery = Query<Residual>;
 
 impl ResidualCoder {
-    /// Finds 256 centres of `pages`, a sample of the corpus, by k-means; of fewer vectors as many, and
-    /// zeros. Deterministic.
+    /// Fits 256 centres to `pages`, a sample of the corpus, by k-means. Of fewer vectors, each is a
+    /// centre and the rest are zeros. Deterministic.
     ///
     /// # Errors
     /// [`DimMismatch`] when the pages differ in dim.
@@ -126,7 +128,7 @@ impl ResidualCoder {
         self.bits
     }
 
-    /// Rounds `page`.
+    /// The code of `page`.
     ///
     /// # Errors
     /// [`DimMismatch`] when its dim is not the coder's.
@@ -231,7 +233,7 @@ fn k_means(dim: usize, rows: &[f32]) -> Centres {
 }
 
 impl ResidualPage {
-    /// What the code takes, bytes.
+    /// The size of the code in bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.centres.len() + self.scales.len() * size_of::<f16>()
     }

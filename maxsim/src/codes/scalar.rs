@@ -1,10 +1,10 @@
 //! Codes of 4, 2 or 1 bit a number, scored against an int8 query: a fourth to a sixteenth of the
 //! bytes of full-precision vectors.
 //!
-//! What all pages share is taken away (their mean), what is left is rotated so that every number
-//! matters alike, and each number is rounded to one of `2^bits` odd steps. A scale a vector makes
-//! the dot product of the vector with its own code right, as RaBitQ does (Gao & Long 2024, sec. 3):
-//! the estimate of any other dot product is then without bias over rotations.
+//! The mean of the corpus is subtracted, the rest is rotated so that every number carries as much, and
+//! each number is rounded to one of `2^bits` odd steps. One scale a vector makes the dot product of
+//! the vector with its own code right, as RaBitQ does (Gao & Long 2024, sec. 3): over rotations, the
+//! estimate of any other dot product is then without bias.
 
 use half::f16;
 use pagesight_core::{PageVectors, QueryVectors};
@@ -19,7 +19,7 @@ use super::rotation::{rotate, rotate_back};
 use super::tokens::Tokens;
 use crate::error::DimMismatch;
 
-/// How pages are coded: the bits and the mean of the pages' vectors.
+/// Codes pages in a few bits a number around the mean vector of a corpus.
 ///
 /// ```
 /// use pagesight_core::{PageVectors, QueryVectors};
@@ -40,7 +40,8 @@ pub struct ScalarCoder {
     mean: Vec<f32>,
 }
 
-/// A page in 4, 2 or 1 bit a number; `bits dim / 8` (dim in whole eights) and 2 bytes a vector.
+/// A page in 4, 2 or 1 bit a number. A vector takes `bits * dim / 8` bytes (dim rounded up to whole
+/// eights) and 2 for its scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScalarPage {
     bits: Bits,
@@ -64,7 +65,7 @@ pub struct Scalar {
 pub type ScalarQuery = Query<Scalar>;
 
 impl ScalarCoder {
-    /// Takes the mean of all vectors of `pages`, a sample of the corpus.
+    /// Fits the mean to all vectors of `pages`, a sample of the corpus.
     ///
     /// # Errors
     /// [`DimMismatch`] when the pages differ in dim.
@@ -84,7 +85,7 @@ impl ScalarCoder {
         &self.mean
     }
 
-    /// Rounds `page`.
+    /// The code of `page`.
     ///
     /// # Errors
     /// [`DimMismatch`] when its dim is not the coder's.
@@ -161,7 +162,7 @@ impl ScalarCoder {
 }
 
 impl ScalarPage {
-    /// What the code takes, bytes.
+    /// The size of the code in bytes.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * size_of::<f16>()
     }

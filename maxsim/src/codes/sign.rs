@@ -1,4 +1,4 @@
-//! The 1-bit code: the sign of each number, 16 bytes a vector of dim 128. Too coarse to rank with,
+//! The code of signs: one bit a number, 16 bytes a vector of dim 128. It is too coarse to rank with
 //! and very fast: it finds candidates for a finer code.
 
 use pagesight_core::{PageVectors, QueryVectors};
@@ -11,10 +11,11 @@ use super::rotation::rotate;
 use crate::error::DimMismatch;
 use crate::kernel::{SIGN_LANES, SignLanes, lower_sign};
 
-/// What a sign is taken against: the mean of the pages' vectors. They share a direction, whose
-/// signs would tell nothing; taking it away changes every dot product of a query token by the
-/// same amount, and no ranking. What is left is rotated, as the query is, so that every sign matters
-/// alike.
+/// Takes the signs of page vectors, relative to the mean of the corpus.
+///
+/// Vectors of a corpus share a direction, whose signs would be the same in all of them. Subtracting
+/// the mean changes every dot product of a query token by the same amount, and so no ranking. What is
+/// left is rotated, as the query is, so that every sign carries as much.
 ///
 /// ```
 /// use pagesight_core::{PageVectors, QueryVectors};
@@ -72,7 +73,7 @@ pub struct SignPage {
 }
 
 impl SignPage {
-    /// What the code takes, bytes.
+    /// The size of the code in bytes.
     pub fn bytes(&self) -> usize {
         self.words.len() * size_of::<u64>()
     }

@@ -1,5 +1,5 @@
-//! A page in few vectors of few bits: what a scan of very many pages reads, to find those that are
-//! worth a look at their int8 codes.
+//! Sketches: a page in few vectors of few bits. A scan of very many pages reads these first, to find
+//! the pages whose larger codes are worth comparing.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::scalar::{ScalarCoder, ScalarPage, ScalarQuery};
 use crate::error::DimMismatch;
 use crate::pool::pool_to;
 
-/// Bits a number: beside 4, half the bytes; see benches/results for what is lost.
+/// Bits a number. Four would take twice the bytes; see benches/results for what two lose.
 const BITS: Bits = Bits::Two;
 
 /// Vectors that are merged into one row, as long as [`ROWS`] allows.
@@ -135,7 +135,7 @@ fn merge(query: &QueryVectors, count: usize) -> QueryVectors {
 }
 
 impl Sketch {
-    /// What it takes, bytes.
+    /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         self.page.bytes()
     }

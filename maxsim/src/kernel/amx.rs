@@ -316,7 +316,7 @@ unsafe fn cover_int8<const B: usize>(
     // The sums of a tile are taken up while the next one is multiplied.
     let mut sums = Turns([[[[0; LANES]; SQUARE]; 2]; 2]);
     let mut before = None;
-    for (t, first) in tiles(scales.len(), TILE).into_iter().flatten().enumerate() {
+    for (t, (first, _)) in tiles(0..scales.len(), scales.len(), TILE).enumerate() {
         let (steps, rows) = (row_bytes / STEP, rows.as_ptr().wrapping_add(first * row_bytes));
         // SAFETY: tiles lie inside `rows`.
         unsafe { multiply::<B>(steps, query, offsets, rows, &mut sums.0[t % 2]) };

@@ -22,18 +22,12 @@ pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &m
         // SAFETY: a block is `dim` times 16 numbers, and tiles lie inside `rows`.
         unsafe {
             let mut held = load(best);
-            match tiles(n, TILE) {
-                Some(tiles) => {
-                    for first in tiles {
-                        let rows = rows.as_ptr().add(first * dim);
-                        tile_f32::<TILE>(dim, block.as_ptr(), rows, &mut held);
-                    }
-                }
-                None => {
-                    for row in 0..n {
-                        let rows = rows.as_ptr().add(row * dim);
-                        tile_f32::<1>(dim, block.as_ptr(), rows, &mut held);
-                    }
+            for (first, is_whole) in tiles(0..n, n, TILE) {
+                let rows = rows.as_ptr().add(first * dim);
+                if is_whole {
+                    tile_f32::<TILE>(dim, block.as_ptr(), rows, &mut held);
+                } else {
+                    tile_f32::<1>(dim, block.as_ptr(), rows, &mut held);
                 }
             }
             store(best, held);
@@ -180,7 +174,7 @@ fn store(lanes: &mut Lanes<f32>, held: [__m256; 2]) {
     }
 }
 
-/// The portable loop with the processor's own count of bits.
+/// The portable loop with the CPU's own count of bits.
 ///
 /// # Safety
 /// POPCNT.

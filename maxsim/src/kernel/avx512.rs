@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{CENTRES, Lanes, Near, Quads};
+use super::{CENTRES, Lanes, Near, Quads, tiles};
 
 mod bits;
 
@@ -150,18 +150,12 @@ macro_rules! kernel {
                             start[b] = _mm512_loadu_si512(offsets.as_ptr().cast());
                         }
                     }
-                    match page.n.checked_sub(R) {
-                        // SAFETY: a tile that would not end with the page starts earlier.
-                        Some(last) => {
-                            for row in (first..end).step_by(R) {
-                                let row = row.min(last);
-                                tile::<R, B, WORDS>(query, page, row, &start, &mut held);
-                            }
-                        }
-                        None => {
-                            for row in first..end {
-                                tile::<1, B, WORDS>(query, page, row, &start, &mut held);
-                            }
+                    for (row, is_whole) in tiles(first..end, page.n, R) {
+                        // SAFETY: tiles lie inside the page.
+                        if is_whole {
+                            tile::<R, B, WORDS>(query, page, row, &start, &mut held);
+                        } else {
+                            tile::<1, B, WORDS>(query, page, row, &start, &mut held);
                         }
                     }
                     for b in 0..B {

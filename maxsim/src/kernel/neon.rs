@@ -33,20 +33,14 @@ pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &m
     let n = rows.len() / dim;
     for (block, best) in query.chunks_exact(dim).zip(best) {
         let mut held = load(best);
-        // SAFETY: a block is `dim` times 16 numbers, and tiles lie inside `rows`.
-        unsafe {
-            match tiles(n, TILE) {
-                Some(tiles) => {
-                    for first in tiles {
-                        let rows = rows.as_ptr().add(first * dim);
-                        tile_f32::<TILE>(dim, block.as_ptr(), rows, &mut held);
-                    }
-                }
-                None => {
-                    for row in 0..n {
-                        let rows = rows.as_ptr().add(row * dim);
-                        tile_f32::<1>(dim, block.as_ptr(), rows, &mut held);
-                    }
+        for (first, is_whole) in tiles(0..n, n, TILE) {
+            // SAFETY: a block is `dim` times 16 numbers, and tiles lie inside `rows`.
+            unsafe {
+                let rows = rows.as_ptr().add(first * dim);
+                if is_whole {
+                    tile_f32::<TILE>(dim, block.as_ptr(), rows, &mut held);
+                } else {
+                    tile_f32::<1>(dim, block.as_ptr(), rows, &mut held);
                 }
             }
         }
@@ -189,28 +183,19 @@ macro_rules! raise_by {
             for (b, best) in best.iter_mut().enumerate() {
                 let block = &query[b * quads..][..quads];
                 let mut held = load(best);
-                // SAFETY: a block is `quads` times 16 times four numbers; the rows of a tile,
-                // `quads` times four bytes each, lie inside `rows`.
-                let tile = |first: usize| unsafe { rows.as_ptr().add(first * quads * 4) };
-                match tiles(n, $tile) {
-                    Some(tiles) => {
-                        for first in tiles {
-                            // SAFETY: as above.
-                            unsafe {
-                                $sums::<{ $tile }>(quads, block.as_ptr(), tile(first), |sums| {
-                                    raise_scaled(&mut held, sums, scales, (b, first), &finish);
-                                });
-                            }
-                        }
-                    }
-                    None => {
-                        for row in 0..n {
-                            // SAFETY: as above.
-                            unsafe {
-                                $sums::<1>(quads, block.as_ptr(), tile(row), |sums| {
-                                    raise_scaled(&mut held, sums, scales, (b, row), &finish);
-                                });
-                            }
+                for (first, is_whole) in tiles(0..n, n, $tile) {
+                    // SAFETY: a block is `quads` times 16 times four numbers; the rows of a tile,
+                    // `quads` times four bytes each, lie inside `rows`.
+                    unsafe {
+                        let rows = rows.as_ptr().add(first * quads * 4);
+                        if is_whole {
+                            $sums::<{ $tile }>(quads, block.as_ptr(), rows, |sums| {
+                                raise_scaled(&mut held, sums, scales, (b, first), &finish);
+                            });
+                        } else {
+                            $sums::<1>(quads, block.as_ptr(), rows, |sums| {
+                                raise_scaled(&mut held, sums, scales, (b, first), &finish);
+                            });
                         }
                     }
                 }
@@ -295,7 +280,7 @@ fn add_dot<const LANE: usize>(mut sum: int32x4_t, q: int8x16_t, x: int8x16_t) ->
     sum
 }
 
-/// [`dots`] of processors without SDOT.
+/// [`dots`] of CPUs without SDOT.
 ///
 /// # Safety
 /// As [`dots`].
@@ -612,7 +597,7 @@ mod tests {
         }
     }
 
-    /// A processor with SDOT takes one of the two; both are to stay right.
+    /// A CPU with SDOT takes one of the two; both are to stay right.
     #[test]
     fn both_ways_to_int8_equal_the_portable_one() {
         let products: Vec<f32> = bytes(3, 3 * CENTRES * 16 * 4)

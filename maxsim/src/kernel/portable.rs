@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::{LANES, Lanes, Near, Quads, SIGN_LANES, SignLanes, place};
 
-/// `a * b + c`, fused where the processor has that at no cost; elsewhere it is a library call.
+/// `a * b + c`, fused where the CPU has that at no cost; elsewhere it is a library call.
 #[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
@@ -79,7 +79,7 @@ fn each_int8(
     }
 }
 
-/// With F16C or NEON where the processor has them.
+/// With F16C or NEON where the CPU has them.
 pub fn widen(values: &[f16], wide: &mut [f32]) {
     values.convert_to_f32_slice(wide);
 }

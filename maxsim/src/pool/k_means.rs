@@ -12,14 +12,14 @@ use crate::kernel::{LANES, dots_f32};
 /// Rounds of k-means after the first assignment; more change little (see benches/results).
 const ROUNDS: usize = 2;
 
-/// Merges the vectors of `page` into at most `n / factor` (rounded up), each the mean of those
-/// that are nearest to it, of length 1: spherical k-means (Dhillon & Modha 2001) from centres
-/// that lie as far apart as they can (Gonzalez 1985). The many vectors of blank paper are alike
-/// and end in few.
+/// Merges the `n` vectors of `page` into at most `n / factor` (rounded up). Each is the mean of those
+/// that are nearest to it, scaled to length 1: spherical k-means (Dhillon & Modha 2001) from centres
+/// that lie as far apart as they can (Gonzalez 1985). The many vectors of blank paper are alike and
+/// end in few.
 ///
-/// It does what hierarchical pooling (Clavie et al. 2024, "Reducing the footprint of
-/// multi-vector retrieval") does, in `n * n / factor` dot products instead of `n * n` and a tree.
-/// Deterministic; the same on every thread.
+/// The purpose is that of hierarchical pooling (Clavie et al. 2024, "Reducing the footprint of
+/// multi-vector retrieval"), in `n * n / factor` dot products instead of `n * n` and a tree.
+/// Deterministic, also across threads.
 ///
 /// ```
 /// use pagesight_core::PageVectors;
@@ -54,9 +54,9 @@ pub fn pool_to(page: &PageVectors, count: usize) -> PageVectors {
     PageVectors::from_f32(dim, &used).expect("means of finite vectors, scaled to length 1")
 }
 
-/// As [`pool`], of `vectors`, `[n, dim]` unit rows, to at most `max(n / factor, 1)`: in place of
-/// [`pool_hierarchical`](crate::pool_hierarchical), a fraction of its time (see benches/results). A
-/// factor of 1 leaves them as they are.
+/// As [`pool`], of `vectors`, `[n, dim]` unit rows, into at most `max(n / factor, 1)`. It takes a
+/// fraction of the time of [`pool_hierarchical`](crate::pool_hierarchical) (see benches/results). A
+/// factor of 1 leaves the vectors as they are.
 ///
 /// # Panics
 /// When `vectors` is empty or not whole rows of `dim`, or `factor` is 0.

@@ -1,4 +1,5 @@
-//! The segments of one snapshot as a search sees them: the pages that are left of all.
+//! The segments of one snapshot as a search sees them: their pages, without those that later segments
+//! replaced or dropped.
 
 use std::collections::HashSet;
 
@@ -10,7 +11,7 @@ use super::read::{Segment, SegmentError};
 use crate::codes::{Int8View, ResidualQuery, SketchCoder, SketchQuery};
 use crate::error::DimMismatch;
 
-/// Where a living page is: a segment, and the page in it.
+/// Where a page lies: in which segment, and where in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// Which page.
@@ -29,8 +30,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Finds the living pages of `segments`, the oldest first: a later copy of a page counts, and
-    /// no page of an earlier segment whose document was dropped.
+    /// Joins `segments`, the oldest first. Of a page that is in several the latest copy counts, and a
+    /// document that a segment drops has no pages in earlier ones.
     ///
     /// # Errors
     /// [`SegmentError::Dim`] when the segments differ in dim, [`SegmentError::Kinds`] when only some
@@ -77,8 +78,8 @@ impl Segments {
         coders.map(|coder| coder.query(Instructions::best(), &[query])).collect()
     }
 
-    /// An estimate of MaxSim for a page in residual codes, of what
-    /// [`residual_queries`](Self::residual_queries) gave.
+    /// An estimate of MaxSim for a page in residual codes; `queries` come from
+    /// [`residual_queries`](Self::residual_queries).
     ///
     /// # Errors
     /// [`SegmentError::Page`].
@@ -108,8 +109,9 @@ impl Segments {
         self.segments.iter().map(lay_out).collect()
     }
 
-    /// Estimates of MaxSim for the pages `slots`, of what [`sketch_queries`](Self::sketch_queries)
-    /// gave: fastest where the slots follow each other as in [`living`](Self::living).
+    /// Estimates of MaxSim for the pages `slots`; `queries` come from
+    /// [`sketch_queries`](Self::sketch_queries). Fastest where the slots follow each other as in
+    /// [`living`](Self::living).
     ///
     /// # Errors
     /// [`SegmentError::Page`].

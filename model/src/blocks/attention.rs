@@ -1,10 +1,11 @@
-//! Scaled dot-product attention, for as many key heads as query heads (SigLIP) and for one
-//! (Gemma).
+//! Scaled dot-product attention with one key head per query head (SigLIP), or with key heads that
+//! several query heads share (Gemma).
 //!
-//! A task is one head and 32 queries: their scores over all keys, `[n, 32]`, fit a core's
-//! second-level cache (132 kB for a page of 448 px), so the softmax is the plain one, in f32,
-//! with the largest score known before the first exponential. The `[n, n]` scores of a head are
-//! never there together, and queries of other groups or sequences change nothing.
+//! A task is one head and 32 queries. Their scores over all keys, `[n, 32]`, fit the second-level
+//! cache of a core (132 kB for a page of 448 px), so the softmax is the plain one in f32: the
+//! largest score is known before the first exponential. The `[n, n]` scores of a head never exist
+//! at the same time, and the numbers of a query do not depend on queries of other groups or
+//! sequences.
 
 use std::cell::RefCell;
 
@@ -14,22 +15,22 @@ use crate::blocks::elementwise::{scale_lanes, softmax, softmax_bf16};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{Arithmetic, Kernel, ROWS, TILE, best, panel};
 
-/// How a layer's width is divided.
+/// How the width of an attention layer is divided into heads.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads {
-    /// Heads of the queries.
+    /// Number of query heads.
     pub queries: usize,
-    /// Heads of keys and values; each serves `queries / keys` query heads.
+    /// Number of heads of keys and values. Each serves `queries / keys` query heads.
     pub keys: usize,
     /// Width of a head.
     pub dim: usize,
-    /// What scores are multiplied with.
+    /// The factor of the scores.
     pub scale: f32,
 }
 
-/// Attention of `q`, `queries * dim` wide, over `k` and `v`, `keys * dim` wide, inside each
-/// sequence; `q` may have fewer positions than they. `causal`: a position sees none behind it, and
-/// all are there. Gives what `q` is wide.
+/// Attention of `q`, of width `queries * dim`, over `k` and `v`, of width `keys * dim`, inside each
+/// sequence. The result has the width of `q`. Without `causal`, `q` may have fewer positions than
+/// `k` and `v`; with it, a position attends only to itself and to those before it.
 pub fn attend(
     arithmetic: Arithmetic,
     heads: Heads,
@@ -76,7 +77,7 @@ struct Keys {
     values: Vec<Line>,
 }
 
-/// What a thread keeps between tasks.
+/// Buffers that a thread keeps between tasks.
 #[derive(Default)]
 struct Scratch {
     query: Vec<Line>,
@@ -120,7 +121,7 @@ impl Keys {
         Self { arithmetic, groups: count, keys, values }
     }
 
-    /// `query` and `out` are `[dim, LANES]`; position `i` sees the first `visible[i]` keys.
+    /// `query` and `out` are `[dim, LANES]`. Position `i` attends to the first `visible[i]` keys.
     fn attend(
         &self,
         query: &[[f32; LANES]],

@@ -1,7 +1,8 @@
-//! What is done to activations number by number: norms, activations, softmax, rotation.
+//! Operations on activations that concern one position at a time: norms, activation functions,
+//! softmax, rotation.
 //!
-//! Plain code over rows of [`LANES`] positions, of which the compiler makes vectors; see
-//! [`lanes`](super::lanes).
+//! They are plain loops over rows of [`LANES`] positions (see [`lanes`](super::lanes)), which the
+//! compiler turns into vector instructions.
 
 #![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
 
@@ -14,7 +15,7 @@ use crate::blocks::lanes::{LANES, Line};
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;
-    // Adding it rounds to a whole number, which is then in the low bits.
+    // Adding this number rounds to a whole number, which is then in the low bits.
     const ROUNDING: f32 = 12_582_912.0;
     let clamped = if x > 88.3 { 88.3 } else { x };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUNDING;
@@ -32,8 +33,9 @@ pub fn exp(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { value }
 }
 
-/// `2^x` for what is rounded to bf16 next: relative error below 3e-6, nothing beside the
-/// rounding's. `x` not above 127; below -126 it is the smallest normal number.
+/// `2^x` for numbers that are rounded to bf16 next. The relative error is below 3e-6, much less
+/// than that of the rounding. `x` must not be above 127; below -126 the result is the smallest
+/// normal number.
 #[inline(always)]
 fn exp2_for_bf16<const FUSED: bool>(x: f32) -> f32 {
     const ROUNDING: f32 = 12_582_912.0;
@@ -41,7 +43,7 @@ fn exp2_for_bf16<const FUSED: bool>(x: f32) -> f32 {
     let x = if x < -126.0 { -126.0 } else { x };
     let shifted = x + ROUNDING;
     let r = x - (shifted - ROUNDING);
-    // The least largest relative error over [-0.5, 0.5].
+    // The polynomial with the smallest maximum of the relative error over [-0.5, 0.5].
     let mut y = 0.009_570_102_f32;
     for c in [0.055_917_863, 0.240_247_44, 0.693_121_8, 0.999_999_3] {
         y = if FUSED { y.mul_add(r, c) } else { y * r + c };
@@ -59,7 +61,7 @@ pub fn gelu(x: f32) -> f32 {
 }
 
 compiled_for_each_cpu! {
-    /// `gelu` of every number.
+    /// Applies `gelu` to every number.
     pub fn gelu_rows(rows: &mut [[f32; LANES]]) {
         for row in rows {
             for value in row {
@@ -117,8 +119,8 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// Turns the halves of each head against each other: row `i` and row `i + n` of a head of
-    /// `2 n` rows by the angles of each position, `cos` and `sin` `[n, LANES]`.
+    /// Rotates row `i` and row `i + n` of each head of `2 n` rows by the angles of each position;
+    /// `cos` and `sin` are `[n, LANES]`.
     pub fn rotate(rows: &mut [[f32; LANES]], cos: &[[f32; LANES]], sin: &[[f32; LANES]]) {
         let half = cos.len();
         for head in rows.chunks_mut(2 * half) {
@@ -133,7 +135,7 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// `x` plus `y` plus a bias a row, where there is one.
+    /// Adds `y` to `x`, and a bias per row unless `bias` is empty.
     pub fn add_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
         for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
             let bias = if bias.is_empty() { 0.0 } else { bias[row] };
@@ -143,7 +145,7 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// `x` becomes `y` plus a bias a row, where there is one.
+    /// Sets `x` to `y`, plus a bias per row unless `bias` is empty.
     pub fn copy_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
         for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
             let bias = if bias.is_empty() { 0.0 } else { bias[row] };
@@ -153,7 +155,7 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// Every number times the number of its position.
+    /// Multiplies every number with the factor of its position.
     pub fn scale_lanes(rows: &mut [[f32; LANES]], factor: &[f32; LANES]) {
         for row in rows {
             for i in 0..LANES {
@@ -162,9 +164,9 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// The softmax of each position's scores, times `scale`, over the rows, before its division:
-    /// scores become `e^(scale (s - max))` and `sums` their sums, in f32. Position `i` sees the
-    /// first `seen[i]` rows, at least one; the others become 0.
+    /// The softmax over the rows of each position, times `scale`, without its division: scores
+    /// become `e^(scale (s - max))`, and `sums` their sums, in f32. Position `i` attends to the
+    /// first `seen[i]` rows, at least one; the scores of the others become 0.
     pub fn softmax(
         scores: &mut [[f32; LANES]],
         scale: f32,
@@ -194,8 +196,8 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// As [`softmax`], rounded to bf16 on the way into an operand's tiles: `lines` are those of
-    /// pairs of rows, of which there is an even number.
+    /// As [`softmax`], but the results are rounded to bf16 and written into the tiles of an
+    /// operand: `lines` are those of pairs of rows. The number of rows is even.
     pub fn softmax_bf16(
         scores: &[[f32; LANES]],
         scale: f32,
@@ -247,7 +249,7 @@ fn pair_of_weights(first: f32, second: f32) -> u32 {
     (first >> 16) | (second & 0xffff_0000)
 }
 
-/// How many rows all positions see, and the highest that each sees.
+/// How many rows all positions attend to, and the highest score that each attends to.
 #[inline(always)]
 fn highest(scores: &[[f32; LANES]], seen: &[u32; LANES]) -> (usize, [f32; LANES]) {
     let fewest = seen.iter().fold(u32::MAX, |fewest, &n| fewest.min(n)) as usize;
@@ -268,8 +270,8 @@ fn highest(scores: &[[f32; LANES]], seen: &[u32; LANES]) -> (usize, [f32; LANES]
     (fewest, highest)
 }
 
-/// The sum of `of` over the rows, for each position; in eight parts, which keeps it exact enough
-/// and the CPU busy.
+/// The sum of `of` over the rows, for each position. It is made in eight parts, which makes
+/// rounding errors small and keeps the CPU busy.
 #[inline(always)]
 fn sum(rows: &[[f32; LANES]], of: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
     let mut parts = [[0.0f32; LANES]; 8];

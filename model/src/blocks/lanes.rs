@@ -1,21 +1,21 @@
 //! Positions in lanes: how activations lie in memory.
 //!
 //! A sequence's positions (patches or tokens) come in groups of [`LANES`]; inside a group a row
-//! holds one component of all of them. So everything that concerns one position alone is done to
-//! 32 at once ([`elementwise`](super::elementwise)), and none meets another.
+//! holds one component of all of them. So whatever concerns one position alone is done to 32 of
+//! them at once ([`elementwise`](super::elementwise)), and positions never mix.
 
 use rayon::prelude::*;
 
-/// Positions of a group.
+/// Number of positions in a group.
 pub const LANES: usize = 32;
 
-/// A cache line: what panels and operands are made of.
+/// A cache line. Panels and operands of the kernels are made of them.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Line(pub [u32; 16]);
 
 impl Line {
-    /// A word of each position. (Written one by one the compiler scatters them.)
+    /// Writes a word of each position. (With single assignments the compiler would scatter them.)
     #[inline(always)]
     pub fn set_both(lines: &mut [Self; 2], words: &[u32; LANES]) {
         lines[0].0.copy_from_slice(&words[..16]);
@@ -24,7 +24,8 @@ impl Line {
 }
 
 /// Activations of one or several sequences, `[groups, width, LANES]`, f32. Each sequence begins
-/// with a group of its own; lanes past its end are zero when it enters and mean nothing after.
+/// with a group of its own. The lanes past its end are zero at first; later their numbers mean
+/// nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lanes {
     width: usize,
@@ -32,7 +33,7 @@ pub struct Lanes {
     values: Vec<[f32; LANES]>,
 }
 
-/// Groups of a sequence.
+/// Number of groups of a sequence.
 pub fn groups_of(length: usize) -> usize {
     length.div_ceil(LANES)
 }
@@ -70,7 +71,7 @@ impl Lanes {
         rows
     }
 
-    /// The same sequences, each with `rows`, `[n, width]`, behind it.
+    /// The same sequences, each with `rows`, `[n, width]`, appended.
     pub fn extended(&self, rows: &[f32]) -> Self {
         let more = rows.len() / self.width.max(1);
         let lengths: Vec<usize> = self.lengths.iter().map(|n| n + more).collect();
@@ -91,10 +92,10 @@ impl Lanes {
         this
     }
 
-    /// Of each sequence the positions in `kept`, in that order.
+    /// The positions in `kept` of each sequence, in that order.
     ///
     /// # Panics
-    /// When `kept` is not of as many sequences, or has positions that are not there.
+    /// When `kept` has another number of sequences, or positions that are not there.
     pub fn keep(&self, kept: &[&[usize]]) -> Self {
         assert_eq!(kept.len(), self.lengths.len(), "sequences");
         for (places, length) in kept.iter().zip(&self.lengths) {
@@ -114,33 +115,34 @@ impl Lanes {
         this
     }
 
-    /// Components of a position.
+    /// Number of components of a position.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Positions of each sequence.
+    /// Number of positions of each sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Groups of all sequences.
+    /// Number of groups of all sequences.
     pub fn groups(&self) -> usize {
         self.lengths.iter().map(|&n| groups_of(n)).sum()
     }
 
-    /// `[width, LANES]`.
+    /// One group, `[width, LANES]`.
     pub fn group(&self, group: usize) -> &[[f32; LANES]] {
         &self.values[group * self.width..(group + 1) * self.width]
     }
 
-    /// Does `change` to every group, `[width, LANES]`, in parallel.
+    /// Applies `change` to every group, `[width, LANES]`, in parallel.
     pub fn each_group(&mut self, change: impl Fn(usize, &mut [[f32; LANES]]) + Sync) {
         let groups = self.values.par_chunks_mut(self.width.max(1)).enumerate();
         groups.for_each(|(group, rows)| change(group, rows));
     }
 
-    /// The same sequences with other components: `make` fills each group, `[width, LANES]`.
+    /// Sequences of the same lengths and another width; `make` fills each group, `[width, LANES]`,
+    /// from the group of this one.
     pub fn map_groups(
         &self,
         width: usize,
@@ -151,7 +153,7 @@ impl Lanes {
         made
     }
 
-    /// Writes into it from several threads.
+    /// Gives several threads access to disjoint rows.
     pub fn writer(&mut self) -> Writer {
         Writer { width: self.width, rows: self.values.len(), values: self.values.as_mut_ptr() }
     }
@@ -172,7 +174,7 @@ fn places(lengths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
     sequences.flat_map(|(first, &n)| (0..n).map(move |i| (first + i / LANES, i % LANES)))
 }
 
-/// Rows of [`Lanes`] for threads that share them out.
+/// Access of several threads to disjoint rows of [`Lanes`].
 pub struct Writer {
     width: usize,
     rows: usize,

@@ -23,8 +23,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Takes `key.weight` and, if asked, `key.bias`. The weight stays where it lies unless
-    /// `precision` asks for fewer bits than it has.
+    /// Takes `key.weight` and, with `bias`, `key.bias`. The weight stays where it lies unless
+    /// `precision` has fewer bits than it.
     pub fn take(
         weights: &mut Weights,
         precision: Precision,
@@ -64,7 +64,7 @@ impl Linear {
         &self.bias
     }
 
-    /// `x` through the layer.
+    /// Applies the layer to `x`.
     pub fn apply(&self, x: &Operand, lengths: &[usize]) -> Lanes {
         let mut y = Lanes::zeros(lengths, self.weight.rows());
         let writer = y.writer();
@@ -76,7 +76,7 @@ impl Linear {
         y
     }
 
-    /// Adds `x` through the layer to `y`.
+    /// Adds the result for `x` to `y`.
     pub fn add_to(&self, x: &Operand, y: &mut Lanes) {
         let writer = y.writer();
         product([&self.weight], x, |group, first, [products]| {
@@ -86,7 +86,7 @@ impl Linear {
         });
     }
 
-    /// `gelu` of `x` through the layer, ready for the next one.
+    /// Applies the layer and then `gelu` to `x`, and rounds the result for the next layer.
     pub fn apply_gelu(&self, x: &Operand) -> Operand {
         let mut y = x.like(self.weight.rows());
         let filler = y.filler();
@@ -101,8 +101,7 @@ impl Linear {
         y
     }
 
-    /// `gelu` of `x` through `gate`, times `x` through `up`, ready for the next layer; both
-    /// without bias.
+    /// `gelu(gate(x)) * up(x)`, rounded for the next layer. Both layers have no bias.
     pub fn apply_gated(gate: &Self, up: &Self, x: &Operand) -> Operand {
         let mut y = x.like(gate.weight.rows());
         let filler = y.filler();
@@ -116,13 +115,13 @@ impl Linear {
         y
     }
 
-    /// `[n, in]` to `[n, out]`, f32.
+    /// Applies the layer to `[n, in]`; gives `[n, out]`, f32.
     pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let x = lanes(x)?;
         tensor(&self.apply(&self.operand(&x), x.lengths()))
     }
 
-    /// `x` rounded to what this layer multiplies.
+    /// `x`, rounded to the type that this layer multiplies.
     pub fn operand(&self, x: &Lanes) -> Operand {
         Operand::round(self.arithmetic, x)
     }
@@ -138,7 +137,7 @@ pub fn lanes(x: &Tensor) -> CandleResult<Lanes> {
     Ok(Lanes::from_rows(&[n], width, &x.flatten_all()?.to_vec1::<f32>()?))
 }
 
-/// All positions as rows of a tensor, `[n, width]` f32.
+/// All positions of all sequences as rows of a tensor, `[n, width]` f32.
 pub fn tensor(x: &Lanes) -> CandleResult<Tensor> {
     let n: usize = x.lengths().iter().sum();
     Tensor::from_vec(x.to_rows(), (n, x.width()), &Device::Cpu)
@@ -157,8 +156,8 @@ pub fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
     Tensor::from_vec(rows, (n, dim), &Device::Cpu)
 }
 
-/// The weight in the precision asked for: as it lies in the file where that is it, made anew
-/// where it is not.
+/// The weight `key` in `precision`: where it lies in the file when it has that precision already,
+/// else converted.
 fn take_matrix(
     weights: &mut Weights,
     precision: Precision,
@@ -177,7 +176,7 @@ fn take_matrix(
     })
 }
 
-/// A weight where it lies.
+/// A weight where it lies in its file.
 pub fn stored_matrix(stored: Stored, shape: [usize; 2]) -> Result<Matrix, ModelError> {
     let format = match stored.dtype() {
         Dtype::F32 => Format::F32,

@@ -1,9 +1,9 @@
 //! Weights in 8 and 4 bits.
 //!
-//! 8 bits: a scale a row, so that the whole numbers are multiplied exactly (they are bf16 numbers)
-//! and the scale is applied once to the sum. 4 bits: a scale for [`Q4_BLOCK`] numbers of a row,
-//! the one of a few that leaves the smallest squared error; a row whose width is no multiple
-//! (SigLIP's 4304) ends with a block that is filled with zeros.
+//! With 8 bits a row has one scale. Whole numbers of 8 bits are bf16 numbers, so their products are
+//! exact, and the scale is applied once to the sum. With 4 bits every [`Q4_BLOCK`] numbers of a row
+//! have a scale, chosen among a few candidates for the smallest squared error. A row whose width is
+//! not a multiple of that (SigLIP's 4304) ends with a block that is filled up with zeros.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::precision::Precision;
 
-/// What a quantized checkpoint adds to the name of a weight for its scales.
+/// The scales of a quantized weight have its name with this suffix.
 pub const SCALES: &str = "_scale";
 
-/// Rows as a quantized checkpoint stores them.
+/// Weights as a quantized checkpoint stores them.
 pub struct Quantized;
 
 impl Quantized {
@@ -42,7 +42,7 @@ impl Quantized {
         Ok(Some(Matrix::stored(format, [rows, columns], stored, scales)))
     }
 
-    /// The format of the weight `key` if it was quantized.
+    /// The format of the weight `key`; `None` when it is not quantized.
     pub fn format(weights: &Weights, key: &str) -> Option<Format> {
         if !weights.contains(&format!("{key}{SCALES}")) {
             return None;
@@ -55,8 +55,9 @@ impl Quantized {
     }
 }
 
-/// The precision that a model runs in: the one `asked` for, else the one that its weight `key`, a
-/// matrix inside the language model, is stored in; and whether it is the one that it is stored in.
+/// The precision that a model runs in, and whether its weights are stored in it. It is the one
+/// `asked` for, else the one in which the weight `key`, a matrix inside the language model, is
+/// stored.
 ///
 /// # Errors
 /// [`ModelError::Setting`], with the `path` of the weights, when fewer or other bits are asked for
@@ -87,16 +88,16 @@ pub fn choose_precision(
     Ok((chosen, chosen == stored))
 }
 
-/// `matrix` in another format.
+/// Converts `matrix` to another format.
 ///
 /// # Panics
-/// For the formats of [`Format`] that nothing is converted to: f32 and bf16.
+/// For f32 and bf16: nothing is converted to them.
 pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     let (bytes, scales) = (to.row_bytes(columns), to.row_scales(columns));
     let mut all_bytes = vec![0; rows * bytes];
     let mut all_scales = vec![0.0; rows * scales];
-    // A row without scales still needs a place in the walk over both.
+    // For formats without scales, so that rows and scales can be walked together.
     let mut none = vec![[0.0f32; 0]; rows];
     let scale_rows: Vec<&mut [f32]> = match scales {
         0 => none.iter_mut().map(|row| row.as_mut_slice()).collect(),
@@ -125,7 +126,7 @@ pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
     Matrix::owned(to, [rows, columns], all_bytes, all_scales)
 }
 
-/// Rounds a row to whole numbers from -127 to 127 and gives their scale.
+/// Rounds a row to whole numbers from -127 to 127 and returns their scale.
 fn row_to_q8(values: &[f32], bytes: &mut [u8]) -> f32 {
     let highest = values.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
     let scale = highest / 127.0;
@@ -136,9 +137,10 @@ fn row_to_q8(values: &[f32], bytes: &mut [u8]) -> f32 {
     scale
 }
 
-/// Rounds up to [`Q4_BLOCK`] numbers to whole ones from -8 to 7 and gives their scale, an f16.
+/// Rounds at most [`Q4_BLOCK`] numbers to whole ones from -8 to 7 and returns their scale, an f16
+/// number.
 fn block_to_q4(values: &[f32], bytes: &mut [u8; Q4_BLOCK / 2]) -> f32 {
-    // The number farthest from zero may be -8, so that the range is used to its end.
+    // The number farthest from zero becomes -8, so that the range is used to its end.
     let farthest = values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
     let nearest = |scale: f32, value: f32| {
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
@@ -147,7 +149,7 @@ fn block_to_q4(values: &[f32], bytes: &mut [u8; Q4_BLOCK / 2]) -> f32 {
     let error = |scale: f32| -> f32 {
         values.iter().map(|&value| (value - nearest(scale, value) * scale).powi(2)).sum()
     };
-    // Cutting off the farthest number often serves the others better.
+    // Cutting the farthest number off often makes the error of the others smaller.
     let candidates = (0..=12).map(|step| {
         let scale = farthest / -(7.0 + 0.25 * f32::from(step as u8));
         f16::from_f32(scale).to_f32()

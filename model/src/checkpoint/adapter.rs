@@ -21,7 +21,7 @@ const FACTORS: [&str; 2] = ["lora_A", "lora_B"];
 /// The wrapper that PEFT puts around every name.
 const WRAPPER: &str = "base_model.model.";
 
-/// What `adapter_config.json` says.
+/// The settings of an adapter, from `adapter_config.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct AdapterConfig {
     pub base_model_name_or_path: String,
@@ -54,14 +54,14 @@ fn none() -> String {
 }
 
 impl AdapterConfig {
-    /// Where it lies in an adapter's folder.
+    /// The name of the file in the folder of an adapter.
     pub const FILE: &str = "adapter_config.json";
 
     /// Reads it from the adapter's own `files`.
     ///
     /// # Errors
-    /// [`ModelError::Setting`] for a setting that is merged in another way than the one here, and
-    /// what reading gives.
+    /// [`ModelError::Setting`] for a kind of adapter that is not merged as here;
+    /// [`ModelError::Io`] and [`ModelError::Config`] when the file cannot be read.
     pub fn read(files: &Files) -> Result<Self, ModelError> {
         let file = files.file(Self::FILE);
         let path = file.shown();
@@ -94,7 +94,7 @@ impl AdapterConfig {
     }
 }
 
-/// Factors by the canonical name of the weight that they change.
+/// An adapter: pairs of factors, by the canonical name of the weight that they change.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     path: PathBuf,
@@ -106,11 +106,6 @@ pub struct Adapter {
 /// Whether a file with tensors called `keys` is an adapter.
 pub fn has_factors<'a>(mut keys: impl Iterator<Item = &'a str>) -> bool {
     keys.any(|key| FACTORS.iter().any(|factor| key.contains(&format!(".{factor}."))))
-}
-
-/// The name that the base gives to the weight which the factor `key` changes.
-pub fn target(key: &str) -> Option<String> {
-    factor(key).map(|(name, _)| name)
 }
 
 /// Rows of a weight that are merged at a time: their change needs 8 MB for 2048 columns.

@@ -1,4 +1,4 @@
-//! Hashes of weights files, remembered between runs: gigabytes are read once, not at each start.
+//! Hashes of weights files, remembered between runs, so that gigabytes are not read at each start.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::files::CheckpointFile;
 use crate::error::ModelError;
 
-/// Hashes files, and remembers what it hashed in a file of its own where it has one.
+/// Hashes files and, where it was given a file to remember in, keeps the hashes there.
 #[derive(Debug, Clone, Default)]
 pub struct Digests {
     file: Option<PathBuf>,
 }
 
-/// What a file was when it was hashed. Who changes it changes at least one of the marks.
+/// The state of a file when it was hashed. A change of the file changes at least one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     bytes: u64,
     modified_ns: u128,
-    /// Inode and time of its last change, which no program sets; 0 where there are none.
+    /// Inode, and the time of its last change, which no program can set; 0 on systems without them.
     inode: u64,
     changed_ns: i128,
 }
@@ -32,11 +32,12 @@ struct Known {
     blake3: String,
 }
 
-/// A file written this short a time ago may be written again without another time of change.
+/// The hash of a file younger than this is not remembered: the file could be written again within
+/// the resolution of its time stamps.
 const SETTLED: Duration = Duration::from_secs(1);
 
 impl Digests {
-    /// Remembers in `file`, which need not exist; nothing is remembered when `None`.
+    /// Remembers in `file`, which need not exist. With `None` nothing is remembered.
     pub fn new(file: Option<PathBuf>) -> Self {
         Self { file }
     }
@@ -44,14 +45,15 @@ impl Digests {
     /// The BLAKE3 of `file`, hexadecimal, and its length, bytes.
     ///
     /// # Errors
-    /// [`ModelError::Io`]. That the memory cannot be read or written is no error.
+    /// [`ModelError::Io`] for `file`. When the remembered hashes cannot be read or written, the
+    /// file is hashed again.
     pub fn of(&self, file: &CheckpointFile) -> Result<(String, u64), ModelError> {
         let Some(path) = file.on_disk() else {
             let bytes = file.read()?;
             return Ok((blake3::hash(&bytes).to_hex().to_string(), bytes.len() as u64));
         };
         let io = |source| ModelError::Io { path: path.to_path_buf(), source };
-        // The same file under two names is one; a hub cache is made of links.
+        // A hub cache is made of links: the same file under two names is hashed once.
         let real = path.canonicalize().map_err(io)?;
         let key = real.to_string_lossy().into_owned();
         let file = File::open(&real).map_err(io)?;
@@ -77,7 +79,7 @@ impl Digests {
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
-    /// Two programs at once may lose each other's; then one hashes again.
+    /// Two programs that write at once may lose an entry of each other; it is hashed again then.
     fn remember(&self, key: String, known: Known) {
         let Some(file) = &self.file else { return };
         let mut all = self.known();
@@ -89,7 +91,7 @@ impl Digests {
             fs::write(&temporary, serde_json::to_vec(&all)?)?;
             fs::rename(&temporary, file)
         };
-        // A folder that cannot be written costs time, nothing else.
+        // When the folder cannot be written, the next start hashes again; nothing else is lost.
         let _ = write();
     }
 }
@@ -129,14 +131,14 @@ mod tests {
         let hash = |content: &[u8]| blake3::hash(content).to_hex().to_string();
         write(b"one");
         assert_eq!(digests.of(&file).unwrap(), (hash(b"one"), 3));
-        // What is remembered is believed: a marked memory shows where the answer comes from.
+        // A marked entry in the file shows that the answer comes from there.
         let text = fs::read_to_string(&memory).unwrap();
         fs::write(&memory, text.replace(&hash(b"one"), "remembered")).unwrap();
         assert_eq!(digests.of(&file).unwrap().0, "remembered");
         assert_eq!(Digests::default().of(&file).unwrap().0, hash(b"one"));
         write(b"two");
         assert_eq!(digests.of(&file).unwrap().0, hash(b"two"));
-        // A file that is still being written is not remembered, and a spoilt memory is no memory.
+        // The hash of a fresh file is not remembered, and a damaged file of hashes is ignored.
         fs::write(&weights, b"six").unwrap();
         assert_eq!(digests.of(&file).unwrap().0, hash(b"six"));
         assert!(!fs::read_to_string(&memory).unwrap().contains(&hash(b"six")));

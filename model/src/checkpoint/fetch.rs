@@ -1,6 +1,6 @@
 //! Fetches a checkpoint from a Hugging Face hub into the hub's own cache folder, where other
-//! programs find it too. One commit at a time; interrupted files go on where they stopped; each
-//! file is checked against the hash that the hub gives.
+//! programs find it too. All files come from one commit, an interrupted download continues where it
+//! stopped, and each file is checked against the hash that the hub gives.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,20 +16,21 @@ use crate::checkpoint::files::Files;
 use crate::checkpoint::hub_cache::{HubCache, snapshot_of};
 use crate::error::ModelError;
 
-/// Where from, where to, and which version.
+/// Where a checkpoint is fetched from, where it goes, and which version is wanted.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
-    /// The hub, without a slash at its end.
+    /// The address of the hub, without a slash at its end.
     pub endpoint: String,
-    /// Where the files go.
+    /// The cache folder that the files go to.
     pub cache: HubCache,
-    /// For models that are not open to everybody; the one in the cache's `token` file when `None`.
+    /// The access token for models that are not open to everybody. By default the one in the
+    /// cache's `token` file.
     pub token: Option<String>,
-    /// A commit, branch or tag; `main` when `None`.
+    /// The commit, branch or tag that is wanted; by default `main`.
     pub revision: Option<String>,
-    /// Asks nobody: what is in the cache, or an error.
+    /// Uses no network: gives what is in the cache, or an error.
     pub offline: bool,
-    /// How often a file is tried again, each time from where it stopped.
+    /// How often a broken download of a file is resumed.
     pub retries: usize,
 }
 
@@ -37,7 +38,7 @@ impl FetchOptions {
     /// The public hub.
     pub const HUB: &str = "https://huggingface.co";
 
-    /// `main` of the public hub into `cache`.
+    /// Fetches `main` of the public hub into `cache`.
     pub fn new(cache: HubCache) -> Self {
         Self {
             endpoint: Self::HUB.into(),
@@ -50,49 +51,50 @@ impl FetchOptions {
     }
 }
 
-/// What happens meanwhile.
+/// Progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchEvent<'a> {
-    /// A file begins, or goes on after an interruption: then its count starts again, and what is
-    /// there already comes first.
+    /// A file begins, or is resumed. When it is resumed its count starts again, and the bytes that
+    /// are there already are counted first.
     File {
         /// Its name.
         name: &'a str,
         /// Its length, bytes.
         bytes: u64,
     },
-    /// So many more bytes of it are there.
+    /// This many more bytes of the file have arrived.
     Bytes(u64),
 }
 
 /// A checkpoint in the cache.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Fetched {
     /// `org/name`.
     pub name: String,
-    /// The commit; the folder's name where the hub was not asked.
+    /// The commit. Where the hub was not asked it is the name of the folder in the cache.
     pub revision: String,
-    /// With the files.
+    /// The folder with its files.
     pub folder: PathBuf,
-    /// Files that came over the network.
+    /// Number of files that came over the network.
     pub files: usize,
-    /// The base, for an adapter.
+    /// The base that the checkpoint adapts, when it is an adapter.
     pub base: Option<Box<Fetched>>,
-    /// Why the hub was not asked; the cached copy may be old then.
+    /// Why the hub gave no answer. The cached copy was used instead, and may be old.
     pub unreachable: Option<FetchError>,
 }
 
-/// Why a checkpoint did not come.
+/// Why a checkpoint could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// Not a name that a hub has.
+    /// The name has not the form of a model on a hub.
     #[error("{name:?} is not a model's name, which is written ORG/NAME")]
     Name {
         /// As asked.
         name: String,
     },
-    /// Nothing may be asked and nothing is there.
+    /// The network may not be used, and the cache does not have the model.
     #[error("{name} is not in {} and the hub may not be asked (offline)", cache.display())]
     Offline {
         /// The model.
@@ -103,9 +105,9 @@ pub enum FetchError {
     /// The hub does not answer, or refuses.
     #[error("{url} gives no {what}")]
     Hub {
-        /// What was asked.
+        /// The address that was asked.
         url: String,
-        /// For what.
+        /// What it was asked for.
         what: String,
         /// The cause.
         #[source]
@@ -116,10 +118,10 @@ pub enum FetchError {
     NoWeights {
         /// The model.
         name: String,
-        /// There are pickles.
+        /// Whether there are pickles.
         pickle: bool,
     },
-    /// A file is not what the hub says it is; it was deleted.
+    /// A file has another hash than the hub says. It was deleted.
     #[error("{file} of {name} has SHA-256 {got}, the hub says {expected}")]
     Hash {
         /// The model.
@@ -131,7 +133,7 @@ pub enum FetchError {
         /// Of what came.
         got: String,
     },
-    /// A file is shorter or longer than the hub says; it was deleted.
+    /// A file is shorter or longer than the hub says. It was deleted.
     #[error("{file} of {name} has {got} bytes, the hub says {expected}")]
     Length {
         /// The model.
@@ -167,14 +169,14 @@ struct Lfs {
 }
 
 /// Fetches `name` (`org/name`) and, for an adapter, its base. What is in the cache already is
-/// not fetched again; when the hub cannot be reached, the cached version will do.
+/// not fetched again. When the hub cannot be reached, the cached version is used.
 ///
 /// # Errors
-/// [`FetchError`]. What came stays in the cache: the next call goes on from there.
+/// [`FetchError`]. What has arrived stays in the cache, and the next call continues from there.
 pub fn fetch(
     name: &str,
     options: &FetchOptions,
-    tell: &mut dyn FnMut(FetchEvent<'_>),
+    progress: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<Fetched, FetchError> {
     if !HubCache::is_name(name) {
         return Err(FetchError::Name { name: name.into() });
@@ -182,7 +184,7 @@ pub fn fetch(
     let mut fetched = if options.offline {
         cached(name, options, None)?
     } else {
-        match download(name, options, tell) {
+        match download(name, options, progress) {
             Err(error @ FetchError::Hub { .. }) if error.is_unreachable() => {
                 cached(name, options, Some(error))?
             }
@@ -194,7 +196,7 @@ pub fn fetch(
         let base = config.base_model_name_or_path;
         if HubCache::is_name(&base) {
             let options = FetchOptions { revision: config.revision, ..options.clone() };
-            fetched.base = Some(Box::new(fetch(&base, &options, tell)?));
+            fetched.base = Some(Box::new(fetch(&base, &options, progress)?));
         }
     }
     Ok(fetched)
@@ -227,7 +229,7 @@ fn cached(
 fn download(
     name: &str,
     options: &FetchOptions,
-    tell: &mut dyn FnMut(FetchEvent<'_>),
+    progress: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<Fetched, FetchError> {
     let revision = options.revision.as_deref().unwrap_or("main");
     let repo = |revision: &str| Repo::with_revision(name.into(), RepoType::Model, revision.into());
@@ -254,7 +256,7 @@ fn download(
         let pickle = names.any(|file| file.ends_with(".bin") || file.ends_with(".pt"));
         return Err(FetchError::NoWeights { name: name.into(), pickle });
     }
-    // All files from the one commit that was listed, whatever is pushed meanwhile.
+    // All files are taken from the commit that was listed, whatever is pushed meanwhile.
     let pinned = api.repo(repo(&info.sha));
     let cache = Cache::new(options.cache.root().to_path_buf()).repo(repo(&info.sha));
     let folder = cache.pointer_path(&info.sha);
@@ -266,7 +268,7 @@ fn download(
             continue;
         }
         pinned
-            .download_with_progress(file, Teller { tell: &mut *tell })
+            .download_with_progress(file, Events { progress: &mut *progress })
             .map_err(|error| hub(file, error.into()))?;
         files += 1;
         if let Err(error) = check(name, sibling, &path) {
@@ -279,8 +281,8 @@ fn download(
         }
     }
     let io = |source| ModelError::Io { path: options.cache.model_folder(name), source };
-    // hf-hub writes a ref for the commit itself; the one that was asked for comes when all is
-    // there, so it never names half a checkpoint.
+    // hf-hub writes a ref for the commit itself. The ref that was asked for is written last, so it
+    // never names half a checkpoint.
     if revision != info.sha {
         let _ = fs::remove_file(options.cache.model_folder(name).join("refs").join(&info.sha));
         let cache = Cache::new(options.cache.root().to_path_buf()).repo(repo(revision));
@@ -335,7 +337,7 @@ fn check(name: &str, sibling: &Sibling, path: &Path) -> Result<(), FetchError> {
 }
 
 impl FetchError {
-    /// Nobody answered, as opposed to an answer that refuses.
+    /// Whether the hub did not answer, as opposed to an answer that refuses.
     fn is_unreachable(&self) -> bool {
         let Self::Hub { source, .. } = self else { return false };
         match source.downcast_ref::<ureq::Error>() {
@@ -362,17 +364,17 @@ pub(crate) fn sha256(path: &Path) -> Result<String, ModelError> {
 }
 
 /// hf-hub's progress as events.
-struct Teller<'a> {
-    tell: &'a mut dyn FnMut(FetchEvent<'_>),
+struct Events<'a> {
+    progress: &'a mut dyn FnMut(FetchEvent<'_>),
 }
 
-impl Progress for Teller<'_> {
+impl Progress for Events<'_> {
     fn init(&mut self, size: usize, filename: &str) {
-        (self.tell)(FetchEvent::File { name: filename, bytes: size as u64 });
+        (self.progress)(FetchEvent::File { name: filename, bytes: size as u64 });
     }
 
     fn update(&mut self, size: usize) {
-        (self.tell)(FetchEvent::Bytes(size as u64));
+        (self.progress)(FetchEvent::Bytes(size as u64));
     }
 
     fn finish(&mut self) {}

@@ -13,12 +13,13 @@ pub struct HubCache {
 
 /// One fetched version of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubSnapshot {
     /// `org/name`.
     pub name: String,
     /// The commit.
     pub revision: String,
-    /// With the files of the model.
+    /// The folder with its files.
     pub folder: PathBuf,
 }
 
@@ -41,12 +42,12 @@ impl HubCache {
         Some(Self::new(model.parent()?)).filter(|_| named)
     }
 
-    /// Its folder.
+    /// The cache folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether `name` is one that a hub could have: `org/name`.
+    /// Whether `name` has the form of a model on a hub: `org/name`.
     pub fn is_name(name: &str) -> bool {
         let plain = |part: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -60,8 +61,8 @@ impl HubCache {
         self.root.join(format!("{MODELS}{}", name.replace('/', "--")))
     }
 
-    /// The folder of `name` at `revision`, a commit, branch or tag; the newest `main`, or the only
-    /// one there, when `None`.
+    /// The folder of `name` at `revision`, which is a commit, branch or tag. Without a revision it
+    /// is the commit that `main` was when it was fetched, or else the only one that is there.
     pub fn snapshot(&self, name: &str, revision: Option<&str>) -> Option<PathBuf> {
         Self::is_name(name).then(|| snapshot_of(&self.model_folder(name), revision)).flatten()
     }
@@ -93,7 +94,7 @@ pub fn snapshot_of(model: &Path, revision: Option<&str>) -> Option<PathBuf> {
         let commit = commit.flatten().unwrap_or_else(|| revision.to_string());
         let commit = commit.trim();
         let folder = snapshots.join(commit);
-        // Never out of the folder, whatever a ref holds.
+        // A ref must not lead out of the folder, whatever it holds.
         let plain = plain && !commit.is_empty() && !commit.starts_with('.');
         (plain && !commit.contains(['/', '\\']) && folder.is_dir()).then_some(folder)
     };

@@ -1,5 +1,5 @@
-//! A tensor where it lies in its file: nothing is read, converted or paged in until it is asked
-//! for.
+//! A tensor where it lies in its file. Nothing of it is read, converted or paged in until it is
+//! asked for.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use safetensors::Dtype;
 use crate::checkpoint::bytes::FileBytes;
 use crate::error::ModelError;
 
-/// A tensor in its stored type. Cheap to clone; it keeps the map alive.
+/// A tensor in its stored type. It is cheap to clone and keeps the memory map alive.
 #[derive(Clone)]
 pub struct Stored {
     key: String,
@@ -32,7 +32,7 @@ enum Bytes {
 }
 
 impl Stored {
-    /// A tensor inside `map`; `range` was checked.
+    /// A tensor in the bytes `range` of `map`; the caller has checked the range.
     pub fn of_file(
         key: &str,
         dtype: Dtype,
@@ -44,7 +44,7 @@ impl Stored {
         Self { key: key.into(), dtype, shape: shape.into(), bytes }
     }
 
-    /// A tensor made of `values`, f32.
+    /// A tensor with `values` of its own, f32.
     pub fn owned(key: &str, shape: &[usize], values: &[f32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let bytes = Bytes::Owned(bytes.into());
@@ -61,7 +61,7 @@ impl Stored {
         self.dtype
     }
 
-    /// Whether its numbers can be read as f32 as they are; packed ones cannot.
+    /// Whether its numbers are floats. Packed numbers of quantized weights are not.
     pub fn is_float(&self) -> bool {
         matches!(self.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16)
     }
@@ -79,12 +79,12 @@ impl Stored {
         }
     }
 
-    /// How many numbers it has, packed ones not told apart.
+    /// How many numbers it has; several that are packed in a byte count as one.
     pub fn numbers(&self) -> u64 {
         self.shape.iter().product::<usize>() as u64
     }
 
-    /// Whether none of its floats is infinite or no number. Reads all of it.
+    /// Whether all of its floats are finite. Reads all of it.
     pub fn is_finite(&self) -> bool {
         // All ones in the exponent, in the upper half of each number.
         let (width, mask) = match self.dtype {
@@ -117,8 +117,8 @@ impl Stored {
         Ok(Tensor::from_vec(self.values()?, self.shape.as_slice(), &Device::Cpu)?)
     }
 
-    /// Rows `ids` of a `[rows, width]` tensor as f32, `[ids.len(), width]`: only their pages of
-    /// the map are touched.
+    /// Rows `ids` of a `[rows, width]` tensor as f32, `[ids.len(), width]`. Only their pages of the
+    /// map are read.
     pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
         let &[rows, width] = self.shape.as_slice() else {
             bail!("{} is {:?}, not a table", self.key, self.shape)

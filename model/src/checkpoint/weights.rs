@@ -96,7 +96,8 @@ impl Weights {
         self.tensors.get(name).map(Stored::dtype)
     }
 
-    /// Type and bytes of tensor `name` as it will be when taken: merged weights are f32.
+    /// Type and length in bytes that tensor `name` will have when it is taken: weights with an
+    /// adapter merged in are f32.
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`].
@@ -122,8 +123,8 @@ impl Weights {
         self.take_stored(name, shape)?.to_f32()
     }
 
-    /// Takes tensor `name` of `shape` where it lies, in its stored type; nothing of it is read
-    /// yet. A weight that an adapter changes is merged now and comes as f32.
+    /// Takes tensor `name` of `shape` where it lies, in its stored type, without reading it. A
+    /// weight that an adapter changes is merged now, and is f32.
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`] and [`ModelError::Shape`] with the name in the file.
@@ -138,12 +139,12 @@ impl Weights {
         }
     }
 
-    /// Leaves out `entries`, unread; they must be there. What a quantized weight has beside it
-    /// (`NAME_SUFFIX`) goes with it.
+    /// Leaves `entries` out, unread; they must be there. The scales of a quantized weight
+    /// (`NAME_SUFFIX`) are left out with it.
     ///
     /// # Errors
-    /// As [`take_stored`](Self::take_stored), but shapes only of floats: packed weights have their
-    /// own.
+    /// As [`take_stored`](Self::take_stored), except that only the shapes of floats are compared:
+    /// packed weights have another one.
     pub fn skip(&mut self, entries: &[Entry]) -> Result<(), ModelError> {
         for Entry { name, shape } in entries {
             if !self.contains(name) {

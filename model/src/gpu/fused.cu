@@ -1,4 +1,4 @@
-// What a card does between two products, each in one pass over memory: numbers come and go as
+// The operations of a GPU between two products, each in one pass over memory: numbers come and go as
 // bf16, sums are f32. Residuals ("x") stay f32. Widths are multiples of 8, so a thread moves 16
 // bytes at a time; `fused.rs` sends nothing else here.
 

@@ -1,6 +1,6 @@
-//! What a GPU does between two products, one pass over memory each. In bf16 on a GPU of NVIDIA it
-//! is done by the kernels of `fused.cu`; elsewhere by candle's operations, which make the same
-//! numbers in more passes.
+//! The operations between two products, each one pass over memory. In bf16 on a GPU of NVIDIA they
+//! are kernels of `fused.cu`; elsewhere they are operations of candle, which give the same numbers
+//! in more passes.
 
 #[cfg(feature = "cuda")]
 use candle_core::Device as CandleDevice;
@@ -97,7 +97,7 @@ pub fn heads(x: &Tensor, bias: Option<&Tensor>, shape: Shape) -> CandleResult<Te
     swapped.transpose(1, 2)?.contiguous()?.to_dtype(x.dtype())
 }
 
-/// `x`, of `shape`, as `[batch, heads, n, dim]`, each position turned by its `angles`:
+/// `x`, of `shape`, as `[batch, heads, n, dim]`, each position rotated by its `angles`:
 /// `[2, positions, dim / 2]`, cosines and sines of at least `n` positions.
 pub fn turned_heads(x: &Tensor, angles: &Tensor, shape: Shape) -> CandleResult<Tensor> {
     let Shape { batch, n, heads, dim } = shape;

@@ -1,4 +1,4 @@
-//! What models are made of on a GPU, in candle's operations.
+//! The parts of models on a GPU, with operations of candle.
 //!
 //! What the kernels in [`blocks`](crate::blocks) do on the CPU is done here to batches,
 //! `[batch, n, width]`: products in the type of the precision (cuBLAS sums them in f32), everything
@@ -45,7 +45,7 @@ pub fn open(device: Device) -> Result<Option<CandleDevice>, ModelError> {
     }
 }
 
-/// Which of our devices `device` is.
+/// The [`Device`] that a device of candle is.
 pub fn device_of(device: &CandleDevice) -> Device {
     match device {
         CandleDevice::Cpu => Device::Cpu,
@@ -54,17 +54,17 @@ pub fn device_of(device: &CandleDevice) -> Device {
     }
 }
 
-/// Where weights go and what they become there.
+/// Where weights are placed, and in which type.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     /// The GPU.
     pub device: &'a CandleDevice,
-    /// What products are made in.
+    /// The type of products.
     pub dtype: DType,
 }
 
 impl<'a> Place<'a> {
-    /// For products in the type of `precision`.
+    /// A place for products in the type of `precision`.
     ///
     /// # Errors
     /// [`ModelError::Compute`] when the GPU refuses.
@@ -106,7 +106,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// `y = x W^T + b`.
+/// A linear layer, `y = x W^T + b`.
 #[derive(Debug)]
 pub struct Product {
     /// `[out, in]`.
@@ -116,13 +116,13 @@ pub struct Product {
 }
 
 impl Product {
-    /// `[.., in]` in the type of products to `[rows, out]` in it, without the bias.
+    /// Multiplies `[.., in]` in the type of products; gives `[rows, out]` in it, without the bias.
     pub fn multiply(&self, x: &Tensor) -> CandleResult<Tensor> {
         let width = x.dim(D::Minus1)?;
         x.reshape((x.elem_count() / width, width))?.matmul(&self.weight.t()?)
     }
 
-    /// `[.., in]` of any type to `[.., out]`, f32.
+    /// Applies the layer to `[.., in]` of any type; gives `[.., out]`, f32.
     pub fn apply(&self, x: &Tensor) -> CandleResult<Tensor> {
         let y = self.multiply(&x.to_dtype(self.weight.dtype())?)?.to_dtype(DType::F32)?;
         let y = match &self.bias {
@@ -134,26 +134,26 @@ impl Product {
         y.reshape(shape)
     }
 
-    /// As `[batch, heads, n, dim]`.
+    /// The result as `[batch, heads, n, dim]`.
     pub fn heads(&self, x: &Tensor, shape: Shape) -> CandleResult<Tensor> {
         fused::heads(&self.multiply(x)?, self.bias.as_ref(), shape)
     }
 
-    /// As `[batch, heads, n, dim]`, turned; a bias is of no model that turns.
+    /// The result as `[batch, heads, n, dim]`, rotated by `angles`. The layer must have no bias.
     pub fn turned_heads(&self, x: &Tensor, angles: &Tensor, shape: Shape) -> CandleResult<Tensor> {
         debug_assert!(self.bias.is_none(), "turned heads have no bias");
         fused::turned_heads(&self.multiply(x)?, angles, shape)
     }
 
-    /// `x`, f32, and what `y` becomes.
+    /// Adds the result for `y` to `x`, f32.
     pub fn add_to(&self, x: &Tensor, y: &Tensor) -> CandleResult<Tensor> {
         fused::add(x, &self.multiply(y)?, self.bias.as_ref())
     }
 }
 
 /// Attention of `q`, `[batch, queries, n, dim]`, over `k` and `v`, `[batch, keys, n, dim]`, to
-/// `[batch * n, queries * dim]`. Keys from `seen` on are not looked at. Query heads that share keys
-/// are rows of one product, so keys are not repeated.
+/// `[batch * n, queries * dim]`. Keys from `seen` on are masked. Query heads that share keys are
+/// rows of one product, so keys are not repeated.
 pub fn attend(
     heads: Heads,
     seen: usize,

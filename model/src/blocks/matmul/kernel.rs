@@ -1,4 +1,4 @@
-//! Which instructions multiply a tile, and the kernel that holds the state they need.
+//! The choice of instructions for a tile, and the kernel, which holds the state that they need.
 
 use std::sync::OnceLock;
 
@@ -7,13 +7,13 @@ use pagesight_simd::Instructions;
 use pagesight_simd::amx::Tiles;
 
 use super::portable;
-use super::tile::{Arithmetic, ROWS, TILE};
+use super::tile::{Arithmetic, ROWS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx512};
 use crate::blocks::lanes::{LANES, Line};
 
-/// The sets of instructions that there is a kernel for and that this CPU has, for `arithmetic`, the
-/// best first; never empty.
+/// The instruction sets of this CPU for which there is a kernel for `arithmetic`, the best first;
+/// never empty.
 pub fn available(arithmetic: Arithmetic) -> Vec<Instructions> {
     let has_kernel = |set: &Instructions| match (set, arithmetic) {
         (Instructions::Portable | Instructions::Avx2, _) => true,
@@ -25,7 +25,7 @@ pub fn available(arithmetic: Arithmetic) -> Vec<Instructions> {
     Instructions::available().iter().copied().filter(has_kernel).collect()
 }
 
-/// The best set of instructions that this CPU has for `arithmetic`.
+/// The best instruction set of this CPU for `arithmetic`.
 pub fn best(arithmetic: Arithmetic) -> Instructions {
     static BEST: OnceLock<[Instructions; 2]> = OnceLock::new();
     let best = BEST.get_or_init(|| [Arithmetic::F32, Arithmetic::Bf16].map(|a| available(a)[0]));
@@ -42,7 +42,7 @@ fn has_avx512_bf16() -> bool {
     false
 }
 
-/// The kernel of one task, with the state of the CPU that it needs.
+/// The kernel of one task. For AMX it holds the tile registers of the thread.
 pub struct Kernel {
     arithmetic: Arithmetic,
     instructions: Instructions,
@@ -51,7 +51,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// For this thread, until dropped.
+    /// A kernel for this thread.
     ///
     /// # Panics
     /// In debug builds when the CPU lacks `instructions` for `arithmetic`.
@@ -65,8 +65,8 @@ impl Kernel {
         }
     }
 
-    /// Multiplies `tiles` tiles: `a`, `[tiles, 32 rows, 16 words]`, with `b`, `[tiles, 16 words,
-    /// 32 positions]`, into `c`, `[32 rows, 32 positions]`, or adds to it.
+    /// Multiplies `a`, `[tiles, 32 rows, 16 words]`, with `b`, `[tiles, 16 words, 32 positions]`.
+    /// The product replaces `c`, `[32 rows, 32 positions]`, or with `add` is added to it.
     ///
     /// # Panics
     /// When `a` and `b` are of different lengths or not whole tiles.
@@ -80,7 +80,8 @@ impl Kernel {
                 Some(set_up) => unsafe { amx::multiply_bf16(set_up, a, b, c, add) },
                 None => portable::multiply_bf16(a, b, c, add),
             },
-            // SAFETY: the instructions are there: whoever made the kernel took them from `available`.
+            // SAFETY: the instructions are there: whoever made the kernel took them from
+            // `available`.
             #[cfg(target_arch = "x86_64")]
             (Arithmetic::Bf16, Instructions::Avx512) => unsafe {
                 avx512::multiply_bf16(a, b, c, add);

@@ -1,4 +1,4 @@
-//! Weights as files have them.
+//! Weights in the formats that files have.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::checkpoint::stored::Stored;
 /// Where the numbers of a weight are.
 #[derive(Debug, Clone)]
 enum Bytes {
-    /// In a file, or as an adapter was merged.
+    /// In a file, or with an adapter merged in.
     Stored(Stored),
-    /// Made while loading.
+    /// Converted while loading.
     Owned(Arc<[u8]>),
 }
 
@@ -27,7 +27,7 @@ impl Bytes {
     }
 }
 
-/// How a number of a weight is stored, little-endian.
+/// How the numbers of a weight are stored, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     F32,
@@ -35,13 +35,13 @@ pub enum Format {
     F16,
     /// A signed byte, to be multiplied by the scale of its row.
     Q8,
-    /// Half a byte less 8, two to a byte (the first in the low half), 16 bytes for
-    /// [`Q4_BLOCK`] numbers of a row, each block with a scale; the last block of a row is filled
+    /// Half a byte, from which 8 is subtracted; the first of two is in the low half. 16 bytes hold
+    /// the [`Q4_BLOCK`] numbers of a block, which has a scale. The last block of a row is filled up
     /// with zeros.
     Q4,
 }
 
-/// Numbers that share a scale in [`Format::Q4`].
+/// How many numbers share a scale in [`Format::Q4`].
 pub const Q4_BLOCK: usize = 32;
 
 impl Format {
@@ -76,10 +76,10 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The weight that lies in a file, with the scales that its format has.
+    /// A weight that lies in a file, with the scales of its format.
     ///
     /// # Panics
-    /// When lengths do not fit: `Weights` checked shapes before.
+    /// When lengths do not fit. `Weights` has checked the shapes before.
     pub fn stored(
         format: Format,
         [rows, columns]: [usize; 2],
@@ -89,7 +89,7 @@ impl Matrix {
         Self::checked(format, [rows, columns], Bytes::Stored(stored), scales)
     }
 
-    /// A weight made while loading.
+    /// A weight that was converted while loading.
     ///
     /// # Panics
     /// When lengths do not fit.
@@ -161,7 +161,7 @@ impl Matrix {
         values
     }
 
-    /// Asks for the numbers of rows to be brought near; those past the end are left out.
+    /// Prefetches the numbers of `rows`; rows past the end are left out.
     pub fn prefetch(&self, rows: Range<usize>, columns: Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         for row in rows.start..rows.end.min(self.rows) {
@@ -177,7 +177,8 @@ impl Matrix {
         let _ = (rows, columns);
     }
 
-    /// Applies the scales that a whole row has to its products, `first` the first of their rows.
+    /// Multiplies products with the scales of their rows, when rows have one. `first` is the first
+    /// row.
     pub fn scale(&self, first: usize, products: &mut [[[f32; LANES]; ROWS]]) {
         if self.format == Format::Q8 {
             let scales = &self.scales[first..self.rows.min(first + ROWS)];

@@ -1,16 +1,17 @@
-//! The matrix product `Y = W X`, where almost all time of the encoder goes.
+//! The matrix product `Y = W X`, in which an encoder spends almost all of its time.
 //!
-//! Positions (patches, tokens) lie in the lanes of registers ([`Lanes`]), 32 a group, and weights
-//! stay as files have them, `[out, in]` row by row, in any [`Format`]. So weights are used from a
-//! memory map, without a copy in another type or order, and a position never meets another one:
-//! it gets the same numbers alone and in any batch, on any number of threads.
+//! Positions (patches, tokens) lie in the lanes of registers, 32 in a group
+//! ([`Lanes`](crate::blocks::lanes::Lanes)). Weights stay as files have them, `[out, in]` row by
+//! row, in any [`Format`], so they are used from a memory map without a copy in another type or
+//! order. Positions never mix: each gets the same numbers alone and in any batch, on any number of
+//! threads.
 //!
-//! A task is a block of the result, small enough for the second-level cache: [`ROWS`] rows of W
-//! at a time are brought to a panel of the type computed with (16-bit to f32 or bf16), which
-//! stays in the first-level cache while all groups of positions of the task pass by. Sums run
-//! over the inner width in one order, in f32, whatever the task's size. Panels, the operand and
-//! the result are made of tiles of 32 cache lines, for all kernels alike: AMX and AVX-512 BF16
-//! for bf16, AVX-512 and AVX2 for f32, and a portable version of both.
+//! A task is a block of the result that is small enough for the second-level cache. [`ROWS`] rows
+//! of W at a time are converted into a panel of the type that is multiplied (f32 or bf16). The
+//! panel stays in the first-level cache while it is multiplied with all groups of positions of the
+//! task. Sums are f32 and run over the inner width in the same order, whatever the size of the
+//! task. Panels, operands and results consist of tiles of 32 cache lines. This is the same for all
+//! kernels: AMX and AVX-512 BF16 for bf16, AVX-512 for f32, AVX2 and a portable version for both.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -29,7 +30,7 @@ mod tile;
 
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
-pub use operand::{Filler, Operand};
+pub use operand::Operand;
 pub use peak::peak;
 pub use product::product;
 pub use tile::{Arithmetic, ROWS, TILE};

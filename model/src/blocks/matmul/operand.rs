@@ -1,4 +1,4 @@
-//! What weights are multiplied with: activations, rounded and laid out in tiles.
+//! Operands: the activations that weights are multiplied with, rounded and laid out in tiles.
 
 use rayon::prelude::*;
 
@@ -6,23 +6,24 @@ use super::panel;
 use super::tile::{Arithmetic, TILE};
 use crate::blocks::lanes::{LANES, Lanes, Line};
 
-/// Tiles of a panel, 2 kB each. Where many groups pass by, it stays in the first-level cache,
-/// which two threads may share; where few do, memory is the limit, and it takes whole rows of
-/// weights as they follow each other there.
+/// Number of tiles of a panel, 2 kB each. With many groups a panel must stay in the first-level
+/// cache, which two threads may share. With few groups memory is the limit, so that a panel takes
+/// long runs of a row.
 pub const fn panel_tiles(groups: usize) -> usize {
     if groups > FEW { 8 } else { 64 }
 }
 
-/// Groups that weights are hardly used more than once for: a query, or a few.
+/// Up to this many groups, weights are used so few times that memory is the limit: a query, or a
+/// few.
 pub const FEW: usize = 4;
 
-/// What weights are multiplied with: positions in lanes, rounded to the type computed with.
+/// Activations in lanes, rounded to the type that is multiplied.
 #[derive(Debug, Clone)]
 pub struct Operand {
     pub arithmetic: Arithmetic,
     pub groups: usize,
     pub width: usize,
-    /// Blocks of the inner width, in each the groups, in each the block's tiles.
+    /// By block of the inner width, then by group, then by tile of the block.
     lines: Vec<Line>,
 }
 
@@ -33,7 +34,7 @@ impl Operand {
         Self { arithmetic, groups, width, lines }
     }
 
-    /// `x` rounded.
+    /// Rounds `x`.
     pub fn round(arithmetic: Arithmetic, x: &Lanes) -> Self {
         let mut operand = Self::new(arithmetic, x.groups(), x.width());
         let filler = operand.filler();
@@ -44,7 +45,8 @@ impl Operand {
         operand
     }
 
-    /// What `make` makes of each group of `x`, rounded: from `[width, LANES]` to the same.
+    /// Applies `make` to each group of `x`, from `[width, LANES]` to the same shape, and rounds the
+    /// result.
     pub fn made(
         arithmetic: Arithmetic,
         x: &Lanes,
@@ -75,7 +77,7 @@ impl Operand {
         &self.lines[start..start + here * TILE]
     }
 
-    /// Writes into it from several threads.
+    /// Lets several threads write disjoint rows.
     pub fn filler(&mut self) -> Filler {
         Filler {
             arithmetic: self.arithmetic,

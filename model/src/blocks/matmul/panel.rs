@@ -1,4 +1,4 @@
-//! From stored numbers to the tiles that kernels take.
+//! Conversion of stored numbers into the tiles that kernels take.
 
 #![expect(clippy::needless_range_loop, reason = "words of several arrays by one index")]
 
@@ -10,8 +10,8 @@ use super::matrix::{Format, Matrix, Q4_BLOCK};
 use super::tile::{Arithmetic, ROWS, TILE};
 use crate::blocks::lanes::{LANES, Line};
 
-/// Rows of a weight as tiles, `[tiles, 32 rows, 16 words]`: a word is an f32 or two bf16 of the
-/// same row. What lies past the weight's rows or columns is zero.
+/// Rows of a weight as tiles, `[tiles, 32 rows, 16 words]`. A word is an f32, or two bf16 of the
+/// same row. Words past the rows or columns of the weight are zero.
 #[derive(Debug, Clone, Default)]
 pub struct Panel {
     lines: Vec<Line>,
@@ -24,8 +24,8 @@ impl Panel {
         &self.lines[..self.tiles * TILE]
     }
 
-    /// Makes room for `rows`, at most [`ROWS`], and `columns`, which start at a tile of the kernel;
-    /// [`fill`](Self::fill) takes them.
+    /// Makes room for `rows`, at most [`ROWS`], and `columns`, which start at a tile of the kernel,
+    /// so that [`fill`](Self::fill) can write them.
     pub fn prepare(&mut self, arithmetic: Arithmetic, rows: usize, columns: usize) {
         self.resize(arithmetic.tiles(columns));
         if rows < ROWS || !columns.is_multiple_of(arithmetic.tile_width()) {
@@ -33,7 +33,7 @@ impl Panel {
         }
     }
 
-    /// Takes `rows` of `columns` to place `first`.
+    /// Converts the `columns` of `rows`, and writes them from row `first` of the panel on.
     pub fn fill(
         &mut self,
         arithmetic: Arithmetic,
@@ -88,7 +88,7 @@ fn widen(
 fn round(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16;
-    // Rounding up could make another number of a NaN.
+    // Rounding up could turn a NaN into a number.
     if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0 } else { rounded }
 }
 
@@ -98,8 +98,9 @@ fn pair(first: f32, second: f32) -> u32 {
     round(first) | (round(second) << 16)
 }
 
-/// Writes `$n` bytes at a time as a line of 16 words, a line in every tile. A macro: a closure
-/// called from two places is a function of its own, without the CPU's instructions.
+/// Writes `$n` bytes at a time as a line of 16 words, one line into every tile. It is a macro
+/// because a closure that is called from two places becomes a function of its own, which is not
+/// compiled for the instruction set of its caller.
 macro_rules! each_line {
     ($n:literal, $bytes:expr, $lines:expr, |$chunk:ident, $words:ident| $convert:block) => {
         let (whole, rest) = $bytes.as_chunks::<$n>();

@@ -1,9 +1,9 @@
-//! The limit that kernels are measured against: multiply-adds on registers, no memory.
+//! The limit that kernels are measured against: products in registers, without memory.
 
 use std::time::Instant;
 
-/// Name and multiplications and additions a second of all cores, for the instructions that this
-/// CPU has. For benches.
+/// The instruction sets of this CPU by name, each with the multiplications and additions per second
+/// that all cores together can do with it. For benches.
 ///
 /// ```
 /// for (name, rate) in pagesight_model::peak() {
@@ -19,7 +19,7 @@ pub fn peak() -> Vec<(&'static str, f64)> {
         use super::{amx, avx512};
         const ROUNDS: usize = 500_000;
         let measure = |work: f64, run: &(dyn Fn() + Sync)| {
-            // Every thread by itself, as fast as it was: others may use the CPU too.
+            // The best of three runs of each thread, since other programs may use the CPU too.
             let rates = rayon::broadcast(|_| {
                 let rate = |_| {
                     let start = Instant::now();

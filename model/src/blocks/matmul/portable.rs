@@ -1,4 +1,4 @@
-//! What every CPU runs, and the same compiled for AVX2 and FMA.
+//! The kernels that run on every CPU, and the same code compiled for AVX2 and FMA.
 
 use super::tile::{ROWS, TILE};
 use crate::blocks::lanes::{LANES, Line};

@@ -1,4 +1,4 @@
-//! The product itself: tasks, their panels and the order of their sums.
+//! The product: its tasks, their panels, and the order of their sums.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,15 +13,15 @@ use super::panel::Panel;
 use super::tile::ROWS;
 use crate::blocks::lanes::LANES;
 
-/// Groups of positions of a task: their part of the operand stays in the second-level cache.
+/// Groups of positions of a task. Their part of the operand stays in the second-level cache.
 const GROUPS: usize = 17;
 
-/// Rows of a task: its sums, a megabyte, stay in a second-level cache of two.
+/// Rows of a task. Its sums take a megabyte, and stay in a second-level cache of two.
 const TASK_ROWS: usize = 512;
 
-/// `weights` times `x`. Each of the `P` weights has the same shape, and `sink` gets 32 rows of
-/// each product at a time: `(group, first row, products)`; rows past the last are zero. It is
-/// called once for every group and rows, from all threads.
+/// Multiplies `P` weights of the same shape with `x`. `sink` gets 32 rows of each product at a
+/// time: `(group, first row, products)`; rows past the last are zero. It is called from all
+/// threads, once for every group and every 32 rows.
 pub fn product<const P: usize>(
     weights: [&Matrix; P],
     x: &Operand,
@@ -40,7 +40,7 @@ pub fn product_with<const P: usize>(
     for weight in weights {
         assert_eq!((weight.rows(), weight.columns()), (rows, x.width), "shape of the weight");
     }
-    // Even parts, so that no thread waits long for the last.
+    // Parts of equal size, so that no thread waits long for the last.
     let parts = x.groups.div_ceil(GROUPS).max(1);
     let groups = x.groups.div_ceil(parts).max(1);
     let most = TASK_ROWS / P.next_power_of_two();
@@ -49,7 +49,7 @@ pub fn product_with<const P: usize>(
     let task_rows = rows.div_ceil(columns.max(1)).next_multiple_of(ROWS);
     let columns = rows.div_ceil(task_rows.max(1));
     (0..columns * parts).into_par_iter().for_each(|task| {
-        // Neighbouring tasks share rows: what one fetches from memory the next finds in a cache.
+        // Neighbouring tasks share rows: the second finds them in a cache.
         let (column, part) = (task / parts, task % parts);
         let first_row = column * task_rows;
         let first_group = part * groups;
@@ -75,10 +75,10 @@ struct Task {
     groups: usize,
 }
 
-/// What a thread keeps between tasks.
+/// Buffers that a thread keeps between tasks.
 #[derive(Default)]
 struct Scratch {
-    /// The one that is multiplied, and the one that is made meanwhile.
+    /// The panel that is multiplied, and the next one, which is filled meanwhile.
     panels: [Panel; 2],
     /// `[P, row tiles, groups]` of 32 rows of 32 positions.
     sums: Vec<[[f32; LANES]; ROWS]>,
@@ -103,7 +103,7 @@ impl Task {
             let most = panel_tiles(x.groups);
             let width = most * x.arithmetic.tile_width();
             let steps = tiles.div_ceil(most) * P * row_tiles;
-            // Block by block of the columns, in each weight by weight, tile by tile of the rows.
+            // By block of the columns, then by weight, then by tile of the rows.
             let step = |step: usize| {
                 let (block, tile) = (step / (P * row_tiles), step % (P * row_tiles));
                 let first = self.first_row + tile % row_tiles * ROWS;
@@ -134,7 +134,7 @@ impl Task {
                     }
                     let part_of_x = x.block(block, self.first_group + i);
                     kernel.multiply(panel.lines(), part_of_x, sums, block > 0);
-                    // Vector instructions make the next panel while the tiles still multiply.
+                    // Vector instructions fill the next panel while AMX still multiplies.
                     if let Some((_, _, weight, rows, columns)) = &following {
                         let place = (i * part, some(rows));
                         next.fill(x.arithmetic, weight, place, columns.clone());

@@ -1,12 +1,12 @@
-//! The measures that panels, operands and kernels share, and the two types that are multiplied.
+//! The sizes that panels, operands and kernels share, and the two types that are multiplied.
 
-/// Rows of a weight that meet 32 positions in one call of a kernel.
+/// Rows of a weight that one call of a kernel multiplies with 32 positions.
 pub const ROWS: usize = 32;
 
-/// Lines of a tile, of a panel and of an operand alike.
+/// Lines of a tile, both of a panel and of an operand.
 pub const TILE: usize = 32;
 
-/// The type that is multiplied; sums are f32 always.
+/// The type that is multiplied. Sums are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arithmetic {
     /// f32.
@@ -16,7 +16,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// Inner width of a tile: a word of four bytes is one f32 or two bf16.
+    /// Inner width of a tile. A word of four bytes is one f32 or two bf16.
     pub const fn tile_width(self) -> usize {
         match self {
             Self::F32 => 16,
@@ -24,7 +24,7 @@ impl Arithmetic {
         }
     }
 
-    /// Tiles for an inner width; what is missing in the last one is zero.
+    /// Number of tiles for an inner width. The last one is filled up with zeros.
     pub const fn tiles(self, width: usize) -> usize {
         width.div_ceil(self.tile_width())
     }

@@ -1,5 +1,5 @@
-//! `config.json` and `preprocessor_config.json` as published: many fields are left out there and
-//! mean the defaults of transformers' `GemmaConfig` and `SiglipVisionConfig` (4.57.6).
+//! `config.json` and `preprocessor_config.json` as published. Many fields are left out there; they
+//! then have the defaults of `GemmaConfig` and `SiglipVisionConfig` in transformers 4.57.6.
 
 use serde::Deserialize;
 
@@ -7,27 +7,27 @@ use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
 
-/// What `config.json` says of the model's sizes.
+/// The sizes of the model, from `config.json`.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub embedding_dim: usize,
     pub vlm_config: VlmConfig,
 }
 
-/// The two families of files.
+/// The two forms that the file has.
 #[derive(Deserialize)]
 struct ConfigFile {
-    /// transformers: the PaliGemma lies inside.
+    /// transformers writes the PaliGemma configuration inside.
     vlm_config: Option<VlmConfig>,
     embedding_dim: Option<usize>,
-    /// colpali-engine: the file is the PaliGemma's own.
+    /// colpali-engine writes the PaliGemma configuration itself.
     #[serde(alias = "image_token_id")]
     image_token_index: Option<u32>,
     text_config: Option<TextConfig>,
     vision_config: Option<VisionConfig>,
 }
 
-/// The PaliGemma inside.
+/// The configuration of the PaliGemma that a ColPali is made of.
 #[derive(Debug, Clone, Deserialize)]
 pub struct VlmConfig {
     #[serde(default = "image_token", alias = "image_token_id")]
@@ -36,7 +36,7 @@ pub struct VlmConfig {
     pub vision_config: VisionConfig,
 }
 
-/// Gemma.
+/// The sizes of Gemma, the language model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
@@ -61,7 +61,7 @@ struct RopeParameters {
     rope_theta: Option<f64>,
 }
 
-/// SigLIP's vision tower.
+/// The sizes of the vision tower of SigLIP.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
@@ -77,15 +77,15 @@ pub struct VisionConfig {
     model_type: String,
 }
 
-/// `PaliGemmaConfig`'s, where the file says nothing.
+/// The default of `PaliGemmaConfig`.
 fn image_token() -> u32 {
     256_000
 }
 
-/// `ColPaliConfig`'s, and the only one that colpali-engine has.
+/// The default of `ColPaliConfig`, and the only value that colpali-engine has.
 const EMBEDDING_DIM: usize = 128;
 
-/// `GemmaConfig`'s.
+/// The defaults of `GemmaConfig`.
 impl Default for TextConfig {
     fn default() -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Default for TextConfig {
     }
 }
 
-/// `SiglipVisionConfig`'s.
+/// The defaults of `SiglipVisionConfig`.
 impl Default for VisionConfig {
     fn default() -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Default for VisionConfig {
 const GEMMA: &str = "gemma";
 const SIGLIP: &str = "siglip_vision_model";
 
-/// The only activation that ColPali has, under the names that configurations use.
+/// The names that configurations use for the one activation that ColPali has.
 const TANH_GELU: [&str; 3] = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"];
 
 impl TextConfig {
@@ -149,8 +149,8 @@ impl Config {
     /// Reads and checks `config.json`.
     ///
     /// # Errors
-    /// [`ModelError::Setting`] for a value that this model cannot be built with, and what reading
-    /// gives.
+    /// [`ModelError::Setting`] for a value that this model cannot be built with;
+    /// [`ModelError::Io`] and [`ModelError::Config`] when the file cannot be read.
     pub fn read(config: &CheckpointFile) -> Result<Self, ModelError> {
         let file: ConfigFile = read_json(config)?;
         let wrong = |key: &str, expected: &str, got: String| {
@@ -180,7 +180,7 @@ impl Config {
                 return wrong(key, expected, got.clone());
             }
         }
-        // `hidden_activation` is null in published files; where both are set they agree.
+        // `hidden_activation` is null in published files; where both are set, they agree.
         for (key, act) in [
             ("text_config.hidden_act", &text.hidden_act),
             ("text_config.hidden_activation", &text.hidden_activation),
@@ -222,8 +222,8 @@ impl Config {
     }
 }
 
-/// What `preprocessor_config.json` (or the `image_processor` inside `processor_config.json`, as
-/// transformers 5 writes it) says of pictures.
+/// How pictures become numbers, from `preprocessor_config.json` or, as transformers 5 writes it,
+/// from `image_processor` inside `processor_config.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PreprocessorConfig {
     pub image_mean: [f32; 3],
@@ -257,14 +257,15 @@ fn rescale_factor() -> f64 {
 }
 
 impl PreprocessorConfig {
-    /// The files that say it, the newer one second; it is read only when the first is missing.
+    /// The two files, the newer one second: it is read only when the first is missing.
     pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 
     /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against the input
     /// size of `config`.
     ///
     /// # Errors
-    /// [`ModelError::Setting`] for a value that gives other pixels, and what reading gives.
+    /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
+    /// [`ModelError::Config`] when the file cannot be read.
     pub fn read([old, new]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
         let (path, this) = if !old.exists() && new.exists() {
             (new.shown(), read_json::<ProcessorConfig>(&new)?.image_processor)

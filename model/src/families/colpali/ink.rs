@@ -2,9 +2,9 @@
 
 use pagesight_core::PageImage;
 
-/// For each of `slices` its patches, of `patch` px, in whose pixels the values of some channel
-/// differ by more than `range`. Of a page without any, the one patch that comes nearest, the first
-/// of equals: a page has at least one vector.
+/// Returns for each of `slices` its patches of `patch` px that have print: the values of some
+/// channel differ by more than `range` among their pixels. Since a page must have at least one
+/// vector, of a blank page the patch with the largest difference is returned, the first of equals.
 pub fn printed(slices: &[PageImage], patch: u32, range: u8) -> Vec<Vec<usize>> {
     let ranges: Vec<Vec<u8>> = slices.iter().map(|slice| contrasts(slice, patch)).collect();
     let printed = |ranges: &Vec<u8>| -> Vec<usize> {
@@ -23,8 +23,8 @@ pub fn printed(slices: &[PageImage], patch: u32, range: u8) -> Vec<Vec<usize>> {
     places
 }
 
-/// Of each patch, row by row, the largest value less the smallest of the channel in which they
-/// differ most.
+/// The contrast of each patch, row by row: the difference between largest and smallest value, in
+/// the channel where it is largest.
 fn contrasts(slice: &PageImage, patch: u32) -> Vec<u8> {
     let (columns, rows) = (slice.width_px() / patch, slice.height_px() / patch);
     let (patch, columns) = (patch as usize, columns as usize);

@@ -4,7 +4,9 @@
 //! goes the same way without the vision tower.
 //!
 //! The numeric reference is `ColPaliForRetrieval` of transformers 4.57.6, equal to `ColPali` of
-//! colpali-engine 0.3.13.
+//! colpali-engine 0.3.13. The ColPali of candle-transformers 0.11.1 is no base for it, since its
+//! vectors are others: it normalises image features, leaves the last norm out, makes rotations in
+//! bf16 and has no masks.
 
 pub mod config;
 pub mod cpu;

@@ -1,4 +1,4 @@
-//! The whole model: load it, and pages and queries become multi-vectors.
+//! The whole model: it turns pages and queries into multi-vectors.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::gpu;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
 
-/// A ColPali in memory. `&self` throughout: share it between threads.
+/// A ColPali in memory. All methods take `&self`, so threads can share it.
 #[derive(Debug)]
 pub struct ColPali {
     record: ModelRecord,
@@ -41,7 +41,7 @@ pub struct ColPali {
     gpu_slices: usize,
     /// Ids of a slice of a page: its image tokens, then the prompt.
     page_ids: Vec<u32>,
-    /// The same for every page.
+    /// How the vectors of a page are laid out, the same for every page.
     layout: PatchLayout,
 }
 
@@ -107,7 +107,7 @@ impl ColPali {
             id,
             dim: config.embedding_dim,
             source: Some(checkpoint.source().clone()),
-            // A base that was found by its name will be found again.
+            // A base that was found by its name is found again, so only a chosen one is remembered.
             base: options.base.as_ref().map(absolute).transpose()?,
             recipe: Some(recipe.to_json()),
             fusion: recipe.fusion,
@@ -127,12 +127,12 @@ impl ColPali {
         })
     }
 
-    /// What it runs in.
+    /// The precision that it runs in.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Where it runs, never [`Device::Auto`].
+    /// The device that it runs on; never [`Device::Auto`].
     pub fn device(&self) -> Device {
         match &self.engine {
             Engine::Cpu(_) => Device::Cpu,
@@ -148,33 +148,33 @@ impl ColPali {
         }
     }
 
-    /// What it does around its weights.
+    /// The recipe in force: everything that it does around its weights.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// Why it does that.
+    /// Where the recipe comes from.
     pub fn recipe_origin(&self) -> &RecipeOrigin {
         &self.recipe_origin
     }
 
-    /// Edge of its square input, px.
+    /// Edge of its square input, in pixels.
     pub fn input_px(&self) -> u32 {
         self.config.vlm_config.vision_config.image_size as u32
     }
 
-    /// How the vectors of a page are laid out: the same for every page.
+    /// How the vectors of a page are laid out. It is the same for every page.
     pub fn layout(&self) -> &PatchLayout {
         &self.layout
     }
 
-    /// The picture of every page: all slices of its finest grid.
+    /// The size of the picture of every page: the slices of its finest grid side by side.
     fn size(&self) -> PictureSize {
         let (edge, slices) = (self.input_px(), &self.recipe.slices);
         PictureSize { width_px: edge * slices.cols(), height_px: edge * slices.rows() }
     }
 
-    /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
+    /// Encodes one slice, `[3, edge, edge]` f32, to its vectors, `[n_vectors, dim]` f32.
     pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
         let pictures = std::slice::from_ref(pixels);
         match &self.engine {
@@ -183,7 +183,8 @@ impl ColPali {
         }
     }
 
-    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32.
+    /// Encodes texts, given by their ids, to their vectors one after the other,
+    /// `[sum of n_tokens, dim]` f32.
     fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
         match &self.engine {
             Engine::Cpu(cpu) => cpu.encode_texts(texts, causal),
@@ -191,25 +192,25 @@ impl ColPali {
         }
     }
 
-    /// Text ids to rows, `[n_tokens, dim]` f32.
+    /// Encodes one text to its vectors, `[n_tokens, dim]` f32.
     pub(crate) fn encode_ids(&self, ids: &[u32], causal: bool) -> CandleResult<Tensor> {
         self.encode_texts(&[ids], causal)
     }
 
-    /// Encodes the first slice of a page on the CPU and says how long the vision tower with its
-    /// projector, the language model and the head took; `None` when a GPU has the model. For
-    /// benches.
+    /// Encodes the first slice of a page on the CPU and returns how long the three parts took: the
+    /// vision tower with its projector, the language model, and the head. `None` when the model is
+    /// on a GPU. For benches.
     ///
     /// # Errors
-    /// As encoding it.
+    /// [`ModelError`] as for encoding the page.
     pub fn time_page(&self, page: &PageImage) -> Result<Option<[Duration; 3]>, ModelError> {
         let Some(cpu) = self.cpu() else { return Ok(None) };
         let pixels = pixel_values(&self.slices(page)?[0], &self.preprocessor)?;
         cpu.time(&pixels, &self.page_ids).map(Some)
     }
 
-    /// The model's inputs of a page: grid by grid, row by row. A grid that is not the finest sees
-    /// the page made smaller, as the reference makes pictures smaller.
+    /// Cuts the picture of a page into the inputs of the model, grid by grid and row by row. For a
+    /// grid that is not the finest the picture is made smaller first, as the reference does it.
     fn slices(&self, page: &PageImage) -> Result<Vec<PageImage>, ModelError> {
         let PictureSize { width_px, height_px } = self.size();
         let expected = (width_px, height_px);
@@ -228,7 +229,7 @@ impl ColPali {
         Ok(slices)
     }
 
-    /// Pages with the slices of several together, where that suits the engine.
+    /// Encodes pages. A GPU gets the slices of several pages at once, up to its batch size.
     fn encode_all(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, ModelError> {
         let together = match &self.engine {
             Engine::Cpu(_) => 1,
@@ -261,7 +262,7 @@ impl ColPali {
         Ok(encoded)
     }
 
-    /// What is kept of each of `cuts`.
+    /// Encodes `cuts` and returns the vectors that are kept of each.
     fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<KeptRows>, ModelError> {
         let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
         let rows = match &self.engine {
@@ -287,7 +288,7 @@ impl ColPali {
         Ok(of_cuts.into_par_iter().map(|(cut, rows)| self.pool(cut, rows)).collect())
     }
 
-    /// The slices of a page, without those of which the recipe keeps nothing.
+    /// Cuts a page into slices, and leaves out those of which the recipe keeps no vector.
     fn cut(&self, page: usize, image: &PageImage) -> Result<Vec<Cut>, ModelError> {
         let slices = self.slices(image)?;
         let patch = self.config.vlm_config.vision_config.patch_size as u32;
@@ -302,15 +303,16 @@ impl ColPali {
         Ok(cuts.filter(|cut| !cut.places.is_empty()).collect())
     }
 
-    /// What is kept of a slice, of `vectors` at the places of `cut`: all, or what the recipe pools
-    /// them to. Slice by slice, since hierarchical pooling takes the cube of how many there are.
+    /// Pools the `vectors` at the places of `cut` as the recipe says; without pooling all of them
+    /// are kept. Slices are pooled one by one, because the time of hierarchical pooling grows with
+    /// the cube of the number of vectors.
     fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
         let pooled = self.recipe.pooler.pool(self.dim(), vectors, self.recipe.pooling);
         let places = pooled.representatives.iter().map(|&row| (cut.first + cut.places[row]) as u32);
         KeptRows { places: places.collect(), rows: pooled.vectors }
     }
 
-    /// What was kept of a page.
+    /// Makes a page of the vectors that were kept of its slices.
     fn finish(&self, KeptRows { rows, places }: KeptRows) -> Result<EncodedPage, ModelError> {
         let mut vectors = PageVectors::from_f32(self.dim(), &rows)?;
         if places.len() != self.layout.vectors() {
@@ -324,13 +326,13 @@ impl ColPali {
         &self.page_ids
     }
 
-    /// A question with all that the recipe puts around it.
+    /// Tokenizes a question with the prefix, padding and suffix of the recipe.
     pub(crate) fn query(&self, question: &str) -> Result<Query, ModelError> {
         let start = self.recipe.query_prefix.len();
         self.tokens.query(&self.recipe.query_text(question), start..start + question.len())
     }
 
-    /// Queries to vectors, together: the weights are read once for all of them.
+    /// Encodes queries in one batch: the weights are read once for all of them.
     fn encode_together(&self, questions: &[&str]) -> Result<Vec<QueryVectors>, ModelError> {
         let queries = questions.iter().map(|question| self.query(question));
         let queries = queries.collect::<Result<Vec<_>, _>>()?;
@@ -348,25 +350,25 @@ impl ColPali {
     }
 }
 
-/// A slice of a page and the places of the vectors that are kept of it.
+/// A slice of a page, and the places of the vectors that are kept of it.
 struct Cut {
     page: usize,
-    /// The place, in its page, of its first vector.
+    /// The place of its first vector in its page.
     first: usize,
     picture: PageImage,
     places: Vec<usize>,
 }
 
-/// Vectors of a page and their places in it.
+/// Vectors of a page, and their places in it.
 #[derive(Clone, Default)]
 struct KeptRows {
     rows: Vec<f32>,
     places: Vec<u32>,
 }
 
-/// Slices that a GPU encodes at once: 4,120 positions of 448 px nearly fill a large one, and their
-/// activations take 0.7 GB. A core has one at a time: the
-/// activations of a small model then stay in its caches.
+/// Slices that a GPU encodes at once by default: four of 448 px have 4,120 positions, which nearly
+/// fill a large GPU, and their activations take 0.7 GB. A core of the CPU encodes one at a time, so
+/// that the activations of a small model stay in its caches.
 const GPU_SLICES: usize = 4;
 
 /// Queries encoded at once.
@@ -381,12 +383,12 @@ impl PageEncoder for ColPali {
         self.record.dim
     }
 
-    /// The same picture of every page, whatever its shape: the reference squeezes them too.
+    /// The same picture of every page: the reference squeezes pages of any shape into a square.
     fn picture(&self, _: PageSize) -> PictureSize {
         self.size()
     }
 
-    /// On the CPU the slices of a page run side by side; a core without one helps another.
+    /// On the CPU slices are encoded in parallel; a core without a slice helps with another one.
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
         Ok(self.encode_all(pages)?)
     }

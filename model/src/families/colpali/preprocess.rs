@@ -1,5 +1,5 @@
-//! Pixels to the vision tower's input. Source: transformers 4.57.6
-//! `models/siglip/image_processing_siglip.py`: rescale, normalise, channels first.
+//! Pixels become the input of the vision tower: rescaled, normalised, channels first. Source:
+//! transformers 4.57.6 `models/siglip/image_processing_siglip.py`.
 
 use candle_core::{Device, Result, Tensor};
 use pagesight_core::PageImage;
@@ -7,8 +7,8 @@ use pagesight_core::PageImage;
 use crate::blocks::lanes::LANES;
 use crate::families::colpali::config::PreprocessorConfig;
 
-/// What each of the 256 values of a byte is in each channel: times the rescale factor, less the
-/// mean, over the deviation.
+/// The number that each of the 256 values of a byte becomes, a table per channel: times the rescale
+/// factor, less the mean, divided by the deviation.
 pub fn worth(config: &PreprocessorConfig) -> [Vec<f32>; 3] {
     let factor = config.rescale_factor as f32;
     std::array::from_fn(|channel| {
@@ -17,7 +17,8 @@ pub fn worth(config: &PreprocessorConfig) -> [Vec<f32>; 3] {
     })
 }
 
-/// `[3, height, width]`, f32: what each byte is worth. The picture has the input's size already.
+/// The numbers of a picture, `[3, height, width]` f32. The picture has the size of the input
+/// already.
 pub fn pixel_values(image: &PageImage, config: &PreprocessorConfig) -> Result<Tensor> {
     let (width, height) = (image.width_px() as usize, image.height_px() as usize);
     let mut values = Vec::with_capacity(3 * width * height);
@@ -28,8 +29,8 @@ pub fn pixel_values(image: &PageImage, config: &PreprocessorConfig) -> Result<Te
     Tensor::from_vec(values, (3, height, width), &Device::Cpu)
 }
 
-/// `[3, h, w]` to `[n_patches, 3 * patch * patch]`: patches in row-major order, inside a patch
-/// channel, row, column, the order of the convolution's weight.
+/// Cuts `[3, h, w]` into patches, `[n_patches, 3 * patch * patch]`: patches in row-major order, and
+/// inside a patch channel, row, column, which is the order of the convolution's weight.
 pub fn patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
     let (channels, height, width) = pixels.dims3()?;
     pixels
@@ -39,7 +40,8 @@ pub fn patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
         .reshape(((height / patch) * (width / patch), channels * patch * patch))
 }
 
-/// Patches `first ..` of `pixels`, `[3, height, width]`, in lanes: what [`patches`] gives as rows.
+/// Writes patches `first ..` of `pixels`, `[3, height, width]`, into the lanes of a group: the
+/// numbers that [`patches`] gives as rows.
 pub fn patch_lanes(
     pixels: &[f32],
     [height, width]: [usize; 2],

@@ -1,5 +1,5 @@
-//! Everything between pixels or words and vectors that is not a weight: it differs between
-//! published checkpoints and is part of the model's identity.
+//! Everything between pixels or words and vectors that is not a weight. It differs between
+//! published checkpoints, and is part of the identity of a model.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::error::ModelError;
 use crate::options::RecipeChoice;
 use crate::precision::Precision;
 
-/// `recipe.json` beside the weights; fields left out have these defaults, which are what
-/// `ColPaliProcessor` of transformers does.
+/// What a ColPali does around its weights; `recipe.json` beside them. Fields that are left out have
+/// the values of [`Recipe::default`], which is what `ColPaliProcessor` of transformers does.
 ///
 /// ```
 /// use pagesight_model::Recipe;
@@ -27,34 +27,36 @@ use crate::precision::Precision;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
-    /// The grids that a page is cut into, each slice one model input.
+    /// The grids that a page is cut into. Each slice is one input of the model.
     pub slices: Slices,
-    /// Follows the image tokens of a page.
+    /// The text that follows the image tokens of a page.
     pub page_prompt: String,
-    /// Stands before the question.
+    /// The text before the question.
     pub query_prefix: String,
-    /// `<pad>` tokens after the question; they are attended to and score.
+    /// Number of `<pad>` tokens after the question. They are attended to, and their vectors count
+    /// in MaxSim.
     pub query_pads: usize,
-    /// Stands after them.
+    /// The text after the `<pad>` tokens.
     pub query_suffix: String,
-    /// Query tokens see only what is before them, as v1.0 to v1.2 were trained. Pages never.
+    /// Whether query tokens attend only to what is before them, as v1.0 to v1.2 were trained. The
+    /// tokens of pages always attend to all others.
     pub causal_queries: bool,
-    /// Leaves out the vectors of patches without print, those whose values (0 to 255) differ by no
-    /// more than this in any channel, and of the prompt behind them. The reference has all.
+    /// Leaves out the vectors of blank patches and of the prompt. A patch is blank when its values
+    /// (0 to 255) differ by no more than this in every channel. The reference keeps all vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune_blank: Option<u8>,
-    /// Merges the vectors that are left of each slice to one in so many. The reference's default is
-    /// 1: as they are.
+    /// Merges the vectors of each slice, so that one in this many is left. 1, the default of the
+    /// reference, merges none.
     #[serde(skip_serializing_if = "is_one")]
     pub pooling: usize,
-    /// How they are merged.
+    /// How vectors are merged.
     #[serde(skip_serializing_if = "Pooler::is_the_references")]
     pub pooler: Pooler,
-    /// Runs the model in another precision than its weights have.
+    /// The precision that the model runs in; by default the one that its weights are stored in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// How far its ranking is to be trusted beside that of words. No part of the model's identity:
-    /// vectors do not depend on it.
+    /// How far its ranking of pictures is trusted beside the ranking of words. Vectors do not
+    /// depend on it, so it is not part of the identity of the model.
     #[serde(skip_serializing_if = "is_default")]
     pub fusion: Fusion,
 }
@@ -63,15 +65,15 @@ pub struct Recipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooler {
-    /// As the reference does, see [`pagesight_maxsim::pool_hierarchical`].
+    /// By hierarchical clustering, as the reference does: [`pagesight_maxsim::pool_hierarchical`].
     #[default]
     Hierarchical,
-    /// By k-means, a fraction of the time, see [`pagesight_maxsim::pool_k_means`].
+    /// By k-means, in a fraction of the time: [`pagesight_maxsim::pool_k_means`].
     KMeans,
 }
 
 impl fmt::Display for Pooler {
-    /// As a recipe says it.
+    /// The word that a recipe has for it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hierarchical => "hierarchical",
@@ -107,14 +109,14 @@ fn is_default(fusion: &Fusion) -> bool {
 
 const PAGE: &str = "<bos>Describe the image.\n";
 
-/// colpali-engine writes one `<bos>`, transformers 4.47 and later put another before it.
+/// colpali-engine writes one `<bos>`, and transformers 4.47 and later put another before it.
 const PAGE_TWICE: &str = "<bos><bos>Describe the image.\n";
 
 /// Recipes that come with pagesight: name, page prompt, query prefix and suffix.
 ///
-/// What each checkpoint was trained with: v1.1 and v1.2 by colpali-engine 0.2, v1.3 by 0.3.4 to
-/// 0.3.10 on a transformers that wrote one `<bos>`. Those of colpali-engine are what its later
-/// versions do with any checkpoint, for indexes that must agree with them.
+/// The recipe of a checkpoint is what it was trained with: v1.1 and v1.2 by colpali-engine 0.2,
+/// v1.3 by 0.3.4 to 0.3.10 on a transformers that wrote one `<bos>`. The recipes of colpali-engine
+/// are what its later versions do with any checkpoint, for indexes that must agree with them.
 const NAMED: [(&str, &str, &str, &str); 7] = [
     ("transformers", PAGE, "<bos>Question: ", "\n"),
     ("colpali-v1.1", PAGE, "<bos>Question: ", "\n"),
@@ -125,10 +127,10 @@ const NAMED: [(&str, &str, &str, &str); 7] = [
     ("colpali-engine-0.3.13", PAGE_TWICE, "<bos>", ""),
 ];
 
-/// More cannot be meant: a question has a few dozen tokens.
+/// A question has a few dozen tokens, so more padding can only be a mistake.
 const MOST_PADS: usize = 1024;
 
-/// More would leave nothing of a page.
+/// More would leave hardly a vector of a page.
 const MOST_POOLING: usize = 64;
 
 impl From<Recipe> for RecipeChoice {
@@ -143,21 +145,22 @@ impl Default for Recipe {
     }
 }
 
-/// Why a checkpoint has its recipe.
+/// Where the recipe of a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RecipeOrigin {
-    /// Given by the caller.
+    /// The caller gave it.
     Caller,
-    /// A file beside the weights.
+    /// It is a file beside the weights.
     File(PathBuf),
-    /// One that comes with pagesight, since the checkpoint is called so.
+    /// It comes with pagesight, and is the one for the name that the checkpoint goes by.
     Called {
-        /// The recipe.
+        /// The name of the recipe.
         recipe: &'static str,
-        /// Where the checkpoint says its name.
+        /// The name that the checkpoint goes by.
         clue: String,
     },
-    /// Nothing says; what transformers does by default.
+    /// Nothing says it, so it is what transformers does by default.
     Default,
 }
 
@@ -185,10 +188,11 @@ struct ConfigName {
 }
 
 impl Recipe {
-    /// Where a recipe lies beside the weights.
+    /// The name of the file beside the weights.
     pub const FILE: &str = "recipe.json";
 
-    /// One that comes with pagesight.
+    /// The recipe called `name` that comes with pagesight.
+    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let (_, page, prefix, suffix) = NAMED.iter().find(|(known, ..)| *known == name)?;
         Some(Self {
@@ -211,20 +215,20 @@ impl Recipe {
         NAMED.iter().map(|(name, ..)| *name)
     }
 
-    /// All fields as JSON, in one form only.
+    /// All fields as JSON. Equal recipes give equal text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a recipe is plain data")
     }
 
-    /// What goes into a model's identity: all that decides about vectors.
+    /// The part that is hashed into the model id: all fields that vectors depend on.
     pub(crate) fn identity(&self) -> String {
         Self { fusion: Fusion::default(), ..self.clone() }.to_json()
     }
 
-    /// The inverse of [`to_json`](Self::to_json); fields left out have their defaults.
+    /// The inverse of [`to_json`](Self::to_json). Fields that are left out have their defaults.
     ///
     /// # Errors
-    /// What is wrong with `text`.
+    /// The error of the parser, with line and column.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
@@ -244,7 +248,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Checks that values are in their ranges; `path` is where they come from.
+    /// Checks that values are in their ranges; `path` names the file in errors.
     fn check(&self, path: PathBuf) -> Result<(), ModelError> {
         let wrong = |key: &str, expected: String, got: String| ModelError::Setting {
             path: path.clone(),
@@ -321,14 +325,14 @@ impl Recipe {
         Ok((Self::default(), RecipeOrigin::Default))
     }
 
-    /// What is tokenized for `question`.
+    /// The text that is tokenized for `question`.
     pub fn query_text(&self, question: &str) -> String {
         let pads = "<pad>".repeat(self.query_pads);
         format!("{}{question}{pads}{}", self.query_prefix, self.query_suffix)
     }
 }
 
-/// Names that a checkpoint goes by: on the hub, as a folder, in its configuration.
+/// The names that a checkpoint goes by: on the hub, as a folder, in its configuration.
 fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, ModelError> {
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut names = Vec::new();

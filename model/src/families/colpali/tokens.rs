@@ -18,6 +18,7 @@ pub struct Tokens {
     tokenizer: Tokenizer,
     path: PathBuf,
     image: u32,
+    bos: u32,
     vocabulary: usize,
     /// Ids that say nothing of the letters they stand for: single bytes, and "unknown".
     unspelled: HashSet<u32>,
@@ -53,17 +54,18 @@ impl Tokens {
                 )));
             }
         }
-        for token in ["<bos>", "<pad>"] {
-            if tokenizer.token_to_id(token).is_none() {
-                return Err(wrong(format!("it has no {token}: not this model's tokenizer")));
-            }
-        }
+        let special = |token: &str| {
+            let lacks = || wrong(format!("it has no {token}: not this model's tokenizer"));
+            tokenizer.token_to_id(token).ok_or_else(lacks)
+        };
+        let bos = special("<bos>")?;
+        special("<pad>")?;
         // SentencePiece calls the piece of a byte `<0x41>`.
         let bytes = (0..=u8::MAX).map(|byte| format!("<0x{byte:02X}>"));
         let unspelled = bytes.chain(["<unk>".into()]);
         let unspelled = unspelled.filter_map(|token| tokenizer.token_to_id(&token)).collect();
         let vocabulary = config.text_config.vocab_size;
-        Ok(Self { tokenizer, path, image, vocabulary, unspelled })
+        Ok(Self { tokenizer, path, image, bos, vocabulary, unspelled })
     }
 
     fn encode(&self, text: &str) -> Result<Encoding, ModelError> {
@@ -97,7 +99,8 @@ impl Tokens {
     }
 
     /// The ids of `text`, of which the bytes `question` are the question, and which bytes of the
-    /// question each stands for.
+    /// question each stands for. A text without any token, such as a question of punctuation alone
+    /// for a tokenizer that drops it, becomes a `<bos>` that counts as not spelled.
     ///
     /// # Errors
     /// As [`ids`](Self::ids).
@@ -110,6 +113,10 @@ impl Tokens {
                 span: part_of(text, question.clone(), start..end),
                 spelled: !self.unspelled.contains(&id),
             });
+        if ids.is_empty() {
+            let nothing = QueryToken { spelled: false, ..QueryToken::special("<bos>") };
+            return Ok(Query { ids: vec![self.bos], tokens: vec![nothing] });
+        }
         Ok(Query { tokens: tokens.collect(), ids: ids.to_vec() })
     }
 

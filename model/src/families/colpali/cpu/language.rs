@@ -1,6 +1,6 @@
-//! Gemma as an encoder: no cache, every position sees every other (queries may be causal), the
-//! last norm applied. Source: transformers 4.57.6 `models/gemma/modeling_gemma.py` and
-//! `models/paligemma/modeling_paligemma.py`.
+//! Gemma as an encoder: without a cache, with the last norm applied, and every position attends to
+//! every other (queries may be causal). Source: transformers 4.57.6
+//! `models/gemma/modeling_gemma.py` and `models/paligemma/modeling_paligemma.py`.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,11 +25,11 @@ pub struct Language {
     pub layers: Vec<Layer>,
     pub norm: Norm,
     rotations: Rotations,
-    /// For the longest sequence so far.
+    /// Of the longest sequence so far.
     angles: Mutex<Arc<Angles>>,
 }
 
-/// The token table, `[vocabulary, hidden]`, in the file: its rows are looked up there.
+/// The token table, `[vocabulary, hidden]`. It stays in its file, where rows are looked up.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     table: Stored,
@@ -37,13 +37,13 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Rows for `ids`, `[n, hidden]`, f32, scaled by the root of the width.
+    /// The rows of `ids`, `[n, hidden]` f32, multiplied by the square root of the width.
     pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
         self.table.rows(ids)? * (self.hidden as f64).sqrt()
     }
 }
 
-/// By how much positions are turned (Su et al., arXiv 2104.09864).
+/// The angles of rotary position embeddings (Su et al., arXiv 2104.09864).
 #[derive(Debug, Clone, Copy)]
 pub struct Rotations {
     head_dim: usize,
@@ -51,13 +51,13 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    /// Angles of a position: half a head's width.
+    /// Number of angles of a position: half the width of a head.
     pub fn half(&self) -> usize {
         self.head_dim / 2
     }
 
-    /// As the reference: the frequency is rounded to f32, then the product. Only differences of
-    /// positions count, so they start at 0.
+    /// Angle `i` of a position. As in the reference, the frequency is rounded to f32, then the
+    /// product. Positions start at 0, since only their differences matter.
     pub fn angle(&self, position: usize, i: usize) -> f32 {
         let exponent = (2 * i) as f32 / self.head_dim as f32;
         let frequency = 1.0 / (self.theta as f32).powf(exponent);
@@ -65,10 +65,10 @@ impl Rotations {
     }
 }
 
-/// Root mean square norm; the stored weight is the difference from one.
+/// Root mean square norm. Files store the difference of the weight from one.
 #[derive(Debug, Clone)]
 pub struct Norm {
-    /// One was added.
+    /// The weight itself: one was added while loading.
     pub weight: Vec<f32>,
     pub eps: f32,
 }
@@ -154,11 +154,12 @@ impl Layer {
     }
 }
 
-/// What all layers share: the rotations of positions, in f32 whatever is multiplied.
+/// What all layers share: the mask and the rotations of positions, which are f32 in every
+/// precision.
 #[derive(Debug, Clone)]
 pub struct Context {
     causal: bool,
-    /// The group inside its sequence, for every group.
+    /// For every group its index inside its sequence.
     groups: Vec<usize>,
     angles: Arc<Angles>,
     half: usize,
@@ -207,7 +208,7 @@ impl Language {
         })
     }
 
-    /// How many layers.
+    /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers.len()
     }
@@ -222,19 +223,20 @@ impl Language {
         self.rotations
     }
 
-    /// Rows for `ids`, as [`Embedding::rows`].
+    /// The rows of `ids`, see [`Embedding::rows`].
     pub fn embed(&self, ids: &[u32]) -> CandleResult<Tensor> {
         self.embedding.rows(ids)
     }
 
-    /// All layers and the last norm, for every position of every sequence.
+    /// Runs all layers and the last norm over every position of every sequence.
     pub fn encode(&self, x: Lanes, causal: bool) -> Lanes {
         let context = self.contexts(x.lengths(), causal);
         self.encode_with(x, &context, None)
     }
 
-    /// As [`encode`](Self::encode), not causal, of the positions in `kept` of each sequence: the
-    /// last layer looks at all, but computes only these.
+    /// As [`encode`](Self::encode) without a causal mask, for the positions in `kept` of each
+    /// sequence. In the last layer all positions act as keys and values, but only these are
+    /// computed.
     pub fn encode_kept(&self, x: Lanes, kept: &[&[usize]]) -> Lanes {
         let context = self.contexts(x.lengths(), false);
         self.encode_with(x, &context, Some(kept))
@@ -248,14 +250,14 @@ impl Language {
         self.finish_all(&x)
     }
 
-    /// Rotations for sequences of these lengths.
+    /// What the layers share for sequences of these lengths.
     fn contexts(&self, lengths: &[usize], causal: bool) -> Context {
         let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
         let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
         Context { causal, groups, angles: self.angles(longest), half: self.rotations.half() }
     }
 
-    /// For at least `groups` groups; computed once.
+    /// The angles of at least `groups` groups. They are computed once.
     fn angles(&self, groups: usize) -> Arc<Angles> {
         let half = self.rotations.half();
         let mut angles = self.angles.lock().expect("no panic holds it");
@@ -277,19 +279,19 @@ impl Language {
         x.map_groups(x.width(), |x, y| self.norm.apply(x, y))
     }
 
-    /// What the layers of one sequence of `n` positions share.
+    /// What the layers share for one sequence of `n` positions.
     pub fn context(&self, n: usize, causal: bool) -> CandleResult<Context> {
         Ok(self.contexts(&[n], causal))
     }
 
-    /// Layer `n` of one sequence, `[n_tokens, hidden]`.
+    /// Runs layer `n` over one sequence, `[n_tokens, hidden]`.
     pub fn layer(&self, n: usize, x: &Tensor, context: &Context) -> CandleResult<Tensor> {
         let mut x = lanes(x)?;
         self.layers[n].forward(self.arithmetic, &mut x, context, None);
         tensor(&x)
     }
 
-    /// The last norm, `[n_tokens, hidden]`.
+    /// Runs the last norm over one sequence, `[n_tokens, hidden]`.
     pub fn finish(&self, x: &Tensor) -> CandleResult<Tensor> {
         tensor(&self.finish_all(&lanes(x)?))
     }

@@ -17,7 +17,7 @@ use crate::families::colpali::cpu::vision::Vision;
 use crate::families::colpali::inventory;
 use crate::precision::Precision;
 
-/// Both towers, the projector between them and the head.
+/// The vision tower, the projector behind it, the language model and the head.
 #[derive(Debug)]
 pub struct CpuModel {
     /// The vision tower and its projector; `None` when loaded for queries alone.
@@ -27,7 +27,7 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Takes all of `weights`, or for `query_only` all but what pictures need, which stays unread.
+    /// Takes all of `weights`. With `query_only` the tensors that only pictures need stay unread.
     pub fn take(
         mut weights: Weights,
         precision: Precision,
@@ -75,15 +75,16 @@ impl CpuModel {
         &self.head
     }
 
-    /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
-    /// `ids`: a page's, its image tokens first.
+    /// Encodes slices, `[3, edge, edge]` f32 each, to their vectors one after the other,
+    /// `[sum of n_vectors, dim]` f32. `ids` are those of a slice, the image tokens first.
     pub fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
         let x = self.slice_lanes(pictures, ids)?;
         Ok(self.rows(&self.language.encode(x, false))?)
     }
 
-    /// As [`encode_slices`](Self::encode_slices), of each slice the rows at the places in `kept`,
-    /// none twice, in ascending order: the same numbers, and the last layer computes no others.
+    /// As [`encode_slices`](Self::encode_slices), but only the vectors at the places in `kept` of
+    /// each slice, which are in ascending order. The numbers are the same; the last layer computes
+    /// only these.
     pub fn encode_kept(
         &self,
         pictures: &[Tensor],
@@ -104,7 +105,8 @@ impl CpuModel {
         Ok(self.page_lanes(&features, ids)?)
     }
 
-    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32: the weights pass by once.
+    /// Encodes texts, given by their ids, to their vectors one after the other,
+    /// `[sum of n_tokens, dim]` f32. The weights are read once for all of them.
     pub fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
         let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
         let x = self.language.embed(&texts.concat())?;
@@ -113,14 +115,14 @@ impl CpuModel {
         self.rows(&self.language.encode(x, causal))
     }
 
-    /// The language model's input for a page, `[n_tokens, hidden]`.
+    /// The input of the language model for a slice, `[n_tokens, hidden]`.
     pub fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
         tensor(&self.page_lanes(&lanes(features)?, ids)?)
     }
 
-    /// The language model's input for pages: image features, not scaled, where the image tokens
-    /// stand, and scaled token rows after them. (The reference divides the features by the root
-    /// of the width and Gemma multiplies the whole sequence by it again.)
+    /// The input of the language model for slices: image features in place of the image tokens, and
+    /// the scaled rows of the prompt after them. Features are not scaled: the reference divides
+    /// them by the root of the width, and Gemma multiplies the whole sequence by it again.
     fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
         let patches = image_tokens(ids);
         if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
@@ -130,8 +132,8 @@ impl CpuModel {
         Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
     }
 
-    /// As [`encode_slices`](Self::encode_slices) of one, and how long the vision tower with its
-    /// projector, the language model and the head took.
+    /// Encodes one slice and returns how long the vision tower with its projector, the language
+    /// model and the head took.
     pub fn time(&self, picture: &Tensor, ids: &[u32]) -> Result<[Duration; 3], ModelError> {
         let (vision, projector) = self.vision()?;
         let start = Instant::now();
@@ -150,7 +152,7 @@ impl CpuModel {
     }
 }
 
-/// How many image tokens a page's ids begin with: all are the same one.
+/// How many image tokens `ids` begin with. All have the same id, and no other token has it.
 pub fn image_tokens(ids: &[u32]) -> usize {
     ids.iter().take_while(|&id| Some(id) == ids.first()).count()
 }

@@ -1,5 +1,6 @@
-//! SigLIP's vision tower: patch embedding, learned positions, pre-norm layers, a last norm. No
-//! class token, no pooling head. Source: transformers 4.57.6 `models/siglip/modeling_siglip.py`.
+//! The vision tower of SigLIP: patch embedding, learned positions, pre-norm layers, a last norm.
+//! There is no class token and no pooling head. Source: transformers 4.57.6
+//! `models/siglip/modeling_siglip.py`.
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -20,7 +21,7 @@ pub struct Vision {
     arithmetic: Arithmetic,
     pub patch: usize,
     pub patch_embedding: Linear,
-    /// Learned, of one picture.
+    /// Learned positions, the same for every picture.
     pub positions: Lanes,
     pub layers: Vec<Layer>,
     pub post_norm: Norm,
@@ -136,12 +137,12 @@ impl Vision {
         })
     }
 
-    /// How many layers.
+    /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers.len()
     }
 
-    /// All of it for pictures, `[3, edge, edge]` each: the numbers of their patches, a sequence a
+    /// Encodes pictures, `[3, edge, edge]` each, to the features of their patches: one sequence per
     /// picture.
     pub fn encode(&self, pictures: &[Tensor]) -> CandleResult<Lanes> {
         let mut x = self.embed_all(pictures)?;
@@ -177,19 +178,20 @@ impl Vision {
         x.map_groups(x.width(), |x, y| self.post_norm.apply(x, y))
     }
 
-    /// `[3, edge, edge]` to `[n_patches, hidden]`: patches with their positions.
+    /// The embedded patches of a picture `[3, edge, edge]` with their positions, `[n_patches,
+    /// hidden]`.
     pub fn embed(&self, pixels: &Tensor) -> CandleResult<Tensor> {
         tensor(&self.embed_all(std::slice::from_ref(pixels))?)
     }
 
-    /// Layer `n`, `[n_patches, hidden]`.
+    /// Runs layer `n` over one picture, `[n_patches, hidden]`.
     pub fn layer(&self, n: usize, x: &Tensor) -> CandleResult<Tensor> {
         let mut x = lanes(x)?;
         self.layers[n].forward(self.arithmetic, &mut x);
         tensor(&x)
     }
 
-    /// The last norm, `[n_patches, hidden]`.
+    /// Runs the last norm over one picture, `[n_patches, hidden]`.
     pub fn finish(&self, x: &Tensor) -> CandleResult<Tensor> {
         tensor(&self.finish_all(&lanes(x)?))
     }

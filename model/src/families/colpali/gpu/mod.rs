@@ -22,7 +22,7 @@ use crate::gpu::kernels;
 use crate::gpu::{Place, Product, RootNorm, device_of};
 use crate::precision::Precision;
 
-/// Both towers, the projector between them and the head.
+/// The vision tower, the projector behind it, the language model and the head.
 #[derive(Debug)]
 pub struct GpuModel {
     device: CandleDevice,
@@ -33,7 +33,7 @@ pub struct GpuModel {
     norm: RootNorm,
     head: Product,
     rotations: Rotations,
-    /// What products are made in.
+    /// The type of products.
     dtype: DType,
     /// `[2, n, head_dim / 2]`, cos and sin, for the longest sequence so far.
     angles: Mutex<Option<Tensor>>,
@@ -102,7 +102,7 @@ impl GpuModel {
         let vision = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
         #[cfg(feature = "cuda")]
         if self.device.is_cuda() {
-            // Bytes go up, a quarter of what their numbers would be.
+            // Bytes are sent, which is a quarter of the numbers that they become.
             let edge = pictures.first().map_or(0, |picture| picture.width_px() as usize);
             let bytes: Vec<&[u8]> = pictures.iter().map(|picture| picture.rgb()).collect();
             let bytes = bytes.concat();
@@ -137,8 +137,8 @@ impl GpuModel {
         }
         let text = self.embedding.rows(&ids[patches..])?.to_device(&self.device)?;
         let text = text.unsqueeze(0)?.broadcast_as((batch, ids.len() - patches, width))?;
-        // Rows of scores that begin at whole 16 bytes multiply much faster: up to 7 positions more,
-        // which nobody sees.
+        // Rows of scores that begin at whole 16 bytes multiply much faster, so up to 7 positions
+        // are added, which are masked.
         let padded = match self.dtype {
             DType::BF16 => ids.len().next_multiple_of(8),
             _ => ids.len(),
@@ -153,7 +153,7 @@ impl GpuModel {
         Ok(self.rows(&x.index_select(&kept, 0)?)?)
     }
 
-    /// As [`CpuModel::encode_texts`]: in one batch, padded to the longest; nobody sees the pads.
+    /// As [`CpuModel::encode_texts`]: in one batch, padded to the longest text. Padding is masked.
     pub fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
         let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let padded: Vec<u32> = texts
@@ -172,8 +172,8 @@ impl GpuModel {
         Tensor::cat(&parts.collect::<CandleResult<Vec<_>>>()?, 0)
     }
 
-    /// What is added to scores, `[texts, 1, n, n]`: 0 for a key that a position sees, else the
-    /// negative infinity.
+    /// The mask that is added to scores, `[texts, 1, n, n]`: 0 for a key that a position attends
+    /// to, else negative infinity.
     fn mask(&self, texts: &[&[u32]], n: usize, causal: bool) -> CandleResult<Tensor> {
         let mut mask = Vec::with_capacity(texts.len() * n * n);
         for ids in texts {
@@ -185,8 +185,8 @@ impl GpuModel {
         Tensor::from_vec(mask, (texts.len(), 1, n, n), &self.device)
     }
 
-    /// All layers and the last norm, `[batch, n, hidden]`. Positions from `seen` on are seen by
-    /// none.
+    /// Runs all layers and the last norm, `[batch, n, hidden]`. Positions from `seen` on are
+    /// masked.
     fn language(&self, mut x: Tensor, seen: usize, mask: Option<&Tensor>) -> CandleResult<Tensor> {
         let angles = self.angles(x.dim(1)?)?;
         for layer in &self.layers {
@@ -211,7 +211,8 @@ impl GpuModel {
         Ok(made)
     }
 
-    /// Head and normalisation of `[n, hidden]`, `[n, dim]` f32, on the CPU.
+    /// Applies the head to `[n, hidden]`, scales rows to length 1, and brings them to the CPU,
+    /// `[n, dim]` f32.
     fn rows(&self, x: &Tensor) -> CandleResult<Tensor> {
         let rows = self.head.apply(x)?;
         let lengths = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
@@ -326,7 +327,7 @@ mod tests {
             (0..2).map(|i| pixels.get(i).unwrap().contiguous().unwrap()).collect();
         let exact = load(Precision::F32);
         let questions = ["net sales by region", "page 3", "\u{10348}"];
-        let ids: Vec<Vec<u32>> = questions.iter().map(|q| exact.query_ids(q).unwrap()).collect();
+        let ids: Vec<Vec<u32>> = questions.iter().map(|q| exact.query(q).unwrap().ids).collect();
         let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         for precision in [Precision::F32, Precision::F16, Precision::Bf16, Precision::Q8] {
             let model = load(precision);

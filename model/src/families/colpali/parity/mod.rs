@@ -52,8 +52,8 @@ const OTHER_CHECKPOINTS: [(&str, &str); 2] = [("orig", "hf"), ("lora", "lora")];
 /// end to end, where they are there. Depth, sizes, pictures (`images/page*.png`, by name) and
 /// queries (`fixture.json`) are the folder's.
 ///
-/// A folder whose `fixture.json` names a `model` (`nano`, or a folder relative to it) has a few rows
-/// of each stage of that trained model instead.
+/// A folder whose `fixture.json` names a `model` (`nano`, or a folder relative to it) has a few
+/// rows of each stage of that trained model instead.
 ///
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
