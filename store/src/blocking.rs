@@ -114,8 +114,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Waits until `reading` of `table` is done. Lance panics on some damaged bytes: that is told
-    /// as damage, like the rest.
+    /// Waits until `reading` of `table` is done. Lance's panics on damaged bytes come as errors (see
+    /// [`RowStream`](crate::lance::table::RowStream)); this catches those of decoding what it gave.
     fn read<T: Send>(
         &self,
         table: &str,
@@ -126,8 +126,7 @@ impl Reader {
     }
 
     fn senseless(&self, table: &str) -> StoreError {
-        let what = "its content makes no sense".into();
-        StoreError::DamagedFile { path: self.0.folder.join(table), what }
+        StoreError::senseless(&self.0.folder.join(table))
     }
 }
 

@@ -198,6 +198,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Of bytes on which the code that reads them panicked.
+    pub(crate) fn senseless(path: &Path) -> Self {
+        Self::DamagedFile { path: path.to_path_buf(), what: "its content makes no sense".into() }
+    }
+
     fn disk_full(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let (needed, free) = (None, fs4::available_space(path.parent().unwrap_or(path)).ok());
         Self::DiskFull { path: path.to_path_buf(), needed, free, cause: cause.into() }

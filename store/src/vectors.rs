@@ -66,10 +66,7 @@ impl VectorStream {
         };
         match &mut self.source {
             Source::Table(stream) => {
-                let next = stream.try_next().await;
-                let Some(batch) = next.map_err(StoreError::table("reading", &self.path))? else {
-                    return Ok(None);
-                };
+                let Some(batch) = stream.try_next().await? else { return Ok(None) };
                 let mut pages = Rows { batch: &batch, path: &self.path }.vectors()?;
                 pages.retain(|(id, _)| within(id));
                 Ok(Some(pages))

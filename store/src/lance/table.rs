@@ -1,12 +1,14 @@
 //! A Lance table on disk: open at a version, read, delete, add, compact.
 
 use std::collections::{BTreeSet, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
 use lancedb::table::{AddDataMode, CompactionOptions, NewColumnTransform, OptimizeAction};
@@ -15,8 +17,8 @@ use pagesight_core::DocumentId;
 
 use crate::error::StoreError;
 
-/// Batches of rows on their way in.
-pub(crate) type RowStream = SendableRecordBatchStream;
+/// Batches of rows on their way in. Lance panics on some damaged bytes; that comes as an error too.
+pub(crate) type RowStream = BoxStream<'static, Result<RecordBatch, StoreError>>;
 
 /// Rows of one read; 64 pages of 1,030 vectors of dim 128 are 17 MB.
 pub(crate) const READ_ROWS: u32 = 64;
@@ -167,7 +169,23 @@ impl LanceTable {
         }
         let mut options = QueryExecutionOptions::default();
         options.max_batch_length = READ_ROWS;
-        query.execute_with_options(options).await.map_err(StoreError::table("reading", &self.path))
+        self.rows_of(query.execute_with_options(options)).await
+    }
+
+    /// The rows that `query` gives. A panic of Lance, on damaged bytes, comes as an error.
+    async fn rows_of(
+        &self,
+        query: impl Future<Output = lancedb::Result<SendableRecordBatchStream>>,
+    ) -> Result<RowStream, StoreError> {
+        let opened = AssertUnwindSafe(query).catch_unwind().await;
+        let stream = opened.map_err(|_| StoreError::senseless(&self.path))?;
+        let stream = stream.map_err(StoreError::table("reading", &self.path))?;
+        let path = self.path.clone();
+        let batch = move |batch: Result<lancedb::Result<RecordBatch>, _>| match batch {
+            Ok(batch) => batch.map_err(StoreError::table("reading", &path)),
+            Err(_) => Err(StoreError::senseless(&path)),
+        };
+        Ok(AssertUnwindSafe(stream).catch_unwind().map(batch).boxed())
     }
 
     /// As [`read`](Self::read), everything at once.
@@ -176,15 +194,13 @@ impl LanceTable {
         columns: &[&str],
         filter: Option<String>,
     ) -> Result<Vec<RecordBatch>, StoreError> {
-        let stream = self.read(columns, filter).await?;
-        stream.try_collect().await.map_err(StoreError::table("reading", &self.path))
+        self.read(columns, filter).await?.try_collect().await
     }
 
     /// `columns` of all rows, and of each the row id that [`take`](Self::take) finds it by.
     pub async fn read_row_ids(&self, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
         let query = self.table.query().select(Select::columns(columns)).with_row_id();
-        let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
-        batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
+        self.rows_of(query.execute()).await?.try_collect().await
     }
 
     /// `columns`, as far as the table has them, of the rows with these ids, in any order.
@@ -198,8 +214,7 @@ impl LanceTable {
         }
         let columns = self.having(columns).await?;
         let query = self.table.take_row_ids(row_ids).select(Select::columns(&columns));
-        let batches = query.execute().await.map_err(StoreError::table("reading", &self.path))?;
-        batches.try_collect().await.map_err(StoreError::table("reading", &self.path))
+        self.rows_of(query.execute()).await?.try_collect().await
     }
 
     pub async fn delete(&self, filter: &str) -> Result<(), StoreError> {
@@ -237,7 +252,7 @@ impl LanceTable {
         batches: impl Stream<Item = RecordBatch> + Send + 'static,
     ) -> Result<(), StoreError> {
         let stream = SimpleRecordBatchStream::new(batches.map(Ok), schema);
-        let stream: RowStream = Box::pin(stream);
+        let stream: SendableRecordBatchStream = Box::pin(stream);
         // Several writers would each keep rows of their own, and make a file each.
         let written = self.table.add(stream).mode(mode).write_parallelism(1).execute().await;
         written.map(drop).map_err(StoreError::table("writing", &self.path))

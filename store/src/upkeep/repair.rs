@@ -311,7 +311,7 @@ impl AsyncWriter {
         let mut stream = open.pages.read(&TEXT_COLUMNS, None).await?;
         let mut waiting = Vec::new();
         while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(StoreError::table("reading", &open.pages.path))?;
+            let batch = batch?;
             waiting.extend(Rows { batch: &batch, path: &open.pages.path }.pages()?);
             if waiting.len() >= TEXT_PAGES {
                 add(&mut waiting)?;

@@ -84,9 +84,7 @@ async fn write(
     let wrong = || StoreError::arrow(path);
     let mut writer = FileWriter::try_new(BufWriter::new(file), schema).map_err(wrong())?;
     let mut stream = table.read(&[], None).await?;
-    while let Some(batch) =
-        stream.try_next().await.map_err(StoreError::table("reading", &table.path))?
-    {
+    while let Some(batch) = stream.try_next().await? {
         let batch = checked(Rows { batch: &batch, path: &table.path })?;
         writer.write(&batch).map_err(wrong())?;
     }

@@ -45,7 +45,6 @@ impl AsyncWriter {
         let failed = Arc::new(Mutex::new(None));
         let (rows, failing) = (pages.read(&TEXT_COLUMNS, None).await?, Arc::clone(&failed));
         let words = rows.map(move |batch| {
-            let batch = batch.map_err(StoreError::table("reading", &path));
             let read = batch.and_then(|batch| Rows { batch: &batch, path: &path }.pages());
             let read = read.map(|pages| pages_batch(dim, &pages));
             read.map_err(|error| *failing.lock().expect("no panic under the lock") = Some(error))
