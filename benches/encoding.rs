@@ -26,7 +26,7 @@ use pagesight_model::{ColPali, Device, LoadOptions, Precision, peak};
 
 const QUESTION: &str = "net sales by region";
 
-/// Multiplications and additions of a page of 1030 tokens, as `shared/model.md` counts them.
+/// Multiplications and additions of a page of 1030 tokens, by the shapes of the published model.
 const PAGE_STAGES: [(&str, f64); 3] = [("vision", 0.978e12), ("language", 4.239e12), ("head", 5e8)];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -63,7 +63,7 @@ fn an_imported_model_is_used_by_name_and_checked() {
     assert!(ran.err.contains("--name"), "{}", ran.err);
 
     let lines = json(&place, 0, &["model", "list", "--json"]);
-    assert_eq!((&lines[0]["name"], &lines[0]["folder"]), (&"nano".into(), &"embedded:nano".into()));
+    assert_eq!((&lines[0]["name"], &lines[0]["folder"]), (&"nano".into(), &Value::Null));
     assert_eq!((&lines[1]["name"], &lines[1]["revision"]), (&tiny.into(), &Value::Null));
     assert_eq!(lines[1]["layout"], "adapter over colpali-engine");
     let info = &json(&place, 0, &["model", "info", tiny, "--json"])[0];

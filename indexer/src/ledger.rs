@@ -160,6 +160,7 @@ pub(crate) fn closed(mut record: DocumentRecord) -> DocumentRecord {
 
 /// What becomes of a path whose document cannot be read.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one a document that fails, and soon gone")]
 pub(crate) enum Failed {
     /// Its record; nothing of the document is indexed.
     Record(DocumentRecord),

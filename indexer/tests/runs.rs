@@ -278,6 +278,7 @@ fn limits_leave_out_the_rest_and_say_so() {
     let mut place = Place::new();
     place.write("a.pdf", &["x".repeat(3000).as_str(), "second", "third"]);
     place.options.limits = Limits { pages: 2, text_bytes: 1000, ..Limits::default() };
+    place.options.ocr_languages = None;
     place.run();
     let record = place.record("a.pdf").unwrap();
     assert_eq!((record.status, record.pages_indexed), (DocumentStatus::Ok, 2));

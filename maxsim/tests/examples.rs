@@ -1,12 +1,11 @@
 //! The example that the README shows runs, and says what it promises.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 #[test]
 fn rank_pages_finds_its_page_and_scores_few_exactly() {
     // Tests lie in `deps`, examples beside it.
-    let mut examples = PathBuf::from(std::env::current_exe().unwrap());
+    let mut examples = std::env::current_exe().unwrap();
     examples.pop();
     examples.pop();
     let program =

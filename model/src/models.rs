@@ -164,7 +164,7 @@ impl Models {
 
     /// Copies the checkpoint of `from`, with the base of an adapter, into our folder as `name`;
     /// from then on it does not depend on where it came from. Its recipe is written beside it,
-    /// and a checksum of each file. `tell` hears of each file. Gives the new folder.
+    /// and a checksum of each file. `progress` is called with each file. Returns the new folder.
     ///
     /// # Errors
     /// [`ModelError`] when it would not load, when the name is taken or none, or for the disk.
@@ -173,7 +173,7 @@ impl Models {
         from: &ModelSource,
         name: &str,
         options: &LoadOptions,
-        tell: &mut dyn FnMut(&Path),
+        progress: &mut dyn FnMut(&Path),
     ) -> Result<PathBuf, ModelError> {
         let own = self
             .own
@@ -203,7 +203,7 @@ impl Models {
                 Ok(())
             };
             for (file, name) in files {
-                tell(&file.shown());
+                progress(&file.shown());
                 let target = partial.join(&name);
                 let folder = target.parent().unwrap_or(&partial);
                 fs::create_dir_all(folder).map_err(io(folder))?;

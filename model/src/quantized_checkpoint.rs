@@ -63,8 +63,8 @@ struct Entry {
 }
 
 /// Writes the checkpoint of `from` to the new folder `to` in [`Precision::Q8`] or
-/// [`Precision::Q4`]. An adapter is merged into its base, which `options` may name. `tell` hears of
-/// every tensor: its number, and how many there are. Memory: one tensor at a time.
+/// [`Precision::Q4`]. An adapter is merged into its base, which `options` may name. `progress` is
+/// called with the number of each tensor and how many there are. One tensor is in memory at a time.
 ///
 /// # Errors
 /// [`ModelError::Exists`], [`ModelError::Quantized`], [`ModelError::Setting`] for a precision
@@ -75,7 +75,7 @@ pub fn quantize_checkpoint(
     to: &Path,
     precision: Precision,
     options: &LoadOptions,
-    mut tell: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<QuantizeSummary, ModelError> {
     if !precision.is_quantized() {
         return Err(ModelError::Setting {
@@ -113,7 +113,7 @@ pub fn quantize_checkpoint(
     file.write_all(&header).map_err(io(&path))?;
     let mut bytes_before = 0;
     for (i, entry) in entries.iter().enumerate() {
-        tell(i, entries.len());
+        progress(i, entries.len());
         let stored = weights.take_stored(&entry.name, &entry.shape)?;
         bytes_before += stored.bytes().len() as u64;
         let Some(format) = entry.format else {
@@ -134,7 +134,7 @@ pub fn quantize_checkpoint(
             }
         }
     }
-    tell(entries.len(), entries.len());
+    progress(entries.len(), entries.len());
     let file = file.into_inner().map_err(|error| io(&path)(error.into_error()))?;
     file.sync_all().map_err(io(&path))?;
     // config.json last: without it nothing takes the folder for a checkpoint.

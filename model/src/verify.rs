@@ -31,7 +31,7 @@ pub const CHECKSUMS: &str = "checksums.json";
 
 /// Reads all of the checkpoint of `source`: each file whose hash is known has it (an imported
 /// model's checksums; in a hub's cache the SHA-256 that large files are named by), and every
-/// number is finite. `tell` hears of each file that is read.
+/// number is finite. `progress` is called with each file that is read.
 ///
 /// # Errors
 /// [`ModelError::Hash`], [`ModelError::NotFinite`], and those of opening it.
@@ -47,7 +47,7 @@ pub const CHECKSUMS: &str = "checksums.json";
 pub fn verify_checkpoint(
     source: &ModelSource,
     options: &LoadOptions,
-    tell: &mut dyn FnMut(&Path),
+    progress: &mut dyn FnMut(&Path),
 ) -> Result<VerifiedModel, ModelError> {
     let checkpoint = Checkpoint::open(source, options)?;
     let mut verified = VerifiedModel::default();
@@ -58,7 +58,7 @@ pub fn verify_checkpoint(
             Some(folder) => CheckpointFile::Disk(folder.join(name)),
             None => checkpoint.files().file(&name.to_string_lossy()),
         };
-        tell(&file.shown());
+        progress(&file.shown());
         compare(&file, expected, Digests::default().of(&file)?.0)?;
         verified.hashes += 1;
     }
@@ -67,14 +67,14 @@ pub fn verify_checkpoint(
         if let Some((path, expected)) =
             file.on_disk().and_then(|path| Some((path, hub_name(path)?)))
         {
-            tell(path);
+            progress(path);
             compare(&file, &expected, crate::checkpoint::fetch::sha256(path)?)?;
             verified.hashes += 1;
         }
     }
     let adapter = checkpoint.adapter.iter().map(|(_, shard)| shard);
     for shard in checkpoint.shards.iter().chain(adapter) {
-        tell(&shard.file().shown());
+        progress(&shard.file().shown());
         for tensor in shard.keys().filter_map(|key| shard.get(key)).filter(|t| t.is_float()) {
             if !tensor.is_finite() {
                 let (path, key) = (shard.file().shown(), tensor.key().to_string());

@@ -204,7 +204,6 @@ fn a_checkpoint_is_fetched_once_and_loads_by_its_name() {
             seen.insert(current.clone(), (bytes, 0));
         }
         FetchEvent::Bytes(bytes) => seen.get_mut(&current).unwrap().1 += bytes,
-        other => panic!("an event that nothing is known of: {other:?}"),
     })
     .unwrap();
     assert_eq!((fetched.revision.as_str(), fetched.files), (COMMIT, 6));

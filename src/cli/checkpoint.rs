@@ -5,7 +5,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use pagesight::Error;
 use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe, RecipeChoice};
 
 use super::args::Loading;
@@ -46,17 +45,6 @@ pub fn name(source: Option<&ModelSource>) -> String {
 pub fn loading(source: &ModelSource) -> String {
     format!("loading the model {}", name(Some(source)))
 }
-
-/// Adds the way out to the error of an index that has vectors of another model.
-pub fn new_index(error: Error) -> anyhow::Error {
-    match error {
-        Error::ModelChanged { .. } => hinted(super::chain_of(&error), NEW_INDEX),
-        error => error.into(),
-    }
-}
-
-const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
-    `pagesight --index NEW index --model MODEL FOLDER`";
 
 /// How a model is loaded, by what was typed and by the environment.
 pub fn options(loading: &Loading) -> Result<LoadOptions> {

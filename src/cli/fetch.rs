@@ -92,7 +92,6 @@ impl Progress {
                 self.bar.set_message(name);
             }
             FetchEvent::Bytes(bytes) => self.bar.inc(bytes),
-            _ => {}
         }
     }
 }

@@ -56,12 +56,7 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)
     });
-    let page = page(&index, path, number).map_err(|error| match error {
-        Error::NoSuchDocument { .. } => {
-            hinted(error.to_string(), "`pagesight status --all` lists the documents")
-        }
-        error => error.into(),
-    })?;
+    let page = page(&index, path, number)?;
     match &verb.image {
         None => {
             let mut out = io::stdout().lock();

@@ -203,7 +203,7 @@ fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
                 ..checkpoint::options(&verb.model.loading)?
             };
             let loaded = index.load_model(&source, &options);
-            loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))
+            loaded.with_context(|| checkpoint::loading(&source))
         }
         None if verb.slices.is_some()
             || verb.model.loading.recipe.is_some()

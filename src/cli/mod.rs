@@ -11,6 +11,7 @@ mod export;
 mod fetch;
 mod gc;
 mod get;
+mod hints;
 mod import;
 mod index;
 mod interrupt;
@@ -122,7 +123,7 @@ pub fn run() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&error));
-            if let Some(hint) = hint(&error) {
+            if let Some(hint) = hint(&error).or_else(|| hints::of(&error)) {
                 eprintln!("hint: {hint}");
             }
             ExitCode::from(2)

@@ -389,7 +389,7 @@ fn copy(import: &ImportModel) -> Result<Outcome> {
         }
     });
     let copied = copied.map_err(|error| match &error {
-        ModelError::Exists { .. } => {
+        ModelError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
             hinted(format!("there is a model {name} already"), "choose another one with --name")
         }
         _ => with_hint(error),

@@ -63,7 +63,7 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     for glob in &verb.path {
         search = search.path(glob);
     }
-    let answer = search.run().map_err(checkpoint::new_index).context("searching")?;
+    let answer = search.run().context("searching")?;
     if let Some(notice) = answer.notice() {
         eprintln!("{notice}");
     }
@@ -103,7 +103,7 @@ pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     if let Some(name) = choice.model.as_ref().filter(|name| !checkpoint::is_none(name)) {
         let source = checkpoint::find(name)?;
         let loaded = index.load_model(&source, &options);
-        loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))?;
+        loaded.with_context(|| checkpoint::loading(&source))?;
     }
     Ok(index)
 }

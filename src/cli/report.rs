@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use pagesight::Index;
 use pagesight::index::{
-    DocumentRecord, DocumentStatus, Failure, FailureKind, Outcome as Did, PageFailure, Summary,
+    DocumentRecord, DocumentStatus, Failure, Outcome as Did, PageFailure, Summary,
 };
 use serde_json::{Value, json};
 
+use super::hints;
 use super::terminal::printable;
 
 /// The line of `--json` for a document.
@@ -59,18 +60,20 @@ fn reason(record: &DocumentRecord) -> Option<String> {
 pub fn notes(record: &DocumentRecord) -> Vec<String> {
     let stale = record.stale.as_ref();
     let stale = stale.map(|why| format!("shows what it was before: {}", with_way_out(why)));
-    record.notes.iter().cloned().chain(stale).collect()
+    let read = record.pages_indexed as usize + record.failed_pages.len();
+    let cut = record.status != DocumentStatus::InProgress
+        && record.pages_indexed > 0
+        && read < record.page_count as usize;
+    let more = cut.then(|| "--max-pages reads more pages of a document".to_string());
+    record.notes.iter().cloned().chain(more).chain(stale).collect()
 }
 
-/// The reason of a failure and what the user can do about it: the library knows no flags.
+/// The reason of a failure and what the user can do about it.
 fn with_way_out(failure: &Failure) -> String {
-    let way_out = match failure.kind {
-        FailureKind::Encrypted => "give its password with --password",
-        FailureKind::TooLarge => "--max-file-size, --max-pages and --worker-memory allow more",
-        FailureKind::Timeout => "--page-timeout allows more",
-        _ => return failure.reason.clone(),
-    };
-    format!("{} ({way_out})", failure.reason)
+    match hints::of_failure(failure) {
+        Some(way_out) => format!("{} ({way_out})", failure.reason),
+        None => failure.reason.clone(),
+    }
 }
 
 /// One line for a person.

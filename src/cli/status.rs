@@ -7,6 +7,7 @@ use clap::Args;
 use pagesight::Index;
 use pagesight::eval::Quality;
 use pagesight::index::{DocumentStatus, Outcome as Did};
+use pagesight::model::ModelSource;
 use serde_json::json;
 
 use super::args::Place;
@@ -41,6 +42,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     .map(count);
     let wanted = |status| verb.all || status != DocumentStatus::Ok;
     let bytes = snapshot.bytes();
+    let source = snapshot.model().and_then(|model| model.source.as_ref());
     if verb.json {
         // Machines get every document.
         for record in &documents {
@@ -56,7 +58,8 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 "snapshot": snapshot.number(),
                 "format": snapshot.format(),
                 "model_id": snapshot.model().map(|model| &model.id),
-                "model": snapshot.model().and_then(|model| model.source.as_ref()).map(ToString::to_string),
+                "model": source.map(ToString::to_string),
+                "model_folder": source.and_then(folder_of),
                 "documents": {
                     "ok": ok, "partial": partial, "failed": failed, "in_progress": in_progress,
                 },
@@ -120,4 +123,12 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// The folder of a model that is one.
+fn folder_of(source: &ModelSource) -> Option<String> {
+    match source {
+        ModelSource::Folder(folder) => Some(folder.display().to_string()),
+        _ => None,
+    }
 }

@@ -2,10 +2,12 @@
 //! (see [`runtime`](crate::runtime)).
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 
+use futures::FutureExt;
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
 };
@@ -67,7 +69,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when the table cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
-        wait(self.0.documents())
+        self.read("documents.lance", self.0.documents())
     }
 
     /// Size, words and layout of the pages `ids`, in their order, without vectors; a page that is
@@ -76,7 +78,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
-        wait(self.0.pages(ids))
+        self.read("pages.lance", self.0.pages(ids))
     }
 
     /// As [`pages`](Self::pages), with the stored vectors of each page: those that its model made,
@@ -86,7 +88,7 @@ impl Reader {
     /// # Errors
     /// As [`pages`](Self::pages).
     pub fn pages_with_vectors(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
-        wait(self.0.pages_with_vectors(ids))
+        self.read("pages.lance", self.0.pages_with_vectors(ids))
     }
 
     /// The codes of the vectors, mapped; `None` when the snapshot has none, or those of an earlier
@@ -111,9 +113,27 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Waits until `reading` of `table` is done. Lance panics on some damaged bytes: that is told
+    /// as damage, like the rest.
+    fn read<T: Send>(
+        &self,
+        table: &str,
+        reading: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let reading = AssertUnwindSafe(reading).catch_unwind();
+        wait(async { reading.await.unwrap_or_else(|_| Err(self.senseless(table))) })
+    }
+
+    fn senseless(&self, table: &str) -> StoreError {
+        let what = "its content makes no sense".into();
+        StoreError::DamagedFile { path: self.0.folder.join(table), what }
+    }
+}
+
 impl VectorSource for Reader {
     fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError> {
-        let mut stream = wait(self.0.vectors(filter))?;
+        let mut stream = self.read("pages.lance", self.0.vectors(filter))?;
         // One batch is read and checked while the one before it is visited. The channel is not
         // tokio's, whose blocking calls panic in async code.
         let (send, receive) = sync_channel(1);
@@ -131,15 +151,13 @@ impl VectorSource for Reader {
         }
         // A reader that panicked has not read to the end: damaged bytes can do that.
         if !wait(async { Ok(reading.await.is_ok()) })? {
-            let path = self.0.folder.join("pages.lance");
-            let what = "its content makes no sense".into();
-            return Err(StoreError::DamagedFile { path, what }.into());
+            return Err(self.senseless("pages.lance").into());
         }
         Ok(())
     }
 
     fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
-        Ok(wait(self.0.vectors_of_pages(pages))?)
+        Ok(self.read("pages.lance", self.0.vectors_of_pages(pages))?)
     }
 }
 

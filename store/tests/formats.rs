@@ -106,7 +106,7 @@ fn an_index_of_every_format_is_carried_on_and_nothing_is_lost() {
         let before = content(&index);
         let sound = |what: &str| {
             let damage = pagesight_store::verify(&index).unwrap().damage;
-            assert_eq!(damage, [], "format {format}, {what}");
+            assert!(damage.is_empty(), "format {format}, {what}: {damage:?}");
         };
         let found = || {
             let reader = Reader::open(&index).unwrap();
@@ -142,7 +142,10 @@ fn an_index_of_every_format_is_carried_on_and_nothing_is_lost() {
         assert_eq!(pagesight_store::repair(&index).unwrap().mended, [] as [String; 0]);
         assert_eq!(content(&index), before, "format {format}");
         assert_eq!(found(), words);
-        assert_eq!(old.documents().unwrap(), before.0);
+        // Format 1 has no copy of its pointer that a reader could hold.
+        if format > 1 {
+            assert_eq!(old.documents().unwrap(), before.0);
+        }
         assert_eq!(old.snapshot().format(), format);
     }
 }

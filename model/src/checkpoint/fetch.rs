@@ -53,7 +53,6 @@ impl FetchOptions {
 
 /// Progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FetchEvent<'a> {
     /// A file begins, or is resumed. When it is resumed its count starts again, and the bytes that
     /// are there already are counted first.
@@ -177,7 +176,7 @@ struct Lfs {
 pub fn fetch(
     name: &str,
     options: &FetchOptions,
-    tell: &mut dyn FnMut(FetchEvent<'_>),
+    progress: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<Fetched, FetchError> {
     if !HubCache::is_name(name) {
         return Err(FetchError::Name { name: name.into() });
@@ -185,7 +184,7 @@ pub fn fetch(
     let mut fetched = if options.offline {
         cached(name, options, None)?
     } else {
-        match download(name, options, tell) {
+        match download(name, options, progress) {
             Err(error @ FetchError::Hub { .. }) if error.is_unreachable() => {
                 cached(name, options, Some(error))?
             }
@@ -197,7 +196,7 @@ pub fn fetch(
         let base = config.base_model_name_or_path;
         if HubCache::is_name(&base) {
             let options = FetchOptions { revision: config.revision, ..options.clone() };
-            fetched.base = Some(Box::new(fetch(&base, &options, tell)?));
+            fetched.base = Some(Box::new(fetch(&base, &options, progress)?));
         }
     }
     Ok(fetched)
@@ -230,7 +229,7 @@ fn cached(
 fn download(
     name: &str,
     options: &FetchOptions,
-    tell: &mut dyn FnMut(FetchEvent<'_>),
+    progress: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<Fetched, FetchError> {
     let revision = options.revision.as_deref().unwrap_or("main");
     let repo = |revision: &str| Repo::with_revision(name.into(), RepoType::Model, revision.into());
@@ -269,7 +268,7 @@ fn download(
             continue;
         }
         pinned
-            .download_with_progress(file, Teller { tell: &mut *tell })
+            .download_with_progress(file, Events { progress: &mut *progress })
             .map_err(|error| hub(file, error.into()))?;
         files += 1;
         if let Err(error) = check(name, sibling, &path) {
@@ -365,17 +364,17 @@ pub(crate) fn sha256(path: &Path) -> Result<String, ModelError> {
 }
 
 /// hf-hub's progress as events.
-struct Teller<'a> {
-    tell: &'a mut dyn FnMut(FetchEvent<'_>),
+struct Events<'a> {
+    progress: &'a mut dyn FnMut(FetchEvent<'_>),
 }
 
-impl Progress for Teller<'_> {
+impl Progress for Events<'_> {
     fn init(&mut self, size: usize, filename: &str) {
-        (self.tell)(FetchEvent::File { name: filename, bytes: size as u64 });
+        (self.progress)(FetchEvent::File { name: filename, bytes: size as u64 });
     }
 
     fn update(&mut self, size: usize) {
-        (self.tell)(FetchEvent::Bytes(size as u64));
+        (self.progress)(FetchEvent::Bytes(size as u64));
     }
 
     fn finish(&mut self) {}

@@ -14,6 +14,9 @@ use crate::options::LoadOptions;
 #[cfg(feature = "parity")]
 use crate::parity::{ParityError, StageReport};
 
+/// Loads a checkpoint.
+type Load = fn(&Checkpoint, &LoadOptions) -> Result<Arc<dyn Model>, ModelError>;
+
 /// A family: models that differ in sizes and recipes, not in what they compute.
 #[derive(Debug)]
 pub struct Family {
@@ -24,7 +27,7 @@ pub struct Family {
     /// What its checkpoints call their tensors.
     pub names: &'static Names,
     /// Loads a checkpoint of the family.
-    pub load: fn(&Checkpoint, &LoadOptions) -> Result<Arc<dyn Model>, ModelError>,
+    pub load: Load,
     /// Says what a checkpoint of the family is, without reading its weights.
     pub inspect: fn(&Checkpoint, &LoadOptions) -> Result<ModelInfo, ModelError>,
     /// Compares the family with the reference's tensors in a folder.

@@ -41,9 +41,10 @@
 //! `layout` is a [`PatchLayout`](pagesight_core::PatchLayout) as JSON, run after run: ColPali at
 //! 448 px writes
 //! `[{"patches":{"cols":32,"rows":32,"area":{"x0":0.0,"y0":0.0,"x1":1.0,"y1":1.0}}},{"text":6}]`.
-//! Each page has its own, since some models see each page in its own shape. Text and not a number
-//! that refers to a list elsewhere: a row means the same in any table and for any client, and where
-//! all pages share one layout, Lance keeps its bytes once for many rows.
+//! Each page has its own, since some models see each page in its own shape. It is text and not a
+//! number that refers to a list elsewhere, so that a row means the same in any table and for any
+//! client. Where pages share a layout, Lance keeps it once for many rows: 17 slices, 1.6 kB of JSON,
+//! take 27 bytes a page in a commit of 64 pages and 3.4 in one of 512.
 //!
 //! # Earlier formats
 //!

@@ -29,8 +29,8 @@ impl Lease {
         loop {
             let snapshot = publish::read(folder)?;
             let lease = Self { _file: Self::lock(folder, snapshot.number)? };
-            // Only now: a snapshot that the pointer still names cannot have been swept before
-            // the lock, and will not be after it.
+            // Only now: the files of a snapshot that the pointer still names cannot have been
+            // removed before the lock, and will not be after it.
             if publish::read(folder)?.number == snapshot.number {
                 return Ok((snapshot, lease));
             }
@@ -45,7 +45,7 @@ impl Lease {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(StoreError::io("opening", &path)(e)),
         };
-        // A sweep holds it for a moment at most.
+        // A writer that collects garbage holds it for a moment at most.
         file.lock_shared().map_err(StoreError::io("locking", &path))?;
         Ok(Some(file))
     }

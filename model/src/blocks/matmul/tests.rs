@@ -7,25 +7,17 @@ use super::product::product_with;
 use super::*;
 use crate::blocks::lanes::Lanes;
 
-/// Repeatable numbers without a dependency: splitmix64 (Steele et al., 2014).
-pub struct Noise(u64);
+/// Repeatable numbers.
+pub struct Noise(fastrand::Rng);
 
 impl Noise {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// `n` numbers between `-most` and `most`.
     pub fn values(&mut self, n: usize, most: f32) -> Vec<f32> {
-        let value = |bits: u64| (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        (0..n).map(|_| value(self.next()) * most).collect()
+        (0..n).map(|_| (2.0 * self.0.f32() - 1.0) * most).collect()
     }
 }
 
@@ -108,7 +100,7 @@ fn every_kernel_equals_the_obvious_product() {
     let mut noise = Noise::new(1);
     let mut shapes = vec![(1, 1, 1), (33, 40, 4304), (2, 1152, 40), (70, 3, 588), (600, 65, 72)];
     for _ in 0..12 {
-        let mut size = |most: u64| (noise.next() % most + 1) as usize;
+        let mut size = |most: usize| noise.0.usize(1..=most);
         shapes.push((size(100), size(300), size(1200)));
     }
     for (positions, rows, columns) in shapes {

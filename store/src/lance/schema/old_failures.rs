@@ -1,5 +1,5 @@
-//! What kind of failure the sentences of formats 1 to 4 tell of. Those formats have no other word
-//! for it; today's ledger says the kind beside the sentence, and no sentence is read any more.
+//! The kinds of failures in ledgers of formats 1 to 4, which say them in sentences alone. Today's
+//! ledger has the kind beside the sentence, and no sentence is read any more.
 
 use pagesight_core::{Failure, FailureKind};
 
@@ -29,7 +29,7 @@ const BEGINNINGS: [(&str, FailureKind); 15] = [
     ("the page is damaged", FailureKind::Damaged),
 ];
 
-/// The failure that `reason` tells of.
+/// The failure that `reason` describes.
 pub(super) fn failure(reason: &str) -> Failure {
     let cause = reason.strip_prefix(NO_PAGE).unwrap_or(reason);
     let beginning = BEGINNINGS.iter().find(|(beginning, _)| cause.starts_with(beginning));

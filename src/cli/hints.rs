@@ -1,0 +1,68 @@
+//! The way out of errors. The library says what is wrong; which flag or verb helps is said here.
+
+use pagesight::Error;
+use pagesight::index::{AddError, Failure, FailureKind, IndexError, StoreError};
+use pagesight::pdf::{PdfError, StartError};
+
+const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
+    `pagesight --index NEW index --model MODEL FOLDER`";
+const PDFIUM: &str = "pip install pypdfium2 and activate its environment, or put libpdfium beside the \
+    program, or name it with --pdfium FILE";
+
+/// What helps against the error, if anything is known to.
+pub fn of(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Error>()).and_then(of_library)
+}
+
+fn of_library(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Store(error) => of_store(error),
+        Error::Index(IndexError::Store(error)) => {
+            error.downcast_ref::<StoreError>().and_then(of_store)
+        }
+        Error::Add(AddError::Store(error)) => error.downcast_ref::<StoreError>().and_then(of_store),
+        Error::Pdf(StartError::NoPdfium { .. } | StartError::Library { .. }) => Some(PDFIUM),
+        Error::Pdf(StartError::Sandbox { .. }) => {
+            Some("--sandbox best-effort goes on with what there is of it")
+        }
+        Error::ModelChanged { .. } => Some(NEW_INDEX),
+        Error::ModelGone { .. } => {
+            Some("put it back where it was, or name where it is now with --model")
+        }
+        Error::ModelNotBrought { .. } => Some("`--channel text` asks the words alone"),
+        Error::NoSuchDocument { .. } => Some("`pagesight status --all` lists the documents"),
+        Error::AmbiguousPath { .. } => Some("write more of the path"),
+        Error::PageMissing { .. } => Some("`pagesight repair` mends the index"),
+        Error::Draw { source: PdfError::Failed(failure), .. } => of_failure(failure),
+        _ => None,
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<&'static str> {
+    Some(match error {
+        StoreError::DiskFull { .. } => "free some space and run the same command again to go on",
+        StoreError::Missing { .. } => "make one with `pagesight index FOLDER`",
+        StoreError::Exists { .. } => "name another folder with --index DIR",
+        StoreError::Pointer { .. } => "`pagesight repair` restores it from its copy",
+        StoreError::DamagedFile { .. } | StoreError::Torn { .. } => {
+            "`pagesight verify` names all damage, `pagesight repair` mends it"
+        }
+        StoreError::DamagedPage { .. } => "`pagesight repair` has the page read again",
+        StoreError::NewerFormat { .. } => "use a newer pagesight",
+        StoreError::Locked { .. } => "wait for it to end",
+        StoreError::OtherModel { .. } | StoreError::OtherDim { .. } => NEW_INDEX,
+        StoreError::Compact { .. } => "copy its folder instead: it is whole",
+        _ => return None,
+    })
+}
+
+/// What helps against a document or page that could not be read.
+pub fn of_failure(failure: &Failure) -> Option<&'static str> {
+    Some(match failure.kind {
+        FailureKind::Encrypted => "give its password with --password",
+        FailureKind::TooLarge => "--max-file-size allows more",
+        FailureKind::Timeout => "--page-timeout allows more",
+        FailureKind::Crashed => "--worker-memory allows more",
+        _ => return None,
+    })
+}
