@@ -15,21 +15,25 @@
 //! The seams ([`seam`]) are what the write path and the read path ask of a model and of a
 //! store; [`testing`] has a fake and a contract suite for each.
 
+mod composed;
 mod document;
 mod geometry;
 mod hit;
 mod image;
 mod multivector;
 mod page;
+mod phrases;
 mod processor;
 mod resample;
 pub mod seam;
 pub mod testing;
 
+pub use composed::composed;
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure};
 pub use geometry::{PageSize, ParseSlicesError, PatchGrid, Rect, SliceGrid, Slices};
 pub use hit::{ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use multivector::{PageVectors, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
+pub use phrases::phrases;
 pub use resample::resize_bicubic;
