@@ -28,7 +28,7 @@ const RULES: [(&str, &[&str]); 8] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 14] = [
+const ONLY_IN: [(&str, &[&str]); 15] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -37,6 +37,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("lancedb", &["pagesight-store"]),
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),
+    ("frostem", &["pagesight-store"]),
     ("pdfium-render", &["pagesight-indexer"]),
     ("landlock", &["pagesight-indexer"]),
     ("seccompiler", &["pagesight-indexer"]),

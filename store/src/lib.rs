@@ -22,6 +22,7 @@
 mod addresses;
 mod analysis;
 mod blocking;
+mod bm25;
 mod codes;
 mod error;
 mod files;
@@ -39,7 +40,7 @@ mod transfer;
 mod verify;
 mod writer;
 
-pub use analysis::Analyser;
+pub use analysis::{ANALYSIS, Analyser, Language, Word};
 pub use blocking::{BlockingReader, BlockingWriter};
 pub use error::StoreError;
 pub use files::Swept;

@@ -49,6 +49,9 @@ pub struct Snapshot {
     pub pages_version: u64,
     /// tantivy's `meta.json`, whole: the segments that belong to this snapshot.
     pub text_meta: String,
+    /// Which [analysis](crate::ANALYSIS) the words are of.
+    #[serde(default = "first_analysis")]
+    pub analysis: u32,
     /// The model of the stored vectors; `None` for an index of words only.
     pub model: Option<StoredModel>,
     /// Row length of the vectors column.
@@ -119,6 +122,11 @@ pub struct Compact {
     pub questions: usize,
     /// The snapshot that was measured.
     pub snapshot: u64,
+}
+
+/// That of the indexes before it was kept.
+fn first_analysis() -> u32 {
+    1
 }
 
 /// serde_json reads numbers of more digits back with another last bit: the pointer would differ from
@@ -279,6 +287,7 @@ mod tests {
             documents_version: 2,
             pages_version: 3,
             text_meta: "{\n}".into(),
+            analysis: 1,
             model: None,
             dim: 128,
             documents: 0,

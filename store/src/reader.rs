@@ -242,10 +242,11 @@ impl Reader {
     /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
     /// word of the query is in it: then the words channel found the page by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        let telling = snippet(&self.text.telling_forms(query), text);
+        let question = self.text.question(query);
+        let telling = snippet(&self.text.telling(&question), text);
         match telling.marks.is_empty() {
             // Found by common words, or by its name alone.
-            true => snippet(&self.text.forms(query), text),
+            true => snippet(&question.words.iter().collect::<Vec<_>>(), text),
             false => telling,
         }
     }

@@ -10,6 +10,7 @@ use pagesight_core::{DocumentStatus, PageFailure, PageId};
 use pagesight_maxsim::Segments;
 
 use crate::StoreError;
+use crate::analysis::ANALYSIS;
 use crate::codes;
 use crate::files::{copy_of, difference, has_copy, is_code, sweep};
 use crate::lock::WriterLock;
@@ -55,7 +56,8 @@ pub async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let documents = LanceTable::writable(&connection, folder, "documents", version).await?;
     let pages = LanceTable::writable(&connection, folder, "pages", snapshot.pages_version).await?;
     pages.add_column(places_field()).await?;
-    let text_is_whole = !damaged.iter().any(|name| name.starts_with("text/"));
+    let text_is_whole =
+        snapshot.analysis == ANALYSIS && !damaged.iter().any(|name| name.starts_with("text/"));
     let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
     let text = TextWriter::open(&folder.join("text"), meta)?;
     let ledger = read_ledger(&documents).await?;
@@ -310,6 +312,7 @@ impl Writer {
         }
         add(&mut waiting)?;
         open.text = text;
+        self.snapshot.analysis = ANALYSIS;
         Ok(())
     }
 }

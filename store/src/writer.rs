@@ -22,6 +22,7 @@ use pagesight_core::seam::Batch;
 use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
 
 use crate::StoreError;
+use crate::analysis::ANALYSIS;
 use crate::codes;
 use crate::files::{DATA_FOLDERS, Swept, keep_copies, settle, sweep};
 use crate::lock::WriterLock;
@@ -104,6 +105,7 @@ impl Writer {
             documents_version: documents.version().await?,
             pages_version: pages.version().await?,
             text_meta: text.meta(),
+            analysis: ANALYSIS,
             model: None,
             dim: DEFAULT_DIM,
             documents: 0,
@@ -126,7 +128,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Opens the index in `folder` for writing.
+    /// Opens the index in `folder` for writing. Where an earlier pagesight analysed its words, they
+    /// are analysed again first, from the texts that are stored: about a millisecond a page.
     ///
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::NewerFormat`], or what
@@ -145,7 +148,11 @@ impl Writer {
         };
         writer.tables().await?;
         let copy = Snapshot::copy(folder, writer.snapshot.number);
-        if writer.snapshot.format < FORMAT {
+        if writer.snapshot.analysis != ANALYSIS {
+            // From the texts that are stored: no page is read or encoded for it.
+            writer.rebuild_text().await?;
+            writer.publish().await?;
+        } else if writer.snapshot.format < FORMAT {
             // A new version; the old one stays what it was until this one is published.
             writer.publish().await?;
         } else if !copy.exists() {
@@ -195,7 +202,9 @@ impl Writer {
             let pages = LanceTable::writable(&connection, folder, "pages", version).await?;
             // One of an earlier format lacks it.
             pages.add_column(places_field()).await?;
-            let text = TextWriter::open(&folder.join("text"), Some(&snapshot.text_meta))?;
+            // Words of another analysis are in another schema, and all of them are written again.
+            let known = (snapshot.analysis == ANALYSIS).then_some(snapshot.text_meta.as_str());
+            let text = TextWriter::open(&folder.join("text"), known)?;
             let records = read_ledger(&documents).await?;
             self.ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
             self.open = Some(OpenTables { documents, pages, text });
