@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource};
-use pagesight_core::{Hit, PageId, QueryVectors};
+use pagesight_core::{Hit, PageId, QueryVectors, phrases};
 use pagesight_maxsim::{DimMismatch, Segments};
 
 use crate::candidates::{CodesError, Depth, Shortcut, Work, rank_by_codes, rank_by_masters};
@@ -85,8 +85,8 @@ pub struct Ranking {
     pub visual: bool,
     /// The text channel was asked.
     pub text: bool,
-    /// Pages with words were ranked by them alone, though both channels were asked: the model has
-    /// no pieces for most of the query's letters.
+    /// Words alone answered, though both channels were asked: the model has no pieces for most of the
+    /// query's letters.
     pub words_alone: bool,
 }
 
@@ -110,9 +110,10 @@ pub enum QueryError {
     Dim(#[from] DimMismatch),
 }
 
-/// Answers `request`. With [`Channel::Both`] and no model, the words alone answer; and where most of
-/// the query is in letters that the model has no pieces for, they alone order the pages that have
-/// words.
+/// Answers `request`. With [`Channel::Both`] the words alone answer where there is no model, and where
+/// most of the query is in letters that the model has no pieces for: it cannot see what is asked, so
+/// its ranking says nothing of any page. Pages without what the query has in quotation marks are left
+/// out of both channels.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.
@@ -174,24 +175,30 @@ pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking,
                 .map_err(QueryError::Text)
         })?),
     };
-    let wordless = match (&visual, &text) {
+    // What a model sees of letters that it has no pieces for is no vote, for no page.
+    let words_alone = text.is_some() && query.as_ref().is_some_and(is_spelled_in_bytes);
+    let voting = match (&visual, &text) {
+        (Some(_), Some(_)) if words_alone => None,
+        // What is quoted is required, and words alone can say that it is there.
+        (Some(ranking), Some(text)) if !phrases(request.query).is_empty() => {
+            let has_it: HashSet<PageId> = text.iter().map(|(page, _)| *page).collect();
+            Some(ranking.iter().filter(|(page, _)| has_it.contains(page)).copied().collect())
+        }
+        (visual, _) => visual.clone(),
+    };
+    let wordless = match (&voting, &text) {
         (Some(visual), Some(_)) => {
             let pages: Vec<PageId> = visual.iter().map(|(page, _)| *page).collect();
             channels.text.wordless(&pages).map_err(QueryError::Text)?
         }
         _ => HashSet::new(),
     };
-    let seen = visual.as_ref().zip(query.as_ref()).map(|(ranking, query)| Visual {
+    let seen = voting.as_ref().zip(query.as_ref()).map(|(ranking, query)| Visual {
         ranking,
         tokens: query.len(),
         wordless: &wordless,
     });
-    let mut fusion = request.fusion;
-    let words_alone = text.is_some() && query.as_ref().is_some_and(is_spelled_in_bytes);
-    if words_alone {
-        fusion.visual_weight = 0.0;
-    }
-    let mut hits = fuse(fusion, seen, text.as_deref());
+    let mut hits = fuse(request.fusion, seen, text.as_deref());
     hits.truncate(request.k);
     let matches = match &query {
         Some(query) if request.explain => explain(channels.vectors, query, &hits)?,
@@ -368,6 +375,34 @@ mod tests {
             assert_eq!((ranking.hits[0].page.number, ranking.hits.len()), (first, 7));
             assert_eq!(ranking.words_alone, first == 3);
         }
+        // Page 8 has no words, and looks most like what cannot be read.
+        let (mut store, id) = (store.clone(), store.pages()[0].id.document);
+        let scan = page_record(id, 8, "", Some((4, &[1.0, 0.0, 0.3, 0.2])));
+        store.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
+        let encoder = Bytes(4);
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
+        let ranking = search(&channels, &request).unwrap();
+        assert_eq!((ranking.hits[0].page.number, ranking.hits.len()), (3, 7));
+        assert!(ranking.hits.iter().all(|hit| hit.visual.is_none()));
+        let nowhere = Request { query: "审计意见", ..request };
+        assert_eq!(search(&channels, &nowhere).unwrap().hits, []);
+    }
+
+    #[test]
+    fn what_is_quoted_is_required_of_both_channels() {
+        let (store, _) = store();
+        let encoder = FakeEncoder::new(8, Slices::default());
+        let channels =
+            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
+        let pages = |query| {
+            let request = Request { query, ..ask(Channel::Both, 7, None) };
+            let ranking = search(&channels, &request).unwrap();
+            ranking.hits.iter().map(|hit| hit.page.number).collect::<Vec<_>>()
+        };
+        assert_eq!(pages("number3").len(), 7);
+        // The fake index splits at spaces: this one word is on page 3 alone.
+        assert_eq!(pages(" \" number3 \" "), [3]);
     }
 
     #[test]
