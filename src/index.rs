@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::PageEncoder;
-use pagesight_core::{DocumentId, DocumentRecord, ModelId, Slices};
+use pagesight_core::{DocumentId, DocumentRecord, ModelId, Slices, composed};
 use pagesight_indexer::{
     BatchSize, Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary,
     decode_path, encode_path, find_pdfium,
 };
 use pagesight_maxsim::Segments;
 use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe, is_embedded};
-use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
+use pagesight_store::{
+    ANALYSIS, BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel,
+};
 use tokio::runtime::Runtime;
 
 use crate::{Error, Page, Search};
@@ -359,6 +361,14 @@ impl Index {
             sandbox: self.renderer.sandbox,
             batch: options.batch.clone(),
         };
+        if self.snapshot().analysis != ANALYSIS {
+            let pages = self.snapshot().pages;
+            let text = format!(
+                "an earlier pagesight analysed the words of this index: those of {pages} pages are \
+                 analysed anew, from the texts that are stored"
+            );
+            tell(Event::Warning { text });
+        }
         let mut writer = BlockingWriter::open(&self.folder, self.runtime.handle().clone())?;
         if let Some(model) = &model {
             let stored = StoredModel {
@@ -434,7 +444,8 @@ impl Index {
         match view.reader.pages(&[id])?.pop() {
             Some(page) => {
                 let view = Arc::clone(&view);
-                Ok(Page { index: self, view, path, record: page })
+                let joined = OnceLock::new();
+                Ok(Page { index: self, view, path, record: page, joined })
             }
             None => {
                 let failure = record.failed_pages.iter().find(|failure| failure.page == number);
@@ -459,13 +470,19 @@ impl Index {
         if ledger.contains_key(&from_here) {
             return Ok(from_here);
         }
+        // A Mac writes the letters of names and their marks apart; what is typed has them composed.
+        let (path, from_here) = (composed(path), composed(&from_here));
+        let same = |known: &&String| composed(known) == path || composed(known) == from_here;
+        if let Some(known) = ledger.keys().find(same) {
+            return Ok(known.clone());
+        }
         let end = format!("/{path}");
         let mut found: Vec<String> =
-            ledger.keys().filter(|known| known.ends_with(&end)).cloned().collect();
+            ledger.keys().filter(|known| composed(known).ends_with(&end)).cloned().collect();
         match found.len() {
-            0 => Err(Error::NoSuchDocument { path: path.into() }),
+            0 => Err(Error::NoSuchDocument { path: path.into_owned() }),
             1 => Ok(found.remove(0)),
-            _ => Err(Error::AmbiguousPath { path: path.into(), candidates: found }),
+            _ => Err(Error::AmbiguousPath { path: path.into_owned(), candidates: found }),
         }
     }
 
@@ -560,6 +577,11 @@ impl View {
     }
 
     /// Documents with a path that passes `keep`.
+    /// Whether a path of the ledger is `path`, whose letters are composed.
+    pub fn has_path(&self, path: &str) -> bool {
+        self.ledger.contains_key(path) || self.ledger.keys().any(|known| composed(known) == path)
+    }
+
     pub fn documents_where(&self, keep: impl Fn(&str) -> bool) -> HashSet<DocumentId> {
         let kept = self.paths.iter().filter(|(_, paths)| paths.iter().any(|path| keep(path)));
         kept.map(|(document, _)| *document).collect()

@@ -1,7 +1,7 @@
 //! A page of the index: its words and its picture.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pagesight_core::{DocumentId, PageImage, PageRecord, PageSize, TextSource};
 use pagesight_store::Snippet;
@@ -15,7 +15,13 @@ pub struct Page<'a> {
     pub(crate) view: Arc<View>,
     pub(crate) path: String,
     pub(crate) record: PageRecord,
+    /// The text without the marks of what lines cut, once it was asked for.
+    pub(crate) joined: OnceLock<String>,
 }
+
+/// Stands in a stored text where a line ended within a word: search reads the word whole and in its
+/// parts.
+const CUT: char = '\u{AD}';
 
 impl Page<'_> {
     /// Ledger path of its document; of several, the first that the search let through.
@@ -38,9 +44,12 @@ impl Page<'_> {
         self.record.size
     }
 
-    /// Its words, in the order of the text layer.
+    /// Its words, in the order of the text layer; a word that a line's end cut is joined.
     pub fn text(&self) -> &str {
-        &self.record.text
+        match self.record.text.contains(CUT) {
+            true => self.joined.get_or_init(|| self.record.text.replace(CUT, "")),
+            false => &self.record.text,
+        }
     }
 
     /// Where the words come from.

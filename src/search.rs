@@ -1,7 +1,7 @@
 //! A search, from the question to hits that can show their page.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::QueryEncoder;
@@ -11,7 +11,7 @@ use pagesight_query::{
     Channel, Channels, Code, Fusion, PathFilter, QueryError, Request, Shortcut, Timings,
     TokenMatch, Work,
 };
-use pagesight_store::{Compact, Snippet, Tuning};
+use pagesight_store::{ANALYSIS, Compact, Snippet, Tuning};
 
 use crate::index::View;
 use crate::{Error, Index, Page};
@@ -19,8 +19,10 @@ use crate::{Error, Index, Page};
 /// How deep each channel looks before fusion.
 const DEPTH: usize = 100;
 /// Said of queries in letters that the model cannot spell.
-const WORDS_ALONE: &str =
-    "the model cannot read most letters of this query: pages with words are ranked by them alone";
+const WORDS_ALONE: &str = "the model cannot read most letters of this query: words alone answer";
+/// Said of an index whose words an earlier pagesight analysed.
+const OLDER_WORDS: &str =
+    "an earlier pagesight analysed the words of this index: the next run analyses them anew";
 
 /// A search being put together.
 #[derive(Clone)]
@@ -180,7 +182,8 @@ impl<'a> Search<'a> {
             let matches = matches.next().map_or(&[][..], Vec::as_slice);
             let matches = matches.iter().map(|found| place(view, found, size)).collect();
             let (path, view) = (ranked.path_of(hit.page), Arc::clone(view));
-            let page = Page { index: self.index, view, path, record };
+            let joined = OnceLock::new();
+            let page = Page { index: self.index, view, path, record, joined };
             let (score, visual, text) = (hit.score, hit.visual, hit.text);
             hits.push(PageHit { rank, score, visual, text, matches, page });
         }
@@ -190,11 +193,12 @@ impl<'a> Search<'a> {
         let recall = recall.filter(|_| work.code == Code::Sketch).cloned();
         let notice = ranked.notice.or(ranked.ranking.notice);
         let notice = notice.or_else(|| ranked.ranking.words_alone.then(|| WORDS_ALONE.into()));
+        let older = view.reader.snapshot().analysis != ANALYSIS && ranked.ranking.text;
         let compact = view.reader.snapshot().compact.as_ref();
         let compact = compact.filter(|_| ranked.ranking.visual).cloned();
         let approximate = || approximation(work, &recall, &compact);
         Ok(Answer {
-            notice: notice.or_else(approximate),
+            notice: notice.or_else(approximate).or_else(|| older.then(|| OLDER_WORDS.into())),
             recall: recall.clone(),
             compact: compact.clone(),
             hits,
@@ -224,7 +228,7 @@ impl<'a> Search<'a> {
         let view = self.index.latest()?;
         let filter = match self.paths.is_empty() {
             true => None,
-            false => Some(PathFilter::new(&self.paths)?),
+            false => Some(PathFilter::of_ledger(&self.paths, |path| view.has_path(path))?),
         };
         let matching =
             filter.as_ref().map(|filter| view.documents_where(|path| filter.matches(path)));
