@@ -46,9 +46,10 @@ impl Page<'_> {
 
     /// Its words, in the order of the text layer; a word that a line's end cut is joined.
     pub fn text(&self) -> &str {
-        match self.record.text.contains(CUT) {
-            true => self.joined.get_or_init(|| self.record.text.replace(CUT, "")),
-            false => &self.record.text,
+        if self.record.text.contains(CUT) {
+            self.joined.get_or_init(|| self.record.text.replace(CUT, ""))
+        } else {
+            &self.record.text
         }
     }
 

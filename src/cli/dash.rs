@@ -34,10 +34,10 @@ fn verb(arguments: &[OsString]) -> Option<usize> {
     let mut at = 1;
     while at < arguments.len() {
         let argument = arguments[at].to_string_lossy();
-        match argument.starts_with('-') {
-            true => at += 1 + usize::from(WITH_VALUE.contains(&&*argument)),
-            false => return Some(at),
+        if !argument.starts_with('-') {
+            return Some(at);
         }
+        at += 1 + usize::from(WITH_VALUE.contains(&&*argument));
     }
     None
 }

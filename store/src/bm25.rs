@@ -114,7 +114,16 @@ impl Corpus {
         let present = present.fold(Languages::of(None), Languages::with);
         let average = |sum: u64| (sum as f64 / (pages as f64).max(1.0)).max(1.0) as f32;
         let (average_length, average_name) = (average(length), average(name_length));
-        Ok(Self { searcher, columns, segments, pages, average_length, average_name, languages, present })
+        Ok(Self {
+            searcher,
+            columns,
+            segments,
+            pages,
+            average_length,
+            average_name,
+            languages,
+            present,
+        })
     }
 
     pub fn searcher(&self) -> &Searcher {
@@ -253,89 +262,57 @@ impl Corpus {
         segment: usize,
         phrases: &[Vec<Vec<Asked>>],
     ) -> tantivy::Result<Option<Vec<DocId>>> {
+        let known = self.has_places(segment);
         let mut pages: Option<Vec<DocId>> = None;
         for phrase in phrases {
-            let mut ends: Option<Places> = None;
+            let mut before: Option<Places> = None;
             for step in phrase {
-                let step: Vec<&Asked> = step.iter().collect();
-                let mut here = self.places(segment, &step, pages.as_deref())?;
-                if let Some(there) = ends {
-                    here.retain(|page, at| {
-                        // The parts of a word that a line's end cut share its place.
-                        let follows = |at: &u32, there: &[u32]| {
-                            there.binary_search(at).is_ok()
-                                || at
-                                    .checked_sub(1)
-                                    .is_some_and(|at| there.binary_search(&at).is_ok())
-                        };
-                        let there = there.get(page);
-                        let known = self.has_places(segment);
-                        at.retain(|at| !known || there.is_some_and(|there| follows(at, there)));
-                        there.is_some() && !at.is_empty()
+                let mut here = self.places(segment, step, pages.as_deref())?;
+                if let Some(before) = before.filter(|_| known) {
+                    here.retain(|page, places| {
+                        let there = before.get(page).map_or(&[][..], Vec::as_slice);
+                        places.retain(|&at| follows(at, there));
+                        !places.is_empty()
                     });
                 }
                 let mut left: Vec<DocId> = here.keys().copied().collect();
                 left.sort_unstable();
-                (pages, ends) = (Some(left), Some(here));
+                (pages, before) = (Some(left), Some(here));
             }
         }
         Ok(pages)
     }
 
     /// Where the words of a step, any of which may stand there, are on the living pages of a segment,
-    /// or on those of `pages`, which are in order.
+    /// or on those of `within`, which are in order.
     fn places(
         &self,
         segment: usize,
-        step: &[&Asked],
-        pages: Option<&[DocId]>,
+        step: &[Asked],
+        within: Option<&[DocId]>,
     ) -> tantivy::Result<Places> {
         let reader = self.searcher.segment_reader(segment as u32);
-        let facts = &self.segments[segment];
+        let pages = &self.segments[segment];
         let mut places = Places::new();
         let mut at = Vec::new();
-        for word in step {
-            for (languages, form) in &word.forms {
-                for (_, term) in form.spellings() {
-                    for mut postings in
-                        postings(reader, self.columns.body, term, word.is_letter, true)?
-                    {
-                        let mut wanted = pages.map(|pages| pages.iter());
-                        loop {
-                            if let Some(wanted) = &mut wanted {
-                                let Some(&page) = wanted.find(|&&page| page >= postings.doc())
-                                else {
-                                    break;
-                                };
-                                if postings.doc() < page {
-                                    postings.seek(page);
-                                }
-                                if postings.doc() != page {
-                                    continue;
-                                }
-                            }
-                            let page = postings.doc();
-                            if page == TERMINATED {
-                                break;
-                            }
-                            let fits = facts[page as usize].stems().meets(*languages);
-                            if fits && !reader.is_deleted(page) {
-                                postings.positions(&mut at);
-                                let known = places.entry(page).or_default();
-                                known.extend_from_slice(&at);
-                                known.sort_unstable();
-                                known.dedup();
-                            }
-                            if wanted.is_none() {
-                                postings.advance();
-                            }
+        for (word, languages, form) in
+            step.iter().flat_map(|word| word.forms.iter().map(move |(of, form)| (word, of, form)))
+        {
+            for (_, term) in form.spellings() {
+                for postings in postings(reader, self.columns.body, term, word.is_letter, true)? {
+                    each_page(postings, within, |page, postings| {
+                        let fits = pages[page as usize].stems().meets(*languages);
+                        if fits && !reader.is_deleted(page) {
+                            postings.positions(&mut at);
+                            places.entry(page).or_default().extend_from_slice(&at);
                         }
-                    }
+                    });
                 }
             }
         }
-        if !self.has_places(segment) {
-            places.values_mut().for_each(|places| *places = vec![0]);
+        for places in places.values_mut() {
+            places.sort_unstable();
+            places.dedup();
         }
         Ok(places)
     }
@@ -350,6 +327,39 @@ impl Corpus {
 
 /// Where words stand on pages, in order.
 type Places = HashMap<DocId, Vec<u32>>;
+
+/// Whether one of `there` is the place before `at`, or the same: the parts of a word that a line's end
+/// cut share its place.
+fn follows(at: u32, there: &[u32]) -> bool {
+    let is_there = |at: u32| there.binary_search(&at).is_ok();
+    is_there(at) || at.checked_sub(1).is_some_and(is_there)
+}
+
+/// Visits the pages of `postings`, or those of them that are `within`, which are in order.
+fn each_page(
+    mut postings: SegmentPostings,
+    within: Option<&[DocId]>,
+    mut visit: impl FnMut(DocId, &mut SegmentPostings),
+) {
+    match within {
+        None => {
+            while postings.doc() != TERMINATED {
+                visit(postings.doc(), &mut postings);
+                postings.advance();
+            }
+        }
+        Some(within) => {
+            for &page in within {
+                if postings.doc() < page {
+                    postings.seek(page);
+                }
+                if postings.doc() == page {
+                    visit(page, &mut postings);
+                }
+            }
+        }
+    }
+}
 
 /// How near the first of many the best repetition comes, for a page `length` times as long as the
 /// average.

@@ -244,10 +244,11 @@ impl Reader {
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
         let question = self.text.question(query);
         let telling = snippet(&self.text.telling(&question), text);
-        match telling.marks.is_empty() {
+        if telling.marks.is_empty() {
             // Found by common words, or by its name alone.
-            true => snippet(&question.words.iter().collect::<Vec<_>>(), text),
-            false => telling,
+            snippet(&question.words.iter().collect::<Vec<_>>(), text)
+        } else {
+            telling
         }
     }
 }

@@ -23,10 +23,10 @@ pub(crate) fn snippet(words: &[&Asked], text: &str) -> Snippet {
     let language = Language::of(text);
     let of_page = Languages::of(language);
     let telling = |word: &&&Asked| !word.idle.meets(of_page);
-    let wanted: Vec<&Asked> = match words.iter().any(|word| telling(&word)) {
-        true => words.iter().filter(telling).copied().collect(),
-        false => words.to_vec(),
-    };
+    let mut wanted: Vec<&Asked> = words.iter().filter(telling).copied().collect();
+    if wanted.is_empty() {
+        wanted = words.to_vec();
+    }
     let mut terms: HashMap<&str, usize> = HashMap::new();
     for (which, word) in wanted.iter().enumerate() {
         for term in word.form(of_page).into_iter().flat_map(|form| form.terms()) {
@@ -71,12 +71,13 @@ pub(crate) fn snippet(words: &[&Asked], text: &str) -> Snippet {
 /// Adds `piece`, runs of white space and control characters as one space.
 fn push_joined(text: &mut String, piece: &str) {
     for c in piece.chars() {
-        match c.is_whitespace() || c.is_control() {
-            // Where a line ended within a word.
-            false if c == '\u{AD}' => {}
-            true if text.is_empty() || text.ends_with(' ') => {}
-            true => text.push(' '),
-            false => text.push(c),
+        if c.is_whitespace() || c.is_control() {
+            if !text.is_empty() && !text.ends_with(' ') {
+                text.push(' ');
+            }
+        } else if c != '\u{AD}' {
+            // That one stands where a line ended within a word.
+            text.push(c);
         }
     }
 }

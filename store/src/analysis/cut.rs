@@ -84,9 +84,10 @@ pub(super) fn cut(text: &str) -> (Vec<Piece>, u32) {
         };
         let len = letters[at..].iter().take_while(|letter| same(letter)).count().max(1);
         let run = &letters[at..at + len];
-        match unspaced {
-            true => cutter.pairs(run),
-            false => cutter.run(run, &spaced, at),
+        if unspaced {
+            cutter.pairs(run);
+        } else {
+            cutter.run(run, &spaced, at);
         }
         at += len;
     }
@@ -197,9 +198,10 @@ fn goes_on(before: char, next: char, gap: &Gap, run: usize, loose: bool, after: 
             let single_then = then.len > 0
                 && then.next.is_some_and(|letter| is_hangul(letter.c))
                 && !after.get(following + then.len + 1).is_some_and(|l| is_unspaced(l.c));
-            match hangul {
-                true => run == 1 && following == 1 && (loose || single_then),
-                false => run == 1 || following == 1,
+            if hangul {
+                run == 1 && following == 1 && (loose || single_then)
+            } else {
+                run == 1 || following == 1
             }
         }
         1 => !hangul || gap.len == 1,
@@ -360,7 +362,8 @@ impl Cutter {
             } else {
                 let sign = run[item.end..].iter().take_while(|l| "+#♯".contains(l.c)).count();
                 let after = run.get(item.end + sign).map(|letter| letter.c);
-                let ends = after.is_none_or(|c| !c.is_alphanumeric());
+                // C++11 is C++ of a year.
+                let ends = after.is_none_or(|c| !c.is_alphabetic());
                 match (sign, run.get(item.end).map(|letter| letter.c)) {
                     (2, Some('+')) if ends && letters.len() <= 12 => self.signed(letters, "++"),
                     (1, Some('#' | '♯')) if ends && letters.len() <= 2 => {

@@ -89,6 +89,8 @@ fn common(c: char) -> Option<char> {
         '‘' | '’' | '‛' | 'ʹ' | 'ʻ' | 'ʼ' | 'ʽ' | '′' | '׳' => '\'',
         '״' => '"',
         '‐' | '−' => '-',
+        // The same letter at the end of a word; capitals have one form.
+        'ς' => 'σ',
         '٫' => '.',
         '٬' => ',',
         // Hebrew points, Arabic vowel signs, and the silent extender.
@@ -174,6 +176,7 @@ mod tests {
             ("كِتَابـــ", "كتاب"),
             ("1\u{202F}234", "1\u{A0}234"),
             ("葛\u{E0100}飾", "葛飾"),
+            ("οδός", "οδόσ"),
         ] {
             assert_eq!(text(written), common, "{written}");
         }

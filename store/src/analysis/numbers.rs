@@ -38,9 +38,10 @@ pub(super) fn marked(groups: &[&str], marks: &[char]) -> Marked {
             let grouping = &marks[..marks.len() - 1];
             let one = grouping.iter().all(|&other| other == grouping[0]);
             let grouped = is_grouped(whole) || (grouping[0] == ',' && is_indian(whole));
-            match one && grouping[0] != mark && grouped {
-                true => number(format!("{}.{fraction}", whole.concat())),
-                false => Marked::List,
+            if one && grouping[0] != mark && grouped {
+                number(format!("{}.{fraction}", whole.concat()))
+            } else {
+                Marked::List
             }
         }
         _ => Marked::List,
