@@ -6,12 +6,15 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate of ours, and which others of ours it may use (not in its tests).
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 12] = [
     ("pagesight-core", &[]),
-    ("pagesight-maxsim", &["pagesight-core"]),
-    ("pagesight-model", &["pagesight-core", "pagesight-maxsim"]),
+    ("pagesight-simd", &["pagesight-core"]),
+    ("pagesight-maxsim", &["pagesight-core", "pagesight-simd"]),
+    ("pagesight-model", &["pagesight-core", "pagesight-simd", "pagesight-maxsim"]),
     ("pagesight-store", &["pagesight-core", "pagesight-maxsim"]),
-    ("pagesight-indexer", &["pagesight-core", "pagesight-maxsim"]),
+    ("pagesight-pdf", &["pagesight-core", "pagesight-simd"]),
+    ("pagesight-ocr", &["pagesight-core"]),
+    ("pagesight-indexer", &["pagesight-core"]),
     ("pagesight-query", &["pagesight-core", "pagesight-maxsim"]),
     (
         "pagesight",
@@ -20,11 +23,14 @@ const RULES: [(&str, &[&str]); 8] = [
             "pagesight-maxsim",
             "pagesight-model",
             "pagesight-store",
+            "pagesight-pdf",
+            "pagesight-ocr",
             "pagesight-indexer",
             "pagesight-query",
         ],
     ),
     ("xtask", &[]),
+    ("pagesight-features", &[]),
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
@@ -37,11 +43,11 @@ const ONLY_IN: [(&str, &[&str]); 15] = [
     ("lancedb", &["pagesight-store"]),
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),
-    ("frostem", &["pagesight-store"]),
-    ("pdfium-render", &["pagesight-indexer"]),
-    ("landlock", &["pagesight-indexer"]),
-    ("seccompiler", &["pagesight-indexer"]),
+    ("pdfium-render", &["pagesight-pdf"]),
+    ("landlock", &["pagesight-pdf"]),
+    ("seccompiler", &["pagesight-pdf"]),
     ("inotify", &["pagesight-indexer"]),
+    ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
 ];

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Failure, ModelId, PageFailure};
 
 /// The blake3 hash of a document's bytes: the same file under two names is one document.
 ///
@@ -34,6 +36,18 @@ impl fmt::Debug for DocumentId {
     }
 }
 
+impl Serialize for DocumentId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DocumentId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A document id is 64 hexadecimal digits.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("a document id is 64 hexadecimal digits, got {0:?}")]
@@ -43,28 +57,8 @@ impl FromStr for DocumentId {
     type Err = ParseDocumentIdError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let err = || ParseDocumentIdError(s.to_string());
-        if s.len() != 64 || !s.is_ascii() {
-            return Err(err());
-        }
-        let mut id = [0u8; 32];
-        for (byte, hex) in id.iter_mut().zip(s.as_bytes().chunks_exact(2)) {
-            let hex = std::str::from_utf8(hex).map_err(|_| err())?;
-            *byte = u8::from_str_radix(hex, 16).map_err(|_| err())?;
-        }
-        Ok(Self(id))
-    }
-}
-
-/// Names one model with its recipe: a hash over weights, tokenizer, config and recipe, as
-/// hexadecimal digits. Vectors of different model ids are never compared.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ModelId(pub String);
-
-impl fmt::Display for ModelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let hash = blake3::Hash::from_hex(s).map_err(|_| ParseDocumentIdError(s.to_string()))?;
+        Ok(Self(*hash.as_bytes()))
     }
 }
 
@@ -101,33 +95,10 @@ impl DocumentStatus {
     }
 }
 
-/// A page that could not be read, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageFailure {
-    /// 1-based page number.
-    pub page: u32,
-    /// One line for a person.
-    pub reason: String,
-}
-
-impl PageFailure {
-    const LOST: &str = "lost to damage of the index: the next run reads it again";
-
-    /// A page that was indexed and that damage took: a run reads it again.
-    pub fn lost(page: u32) -> Self {
-        Self { page, reason: Self::LOST.into() }
-    }
-
-    /// Whether it was made by [`lost`](Self::lost).
-    pub fn is_lost(&self) -> bool {
-        self.reason == Self::LOST
-    }
-}
-
 /// One line of the ledger: a path, the document found there, and what became of it.
 ///
 /// Two paths with the same bytes are two records that share one [`DocumentId`] and its pages.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentRecord {
     /// Where the file was found: relative to the index's base folder when below it, else
     /// absolute; `/` as separator; bytes that are not UTF-8 written as `%XX`.
@@ -149,7 +120,9 @@ pub struct DocumentRecord {
     /// Pages that could not be read.
     pub failed_pages: Vec<PageFailure>,
     /// Why the document failed.
-    pub reason: Option<String>,
+    pub failure: Option<Failure>,
+    /// Why the file could not be read the last time, when its pages are those of what it was before.
+    pub stale: Option<Failure>,
     /// Things a person should know, e.g. that OCR was wanted and tesseract is not there.
     pub notes: Vec<String>,
     /// The document's own title, when its metadata has one.
@@ -162,7 +135,7 @@ impl DocumentRecord {
     /// Page `number` was read, or failed: a run that goes on starts after it.
     pub fn passed(&mut self, number: u32) {
         self.next_page = self.next_page.max(number + 1);
-        // A page that was lost is one no more.
+        // Read again, so forget the earlier loss.
         self.failed_pages.retain(|failure| failure.page != number);
     }
 }

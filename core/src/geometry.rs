@@ -167,68 +167,13 @@ impl<'de> Deserialize<'de> for Slices {
     }
 }
 
-/// How the vectors of a page are laid out before any is left out: grid by grid, slices in
-/// row-major order, and in each slice first `side * side` patches in row-major order, then `text`
-/// vectors of the prompt, which have no place on the page. The index of a vector in this layout is
-/// its *place*.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PatchGrid {
-    /// The grids of slices.
-    pub slices: Slices,
-    /// Patches along one edge of a slice (32 for a 448 px input).
-    pub side: u32,
-    /// Prompt vectors after the patches of each slice.
-    pub text: u32,
-}
-
-impl PatchGrid {
-    /// Vectors of one slice.
-    pub fn vectors_per_slice(&self) -> usize {
-        (self.side * self.side + self.text) as usize
-    }
-
-    /// Vectors of a page of which none is left out.
-    pub fn vectors(&self) -> usize {
-        self.slices.count() * self.vectors_per_slice()
-    }
-
-    /// The rectangle of the vector at `place` on a page of `size`; `None` for a prompt vector or a
-    /// place past the end.
-    ///
-    /// ```
-    /// use pagesight_core::{PageSize, PatchGrid, Rect, Slices};
-    /// let grid = PatchGrid { slices: Slices::grid(2, 1), side: 2, text: 1 };
-    /// let page = PageSize { width_pt: 400.0, height_pt: 100.0 };
-    /// // The first patch of the second slice starts in the middle of the page.
-    /// assert_eq!(grid.rect(5, page), Some(Rect { x0: 200.0, y0: 0.0, x1: 300.0, y1: 50.0 }));
-    /// assert_eq!(grid.rect(4, page), None); // the prompt vector of the first slice
-    /// assert_eq!(grid.rect(10, page), None);
-    /// ```
-    pub fn rect(&self, place: usize, page: PageSize) -> Option<Rect> {
-        let (mut slice, patch) =
-            (place / self.vectors_per_slice(), place % self.vectors_per_slice());
-        let side = self.side as usize;
-        if patch >= side * side {
-            return None;
-        }
-        let grid = self.slices.grids().iter().find(|grid| {
-            let inside = slice < grid.count();
-            if !inside {
-                slice -= grid.count();
-            }
-            inside
-        })?;
-        let cols = grid.cols as usize;
-        let (col, row) = (slice % cols * side + patch % side, slice / cols * side + patch / side);
-        let width = page.width_pt / (grid.cols * self.side) as f32;
-        let height = page.height_pt / (grid.rows * self.side) as f32;
-        Some(Rect {
-            x0: col as f32 * width,
-            y0: row as f32 * height,
-            x1: (col + 1) as f32 * width,
-            y1: (row + 1) as f32 * height,
-        })
-    }
+/// Size of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PictureSize {
+    /// Width, px.
+    pub width_px: u32,
+    /// Height, px.
+    pub height_px: u32,
 }
 
 #[cfg(test)]
@@ -247,19 +192,5 @@ mod tests {
             assert!(wrong.parse::<Slices>().is_err(), "{wrong}");
         }
         assert!(serde_json::from_str::<Slices>("[]").is_err());
-    }
-
-    #[test]
-    fn places_count_through_all_grids() {
-        let slices: Slices = "1x1+2x1".parse().unwrap();
-        let grid = PatchGrid { slices, side: 2, text: 1 };
-        let page = PageSize { width_pt: 400.0, height_pt: 100.0 };
-        assert_eq!((grid.vectors_per_slice(), grid.vectors()), (5, 15));
-        // The whole page in four, the prompt, then each half in four.
-        assert_eq!(grid.rect(3, page), Some(Rect { x0: 200.0, y0: 50.0, x1: 400.0, y1: 100.0 }));
-        assert_eq!(grid.rect(4, page), None);
-        assert_eq!(grid.rect(5, page), Some(Rect { x0: 0.0, y0: 0.0, x1: 100.0, y1: 50.0 }));
-        assert_eq!(grid.rect(13, page), Some(Rect { x0: 300.0, y0: 50.0, x1: 400.0, y1: 100.0 }));
-        assert_eq!(grid.rect(15, page), None);
     }
 }

@@ -7,7 +7,7 @@
 //! * a **page** is a document and a 1-based number ([`PageId`]); its size is in points
 //!   ([`PageSize`]), its picture is [`PageImage`];
 //! * a **slice** is one model input cut from the page ([`Slices`]), a **patch** one 14 x 14 px
-//!   square of a slice ([`PatchGrid`] maps it back to its rectangle on the page);
+//!   square of a slice ([`PatchLayout`] maps it back to its rectangle on the page);
 //! * a **multi-vector** is `[n_vectors, dim]`, one unit row a patch or query token
 //!   ([`PageVectors`], [`QueryVectors`]; they do not mix);
 //! * a **hit** is a ranked page with the reasons why ([`Hit`]).
@@ -15,25 +15,40 @@
 //! The seams ([`seam`]) are what the write path and the read path ask of a model and of a
 //! store; [`testing`] has a fake and a contract suite for each.
 
+#![forbid(unsafe_code)]
+
+/// Compiled in so that cargo compiles this crate, and with it every crate of ours, again when
+/// another clone in the same build folder was compiled last. `xtask/src/clone.rs` tells why.
+const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
+
 mod composed;
 mod document;
+mod error;
+mod failure;
 mod geometry;
 mod hit;
 mod image;
+mod layout;
+mod model;
 mod multivector;
 mod page;
 mod phrases;
-mod processor;
-mod resample;
+mod quality;
+mod reading;
 pub mod seam;
 pub mod testing;
 
 pub use composed::composed;
-pub use document::{DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure};
-pub use geometry::{PageSize, ParseSlicesError, PatchGrid, Rect, SliceGrid, Slices};
-pub use hit::{ChannelScore, Hit};
+pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
+pub use error::chain;
+pub use failure::{Failure, FailureKind, PageFailure};
+pub use geometry::{PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices};
+pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
-pub use multivector::{PageVectors, QueryVectors, VectorError};
+pub use layout::{Area, PatchLayout, Run};
+pub use model::{ModelId, ModelRecord, ModelSource};
+pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use phrases::phrases;
-pub use resample::resize_bicubic;
+pub use quality::{Fusion, Quality};
+pub use reading::{DrawSize, OcrText, OcrWord, PageText};

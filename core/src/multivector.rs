@@ -1,11 +1,17 @@
 //! Multi-vectors: `[n_vectors, dim]`, row-major. A value of these types has a whole number of
 //! rows and only finite numbers; there is no other way to make one.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use serde::{Deserialize, Serialize};
+
+use crate::PatchLayout;
 
 /// Numbers that are not a multi-vector.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VectorError {
     /// Not `[n, dim]` with n and dim at least 1.
     #[error("{len} numbers are not rows of {dim}")]
@@ -29,9 +35,43 @@ pub enum VectorError {
         /// Places given.
         got: usize,
     },
+    /// Not one token a row.
+    #[error("{got} tokens for query vectors of {expected} rows")]
+    Tokens {
+        /// Rows.
+        expected: usize,
+        /// Tokens given.
+        got: usize,
+    },
+    /// A row whose length is not 1.
+    #[error("row {row} of a multi-vector has length {length}, expected 1")]
+    NotUnit {
+        /// 0-based row.
+        row: usize,
+        /// Its Euclidean length.
+        length: f32,
+    },
+    /// The layout describes a page of another number of vectors.
+    #[error("a layout of {expected} vectors does not fit a page of {got} without places")]
+    Layout {
+        /// Vectors of the layout.
+        expected: usize,
+        /// Rows given.
+        got: usize,
+    },
+    /// A place past the end of the layout.
+    #[error("row {row} stands at place {place} of a layout of {vectors} vectors")]
+    PlaceOutside {
+        /// 0-based row.
+        row: usize,
+        /// Its place.
+        place: u32,
+        /// Vectors of the layout.
+        vectors: usize,
+    },
 }
 
-/// The vectors of a page, `[n_vectors, dim]`, f16: the masters that a store keeps.
+/// The vectors of a page, `[n_vectors, dim]`, f16: the full-precision vectors that a store keeps.
 ///
 /// ```
 /// use pagesight_core::PageVectors;
@@ -58,7 +98,7 @@ impl PageVectors {
     }
 
     /// Says where each row stands in the layout of the whole page
-    /// ([`PatchGrid`](crate::PatchGrid)), for a page of which vectors were left out or merged.
+    /// ([`PatchLayout`](crate::PatchLayout)), for a page of which vectors were left out or merged.
     ///
     /// # Errors
     /// [`VectorError::Places`] when there is not one a row.
@@ -104,6 +144,26 @@ impl PageVectors {
         &self.values
     }
 
+    /// Checks that each row has length 1, within what f16 can say (0.01).
+    ///
+    /// # Errors
+    /// [`VectorError::NotUnit`] names the first row that has not.
+    ///
+    /// ```
+    /// use pagesight_core::PageVectors;
+    /// assert!(PageVectors::from_f32(2, &[0.6, 0.8]).unwrap().check_unit().is_ok());
+    /// assert!(PageVectors::from_f32(2, &[3.0, 4.0]).unwrap().check_unit().is_err());
+    /// ```
+    pub fn check_unit(&self) -> Result<(), VectorError> {
+        for (row, values) in self.values.chunks_exact(self.dim).enumerate() {
+            let length = values.iter().map(|v| v.to_f32().powi(2)).sum::<f32>().sqrt();
+            if (length - 1.0).abs() > 0.01 {
+                return Err(VectorError::NotUnit { row, length });
+            }
+        }
+        Ok(())
+    }
+
     /// The place of each row in the layout of the whole page; `None` when each row stands where
     /// its index says.
     pub fn places(&self) -> Option<&[u32]> {
@@ -119,25 +179,109 @@ impl PageVectors {
     }
 }
 
+/// The vectors of a page with the layout that says where each stands: what an encoder gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedPage {
+    vectors: PageVectors,
+    layout: PatchLayout,
+}
+
+impl EncodedPage {
+    /// Joins `vectors` with their page's `layout`.
+    ///
+    /// # Errors
+    /// [`VectorError::Layout`] when the vectors have no places and are not as many as the layout
+    /// has, [`VectorError::PlaceOutside`] when one stands past its end.
+    ///
+    /// ```
+    /// use pagesight_core::{EncodedPage, PageVectors, PatchLayout};
+    /// let vectors = PageVectors::from_f32(2, &[1.0, 0.0, 0.6, 0.8]).unwrap();
+    /// assert!(EncodedPage::new(vectors.clone(), PatchLayout::grid(2, 1)).is_ok());
+    /// assert!(EncodedPage::new(vectors, PatchLayout::grid(3, 1)).is_err());
+    /// ```
+    pub fn new(vectors: PageVectors, layout: PatchLayout) -> Result<Self, VectorError> {
+        layout.check(&vectors)?;
+        Ok(Self { vectors, layout })
+    }
+
+    /// The vectors.
+    pub fn vectors(&self) -> &PageVectors {
+        &self.vectors
+    }
+
+    /// The layout of the page.
+    pub fn layout(&self) -> &PatchLayout {
+        &self.layout
+    }
+
+    /// Takes the two apart.
+    pub fn into_parts(self) -> (PageVectors, PatchLayout) {
+        (self.vectors, self.layout)
+    }
+}
+
+/// One token of a query, as its encoder's tokenizer cut it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryToken {
+    /// Its text, for explanations.
+    pub text: String,
+    /// The bytes of the question that it stands for; `None` for tokens of the prompt, padding and
+    /// special tokens.
+    pub span: Option<Range<usize>>,
+    /// Whether the tokenizer has a piece for these letters. A token that stands for a single byte
+    /// of a letter, or for "unknown", means nothing to the model.
+    pub spelled: bool,
+}
+
+impl QueryToken {
+    /// A token that stands for the bytes `span` of the question.
+    pub fn of(text: impl Into<String>, span: Range<usize>) -> Self {
+        Self { text: text.into(), span: Some(span), spelled: true }
+    }
+
+    /// A token that no letter of the question stands behind.
+    pub fn special(text: impl Into<String>) -> Self {
+        Self { text: text.into(), span: None, spelled: true }
+    }
+}
+
 /// The vectors of a query, `[n_tokens, dim]`, f32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryVectors {
     dim: usize,
     values: Vec<f32>,
-    tokens: Vec<String>,
+    tokens: Vec<QueryToken>,
 }
 
 impl QueryVectors {
-    /// Takes `values`, `[n_tokens, dim]`, and each token's text for explanations.
+    /// Takes `values`, `[n_tokens, dim]`, and the token of each row.
     ///
     /// # Errors
     /// [`VectorError`] when they are not one whole row a token or not finite.
-    pub fn new(dim: usize, values: Vec<f32>, tokens: Vec<String>) -> Result<Self, VectorError> {
+    pub fn new(dim: usize, values: Vec<f32>, tokens: Vec<QueryToken>) -> Result<Self, VectorError> {
         check(dim, values.len(), values.iter().map(|v| v.is_finite()))?;
-        if values.len() / dim != tokens.len() {
-            return Err(VectorError::Shape { len: values.len(), dim });
+        let rows = values.len() / dim;
+        if rows != tokens.len() {
+            return Err(VectorError::Tokens { expected: rows, got: tokens.len() });
         }
         Ok(Self { dim, values, tokens })
+    }
+
+    /// Takes `values`, `[n_tokens, dim]`, of an encoder that says nothing of its tokens: they are
+    /// called by their number.
+    ///
+    /// # Errors
+    /// [`VectorError`] when they are not whole rows or not finite.
+    ///
+    /// ```
+    /// use pagesight_core::QueryVectors;
+    /// let query = QueryVectors::of_rows(2, vec![1.0, 0.0, 0.6, 0.8]).unwrap();
+    /// assert_eq!((query.len(), query.tokens()[1].text.as_str()), (2, "1"));
+    /// ```
+    pub fn of_rows(dim: usize, values: Vec<f32>) -> Result<Self, VectorError> {
+        let rows = values.len().checked_div(dim).unwrap_or(0);
+        let tokens = (0..rows).map(|row| QueryToken::special(row.to_string())).collect();
+        Self::new(dim, values, tokens)
     }
 
     /// Row length.
@@ -156,9 +300,16 @@ impl QueryVectors {
         &self.values
     }
 
-    /// The text of each query token.
-    pub fn tokens(&self) -> &[String] {
+    /// The token of each row.
+    pub fn tokens(&self) -> &[QueryToken] {
         &self.tokens
+    }
+
+    /// Whether the model's tokenizer has pieces for most of the query; where it has not, what the
+    /// vectors find means nothing.
+    pub fn is_spelled(&self) -> bool {
+        let unspelled = self.tokens.iter().filter(|token| !token.spelled).count();
+        2 * unspelled <= self.tokens.len()
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DocumentId, PageSize, PageVectors};
+use crate::{DocumentId, PageSize, PageVectors, PatchLayout};
 
 /// A page: a document and a number. Rankings break ties by it, so results repeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PageId {
     /// The document.
     pub document: DocumentId,
@@ -62,4 +62,6 @@ pub struct PageRecord {
     pub text_source: TextSource,
     /// `[n_vectors, dim]`; `None` when the page was indexed without a model.
     pub vectors: Option<PageVectors>,
+    /// Where the vectors stand on the page; `None` when the page was indexed without a model.
+    pub layout: Option<PatchLayout>,
 }

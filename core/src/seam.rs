@@ -4,67 +4,174 @@
 //! what it was doing and passes them on, so the adapter's own typed error stays the source.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use crate::{
-    DocumentId, DocumentRecord, ModelId, PageId, PageImage, PageRecord, PageVectors, QueryVectors,
-    Slices,
-};
+use crate::document::{DocumentId, DocumentRecord};
+use crate::failure::{Failure, FailureKind};
+use crate::geometry::{PageSize, PictureSize};
+use crate::image::PageImage;
+use crate::model::{ModelId, ModelRecord};
+use crate::multivector::{EncodedPage, PageVectors, QueryVectors};
+use crate::page::{PageId, PageRecord};
+use crate::reading::{DrawSize, OcrText, PageText};
 
 /// An error on its way through a seam.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a page encoder wants to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncoderInput {
-    /// Edge of the square input, px.
-    pub edge_px: u32,
-    /// The grids that a page is cut into.
-    pub slices: Slices,
-}
-
-impl EncoderInput {
-    /// Width of the whole page picture, px: all slices of the finest grid side by side.
-    pub fn width_px(&self) -> u32 {
-        self.edge_px * self.slices.cols()
-    }
-
-    /// Height of the whole page picture, px.
-    pub fn height_px(&self) -> u32 {
-        self.edge_px * self.slices.rows()
-    }
-}
-
 /// Pictures in, page vectors out. `&self` and deterministic: a page gets the same vectors alone
 /// and in any batch, on one thread and on many.
+///
+/// Implemented by every model family of `pagesight-model`; the fake is
+/// [`FakeEncoder`](crate::testing::FakeEncoder), the contract suite
+/// [`page_encoder_contract`](crate::testing::page_encoder_contract).
 pub trait PageEncoder: Send + Sync {
     /// Names weights and recipe.
     fn model_id(&self) -> &ModelId;
 
-    /// What [`encode_pages`](Self::encode_pages) expects.
-    fn input(&self) -> EncoderInput;
-
     /// Row length of the vectors.
     fn dim(&self) -> usize;
 
-    /// Encodes pages, each `[height_px(), width_px(), 3]` of [`input`](Self::input), into as
-    /// many multi-vectors in the same order, rows of length 1. Where vectors are left out or
-    /// merged, each of those that remain says its [place](PageVectors::place).
+    /// The picture that [`encode_pages`](Self::encode_pages) wants of a page of this size. ColPali
+    /// wants the same square of every page; other families keep the page's shape.
+    fn picture(&self, page: PageSize) -> PictureSize;
+
+    /// Encodes pages, each drawn in the size that [`picture`](Self::picture) asks, into as many
+    /// multi-vectors in the same order, rows of length 1, each with the layout of its page. Where
+    /// vectors are left out or merged, each of those that remain says its
+    /// [place](crate::PageVectors::place).
     ///
     /// # Errors
-    /// When a picture has another size or the model cannot run; never a made-up vector.
-    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError>;
+    /// When a picture has a size that the model never asks for or the model cannot run; never a
+    /// made-up vector.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError>;
 }
 
 /// Questions in, query vectors out. Deterministic as [`PageEncoder`] is.
+///
+/// Implementors and fake are those of [`PageEncoder`]; the contract suite is
+/// [`query_encoder_contract`](crate::testing::query_encoder_contract).
 pub trait QueryEncoder: Send + Sync {
-    /// Names weights and recipe.
-    fn model_id(&self) -> &ModelId;
-
-    /// Encodes queries into as many multi-vectors, in the same order, rows of length 1.
+    /// Encodes queries into as many multi-vectors, in the same order, rows of length 1. Each token
+    /// says which bytes of the question it stands for, and whether the model can spell them.
     ///
     /// # Errors
     /// When the model cannot run.
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError>;
+}
+
+/// A whole model: what an index needs to take pages in and to answer questions.
+pub trait Model: PageEncoder + QueryEncoder {
+    /// What an index remembers of the model. Its id and row length are those of [`PageEncoder`].
+    fn record(&self) -> ModelRecord;
+
+    /// Whether it can encode pages; a model may be loaded for questions alone.
+    fn encodes_pages(&self) -> bool {
+        true
+    }
+}
+
+/// Why a PDF could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PdfError {
+    /// The reader itself does not work, so that no document can be read. The source says why.
+    #[error("the PDF reader does not work")]
+    Reader(#[source] BoxError),
+    /// This document, or this page of it, cannot be read; others can.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl PdfError {
+    /// A document or page that cannot be read.
+    pub fn failed(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(kind, reason))
+    }
+}
+
+/// Reads PDFs: their words, and their pages as pictures. Called from many threads at once; one
+/// document that crashes or hangs the reader costs that document and never another one.
+///
+/// Implemented by the pool of worker processes of `pagesight-pdf`; the fake is
+/// [`FakePdfReader`](crate::testing::FakePdfReader), the contract suite
+/// [`pdf_reader_contract`](crate::testing::pdf_reader_contract).
+pub trait PdfReader: Send + Sync {
+    /// Makes sure that documents can be read at all. What it returns is a line for a person, e.g.
+    /// that a part of the sandbox is missing on this system.
+    ///
+    /// # Errors
+    /// [`PdfError::Reader`].
+    fn ready(&self) -> Result<Option<String>, PdfError> {
+        Ok(None)
+    }
+
+    /// Whether there are passwords to try on encrypted documents. If so, documents that failed for
+    /// want of one are worth another try.
+    fn has_passwords(&self) -> bool {
+        false
+    }
+
+    /// Opens the document `document`, which consists of `bytes`. When `stop` is set from elsewhere,
+    /// what the document is being asked ends early with an error.
+    ///
+    /// # Errors
+    /// [`PdfError::Failed`] when the document cannot be opened, [`PdfError::Reader`] when none can.
+    fn open(
+        &self,
+        document: DocumentId,
+        bytes: Arc<Vec<u8>>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Box<dyn PdfDocument>, PdfError>;
+
+    /// The document, where the reader still has it open and nobody else uses it. This saves its
+    /// caller reading the file: a second picture of one document costs the drawing alone.
+    fn opened(&self, document: DocumentId) -> Option<Box<dyn PdfDocument>> {
+        let _ = document;
+        None
+    }
+}
+
+/// A document that a [`PdfReader`] has open. Dropping it gives the reader its means back, at once.
+pub trait PdfDocument: Send {
+    /// Number of pages; 0 for a PDF that has none.
+    fn page_count(&self) -> u32;
+
+    /// The title in the document's metadata, when there is a readable one.
+    fn title(&self) -> Option<&str>;
+
+    /// Size of page `number` (1-based), and its words, of which the first `most_bytes` bytes are
+    /// kept. Cheap beside drawing; with 0 bytes it is the way to learn a page's size.
+    ///
+    /// # Errors
+    /// [`PdfError`]. After [`PdfError::Failed`] other pages may still be asked for.
+    fn text(&mut self, number: u32, most_bytes: usize) -> Result<PageText, PdfError>;
+
+    /// Draws page `number` (1-based) as it is displayed, on white. The same page in the same size
+    /// gives the same pixels, on every machine. Cheapest right after the page's
+    /// [`text`](Self::text).
+    ///
+    /// # Errors
+    /// As [`text`](Self::text); also when a picture of [`DrawSize::Exact`] would be larger than
+    /// the reader draws.
+    fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, PdfError>;
+}
+
+/// Finds words in the picture of a page. `&self`, from many threads at once.
+///
+/// Implemented by `Tesseract` of `pagesight-ocr`; the fake is
+/// [`FakeOcr`](crate::testing::FakeOcr), the contract suite
+/// [`ocr_contract`](crate::testing::ocr_contract).
+pub trait Ocr: Send + Sync {
+    /// The resolution in dots per inch in which it wants pages drawn.
+    fn dpi(&self) -> u32;
+
+    /// Reads the picture of a page. A picture without words gives an empty text. Gives up with an
+    /// error soon after `stop` is set from elsewhere.
+    ///
+    /// # Errors
+    /// When the engine fails, takes too long, or is stopped; never made-up words.
+    fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError>;
 }
 
 /// One step of indexing: it becomes visible and durable as a whole or not at all.

@@ -1,17 +1,22 @@
 //! A fake and a contract suite for each seam. The suites panic where a contract is broken, so
 //! an adapter's test is one call.
 
+mod reading;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::seam::{
-    Batch, BoxError, DocumentFilter, EncoderInput, PageEncoder, PageSink, QueryEncoder, TextIndex,
+    Batch, BoxError, DocumentFilter, Model, PageEncoder, PageSink, QueryEncoder, TextIndex,
     VectorSource, Visit,
 };
 use crate::{
-    DocumentId, DocumentRecord, DocumentStatus, ModelId, PageId, PageImage, PageRecord, PageSize,
-    PageVectors, QueryVectors, Slices, TextSource,
+    DocumentId, DocumentRecord, DocumentStatus, EncodedPage, ModelId, ModelRecord, PageId,
+    PageImage, PageRecord, PageSize, PageVectors, PatchLayout, PictureSize, QueryToken,
+    QueryVectors, Slices, TextSource,
 };
+
+pub use reading::{FakeOcr, FakePdfReader, PdfSample, ocr_contract, pdf_reader_contract};
 
 /// A ledger record for tests: `path`, all `pages` indexed.
 pub fn document_record(path: &str, document: DocumentId, pages: u32) -> DocumentRecord {
@@ -25,7 +30,8 @@ pub fn document_record(path: &str, document: DocumentId, pages: u32) -> Document
         pages_indexed: pages,
         next_page: pages + 1,
         failed_pages: Vec::new(),
-        reason: None,
+        failure: None,
+        stale: None,
         notes: Vec::new(),
         title: None,
         model: None,
@@ -39,12 +45,14 @@ pub fn page_record(
     text: &str,
     vectors: Option<(usize, &[f32])>,
 ) -> PageRecord {
+    let vectors = vectors.map(|(dim, v)| PageVectors::from_f32(dim, v).expect("finite whole rows"));
     PageRecord {
         id: PageId { document, number },
         size: PageSize { width_pt: 595.0, height_pt: 842.0 },
         text: text.to_string(),
         text_source: TextSource::Layer,
-        vectors: vectors.map(|(dim, v)| PageVectors::from_f32(dim, v).expect("finite whole rows")),
+        layout: vectors.as_ref().map(|vectors| PatchLayout::grid(vectors.len() as u32, 1)),
+        vectors,
     }
 }
 
@@ -148,15 +156,20 @@ impl TextIndex for FakeStore {
 #[derive(Debug, Clone)]
 pub struct FakeEncoder {
     model: ModelId,
-    input: EncoderInput,
+    edge_px: u32,
+    slices: Slices,
 }
 
 impl FakeEncoder {
     /// An encoder of `slices`, each `edge_px` square (even).
     pub fn new(edge_px: u32, slices: Slices) -> Self {
-        Self {
-            model: ModelId(format!("fake-{edge_px}-{slices}")),
-            input: EncoderInput { edge_px, slices },
+        Self { model: ModelId(format!("fake-{edge_px}-{slices}")), edge_px, slices }
+    }
+
+    fn size(&self) -> PictureSize {
+        PictureSize {
+            width_px: self.edge_px * self.slices.cols(),
+            height_px: self.edge_px * self.slices.rows(),
         }
     }
 }
@@ -172,17 +185,18 @@ impl PageEncoder for FakeEncoder {
         &self.model
     }
 
-    fn input(&self) -> EncoderInput {
-        self.input.clone()
-    }
-
     fn dim(&self) -> usize {
         4
     }
 
-    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<PageVectors>, BoxError> {
-        let (width, height) = (self.input.width_px(), self.input.height_px());
-        let quarter = self.input.edge_px / 2;
+    fn picture(&self, _: PageSize) -> PictureSize {
+        self.size()
+    }
+
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        let PictureSize { width_px: width, height_px: height } = self.size();
+        let quarter = self.edge_px / 2;
+        let layout = PatchLayout::grid(2 * self.slices.cols(), 2 * self.slices.rows());
         pages
             .iter()
             .map(|page| {
@@ -203,27 +217,33 @@ impl PageEncoder for FakeEncoder {
                         rows.extend(unit(row));
                     }
                 }
-                Ok(PageVectors::from_f32(4, &rows)?)
+                Ok(EncodedPage::new(PageVectors::from_f32(4, &rows)?, layout.clone())?)
             })
             .collect()
     }
 }
 
-impl QueryEncoder for FakeEncoder {
-    fn model_id(&self) -> &ModelId {
-        &self.model
+impl Model for FakeEncoder {
+    fn record(&self) -> ModelRecord {
+        ModelRecord::new(self.model.clone(), 4)
     }
+}
 
+impl QueryEncoder for FakeEncoder {
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
         queries
             .iter()
             .map(|query| {
-                let tokens: Vec<String> =
-                    ["<bos>"].into_iter().chain(query.split_whitespace()).map(Into::into).collect();
+                let words = query.split_whitespace().map(|word| {
+                    let start = word.as_ptr().addr() - query.as_ptr().addr();
+                    QueryToken::of(word, start..start + word.len())
+                });
+                let tokens: Vec<QueryToken> =
+                    [QueryToken::special("<bos>")].into_iter().chain(words).collect();
                 let rows = tokens
                     .iter()
                     .flat_map(|token| {
-                        let hash = DocumentId::of(token.as_bytes()).0;
+                        let hash = DocumentId::of(token.text.as_bytes()).0;
                         unit([0, 1, 2, 3].map(|i| 1.0 + f32::from(hash[i])))
                     })
                     .collect();
@@ -238,8 +258,8 @@ impl QueryEncoder for FakeEncoder {
 /// # Panics
 /// Where the contract is broken.
 pub fn page_encoder_contract(encoder: &dyn PageEncoder) {
-    let input = encoder.input();
-    let (width, height) = (input.width_px(), input.height_px());
+    let a4 = PageSize { width_pt: 595.0, height_pt: 842.0 };
+    let PictureSize { width_px: width, height_px: height } = encoder.picture(a4);
     let picture = |seed: u32| {
         let bytes = (0..width * height * 3).map(|i| (i.wrapping_mul(seed) >> 3) as u8).collect();
         PageImage::new(width, height, bytes).expect("the size fits")
@@ -252,11 +272,10 @@ pub fn page_encoder_contract(encoder: &dyn PageEncoder) {
     for (page, expected) in pages.iter().zip(&together) {
         let alone = encoder.encode_pages(std::slice::from_ref(page)).expect("one page encodes");
         assert_eq!(&alone[0], expected, "the same alone and in a batch");
-        assert_eq!(expected.dim(), encoder.dim());
-        for row in expected.values().chunks_exact(expected.dim()) {
-            let length: f32 = row.iter().map(|v| v.to_f32().powi(2)).sum::<f32>().sqrt();
-            assert!((length - 1.0).abs() < 5e-3, "rows have length 1, got {length}");
-        }
+        let vectors = expected.vectors();
+        assert_eq!(vectors.dim(), encoder.dim());
+        vectors.check_unit().expect("rows have length 1");
+        expected.layout().check(vectors).expect("the layout is that of the page");
     }
     assert!(encoder.encode_pages(&[]).expect("an empty batch is fine").is_empty());
     let wrong = PageImage::new(width + 1, height, vec![0; ((width + 1) * height * 3) as usize]);
@@ -276,6 +295,10 @@ pub fn query_encoder_contract(encoder: &dyn QueryEncoder) {
     for (query, expected) in queries.iter().zip(&together) {
         let alone = encoder.encode_queries(&[query]).expect("one query encodes");
         assert_eq!(alone[0].tokens(), expected.tokens());
+        for token in expected.tokens() {
+            let spans = token.span.clone();
+            assert!(spans.is_none_or(|span| query.get(span).is_some()), "{token:?} of {query:?}");
+        }
         let worst = alone[0]
             .values()
             .iter()

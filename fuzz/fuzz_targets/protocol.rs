@@ -4,5 +4,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    pagesight_indexer::protocol::exercise(bytes);
+    pagesight_pdf::protocol::exercise(bytes);
 });

@@ -4,11 +4,26 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use pagesight::{ColPali, Index, LoadOptions, ModelInfo, Ocr, StageReport, parity};
 use serde_json::json;
 
-use super::args::{DoctorVerb, Place};
+use super::args::Place;
 use super::{Outcome, locate, model, renderer};
+
+/// Check what pagesight needs on this machine, or a model against reference tensors.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight doctor\n  \
+    pagesight doctor --parity fixtures/parity --json")]
+pub struct DoctorVerb {
+    /// Run the model against a folder of reference tensors; exit code 2 when a stage is off.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub parity: Option<PathBuf>,
+    /// A line of JSON a check or stage.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &DoctorVerb) -> Result<Outcome> {
     match &verb.parity {

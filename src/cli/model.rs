@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
 use pagesight::{
     ColPali, Error, HubCache, Index, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
@@ -18,6 +19,148 @@ use super::args::{
 };
 use super::terminal::{Terminal, printable};
 use super::{Outcome, hinted, locate, paths};
+
+/// Fetch, list and check ColPali checkpoints.
+///
+/// A model is a folder, nano (which is inside this program), a model of ours (imported), or
+/// ORG/NAME[@REVISION] in the cache that Hugging Face's programs share.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight model fetch vidore/colpali-v1.3-hf\n  \
+    pagesight model list\n  \
+    pagesight model info\n  \
+    pagesight model info vidore/colpali-v1.3-hf\n  \
+    pagesight model import ~/my-checkpoint --name invoices\n  \
+    pagesight model verify invoices")]
+pub struct ModelVerb {
+    #[command(subcommand)]
+    pub action: ModelAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelAction {
+    /// The checkpoints of this machine.
+    #[command(after_help = "Example:\n  pagesight model list --json")]
+    List {
+        /// A line of JSON a model.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a checkpoint is: layout, sizes, recipe, identity.
+    #[command(after_help = "Examples:\n  \
+        pagesight model info                          the model of this index\n  \
+        pagesight model info vidore/colpali-v1.3-hf\n  \
+        pagesight model info ~/adapter --base ~/colpaligemma-3b-pt-448-base --json")]
+    Info(InfoTarget),
+    /// Read all of a checkpoint: every tensor there, every hash that is known right, every number
+    /// finite.
+    #[command(after_help = "Example:\n  pagesight model verify invoices")]
+    Verify(ModelTarget),
+    /// Copy a checkpoint, with the base of an adapter, into pagesight's own folder.
+    #[command(after_help = "Example:\n  \
+        pagesight model import ~/my-checkpoint --name invoices --recipe colpali-v1.3")]
+    Import(ImportModel),
+    /// Write a checkpoint again with 8-bit or 4-bit weights: a half or a quarter of the memory.
+    #[command(after_help = "Example:\n  \
+        pagesight model quantize vidore/colpali-v1.3-hf ~/colpali-q8 --to q8")]
+    Quantize(QuantizeModel),
+    /// Download a checkpoint, with the base of an adapter, into the Hugging Face cache.
+    ///
+    /// Goes on where an earlier download stopped. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and
+    /// HF_HUB_OFFLINE are respected.
+    #[command(after_help = "Examples:\n  \
+        pagesight model fetch vidore/colpali-v1.3-hf\n  \
+        pagesight model fetch vidore/colpali-v1.2 --revision main")]
+    Fetch(FetchModel),
+}
+
+/// One checkpoint, or that of the index.
+#[derive(Debug, Args)]
+pub struct InfoTarget {
+    /// A folder or a name that `pagesight model list` shows [default: the one that the index here
+    /// uses].
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One checkpoint.
+#[derive(Debug, Args)]
+pub struct ModelTarget {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A checkpoint to keep.
+#[derive(Debug, Args)]
+pub struct ImportModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// What it is called from then on [default: its folder's name].
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint to make smaller.
+#[derive(Debug, Args)]
+pub struct QuantizeModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "IN", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// The new folder.
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Bits of the weights: q8 or q4.
+    #[arg(long, value_name = "q8|q4")]
+    pub to: pagesight::Precision,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint of a hub.
+#[derive(Debug, Args)]
+pub struct FetchModel {
+    /// ORG/NAME, or ORG/NAME@REVISION.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A commit, branch or tag [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Ask nobody: what is in the cache, or an error.
+    #[arg(long)]
+    pub offline: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
 
 pub fn run(place: &Place, verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
     match &verb.action {
@@ -37,96 +180,6 @@ pub fn run(place: &Place, verb: &ModelVerb, terminal: &Terminal) -> Result<Outco
             ),
         )),
     }
-}
-
-/// Where checkpoints are kept.
-pub fn models() -> Models {
-    let own = paths::data_folder().map(|folder| folder.join("models"));
-    Models { own, hub: hub_cache() }
-}
-
-/// The folder of the model that a user calls `name`.
-pub fn find(name: &Path) -> Result<PathBuf> {
-    models().find(name).map_err(|error| {
-        let name = name.to_str().filter(|name| HubCache::is_name(name));
-        let fetch = name.map(|name| format!(", `pagesight model fetch {name}` downloads it"));
-        let hint =
-            format!("`pagesight model list` shows what there is{}", fetch.unwrap_or_default());
-        hinted(error.to_string(), hint)
-    })
-}
-
-/// Whether `name` asks for words alone.
-pub fn is_none(name: &Path) -> bool {
-    name == Path::new("none")
-}
-
-/// What the model in `folder` is called.
-pub fn name(folder: &Path) -> String {
-    match is_embedded(folder) {
-        true => format!("{} (inside this program)", Models::NANO),
-        false => folder.display().to_string(),
-    }
-}
-
-/// What was being done with the model in `folder`.
-pub fn loading(folder: &Path) -> String {
-    format!("loading the model {}", name(folder))
-}
-
-/// Adds the way out to the error of an index that has vectors of another model.
-pub fn new_index(error: Error) -> anyhow::Error {
-    match error {
-        Error::ModelChanged { .. } => hinted(super::chain_of(&error), NEW_INDEX),
-        error => error.into(),
-    }
-}
-
-const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
-    `pagesight --index NEW index --model MODEL FOLDER`";
-
-/// How a model is loaded, by what was typed and by the environment.
-pub fn options(loading: &Loading) -> Result<LoadOptions> {
-    let device = loading.device;
-    if !device.is_built_in() {
-        return Err(hinted(
-            format!("this pagesight was built without {device}"),
-            format!("leave --device out, or build it with --features {device}"),
-        ));
-    }
-    Ok(LoadOptions {
-        precision: loading.precision,
-        device,
-        recipe: loading.recipe.as_deref().map(recipe).transpose()?,
-        base: loading.base.as_deref().map(find).transpose()?,
-        hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
-        ..LoadOptions::default()
-    })
-}
-
-fn recipe(name: &Path) -> Result<Recipe> {
-    if let Some(recipe) = name.to_str().and_then(Recipe::named) {
-        return Ok(recipe);
-    }
-    if !name.exists() {
-        let known: Vec<&str> = Recipe::names().collect();
-        return Err(hinted(
-            format!("there is no recipe {}", name.display()),
-            format!("pagesight has {}; or name a JSON file", known.join(", ")),
-        ));
-    }
-    Recipe::read(name).context("reading the recipe")
-}
-
-/// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.
-pub fn hub_cache() -> Option<HubCache> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || dirs::home_dir().map(|home| home.join(".cache"));
-    let shared = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
-    variable("HF_HUB_CACHE")
-        .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
-        .map(HubCache::new)
 }
 
 fn list(as_json: bool) -> Result<Outcome> {
@@ -279,15 +332,6 @@ fn read(folder: &Path, options: &LoadOptions) -> Result<ModelInfo> {
     ModelInfo::read(folder, options)
         .map_err(with_hint)
         .with_context(|| format!("looking at {}", folder.display()))
-}
-
-/// `value` with the fields that each line of ours has.
-pub fn object(kind: &str, value: Value) -> Value {
-    let mut line = json!({"v": 1, "type": kind});
-    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), value) {
-        line.extend(fields);
-    }
-    line
 }
 
 fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {

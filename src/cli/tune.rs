@@ -3,17 +3,48 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use pagesight::ladder::{CODES, DEPTH, Rung, cheapest};
 use pagesight::{ENOUGH, Setting, choose};
 use serde_json::json;
 
-use super::args::{Place, TuneVerb};
+use super::args::{Measuring, Place, share};
 use super::query::{ms, open};
 use super::terminal::Terminal;
 use super::{Outcome, questions};
 
+/// Make searches as fast as your pages allow within a loss, and measure it.
+///
+/// Searches are exact until there are very many pages; then sketches choose those whose codes are
+/// compared. Questions made from the words of your pages (or `--queries`) are asked exactly and
+/// with shortcuts of all depths, and the cheapest within the loss holds for all searches from now
+/// on, with what it was measured to lose. An exact search that takes 50 ms or less stays exact.
+///
+/// Beside that, every code of the vectors, from f16 down to 1 bit, is compared on a sample of pages.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight tune --max-loss 1%\n  \
+    pagesight tune --queries q.jsonl --json\n  \
+    pagesight tune --reset")]
+pub struct TuneVerb {
+    /// What may be lost of nDCG@10 and of the ten best, e.g. 1% or 0.01.
+    #[arg(long, value_name = "LOSS", default_value = "1%", value_parser = share)]
+    pub max_loss: f64,
+    /// Compare this many pages in each search, whatever it loses, instead of choosing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub compare: Option<u32>,
+    /// Leave it to searches again: exact, unless there are very many pages.
+    #[arg(long, conflicts_with_all = ["compare", "dry_run"])]
+    pub reset: bool,
+    #[command(flatten)]
+    pub measuring: Measuring,
+    /// A line of JSON a code and depth, and one a setting of searches.
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
-    let mut index = open(place, &verb.model)?;
+    let mut index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;
@@ -23,7 +54,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         }
         return Ok(Outcome::Done);
     }
-    let questions = questions::make(&index, &verb.questions)?;
+    let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(questions.len() as u64, "asking");
     let compared = verb.compare.map(|count| count as usize);
     let settings = index.settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
@@ -34,7 +65,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
     };
     let bar = terminal.bar(CODES.len() as u64, "measuring codes");
-    let rungs = index.climb(&questions, verb.pages as usize, &CODES, &mut |_| bar.inc(1));
+    let rungs = index.climb(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
     let rungs = rungs.context("measuring codes")?;
     bar.finish_and_clear();
     if !verb.json {
@@ -53,7 +84,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
     if !verb.json {
         writeln!(out, "\ncompared pages  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
-    let apply = !verb.dry_run;
+    let apply = !verb.measuring.dry_run;
     for setting in &settings {
         print_setting(&mut out, setting, Some(setting) == best, apply, verb.json)?;
     }

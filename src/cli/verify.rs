@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use pagesight::ladder::DEPTH;
 use pagesight::{Compact, Damage, Receipt};
 use serde_json::json;
 
-use super::args::{Place, VerifyVerb};
+use super::args::{ModelChoice, Place, QuestionChoice};
 use super::query::{ms, open};
 use super::terminal::{Terminal, printable};
 use super::{Outcome, locate, questions};
@@ -15,13 +16,35 @@ use super::{Outcome, locate, questions};
 /// Damages that a person is shown; `--json` has all.
 const SHOWN: usize = 50;
 
+/// Check every file, page and word of the index, and name what is damaged.
+///
+/// Every file is compared with its BLAKE3 hash, every page with its CRC32C, and the ledger, the
+/// pages and the text index with each other. Exit code 2 when something is damaged. Runs of
+/// `index` may go on meanwhile.
+///
+/// With `--recall`, what searches find is compared with exact MaxSim over all vectors instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pagesight verify --json\n  pagesight verify --recall")]
+pub struct VerifyVerb {
+    /// Compare the searches of this index with exact MaxSim: overlap@10 and nDCG ratio.
+    #[arg(long)]
+    pub recall: bool,
+    #[command(flatten)]
+    pub questions: QuestionChoice,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a damage and a summary line, or one for the recall.
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outcome> {
     if verb.recall {
         return recall(place, verb, terminal);
     }
     let folder = locate::existing(place)?;
     let verified =
-        pagesight::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
+        pagesight::upkeep::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for damage in &verified.damage {

@@ -1,202 +1,307 @@
-//! The seams of core over the async store: every call waits on a tokio runtime.
+//! The public faces of the store, and the seams of core over it: every call waits for async work
+//! (see [`runtime`](crate::runtime)).
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
 
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
 };
-use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use pagesight_core::{DocumentRecord, ModelRecord, PageId, PageRecord, PageVectors};
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
-use crate::{Compact, Reader, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning, Writer};
+use crate::error::StoreError;
+use crate::reader::AsyncReader;
+use crate::runtime::{runtime, wait};
+use crate::snapshot::contents::{Compact, Snapshot, Tuning};
+use crate::snapshot::garbage::Collected;
+use crate::snapshot::lock::WriterLock;
+use crate::text::snippet::Snippet;
+use crate::upkeep::repair::{Repaired, repair as repair_async};
+use crate::upkeep::transfer::{export as export_async, import as import_async};
+use crate::upkeep::verify::{Verified, verify as verify_async};
+use crate::writer::AsyncWriter;
 
-/// A [`Reader`] for callers that may block. Not for use on a runtime's own threads.
-pub struct BlockingReader {
-    reader: Reader,
-    runtime: Handle,
-}
+/// One snapshot of an index, whole, whatever writers do meanwhile. It is held: nothing that it
+/// needs is removed while the reader lives.
+///
+/// Shared by any number of threads. Its vectors and words are read through
+/// [`VectorSource`] and [`TextIndex`].
+pub struct Reader(AsyncReader);
 
-impl BlockingReader {
-    /// See [`Reader::open`].
+impl Reader {
+    /// Opens the latest snapshot of the index in `folder`. Its files are checked: every size, and
+    /// the hash of all but the pages' rows and the codes, which are checked as they are read.
     ///
     /// # Errors
-    /// As [`Reader::open`].
-    pub fn open(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
-        let reader = runtime.block_on(Reader::open(folder))?;
-        Ok(Self { reader, runtime })
+    /// [`StoreError`] when there is none, it is of a newer format, or a part is damaged or cannot
+    /// be read.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        wait(AsyncReader::open(folder)).map(Self)
     }
 
-    /// See [`Reader::newer`].
+    /// Opens the latest snapshot when it is not the one of this reader; files that this one checked
+    /// are not checked again.
     ///
     /// # Errors
-    /// As [`Reader::newer`].
+    /// As [`open`](Self::open).
     pub fn newer(&self) -> Result<Option<Self>, StoreError> {
-        let newer = self.runtime.block_on(self.reader.newer())?;
-        Ok(newer.map(|reader| Self { reader, runtime: self.runtime.clone() }))
+        Ok(wait(self.0.newer())?.map(Self))
     }
 
-    /// See [`Reader::snapshot`].
+    /// The folder of the index.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// The snapshot that this reader sees.
     pub fn snapshot(&self) -> &Snapshot {
-        self.reader.snapshot()
+        &self.0.snapshot
     }
 
-    /// See [`Reader::codes`].
+    /// The ledger, by path.
     ///
     /// # Errors
-    /// As [`Reader::codes`].
-    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
-        self.reader.codes()
-    }
-
-    /// See [`Reader::doubt_codes`].
-    pub fn doubt_codes(&self) {
-        self.reader.doubt_codes();
-    }
-
-    /// See [`Reader::documents`].
-    ///
-    /// # Errors
-    /// As [`Reader::documents`].
+    /// [`StoreError`] when the table cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
-        self.runtime.block_on(self.reader.documents())
+        wait(self.0.documents())
     }
 
-    /// See [`Reader::pages`].
+    /// Size, words and layout of the pages `ids`, in their order, without vectors; a page that is
+    /// not there is left out.
     ///
     /// # Errors
-    /// As [`Reader::pages`].
+    /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
-        self.runtime.block_on(self.reader.pages(ids))
+        wait(self.0.pages(ids))
     }
 
-    /// See [`Reader::snippet`].
+    /// As [`pages`](Self::pages), with the stored vectors of each page: those that its model made,
+    /// f16, `[n_vectors, dim]`; of a compact index those that its residual codes stand for. The
+    /// layout says where each stands on the page.
+    ///
+    /// # Errors
+    /// As [`pages`](Self::pages).
+    pub fn pages_with_vectors(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        wait(self.0.pages_with_vectors(ids))
+    }
+
+    /// The codes of the vectors, mapped; `None` when the snapshot has none, or those of an earlier
+    /// version, which the next writer replaces.
+    ///
+    /// # Errors
+    /// [`StoreError::Codes`] when they are damaged.
+    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
+        self.0.codes()
+    }
+
+    /// Reports that a search found the codes damaged: the next run derives them again from the
+    /// vectors. Does nothing where the index cannot be written.
+    pub fn report_damaged_codes(&self) {
+        self.0.report_damaged_codes();
+    }
+
+    /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
+    /// word of the query is in it: then the page was found by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        self.reader.snippet(query, text)
+        self.0.text.snippet(query, text)
     }
 }
 
-impl VectorSource for BlockingReader {
+impl VectorSource for Reader {
     fn scan(&self, filter: DocumentFilter<'_>, visit: Visit<'_>) -> Result<(), BoxError> {
-        let mut stream = self.runtime.block_on(self.reader.vectors(filter))?;
-        // One batch is read and checked while the one before it is visited.
-        let (send, mut receive) = tokio::sync::mpsc::channel(1);
-        let reading = self.runtime.spawn(async move {
-            while let Some(batch) = stream.next().await.transpose() {
+        let mut stream = wait(self.0.vectors(filter))?;
+        // One batch is read and checked while the one before it is visited. The channel is not
+        // tokio's, whose blocking calls panic in async code.
+        let (send, receive) = sync_channel(1);
+        let reading = runtime()?.spawn_blocking(move || {
+            let runtime = Handle::current();
+            while let Some(batch) = runtime.block_on(stream.next()).transpose() {
                 let last = batch.is_err();
-                if send.send(batch).await.is_err() || last {
+                if send.send(batch).is_err() || last {
                     break;
                 }
             }
         });
-        while let Some(batch) = receive.blocking_recv() {
+        for batch in receive {
             visit(&batch?);
         }
         // A reader that panicked has not read to the end: damaged bytes can do that.
-        let path = self.reader.folder().join("pages.lance");
-        let what = "its content makes no sense".into();
-        Ok(self.runtime.block_on(reading).map_err(|_| StoreError::DamagedFile { path, what })?)
+        if !wait(async { Ok(reading.await.is_ok()) })? {
+            let path = self.0.folder.join("pages.lance");
+            let what = "its content makes no sense".into();
+            return Err(StoreError::DamagedFile { path, what }.into());
+        }
+        Ok(())
     }
 
     fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
-        Ok(self.runtime.block_on(self.reader.vectors_of_pages(pages))?)
+        Ok(wait(self.0.vectors_of_pages(pages))?)
     }
 }
 
-impl TextIndex for BlockingReader {
+impl TextIndex for Reader {
     fn search_text(
         &self,
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, BoxError> {
-        Ok(self.reader.search_text(query, k, filter)?)
+        Ok(self.0.text.search(query, k, filter)?)
     }
 
     fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, BoxError> {
-        Ok(self.reader.wordless(pages)?)
+        Ok(self.0.text.wordless(pages)?)
     }
 }
 
-/// A [`Writer`] for callers that may block. Not for use on a runtime's own threads.
-pub struct BlockingWriter {
-    writer: Writer,
-    runtime: Handle,
-}
+/// The one writer of an index: batches in ([`PageSink`]), snapshots out. Any number of readers may
+/// search meanwhile, in this process and in others.
+pub struct Writer(AsyncWriter);
 
-impl BlockingWriter {
-    /// See [`Writer::create`].
+impl Writer {
+    /// Makes an empty index in `folder`, which is made too.
     ///
     /// # Errors
-    /// As [`Writer::create`].
-    pub fn create(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
-        let writer = runtime.block_on(Writer::create(folder))?;
-        Ok(Self { writer, runtime })
+    /// [`StoreError::Exists`], [`StoreError::Locked`], or what the disk says.
+    pub fn create(folder: &Path) -> Result<Self, StoreError> {
+        wait(AsyncWriter::create(folder)).map(Self)
     }
 
-    /// See [`Writer::open`].
+    /// Opens the index in `folder` for writing. An index of an earlier format is carried on in
+    /// today's, as a new snapshot.
     ///
     /// # Errors
-    /// As [`Writer::open`].
-    pub fn open(folder: &Path, runtime: Handle) -> Result<Self, StoreError> {
-        let writer = runtime.block_on(Writer::open(folder))?;
-        Ok(Self { writer, runtime })
+    /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::NewerFormat`], or what
+    /// cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        wait(AsyncWriter::open(folder)).map(Self)
     }
 
-    /// See [`Writer::snapshot`].
+    /// The last published snapshot.
     pub fn snapshot(&self) -> &Snapshot {
-        self.writer.snapshot()
+        &self.0.snapshot
     }
 
-    /// See [`Writer::set_model`].
+    /// Says which model the vectors to come are from. An index that has vectors keeps its model;
+    /// what else the record says (source, recipe, fusion) may change.
     ///
     /// # Errors
-    /// As [`Writer::set_model`].
-    pub fn set_model(&mut self, model: StoredModel, dim: usize) -> Result<(), StoreError> {
-        self.runtime.block_on(self.writer.set_model(model, dim))
+    /// [`StoreError::OtherModel`], [`StoreError::OtherDim`], or what cannot be written.
+    pub fn set_model(&mut self, model: ModelRecord) -> Result<(), StoreError> {
+        wait(self.0.set_model(model))
     }
 
-    /// See [`Writer::set_tuning`].
+    /// Says how searches are shortened; `None` leaves it to them.
     ///
     /// # Errors
-    /// As [`Writer::set_tuning`].
+    /// What cannot be written.
     pub fn set_tuning(&mut self, tuning: Option<Tuning>) -> Result<(), StoreError> {
-        self.runtime.block_on(self.writer.set_tuning(tuning))
+        wait(self.0.set_tuning(tuning))
     }
 
-    /// See [`Writer::compact`].
+    /// Puts residual codes in the place of all full-precision vectors, from now on for pages that
+    /// are added too: a quarter of the bytes. `cost` is what that was measured to lose.
+    /// Full-precision vectors do not come back unless the pages are encoded again. Returns false,
+    /// and changes nothing, when the index is compact already or has no vectors.
     ///
     /// # Errors
-    /// As [`Writer::compact`].
+    /// What cannot be read or written; the index is as it was.
     pub fn compact(&mut self, cost: Compact) -> Result<bool, StoreError> {
-        self.runtime.block_on(self.writer.compact(cost))
+        wait(self.0.compact(cost))
     }
 
-    /// See [`Writer::maintain`].
+    /// Joins small files and drops rows and words of pages that are gone, where there is enough of
+    /// either; derives codes again that are damaged; removes files that no snapshot in use names.
+    /// Ends early when `stop` is set.
     ///
     /// # Errors
-    /// As [`Writer::maintain`].
-    pub fn maintain(&mut self, stop: &AtomicBool) -> Result<Swept, StoreError> {
-        self.runtime.block_on(self.writer.maintain(stop))
+    /// [`StoreError::Interrupted`], and whatever cannot be written; the index is as it was.
+    pub fn maintain(&mut self, stop: &AtomicBool) -> Result<Collected, StoreError> {
+        wait(self.0.maintain(stop))
     }
 
-    /// See [`Writer::sweep`].
+    /// Removes files that no snapshot in use names. Returns what was removed since the writer was
+    /// opened.
     ///
     /// # Errors
-    /// As [`Writer::sweep`].
-    pub fn sweep(&mut self) -> Result<Swept, StoreError> {
-        self.writer.sweep()
+    /// When a file cannot be removed.
+    pub fn collect_garbage(&mut self) -> Result<Collected, StoreError> {
+        self.0.collect_garbage()
     }
 }
 
-impl PageSink for BlockingWriter {
+impl PageSink for Writer {
     fn documents(&mut self) -> Result<Vec<DocumentRecord>, BoxError> {
-        Ok(self.writer.documents().cloned().collect())
+        Ok(self.0.ledger.values().cloned().collect())
     }
 
+    /// # Errors
+    /// Besides [`StoreError::DiskFull`] and what cannot be written: [`StoreError::OtherDim`],
+    /// [`StoreError::OtherModel`] and [`StoreError::Vectors`] for a batch that does not fit the
+    /// index.
     fn commit(&mut self, batch: Batch) -> Result<(), BoxError> {
-        Ok(self.runtime.block_on(self.writer.commit(batch))?)
+        Ok(wait(self.0.commit(batch))?)
     }
 }
+
+/// Compares every file of the current snapshot with its BLAKE3 hash, every page with its CRC32C,
+/// and the ledger, the pages, their codes and the text index with each other. Writers may go on
+/// meanwhile.
+///
+/// # Errors
+/// When there is no index, it is of a newer format, or a file cannot be read at all. Damage is no
+/// error: it is in the result.
+pub fn verify(folder: &Path) -> Result<Verified, StoreError> {
+    wait(verify_async(folder))
+}
+
+/// Mends the index in `folder` and publishes the result as a new snapshot. Readers go on. Needs a
+/// build that unwinds: with `panic = "abort"`, a panic of Lance on damaged bytes ends the program.
+///
+/// # Errors
+/// [`StoreError::Locked`]; [`StoreError::Pointer`] and [`StoreError::Torn`] when something is
+/// damaged together with its copy; what cannot be written.
+pub fn repair(folder: &Path) -> Result<Repaired, StoreError> {
+    wait(repair_async(folder))
+}
+
+/// Writes the latest snapshot of the index in `folder` into the new folder `to`, every page
+/// checked on the way. Returns the snapshot that it wrote.
+///
+/// # Errors
+/// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are
+/// no full-precision vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
+pub fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
+    wait(export_async(folder, to))
+}
+
+/// Makes a new index in `folder` from an export. It appears whole or not at all. Returns its
+/// snapshot.
+///
+/// # Errors
+/// [`StoreError::Exists`] when `folder` has an index; [`StoreError::Export`] and
+/// [`StoreError::DamagedPage`] when the export is not as it was written.
+pub fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> {
+    wait(import_async(folder, from))
+}
+
+/// Says at once whether another process, or another writer of this one, writes to the index in
+/// `folder`.
+///
+/// # Errors
+/// [`StoreError::Locked`] with that process.
+pub fn check_lock(folder: &Path) -> Result<(), StoreError> {
+    WriterLock::take(folder).map(drop)
+}
+
+/// Readers are shared between threads, writers move between them.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    const fn moved<T: Send + 'static>() {}
+    shared::<Reader>();
+    moved::<Writer>();
+};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::ModelId;
+use pagesight_core::{ModelId, PageId, VectorError};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -21,10 +21,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// No space is left; nothing acknowledged is lost.
-    #[error(
-        "the disk is full at {path}{}: free some space and run again, what was committed is safe",
-        space(needed, free)
-    )]
+    #[error("the disk is full at {path}{}; what was committed is safe", space(needed, free))]
     DiskFull {
         /// The index, or the file that was being written.
         path: PathBuf,
@@ -47,16 +44,17 @@ pub enum StoreError {
         /// The index folder.
         path: PathBuf,
     },
-    /// The pointer file is not what was written.
-    #[error("{path} is damaged ({what}): `pagesight repair` restores it from its copy")]
+    /// The pointer file is not what was written. [`repair`](crate::repair) restores it.
+    #[error("{path} is damaged ({what}); it can be restored from its copy")]
     Pointer {
         /// The pointer file.
         path: PathBuf,
         /// What does not fit.
         what: &'static str,
     },
-    /// A file of the snapshot is not what was written.
-    #[error("{path} is damaged ({what}): `pagesight verify` names all damage, `repair` mends it")]
+    /// A file of the snapshot is not what was written. [`verify`](crate::verify) names all damage,
+    /// [`repair`](crate::repair) mends it.
+    #[error("{path} is damaged ({what})")]
     DamagedFile {
         /// The file.
         path: PathBuf,
@@ -64,7 +62,7 @@ pub enum StoreError {
         what: String,
     },
     /// The parts of the index do not fit each other.
-    #[error("{path} is damaged ({what}): `pagesight repair` mends it")]
+    #[error("{path} is damaged ({what})")]
     Torn {
         /// The index.
         path: PathBuf,
@@ -85,10 +83,8 @@ pub enum StoreError {
         /// What was being done.
         action: &'static str,
     },
-    /// The index was made by a newer pagesight.
-    #[error(
-        "{path} has format {got}, this pagesight reads up to format {expected}: use a newer pagesight"
-    )]
+    /// The index was written by a newer version.
+    #[error("{path} has format {got}, this version reads formats up to {expected}")]
     NewerFormat {
         /// The pointer file.
         path: PathBuf,
@@ -98,7 +94,7 @@ pub enum StoreError {
         got: u32,
     },
     /// Another process writes to the index.
-    #[error("{path} is being written by process {pid}: wait for it to end")]
+    #[error("{path} is being written by process {pid}")]
     Locked {
         /// The index folder.
         path: PathBuf,
@@ -106,9 +102,7 @@ pub enum StoreError {
         pid: String,
     },
     /// The index holds vectors of another model.
-    #[error(
-        "{path} was made with model {expected}, not {got}: use that model, or make another index with --index"
-    )]
+    #[error("{path} was made with model {expected}, not {got}")]
     OtherModel {
         /// The index folder.
         path: PathBuf,
@@ -118,9 +112,7 @@ pub enum StoreError {
         got: ModelId,
     },
     /// The index has vectors of another length.
-    #[error(
-        "{path} stores vectors of dim {expected}, the model gives {got}: make another index with --index"
-    )]
+    #[error("{path} stores vectors of dim {expected}, got vectors of dim {got}")]
     OtherDim {
         /// The index folder.
         path: PathBuf,
@@ -129,13 +121,25 @@ pub enum StoreError {
         /// The dim offered.
         got: usize,
     },
-    /// A row does not match its checksum or its shape.
-    #[error("page {page} in {path} is damaged ({what}): `pagesight repair` has it read again")]
+    /// The vectors of a page that is to be stored do not fit its layout.
+    #[error("the vectors of page {page} cannot be stored in {path}")]
+    Vectors {
+        /// The index folder.
+        path: PathBuf,
+        /// The page.
+        page: PageId,
+        /// What does not fit.
+        #[source]
+        source: VectorError,
+    },
+    /// A row does not match its checksum or its shape. [`repair`](crate::repair) takes the page out
+    /// and has the next run read it again.
+    #[error("page {page} in {path} is damaged ({what})")]
     DamagedPage {
         /// The table.
         path: PathBuf,
-        /// `document#number`.
-        page: String,
+        /// The page.
+        page: PageId,
         /// What does not fit.
         what: String,
     },
@@ -158,8 +162,8 @@ pub enum StoreError {
         #[source]
         source: Box<lancedb::Error>,
     },
-    /// Whole vectors are asked for, and the index has them in codes alone.
-    #[error("index {path} is compact and has no whole vectors to export: copy its folder")]
+    /// Full-precision vectors are asked for, and the index has its vectors in codes alone.
+    #[error("index {path} is compact and has no full-precision vectors to export")]
     Compact {
         /// The index folder.
         path: PathBuf,
@@ -183,6 +187,13 @@ pub enum StoreError {
         /// The cause.
         #[source]
         source: tantivy::TantivyError,
+    },
+    /// The system gives no threads to work on.
+    #[error("starting threads")]
+    Threads {
+        /// The cause.
+        #[source]
+        source: io::Error,
     },
 }
 
@@ -213,9 +224,11 @@ impl StoreError {
     }
 
     pub(crate) fn table(action: &'static str, path: &Path) -> impl FnOnce(lancedb::Error) -> Self {
-        move |source| match is_disk_full(&source) {
-            true => Self::disk_full(path, source),
-            false => Self::Table { action, path: path.to_path_buf(), source: Box::new(source) },
+        move |source| {
+            if is_disk_full(&source) {
+                return Self::disk_full(path, source);
+            }
+            Self::Table { action, path: path.to_path_buf(), source: Box::new(source) }
         }
     }
 
@@ -230,9 +243,11 @@ impl StoreError {
         action: &'static str,
         path: &Path,
     ) -> impl FnOnce(tantivy::TantivyError) -> Self {
-        move |source| match is_disk_full(&source) {
-            true => Self::disk_full(path, source),
-            false => Self::Text { action, path: path.to_path_buf(), source },
+        move |source| {
+            if is_disk_full(&source) {
+                return Self::disk_full(path, source);
+            }
+            Self::Text { action, path: path.to_path_buf(), source }
         }
     }
 }

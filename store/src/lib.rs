@@ -8,47 +8,79 @@
 //! documents.lance/  the ledger, a plain Lance table
 //! pages.lance/      sizes, words and multi-vectors, a plain Lance table
 //! text/             tantivy segments; which of them count stands in the pointer
-//! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan; of a
-//!                   compact index residual codes, in place of the multi-vectors
+//! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan;
+//!                   of a compact index residual codes, in place of the multi-vectors
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!
-//! A [`Writer`] turns batches into snapshots; a [`Reader`] sees one snapshot, whole. Both are
-//! async; [`BlockingReader`] and [`BlockingWriter`] carry the seams of pagesight-core. The
-//! columns are described in `store/src/schema.rs`.
+//! A [`Writer`] turns batches into snapshots; a [`Reader`] sees one snapshot, whole. [`verify`]
+//! names damage, [`repair`] mends it, [`export`] and [`import`] move an index between machines. The
+//! columns of the tables are described in `store/src/lance/schema.rs`, the pointer in
+//! `store/src/snapshot/pointer.rs`; the format on disk is not a part of the API.
+//!
+//! ```
+//! use pagesight_core::seam::{Batch, PageSink, TextIndex};
+//! use pagesight_core::testing::{document_record, page_record};
+//! use pagesight_core::{DocumentId, ModelId, ModelRecord};
+//! use pagesight_store::{Reader, Writer};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let mut writer = Writer::create(folder.path())?;
+//! writer.set_model(ModelRecord::new(ModelId("my-model".into()), 2))?;
+//! let id = DocumentId::of(b"the bytes of a PDF");
+//! writer.commit(Batch {
+//!     documents: vec![document_record("a.pdf", id, 1)],
+//!     pages: vec![page_record(id, 1, "orchard apples", Some((2, &[0.6, 0.8])))],
+//!     ..Batch::default()
+//! })?;
+//! let reader = Reader::open(folder.path())?;
+//! let (page, _score) = reader.search_text("apple", 10, None)?[0];
+//! let page = &reader.pages_with_vectors(&[page])?[0];
+//! assert_eq!(page.vectors.as_ref().map(|vectors| vectors.len()), Some(1));
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # In async code
+//!
+//! Every call that touches the disk blocks its thread until it is done. Any of them may be made,
+//! and any value dropped, in async code of any runtime: nothing here panics there or waits for the
+//! caller's runtime. A task that blocks keeps its thread from other tasks, though, so a server
+//! moves calls to threads that may block:
+//!
+//! ```
+//! # use pagesight_core::seam::TextIndex;
+//! # use pagesight_store::{Reader, Writer};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let folder = tempfile::tempdir()?;
+//! # drop(Writer::create(folder.path())?);
+//! let reader = std::sync::Arc::new(Reader::open(folder.path())?);
+//! let found = tokio::task::spawn_blocking(move || reader.search_text("apple", 10, None)).await??;
+//! # assert!(found.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 
-#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
-mod addresses;
-mod analysis;
 mod blocking;
-mod bm25;
 mod codes;
 mod error;
-mod files;
-mod lease;
-mod lock;
-mod pinned;
-mod pointer;
+mod lance;
 mod reader;
-mod repair;
-mod schema;
-mod snippet;
-mod tables;
+mod runtime;
+mod snapshot;
 mod text;
-mod transfer;
-mod verify;
+mod upkeep;
+mod vectors;
 mod writer;
 
-pub use analysis::{ANALYSIS, Analyser, Language, Word};
-pub use blocking::{BlockingReader, BlockingWriter};
+pub use blocking::{Reader, Writer, check_lock, export, import, repair, verify};
 pub use error::StoreError;
-pub use files::Swept;
-pub use lock::check_lock;
-pub use pointer::{Compact, FORMAT, FileMark, Snapshot, StoredModel, Tuning};
-pub use reader::{Reader, VectorStream};
-pub use repair::{Repaired, repair};
-pub use snippet::Snippet;
-pub use transfer::{export, import};
-pub use verify::{Damage, Verified, verify};
-pub use writer::Writer;
+pub use snapshot::contents::{Compact, Snapshot, Tuning};
+pub use snapshot::garbage::Collected;
+pub use snapshot::pointer::FORMAT;
+pub use text::analysis::{ANALYSIS, Analyser, Language, Word};
+pub use text::snippet::Snippet;
+pub use upkeep::repair::Repaired;
+pub use upkeep::verify::{Damage, Verified};

@@ -5,63 +5,59 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use pagesight_core::seam::DocumentFilter;
-use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors};
+use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayout};
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
-use crate::StoreError;
-use crate::addresses::Addresses;
-use crate::codes::{self, Residuals};
-use crate::files::check;
-use crate::lease::Lease;
-use crate::pointer::{HASHED, Snapshot};
-use crate::schema::{PLACES, Rows};
-use crate::snippet::{Snippet, snippet};
-use crate::tables::{LanceTable, any_of, connect, document_filter};
-use crate::text::TextReader;
+use crate::codes::residual::Residuals;
+use crate::codes::{damage, segments};
+use crate::error::StoreError;
+use crate::lance::addresses::Addresses;
+use crate::lance::schema::{Rows, TEXT_COLUMNS, VECTOR_COLUMNS, read_ledger};
+use crate::lance::table::{LanceTable, connect};
+use crate::snapshot::contents::Snapshot;
+use crate::snapshot::files::check;
+use crate::snapshot::lease::Lease;
+use crate::snapshot::names::TEXT;
+use crate::snapshot::pointer::HASHED;
+use crate::snapshot::publish;
+use crate::text::reader::TextReader;
+use crate::vectors::VectorStream;
 
 /// How often opening is tried again while a writer is at work in the folder.
 const ATTEMPTS: u32 = 5;
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A snapshot opened for reading, and held: nothing that it needs is removed while it lives.
-pub struct Reader {
-    folder: PathBuf,
-    snapshot: Snapshot,
-    documents: LanceTable,
-    pages: LanceTable,
+pub(crate) struct AsyncReader {
+    pub folder: PathBuf,
+    pub snapshot: Snapshot,
+    pub documents: LanceTable,
+    pub pages: LanceTable,
+    pub text: TextReader,
     addresses: Addresses,
     /// Of a compact index, once they were asked for.
     residuals: OnceLock<Arc<Residuals>>,
-    text: TextReader,
-    /// Files that are what was written, by name and hash.
+    /// Files that were compared with what was written, by name and hash.
     sound: HashSet<(String, String)>,
     _lease: Lease,
 }
 
-impl Reader {
+impl AsyncReader {
     /// Opens the latest snapshot of the index in `folder`, its files checked: every size, and
     /// the hash of all but the pages' rows, which are checked as they are read.
-    ///
-    /// # Errors
-    /// [`StoreError`] when there is none, it is of a newer format, or a part is damaged or cannot
-    /// be read.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         Self::open_after(folder, HashSet::new()).await
     }
 
-    /// Opens the latest snapshot when it is not the one of this reader; what this one checked is
-    /// not checked again.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
+    /// Opens the latest snapshot when it is not the one of this reader; files that this one
+    /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
-        match Snapshot::read(&self.folder)?.number == self.snapshot.number {
-            true => Ok(None),
-            false => Self::open_after(&self.folder, self.sound.clone()).await.map(Some),
+        if publish::read(&self.folder)?.number == self.snapshot.number {
+            return Ok(None);
         }
+        Self::open_after(&self.folder, self.sound.clone()).await.map(Some)
     }
 
     async fn open_after(
@@ -79,7 +75,7 @@ impl Reader {
                 // replace that one in between.
                 Err(error) => {
                     attempt += 1;
-                    if Snapshot::read(folder)?.number == number && attempt >= ATTEMPTS {
+                    if publish::read(folder)?.number == number && attempt >= ATTEMPTS {
                         return Err(error);
                     }
                     tokio::time::sleep(BETWEEN).await;
@@ -102,68 +98,79 @@ impl Reader {
         let documents =
             LanceTable::at(&connection, folder, "documents", snapshot.documents_version).await?;
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
-        let text = TextReader::open(&folder.join("text"), &snapshot.text_meta)?;
-        let (folder, addresses) = (folder.to_path_buf(), Addresses::default());
+        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
         Ok(Self {
-            folder,
+            folder: folder.to_path_buf(),
             snapshot,
             documents,
             pages,
-            addresses,
-            residuals: OnceLock::new(),
             text,
+            addresses: Addresses::default(),
+            residuals: OnceLock::new(),
             sound,
             _lease: lease,
         })
     }
 
-    /// The folder of the index.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// What the pointer says.
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
     /// The ledger, by path.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the table cannot be read.
     pub async fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
         let mut records = read_ledger(&self.documents).await?;
         records.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(records)
     }
 
-    /// Size and words of `ids`, in their order, without vectors; a page that is not there is
-    /// left out.
-    ///
-    /// # Errors
-    /// [`StoreError`] when a page cannot be read or its checksum is wrong.
+    /// Size, words and layout of `ids`, in their order, without vectors; a page that is not there
+    /// is left out.
     pub async fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let old_layout = self.snapshot.old_layout();
         let mut found: HashMap<PageId, PageRecord> = HashMap::new();
         for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, ids).await? {
-            let pages = Rows { batch: &batch, path: &self.pages.path }.pages()?;
+            let rows = Rows { batch: &batch, path: &self.pages.path };
+            let mut pages = rows.pages()?;
+            if let Some(layout) = &old_layout {
+                self.add_old_layout(layout, &mut pages, &rows.with_vectors()?);
+            }
             found.extend(pages.into_iter().map(|page| (page.id, page)));
         }
         Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
     }
 
+    /// Gives `layout` to those `pages` that have vectors, in the table or in codes, and no layout.
+    fn add_old_layout(
+        &self,
+        layout: &PatchLayout,
+        pages: &mut [PageRecord],
+        in_table: &HashSet<PageId>,
+    ) {
+        for page in pages.iter_mut().filter(|page| page.layout.is_none()) {
+            // Words are readable with damaged codes; then nothing says what vectors there are.
+            let coded = || self.residuals().is_ok_and(|r| r.is_some_and(|r| r.has(page.id)));
+            if in_table.contains(&page.id) || coded() {
+                page.layout = Some(layout.clone());
+            }
+        }
+    }
+
+    /// As [`pages`](Self::pages), with their vectors.
+    pub async fn pages_with_vectors(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        let mut pages = self.pages(ids).await?;
+        let mut vectors: HashMap<PageId, PageVectors> =
+            self.vectors_of_pages(ids).await?.into_iter().collect();
+        for page in &mut pages {
+            page.vectors = vectors.remove(&page.id);
+        }
+        Ok(pages)
+    }
+
     /// The stored multi-vectors, a batch at a time.
-    ///
-    /// # Errors
-    /// [`StoreError`] when a page cannot be read or its checksum is wrong.
     pub async fn vectors(&self, filter: DocumentFilter<'_>) -> Result<VectorStream, StoreError> {
-        let Some(residuals) = self.residuals()? else {
-            return vectors_of(&self.pages, filter).await;
-        };
-        let (source, path) = (Source::Codes { residuals, next: 0 }, self.folder.clone());
-        Ok(VectorStream { source, path, within: filter.cloned() })
+        match self.residuals()? {
+            Some(residuals) => Ok(VectorStream::of_codes(residuals, &self.folder, filter)),
+            None => VectorStream::of_table(&self.pages, filter).await,
+        }
     }
 
     /// Where a compact index has its vectors; `None` when they are in the pages table.
@@ -180,9 +187,6 @@ impl Reader {
     }
 
     /// The multi-vectors of `ids`, in any order; a page that has none is left out.
-    ///
-    /// # Errors
-    /// As [`vectors`](Self::vectors).
     pub async fn vectors_of_pages(
         &self,
         ids: &[PageId],
@@ -193,160 +197,20 @@ impl Reader {
             return pages.into_iter().map(|(id, vectors)| Ok((id, vectors?))).collect();
         }
         let mut found = Vec::with_capacity(ids.len());
-        let columns = self.pages.having(&VECTOR_COLUMNS).await?;
-        for batch in self.addresses.rows_of(&self.pages, &columns, ids).await? {
+        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, ids).await? {
             found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
         }
         Ok(found)
     }
 
-    /// The codes of this snapshot, mapped; `None` when it has none, or an earlier pagesight's.
-    ///
-    /// # Errors
-    /// [`StoreError::Codes`] when they are damaged.
+    /// The codes of this snapshot, mapped; `None` when it has none, or those of an earlier version.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
-        let names = codes::readable(&self.snapshot);
-        names.map(|names| codes::open(&self.folder, names)).transpose()
+        let names = segments::readable(&self.snapshot);
+        names.map(|names| segments::open(&self.folder, names)).transpose()
     }
 
-    /// Says that the codes are damaged: the next run derives them again.
-    pub fn doubt_codes(&self) {
-        codes::doubt(&self.folder);
-    }
-
-    /// The `k` best pages for `query` by BM25.
-    ///
-    /// # Errors
-    /// [`StoreError::Text`].
-    pub fn search_text(
-        &self,
-        query: &str,
-        k: usize,
-        filter: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, StoreError> {
-        self.text.search(query, k, filter)
-    }
-
-    /// Those of `pages` that have hardly a word.
-    ///
-    /// # Errors
-    /// [`StoreError::Text`].
-    pub fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, StoreError> {
-        self.text.wordless(pages)
-    }
-
-    pub(crate) fn parts(&self) -> (&LanceTable, &LanceTable, &TextReader) {
-        (&self.documents, &self.pages, &self.text)
-    }
-
-    /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
-    /// word of the query is in it: then the words channel found the page by its path or title.
-    pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        let question = self.text.question(query);
-        let telling = snippet(&self.text.telling(&question), text);
-        if telling.marks.is_empty() {
-            // Found by common words, or by its name alone.
-            snippet(&question.words.iter().collect::<Vec<_>>(), text)
-        } else {
-            telling
-        }
-    }
-}
-
-/// What [`Rows::vectors`] needs.
-const VECTOR_COLUMNS: [&str; 5] = ["document", "number", "vectors", "vectors_crc32c", PLACES];
-
-/// The multi-vectors in `table`, a batch at a time.
-pub(crate) async fn vectors_of(
-    table: &LanceTable,
-    filter: DocumentFilter<'_>,
-) -> Result<VectorStream, StoreError> {
-    // Rows without vectors are read too: that there are none is a part of the checksum.
-    let columns = table.having(&VECTOR_COLUMNS).await?;
-    let stream = table.read(&columns, document_filter(filter)).await?;
-    let (source, path) = (Source::Table(stream), table.path.clone());
-    Ok(VectorStream { source, path, within: filter.cloned() })
-}
-
-/// What [`Rows::pages`] needs.
-pub(crate) const TEXT_COLUMNS: [&str; 7] =
-    ["document", "number", "width_pt", "height_pt", "text", "text_source", "page_crc32c"];
-
-pub(crate) async fn read_ledger(table: &LanceTable) -> Result<Vec<DocumentRecord>, StoreError> {
-    let mut records = Vec::new();
-    for batch in table.read_all(&[], None).await? {
-        records.extend(Rows { batch: &batch, path: &table.path }.documents()?);
-    }
-    Ok(records)
-}
-
-/// The pages of `documents`: sizes and words.
-pub(crate) async fn read_pages_of(
-    table: &LanceTable,
-    documents: &HashSet<pagesight_core::DocumentId>,
-) -> Result<Vec<PageRecord>, StoreError> {
-    let mut pages = Vec::new();
-    for filter in any_of("document", documents.iter().map(ToString::to_string)) {
-        for batch in table.read_all(&TEXT_COLUMNS, Some(filter)).await? {
-            pages.extend(Rows { batch: &batch, path: &table.path }.pages()?);
-        }
-    }
-    Ok(pages)
-}
-
-/// Multi-vectors on their way in.
-pub struct VectorStream {
-    source: Source,
-    /// The table, or the index.
-    path: PathBuf,
-    within: Option<HashSet<pagesight_core::DocumentId>>,
-}
-
-enum Source {
-    Table(lancedb::arrow::SendableRecordBatchStream),
-    /// From this page on.
-    Codes {
-        residuals: Arc<Residuals>,
-        next: usize,
-    },
-}
-
-/// Pages whose residual codes are read at a time.
-const DECODED: usize = 64;
-
-impl VectorStream {
-    /// The next batch; `None` at the end.
-    ///
-    /// # Errors
-    /// As [`Reader::vectors`].
-    pub async fn next(&mut self) -> Result<Option<Vec<(PageId, PageVectors)>>, StoreError> {
-        let within = |id: &PageId| match &self.within {
-            Some(within) => within.contains(&id.document),
-            None => true,
-        };
-        match &mut self.source {
-            Source::Table(stream) => {
-                let next = stream.try_next().await;
-                let Some(batch) = next.map_err(StoreError::table("reading", &self.path))? else {
-                    return Ok(None);
-                };
-                let mut pages = Rows { batch: &batch, path: &self.path }.vectors()?;
-                pages.retain(|(id, _)| within(id));
-                Ok(Some(pages))
-            }
-            Source::Codes { residuals, next } => {
-                let living = &residuals.segments.living()[*next..];
-                if living.is_empty() {
-                    return Ok(None);
-                }
-                let some = &living[..living.len().min(DECODED)];
-                *next += some.len();
-                let some: Vec<PageId> = some.iter().map(|slot| slot.id).filter(within).collect();
-                let page = |&id: &PageId| Some((id, residuals.vectors(&self.path, id)?));
-                let pages: Vec<_> = some.par_iter().filter_map(page).collect();
-                let pages = pages.into_iter().map(|(id, vectors)| Ok((id, vectors?)));
-                pages.collect::<Result<_, _>>().map(Some)
-            }
-        }
+    /// Asks the next writer to derive all codes again.
+    pub fn report_damaged_codes(&self) {
+        damage::mark(&self.folder);
     }
 }

@@ -1,0 +1,80 @@
+//! What is read of a page: its words, its picture, and the words that OCR finds in the picture.
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::{PageSize, PictureSize};
+use crate::layout::Area;
+
+/// How large a page is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrawSize {
+    /// Exactly this size, whatever the shape of the page: the page is squeezed into it. This is
+    /// how pages are drawn for a model.
+    Exact(PictureSize),
+    /// This many pixels wide, and as high as the shape of the page asks.
+    Width(u32),
+    /// At this resolution in dots per inch. A huge page is drawn smaller than that.
+    Dpi(u32),
+}
+
+/// The words that a PDF holds for a page.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PageText {
+    /// Size of the page as displayed.
+    pub size: PageSize,
+    /// The text layer in its own order, then what was filled into forms.
+    pub text: String,
+    /// Whether the page has more text than was asked for.
+    pub cut: bool,
+}
+
+impl PageText {
+    /// A page of `size` with `text`, which is all of it unless it was `cut`.
+    pub fn new(size: PageSize, text: impl Into<String>, cut: bool) -> Self {
+        Self { size, text: text.into(), cut }
+    }
+}
+
+/// The words that OCR found in the picture of a page.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OcrText {
+    /// All of them, in reading order.
+    pub text: String,
+    /// Where each stands, for engines that say so; empty for others.
+    pub words: Vec<OcrWord>,
+}
+
+impl OcrText {
+    /// Text without places.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), words: Vec::new() }
+    }
+
+    /// Words with their places; the text is the words with blanks between them.
+    pub fn of_words(words: Vec<OcrWord>) -> Self {
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        Self { text: text.join(" "), words }
+    }
+}
+
+/// One word that OCR found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct OcrWord {
+    /// The word.
+    pub text: String,
+    /// Where it stands, in fractions of the sides of the page.
+    pub area: Area,
+    /// How sure the engine is, from 0 to 1.
+    pub confidence: f32,
+}
+
+impl OcrWord {
+    /// A word that stands in `area`.
+    pub fn new(text: impl Into<String>, area: Area, confidence: f32) -> Self {
+        Self { text: text.into(), area, confidence }
+    }
+}

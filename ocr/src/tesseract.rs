@@ -1,0 +1,247 @@
+//! Optical character recognition with the tesseract program, where it is installed.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pagesight_core::seam::{BoxError, Ocr};
+use pagesight_core::{OcrText, PageImage};
+
+use crate::error::OcrError;
+
+/// The resolution near which tesseract's models were trained.
+const DPI: u32 = 200;
+
+/// A page takes about 2 s; one that takes this long is noise.
+const TIME: Duration = Duration::from_secs(60);
+
+/// The tesseract program, and the languages that it reads. It is started once for each page, with
+/// one thread, since several pages are read at once.
+///
+/// ```no_run
+/// use std::sync::atomic::AtomicBool;
+/// use pagesight_core::PageImage;
+/// use pagesight_core::seam::Ocr;
+/// use pagesight_ocr::Tesseract;
+///
+/// let ocr = Tesseract::find("eng+deu")?;
+/// println!("reads {}; not installed: {:?}", ocr.languages(), ocr.missing());
+/// let page = PageImage::new(1654, 2339, vec![255; 1654 * 2339 * 3])?; // A4 at ocr.dpi()
+/// println!("{}", ocr.read(&page, &AtomicBool::new(false))?.text);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tesseract {
+    program: PathBuf,
+    languages: String,
+    missing: Vec<String>,
+}
+
+impl Tesseract {
+    /// Looks for the program, to read `languages` (`eng+deu`). Those that are not installed are
+    /// left out.
+    ///
+    /// # Errors
+    /// [`OcrError::NotInstalled`], and [`OcrError::NoLanguage`] when none of them is installed.
+    pub fn find(languages: &str) -> Result<Self, OcrError> {
+        Self::at(PathBuf::from("tesseract"), languages)
+    }
+
+    fn at(program: PathBuf, languages: &str) -> Result<Self, OcrError> {
+        let installed = installed_languages(&program).ok_or(OcrError::NotInstalled)?;
+        let (known, missing): (Vec<&str>, Vec<&str>) = languages
+            .split('+')
+            .filter(|language| !language.is_empty())
+            .partition(|language| installed.iter().any(|i| i == language));
+        if known.is_empty() {
+            return Err(OcrError::NoLanguage { languages: languages.into() });
+        }
+        let missing = missing.into_iter().map(String::from).collect();
+        Ok(Self { program, languages: known.join("+"), missing })
+    }
+
+    /// The languages that it reads, `+` between them.
+    pub fn languages(&self) -> &str {
+        &self.languages
+    }
+
+    /// The languages that were asked for and are not installed.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    fn run(&self, image: &PageImage, stop: &AtomicBool) -> Result<String, OcrError> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(OcrError::Stopped);
+        }
+        let mut child = Command::new(&self.program)
+            .args(["stdin", "stdout", "-l", &self.languages, "--dpi", &DPI.to_string()])
+            // One thread a page: the readers of other pages have the other cores.
+            .env("OMP_THREAD_LIMIT", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(OcrError::Run)?;
+        let mut input = child.stdin.take().expect("standard input is piped");
+        let mut output = child.stdout.take().expect("standard output is piped");
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut text = Vec::new();
+                output.read_to_end(&mut text).map(|_| text)
+            });
+            scope.spawn(move || {
+                let header = format!("P6 {} {} 255\n", image.width_px(), image.height_px());
+                // When tesseract ends early the pipe breaks; its exit status says why.
+                let _ =
+                    input.write_all(header.as_bytes()).and_then(|()| input.write_all(image.rgb()));
+            });
+            let status = wait(&mut child, stop)?;
+            let text = reader.join().expect("reading does not panic").map_err(OcrError::Run)?;
+            if !status.success() {
+                return Err(OcrError::Failed { status });
+            }
+            // Pages end with a form feed.
+            Ok(String::from_utf8_lossy(&text).replace('\x0C', "").trim().to_string())
+        })
+    }
+}
+
+/// Waits for the program to end, and ends it when its time is over or it is stopped.
+fn wait(child: &mut Child, stop: &AtomicBool) -> Result<ExitStatus, OcrError> {
+    let start = Instant::now();
+    loop {
+        let given_up = match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if start.elapsed() > TIME => OcrError::Timeout { seconds: TIME.as_secs() },
+            Ok(None) if stop.load(Ordering::Relaxed) => OcrError::Stopped,
+            Ok(None) => {
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            Err(error) => OcrError::Run(error),
+        };
+        let ended: io::Result<ExitStatus> = child.kill().and_then(|()| child.wait());
+        drop(ended);
+        return Err(given_up);
+    }
+}
+
+impl Ocr for Tesseract {
+    fn dpi(&self) -> u32 {
+        DPI
+    }
+
+    fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError> {
+        Ok(OcrText::new(self.run(page, stop)?))
+    }
+}
+
+/// What `tesseract --list-langs` prints after its first line.
+fn installed_languages(program: &Path) -> Option<Vec<String>> {
+    let output = Command::new(program).arg("--list-langs").stdin(Stdio::null()).output().ok()?;
+    // Older versions print the list to standard error.
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    output.status.success().then(|| text.lines().skip(1).map(|l| l.trim().to_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Letters of five by five fields, each ten pixels wide: large enough for any OCR.
+    fn picture(word: &str) -> PageImage {
+        let shape = |letter| match letter {
+            'H' => ["X   X", "X   X", "XXXXX", "X   X", "X   X"],
+            'E' => ["XXXXX", "X    ", "XXXX ", "X    ", "XXXXX"],
+            'L' => ["X    ", "X    ", "X    ", "X    ", "XXXXX"],
+            'T' => ["XXXXX", "  X  ", "  X  ", "  X  ", "  X  "],
+            _ => panic!("no shape of {letter}"),
+        };
+        let (cell, margin) = (10, 60);
+        let width = word.len() * 7 * cell + 2 * margin;
+        let height = 5 * cell + 2 * margin;
+        let mut rgb = vec![255; width * height * 3];
+        for (at, letter) in word.chars().enumerate() {
+            for y in 0..5 * cell {
+                for x in 0..5 * cell {
+                    if shape(letter)[y / cell].as_bytes()[x / cell] == b'X' {
+                        let pixel = (y + margin) * width + x + margin + at * 7 * cell;
+                        rgb[pixel * 3..pixel * 3 + 3].fill(0);
+                    }
+                }
+            }
+        }
+        PageImage::new(width as u32, height as u32, rgb).unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs tesseract with English"]
+    fn tesseract_keeps_the_contract() {
+        let tesseract = Tesseract::find("eng").unwrap();
+        pagesight_core::testing::ocr_contract(&tesseract, &picture("THE"), "THE");
+    }
+
+    /// A program in the place of tesseract, so that what is done around it is tested without it.
+    #[cfg(unix)]
+    fn pretended(folder: &tempfile::TempDir, then: &str) -> Tesseract {
+        use std::os::unix::fs::PermissionsExt;
+        let program = folder.path().join("tesseract");
+        let languages = "printf 'List of languages (2):\\neng\\ndeu\\n'";
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = --list-langs ]; then {languages}; exit; fi\n{then}\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Tesseract::at(program, "eng+fra").unwrap()
+    }
+
+    /// One after the other: a script that another thread still writes cannot be started.
+    #[cfg(unix)]
+    #[test]
+    fn its_output_is_the_text_of_the_page_or_an_error() {
+        output_is_the_text();
+        what_goes_wrong_is_an_error();
+    }
+
+    #[cfg(unix)]
+    fn output_is_the_text() {
+        let folder = tempfile::tempdir().unwrap();
+        // What comes in is the picture, whole: its size, and as many bytes as that says.
+        let words = "test $(wc -c) = $((15 + 470 * 170 * 3)) && printf '  found\\nwords\\n\\014'";
+        let tesseract = pretended(&folder, words);
+        assert_eq!((tesseract.languages(), tesseract.missing()), ("eng", &["fra".to_string()][..]));
+        let never = AtomicBool::new(false);
+        let page = picture("HELLT");
+        assert_eq!((page.width_px(), page.height_px()), (470, 170));
+        assert_eq!(tesseract.read(&page, &never).unwrap().text, "found\nwords");
+    }
+
+    #[cfg(unix)]
+    fn what_goes_wrong_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let never = AtomicBool::new(false);
+        let page = picture("THE");
+        let failed = pretended(&folder, "printf half; exit 3").run(&page, &never);
+        assert!(matches!(failed, Err(OcrError::Failed { .. })), "{failed:?}");
+        let (start, stop) = (Instant::now(), AtomicBool::new(false));
+        let tesseract = pretended(&folder, "exec sleep 30");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                stop.store(true, Ordering::Relaxed);
+            });
+            let stopped = tesseract.run(&page, &stop);
+            assert!(matches!(stopped, Err(OcrError::Stopped)), "{stopped:?}");
+        });
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let nowhere = Tesseract::at(folder.path().join("nowhere"), "eng");
+        assert!(matches!(nowhere, Err(OcrError::NotInstalled)), "{nowhere:?}");
+        let unknown = Tesseract::at(folder.path().join("tesseract"), "tlh");
+        assert!(matches!(unknown, Err(OcrError::NoLanguage { .. })), "{unknown:?}");
+    }
+}

@@ -1,0 +1,72 @@
+//! A page looks the same on every machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pagesight_core::{DrawSize, PageImage, PictureSize};
+use pagesight_pdf::{Renderer, Sandbox};
+
+use crate::{fixtures, start};
+
+fn pages(renderer: &mut Renderer, file: &Path) -> Vec<PageImage> {
+    let bytes = fs::read(file).unwrap();
+    let (count, _) = renderer.open(&bytes, &["pagesight".into()]).unwrap();
+    (1..=count).map(|number| renderer.draw(number, DrawSize::Width(300)).unwrap()).collect()
+}
+
+/// Every fixture that opens.
+fn files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in ["pdf", "pdf/debian", "pdf/papers", "fonts"] {
+        let entries = fs::read_dir(fixtures().join(folder)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    files.retain(|file| {
+        file.extension().is_some_and(|e| e == "pdf") && !file.ends_with("broken.pdf")
+    });
+    assert!(files.len() > 10);
+    files
+}
+
+/// Without the sandbox a worker can read the fonts of the system, within it it cannot.
+pub fn do_not_depend_on_the_machine() {
+    let mut free = start(Sandbox::Off).unwrap();
+    let mut shut_in = start(Sandbox::BestEffort).unwrap();
+    for file in files() {
+        assert!(pages(&mut free, &file) == pages(&mut shut_in, &file), "{}", file.display());
+    }
+}
+
+/// A page is loaded once for its text and its picture, and drawn anew for the next one.
+pub fn do_not_depend_on_the_text() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let size = DrawSize::Exact(PictureSize { width_px: 224, height_px: 448 });
+    for file in files() {
+        let bytes = fs::read(&file).unwrap();
+        let (count, _) = renderer.open(&bytes, &["pagesight".into()]).unwrap();
+        for number in 1..=count.min(4) {
+            let alone = renderer.draw(number, size).unwrap();
+            let first = renderer.text(number, 1_000_000).unwrap();
+            assert!(renderer.draw(number, size).unwrap() == alone, "{}", file.display());
+            assert_eq!(renderer.text(number, 1_000_000).unwrap(), first);
+        }
+    }
+}
+
+pub fn fonts_that_are_not_embedded_are_drawn() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let drawn = pages(&mut renderer, &fixtures().join("fonts/not-embedded.pdf"));
+    // Of each line of Chinese, Japanese and Korean something is there: see `fixtures/README.md`.
+    let line = |image: &PageImage, y_pt: u32| {
+        let scale = image.height_px() as f32 / 842.0;
+        let row = |pt: u32| ((842 - pt) as f32 * scale) as usize * image.width_px() as usize * 3;
+        let pixels = &image.rgb()[row(y_pt + 40)..row(y_pt - 10)];
+        pixels.iter().filter(|value| **value < 128).count()
+    };
+    for n in 0..6 {
+        assert!(line(&drawn[1], 780 - 60 * n) > 200, "line {n}");
+    }
+    // SimSun by its name in GBK looks as by its name in ASCII.
+    assert_eq!(line(&drawn[2], 780), line(&drawn[1], 780 - 60));
+    assert!(line(&drawn[0], 780) > 200);
+}

@@ -1,0 +1,51 @@
+//! Residual codes: in a compact index the only copy of the vectors.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use pagesight_core::{PageId, PageVectors};
+use pagesight_maxsim::Segments;
+
+use super::segments::open;
+use crate::error::StoreError;
+use crate::snapshot::names::CODES;
+
+/// The error of a compact index, where damage to codes is damage to the index.
+pub(crate) fn only_copy(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Codes { path, source } => {
+            StoreError::DamagedFile { path, what: source.to_string() }
+        }
+        other => other,
+    }
+}
+
+/// The vectors of a compact index, from its codes.
+pub(crate) struct Residuals {
+    pub segments: Segments,
+    slots: HashMap<PageId, usize>,
+}
+
+impl Residuals {
+    /// Maps the segments `names`.
+    pub fn open(index: &Path, names: &[String]) -> Result<Self, StoreError> {
+        let segments = open(index, names).map_err(only_copy)?;
+        let slots = segments.living().iter().enumerate().map(|(n, slot)| (slot.id, n)).collect();
+        Ok(Self { segments, slots })
+    }
+
+    /// Whether page `id` has vectors.
+    pub fn has(&self, id: PageId) -> bool {
+        self.slots.contains_key(&id)
+    }
+
+    /// The vectors of page `id`; `None` when it has none.
+    pub fn vectors(&self, index: &Path, id: PageId) -> Option<Result<PageVectors, StoreError>> {
+        let slot = &self.segments.living()[*self.slots.get(&id)?];
+        Some(self.segments.vectors(slot).map_err(|error| StoreError::DamagedPage {
+            path: index.join(CODES),
+            page: id,
+            what: error.to_string(),
+        }))
+    }
+}

@@ -1,0 +1,7 @@
+//! The two Lance tables: how they are opened, read and written, what their columns are, and where
+//! the rows of pages lie.
+
+pub(crate) mod addresses;
+pub(crate) mod salvage;
+pub(crate) mod schema;
+pub(crate) mod table;

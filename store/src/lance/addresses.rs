@@ -1,0 +1,68 @@
+//! Where the rows of pages lie in their table.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use pagesight_core::{DocumentId, PageId};
+use tokio::sync::OnceCell;
+
+use crate::error::StoreError;
+use crate::lance::schema::Rows;
+use crate::lance::table::LanceTable;
+
+/// Pages asked for at a time.
+const MAX_PAGES: usize = 256;
+
+/// Finds rows of one version of a table by page.
+///
+/// A filter compares the page of every row each time. A process that asks twice will ask more
+/// often: the second time, the pages of all rows are read once, and rows are taken by their ids.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    asked: AtomicBool,
+    row_ids: OnceCell<HashMap<PageId, u64>>,
+}
+
+impl Addresses {
+    /// `columns` of the rows of those of `ids` that are there, in any order.
+    pub async fn rows_of(
+        &self,
+        table: &LanceTable,
+        columns: &[&str],
+        ids: &[PageId],
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let mut batches = Vec::new();
+        let again = self.asked.swap(true, Ordering::Relaxed);
+        for ids in ids.chunks(MAX_PAGES) {
+            batches.extend(if again {
+                let all = self.row_ids.get_or_try_init(|| read_row_ids(table)).await?;
+                let rows = ids.iter().filter_map(|id| all.get(id).copied()).collect();
+                table.take(columns, rows).await?
+            } else {
+                table.read_all(columns, Some(these_pages(ids))).await?
+            });
+        }
+        Ok(batches)
+    }
+}
+
+async fn read_row_ids(table: &LanceTable) -> Result<HashMap<PageId, u64>, StoreError> {
+    let mut row_ids = HashMap::new();
+    for batch in table.read_row_ids(&["document", "number"]).await? {
+        row_ids.extend(Rows { batch: &batch, path: &table.path }.row_ids()?);
+    }
+    Ok(row_ids)
+}
+
+/// SQL that lets `ids` through.
+fn these_pages(ids: &[PageId]) -> String {
+    let mut numbers: HashMap<DocumentId, Vec<String>> = HashMap::new();
+    for id in ids {
+        numbers.entry(id.document).or_default().push(id.number.to_string());
+    }
+    let one = |(document, numbers): (DocumentId, Vec<String>)| {
+        format!("(document = '{document}' AND number IN ({}))", numbers.join(", "))
+    };
+    numbers.into_iter().map(one).collect::<Vec<_>>().join(" OR ")
+}

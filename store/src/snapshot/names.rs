@@ -1,0 +1,54 @@
+//! The files and folders of an index, by their path below its folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::snapshot::contents::FileMark;
+
+/// The pointer file.
+pub(crate) const POINTER: &str = "snapshot.json";
+
+/// Folder of the copies: pointers under their numbers, and small files under their hashes.
+pub(crate) const COPIES: &str = "snapshots";
+
+/// Folder of the text index.
+pub(crate) const TEXT: &str = "text";
+
+/// Folder of the codes.
+pub(crate) const CODES: &str = "codes";
+
+/// Folders whose files belong to snapshots. A new kind of derived data adds its folder here, and
+/// its files in use where the writer publishes.
+pub(crate) const DATA_FOLDERS: [&str; 4] = ["documents.lance", "pages.lance", TEXT, CODES];
+
+/// The copy of the pointer of snapshot `number`.
+pub(crate) fn pointer_copy(index: &Path, number: u64) -> PathBuf {
+    index.join(COPIES).join(format!("{number}.json"))
+}
+
+/// Where the copy of a file lies: under its hash, so that it is written once.
+pub(crate) fn copy_of(index: &Path, mark: &FileMark) -> PathBuf {
+    index.join(COPIES).join(&mark.blake3)
+}
+
+/// Whether what is read from the file is checked row by row.
+pub(crate) fn has_row_checksums(name: &str) -> bool {
+    name.starts_with("pages.lance/data/")
+}
+
+/// Whether the file has codes. They carry checksums, page by page.
+pub(crate) fn is_code(name: &str) -> bool {
+    name.split('/').next() == Some(CODES)
+}
+
+/// Whether a copy is kept: of the ledger, and of what says which rows there are. Everything else is
+/// far larger and can be made again, words from pages and pages from their PDFs.
+pub(crate) fn has_copy(name: &str) -> bool {
+    let table = name.starts_with("documents.lance/") || name.starts_with("pages.lance/");
+    table && !has_row_checksums(name)
+}
+
+/// The name of the file at `path`, with `/` between folders on every system.
+pub(crate) fn name_below(index: &Path, path: &Path) -> String {
+    let name = path.strip_prefix(index).expect("below the index").to_string_lossy();
+    name.replace('\\', "/")
+}

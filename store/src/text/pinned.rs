@@ -1,0 +1,96 @@
+//! tantivy pinned to a snapshot: its `meta.json` lives in our pointer, not on disk.
+//!
+//! A reader sees the segments that its pointer names, whatever a writer does; a writer's commit
+//! stays invisible until the pointer with the new meta is published; a crash in between leaves
+//! nothing but files that no pointer names. tantivy deletes no segment file here; the store removes
+//! those that no snapshot in use names.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
+use tantivy::directory::{
+    Directory, DirectoryLock, FileHandle, Lock, MmapDirectory, WatchCallback, WatchHandle, WritePtr,
+};
+
+const META: &str = "meta.json";
+
+/// An [`MmapDirectory`] whose small atomic files are kept in memory.
+#[derive(Debug, Clone)]
+pub(super) struct PinnedDirectory {
+    files: MmapDirectory,
+    atomic: Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>,
+}
+
+impl PinnedDirectory {
+    /// Pins the files in `folder` to `meta`, tantivy's `meta.json`; `None` for a new index.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened.
+    pub fn open(folder: &Path, meta: Option<&str>) -> tantivy::Result<Self> {
+        let mut atomic = BTreeMap::new();
+        if let Some(meta) = meta {
+            atomic.insert(PathBuf::from(META), meta.as_bytes().to_vec());
+        }
+        let files = MmapDirectory::open(folder)?;
+        Ok(Self { files, atomic: Arc::new(Mutex::new(atomic)) })
+    }
+
+    /// The meta as of the last commit of a writer on this directory.
+    pub fn meta(&self) -> String {
+        let atomic = self.atomic.lock().expect("no panic under the lock");
+        let meta = atomic.get(Path::new(META)).cloned().unwrap_or_default();
+        String::from_utf8(meta).expect("tantivy writes JSON")
+    }
+}
+
+impl Directory for PinnedDirectory {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        self.files.get_file_handle(path)
+    }
+
+    fn delete(&self, _path: &Path) -> Result<(), DeleteError> {
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        if self.atomic.lock().expect("no panic under the lock").contains_key(path) {
+            return Ok(true);
+        }
+        if path == Path::new(META) {
+            return Ok(false);
+        }
+        self.files.exists(path)
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        self.files.open_write(path)
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        let atomic = self.atomic.lock().expect("no panic under the lock");
+        let missing = || OpenReadError::FileDoesNotExist(path.to_path_buf());
+        atomic.get(path).cloned().ok_or_else(missing)
+    }
+
+    fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let mut atomic = self.atomic.lock().expect("no panic under the lock");
+        atomic.insert(path.to_path_buf(), data.to_vec());
+        Ok(())
+    }
+
+    fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
+        self.files.acquire_lock(lock)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.files.sync_directory()
+    }
+
+    /// A pinned index never changes under its reader.
+    fn watch(&self, _callback: WatchCallback) -> tantivy::Result<WatchHandle> {
+        Ok(WatchHandle::empty())
+    }
+}

@@ -1,0 +1,423 @@
+//! The read side of the text index: BM25 over the words of one snapshot's pages.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use pagesight_core::seam::DocumentFilter;
+use pagesight_core::{DocumentId, PageId};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{DocAddress, DocId, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
+
+use super::analysis::{Asked, Language, Question};
+use super::bm25::{Columns, Corpus, Found};
+use super::pinned::PinnedDirectory;
+use super::schema::{CONTENTS, Fields, LANGUAGE, LENGTH, schema};
+use super::snippet::{Snippet, snippet};
+use crate::error::StoreError;
+
+/// A word on more than one page in this many does not show why a page was found, when there are
+/// enough pages to say so.
+const MOST_PAGES: u64 = 3;
+const ENOUGH_PAGES: u64 = 20;
+
+/// A page with fewer words is not judged by them: a scan may have a stamp or a page number.
+const FEW_WORDS: u32 = 8;
+
+/// The text index of one snapshot.
+pub(crate) struct TextReader {
+    path: PathBuf,
+    corpus: Corpus,
+    fields: Fields,
+    /// The languages of the pages, those of most first.
+    languages: Vec<Language>,
+}
+
+impl TextReader {
+    /// Opens the segments that `meta`, tantivy's `meta.json`, names in `folder`.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
+    pub fn open(folder: &Path, meta: &str) -> Result<Self, StoreError> {
+        let open = || -> tantivy::Result<Self> {
+            let (_, fields) = schema();
+            let index = Index::open(PinnedDirectory::open(folder, Some(meta))?)?;
+            let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+            let (body, name) = (fields.body, fields.name);
+            let (length, language, contents) = (LENGTH, LANGUAGE, CONTENTS);
+            let columns = Columns { body, name, length, language, contents };
+            let corpus = Corpus::open(reader.searcher(), columns)?;
+            let mut languages: Vec<Language> =
+                corpus.languages().iter().map(|&(language, _)| language).collect();
+            if languages.is_empty() {
+                // Pages of before have the stemmer's name alone.
+                for language in Language::all() {
+                    let Some(stemmer) = language.stemmer() else { continue };
+                    let term = Term::from_field_text(fields.language, &stemmer);
+                    if corpus.searcher().doc_freq(&term)? > 0 {
+                        languages.push(language);
+                    }
+                }
+            }
+            Ok(Self { path: folder.to_path_buf(), corpus, fields, languages })
+        };
+        open().map_err(StoreError::text("opening", folder))
+    }
+
+    /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
+    /// word of the query is in it: then the page was found by its path or title.
+    pub fn snippet(&self, query: &str, text: &str) -> Snippet {
+        let question = self.question(query);
+        let by_rare_words = snippet(&self.telling(&question), text);
+        if by_rare_words.marks.is_empty() {
+            snippet(&question.words.iter().collect::<Vec<_>>(), text)
+        } else {
+            by_rare_words
+        }
+    }
+
+    /// What `query` asks of these pages.
+    fn question(&self, query: &str) -> Question {
+        let home = self.corpus.languages().first().map(|&(language, _)| language);
+        Question::new(query, &self.languages, home)
+    }
+
+    /// The words of a question that tell pages apart: words on most pages say nothing, unless the
+    /// question has no others.
+    fn telling<'a>(&self, question: &'a Question) -> Vec<&'a Asked> {
+        let pages = self.corpus.pages().max(ENOUGH_PAGES);
+        // A word that cannot be looked up is marked: a snippet is no place to fail.
+        let rare = |word: &&Asked| {
+            self.corpus.most_pages(word).map_or(true, |count| count * MOST_PAGES <= pages)
+        };
+        let telling: Vec<_> = question.words.iter().filter(rare).collect();
+        if telling.is_empty() { question.words.iter().collect() } else { telling }
+    }
+
+    /// The `k` best pages, best first, ties by [`PageId`].
+    pub fn search(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+    ) -> Result<Vec<(PageId, f32)>, StoreError> {
+        let question = self.question(query);
+        if question.words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let search = || -> tantivy::Result<Vec<(PageId, f32)>> {
+            let within = filter.map(|documents| self.pages_of(documents)).transpose()?;
+            let is_within = |segment: usize, page: DocId| {
+                within.as_ref().is_none_or(|within| within[segment][page as usize])
+            };
+            let mut found = self.corpus.score(&question, is_within)?;
+            found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
+            // Pages that tie with the last one that counts come along: their ids decide.
+            let last = found.get(k.max(1) - 1).map_or(0.0, |last| last.score);
+            found.truncate(found.partition_point(|found| found.score >= last));
+            let mut hits = Vec::with_capacity(found.len());
+            for Found { segment, page, score } in found {
+                let address = DocAddress::new(segment as u32, page);
+                let document: TantivyDocument = self.corpus.searcher().doc(address)?;
+                hits.extend(self.fields.page_of(&document).map(|page| (page, score)));
+            }
+            hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            hits.truncate(k);
+            Ok(hits)
+        };
+        search().map_err(StoreError::text("searching", &self.path))
+    }
+
+    /// For each segment, which pages are of `documents`.
+    fn pages_of(&self, documents: &HashSet<DocumentId>) -> tantivy::Result<Vec<Vec<bool>>> {
+        let mut all = Vec::new();
+        for segment in self.corpus.searcher().segment_readers() {
+            let mut within = vec![false; segment.max_doc() as usize];
+            let index = segment.inverted_index(self.fields.document)?;
+            for id in documents {
+                let term = Term::from_field_text(self.fields.document, &id.to_string());
+                let postings = index.read_postings(&term, IndexRecordOption::Basic)?;
+                let Some(mut postings) = postings else { continue };
+                while postings.doc() != TERMINATED {
+                    within[postings.doc() as usize] = true;
+                    postings.advance();
+                }
+            }
+            all.push(within);
+        }
+        Ok(all)
+    }
+
+    /// Those of `pages` with fewer than [`FEW_WORDS`] words.
+    pub fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, StoreError> {
+        let wordless = || -> tantivy::Result<HashSet<PageId>> {
+            let mut found = HashSet::new();
+            for (at, segment) in self.corpus.searcher().segment_readers().iter().enumerate() {
+                let terms = segment.inverted_index(self.fields.page)?;
+                for page in pages {
+                    let term = Term::from_field_text(self.fields.page, &page.to_string());
+                    let postings = terms.read_postings(&term, IndexRecordOption::Basic)?;
+                    let Some(mut postings) = postings else { continue };
+                    while postings.doc() != TERMINATED {
+                        let living = !segment.is_deleted(postings.doc());
+                        if living && self.corpus.length(at, postings.doc()) < FEW_WORDS {
+                            found.insert(*page);
+                        }
+                        postings.advance();
+                    }
+                }
+            }
+            Ok(found)
+        };
+        wordless().map_err(StoreError::text("reading", &self.path))
+    }
+
+    /// Every page of the index, in no order; a page that is there twice comes twice.
+    pub fn pages(&self) -> Result<Vec<PageId>, StoreError> {
+        let pages = || -> tantivy::Result<Vec<PageId>> {
+            let searcher = self.corpus.searcher();
+            let mut pages = Vec::with_capacity(searcher.num_docs() as usize);
+            for segment in searcher.segment_readers() {
+                let store = segment.get_store_reader(1)?;
+                for id in segment.doc_ids_alive() {
+                    let document: TantivyDocument = store.get(id)?;
+                    pages.extend(self.fields.page_of(&document));
+                }
+            }
+            Ok(pages)
+        };
+        pages().map_err(StoreError::text("reading", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::writer::{PageWords, TextWriter};
+
+    /// A text index of `pages`, numbered from 1 in documents of their own.
+    struct Place {
+        reader: TextReader,
+        pages: Vec<PageId>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new(pages: &[&str]) -> Self {
+            let named: Vec<(&str, &str)> = pages.iter().map(|text| ("x.pdf", *text)).collect();
+            Self::named(&named)
+        }
+
+        fn named(pages: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = TextWriter::open(folder.path(), None).unwrap();
+            let ids: Vec<PageId> = (1..=pages.len() as u32)
+                .map(|n| PageId { document: DocumentId::of(&n.to_le_bytes()), number: n })
+                .collect();
+            let names: Vec<Vec<String>> =
+                pages.iter().map(|(name, _)| vec![name.to_string()]).collect();
+            let words = pages.iter().zip(&names).zip(&ids);
+            let words = words.map(|(((_, text), names), &id)| PageWords { id, text, names });
+            writer.commit([], words).unwrap();
+            let reader = TextReader::open(folder.path(), &writer.meta()).unwrap();
+            Self { reader, pages: ids, _folder: folder }
+        }
+
+        /// Numbers of the pages found, best first, and their scores.
+        fn ask(&self, question: &str) -> Vec<(u32, f32)> {
+            let hits = self.reader.search(question, 10, None).unwrap();
+            hits.into_iter().map(|(page, score)| (page.number, score)).collect()
+        }
+
+        fn found(&self, question: &str) -> Vec<u32> {
+            self.ask(question).into_iter().map(|(page, _)| page).collect()
+        }
+
+        /// The best page, which is alone at its score.
+        fn first(&self, question: &str) -> u32 {
+            match self.ask(question)[..] {
+                [(page, _)] => page,
+                [(page, best), (_, next), ..] => {
+                    assert!(best > next, "{question}: {best} and {next}");
+                    page
+                }
+                [] => panic!("{question}: nothing"),
+            }
+        }
+    }
+
+    const ENGLISH: &str = "The workshop keeps its tools in drawers along the wall, and every drawer has \
+                           a label and a list of what it holds.";
+    const FRENCH: &str = "Les ouvriers de cette maison rangent leurs outils dans les tiroirs qui sont \
+                          le long du mur, et chaque tiroir porte une liste.";
+    const PORTUGUESE: &str = "Os trabalhadores desta casa guardam as suas ferramentas nas gavetas que \
+                              estão ao longo da parede, e cada gaveta tem uma lista.";
+
+    #[test]
+    fn what_a_page_says_is_found_as_people_type_it() {
+        for (text, questions) in [
+            (
+                "Report by O’Sullivan and D’Angelo",
+                vec!["O'Sullivan", "sullivan", "d'angelo", "dangelo"],
+            ),
+            ("L’entreprise d’assurance", vec!["entreprise", "assurance", "l'entreprise"]),
+            ("Casting of bronze bells ........ 14,250", vec!["bronze", "14250", "14,250"]),
+            (
+                "Name:Smithson Born:Kilkenny May.Afterwards",
+                vec!["smithson", "kilkenny", "afterwards"],
+            ),
+            ("your résumé, your exposé", vec!["resume", "expose", "résumé", "resumes"]),
+            (
+                "Straße und Maß, Müller",
+                vec!["strasse", "STRASSE", "mass", "mueller", "muller", "Müller"],
+            ),
+            (
+                "Søren drew an ærial œuvre in Århus",
+                vec!["soren", "soeren", "aerial", "oeuvre", "arhus", "aarhus"],
+            ),
+            ("Łódź, Þórshöfn, ışık, Đà Nẵng", vec!["lodz", "łódź", "thorshofn", "isik", "da nang"]),
+            ("שָׁלוֹם", vec!["שלום"]),
+            ("研究の研\n究、電\n力会社", vec!["電力", "研究"]),
+            ("東 京 都", vec!["東京", "東京都", "都", "東"]),
+            ("⽇本の⼈⼝、ｶﾞｽ", vec!["日本", "人口", "ガス"]),
+            ("\u{110c}\u{1175}\u{1112}\u{1161}\u{110e}\u{1165}\u{11af}", vec!["지하철"]),
+            (
+                "Prix 1\u{202F}234\u{202F}567 et 98\u{A0}765, 2 500 000",
+                vec!["1234567", "98765", "98 765", "2500000"],
+            ),
+            ("The balance is 1.234,56 euros", vec!["1.234,56", "1234,56", "1,234.56", "1234.56"]),
+            ("The rate is 12,5", vec!["12,5", "12.5"]),
+            (
+                "See parse_config_file and userAccountId",
+                vec!["config", "parse_config_file", "account", "useraccountid"],
+            ),
+            ("Set MAX_RETRY_COUNT", vec!["retry", "max_retry_count", "maxRetryCount"]),
+            ("the well-\nknown state-of-the-\nart", vec!["known", "wellknown", "art"]),
+            ("the inter\u{AD}national body", vec!["international", "national"]),
+            ("C++ and C#", vec!["C++", "c#", "C"]),
+            ("𝐡𝐞𝐚𝐝𝐢𝐧𝐠", vec!["heading"]),
+        ] {
+            let place = Place::new(&[text, ENGLISH]);
+            for question in questions {
+                assert_eq!(place.found(question), [1], "{question} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_another_word_is_not_found() {
+        for (text, question) in [
+            ("The rate is 125 percent", "12,5"),
+            ("The rate is 12,5 percent", "125"),
+            ("Written in C by the night shift", "C++"),
+            ("Written in C# by the night shift", "C++"),
+            ("The house had white shutters", "\"white house\""),
+        ] {
+            let place = Place::new(&[text, ENGLISH]);
+            assert_eq!(place.found(question), Vec::<u32>::new(), "{question} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_spelling_of_the_question_comes_first() {
+        let place = Place::new(&["the resume of a cook", "the résumé of a cook", ENGLISH]);
+        assert_eq!((place.first("resume"), place.first("résumé")), (1, 2));
+        assert_eq!(place.found("resume").len(), 2);
+        let place = Place::new(&["written in C by", "written in C++ by", "written in C# by"]);
+        assert_eq!((place.first("C++"), place.first("C#"), place.first("C")), (2, 3, 1));
+        let place = Place::new(&["a sum of 1.234 pounds", "a sum of 1234 pounds", ENGLISH]);
+        assert_eq!((place.first("1.234"), place.first("1234")), (1, 2));
+        assert_eq!(place.found("1,234"), [2, 1]);
+    }
+
+    #[test]
+    fn a_word_is_stemmed_in_the_language_of_each_page() {
+        let portuguese = format!("A administração do porto. {PORTUGUESE}");
+        let french = format!("Les administrations du port. {FRENCH}");
+        let place = Place::new(&[&portuguese, &french, ENGLISH]);
+        assert_eq!(place.found("administracao"), [1]);
+        assert_eq!(place.found("administrações"), [1]);
+        assert_eq!(place.found("administration")[0], 2);
+    }
+
+    #[test]
+    fn letters_in_another_order_are_another_word() {
+        for (text, other, question) in [
+            ("กรุงเทพมหานครเป็นเมืองหลวง", "รคนาหมพทเงรุก รคนาหมพทเงรุก", "กรุงเทพมหานคร"),
+            ("ນະຄອນຫຼວງວຽງຈັນ", "ງວຫຼນອຄະນ ງວຫຼນອຄະນ", "ນະຄອນຫຼວງ"),
+            ("រាជធានីភ្នំពេញ", "ញពេភ្នំនីធាជរា ញពេភ្នំនីធាជរា", "ភ្នំពេញ"),
+        ] {
+            assert_eq!(Place::new(&[text, other, ENGLISH]).first(question), 1, "{question}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_required() {
+        let place = Place::new(&[
+            "The white house on the hill was sold to a banker",
+            "The house had white shutters and a hill behind",
+            "White paint, white doors, a house, a house and a house",
+            "Le Château d’Eau, et l’eau du château",
+        ]);
+        assert_eq!(place.found("\"white house\""), [1]);
+        assert_eq!(place.found("“White House” banker"), [1]);
+        assert_eq!(place.found("hill \"a house\""), [3]);
+        assert_eq!(place.found("\"chateau d'eau\""), [4]);
+        assert_eq!(place.found("\"house white\""), Vec::<u32>::new());
+        assert_eq!(place.found("white house").len(), 3);
+        let japanese = Place::new(&["東京都の人口", "京都と東京"]);
+        assert_eq!(japanese.found("「東京都」"), [1]);
+    }
+
+    #[test]
+    fn function_words_do_not_rank_pages() {
+        let prose = "What is the use of it? How does it do what it does, and which of the two is \
+                     what we have? It is what it is, and where it is it has been, in the way that \
+                     the things which there are have been what they are.";
+        let place = Place::new(&[prose, "Net revenue by region", ENGLISH, FRENCH]);
+        assert_eq!(place.found("What is the net revenue of the region?"), [2]);
+        assert_eq!(place.found("what is it").first(), Some(&1));
+        let place = Place::new(&[FRENCH, "Chiffre d’affaires 2023", ENGLISH]);
+        assert_eq!(place.found("Quel est le chiffre d'affaires de la maison qui ?")[0], 2);
+    }
+
+    #[test]
+    fn contents_rank_below_the_page_that_they_lead_to() {
+        let contents = "Contents\n1 Installing the parrot ...... 3\n2 Feeding the parrot ...... 9\n\
+                        3 Cleaning the cage ...... 12\n4 Teaching it to speak ...... 17\n\
+                        5 Travel ...... 22\n6 Illness ...... 30\n";
+        let page = format!("2 Feeding the parrot\n{ENGLISH} {ENGLISH} {ENGLISH}");
+        let place = Place::new(&[contents, &page, ENGLISH]);
+        assert_eq!(place.found("feeding the parrot"), [2, 1]);
+        assert_eq!(place.found("illness"), [1]);
+    }
+
+    #[test]
+    fn names_are_found_in_both_forms_of_their_letters() {
+        let place = Place::named(&[
+            ("berichte/Mu\u{308}nchen_UltaBeauty_2023.pdf", "1"),
+            ("other.pdf", ENGLISH),
+        ]);
+        for question in ["München", "muenchen", "munchen", "ulta beauty", "ultabeauty", "2023"] {
+            assert_eq!(place.found(question), [1], "{question}");
+        }
+    }
+
+    #[test]
+    fn pages_with_hardly_a_word_are_told_by_their_words_not_their_terms() {
+        // Six words, and many more terms.
+        let place = Place::new(&["FY2023 10-K résumé parse_config Müller", ENGLISH]);
+        let wordless = place.reader.wordless(&place.pages).unwrap();
+        assert!(!wordless.contains(&place.pages[1]));
+        let place = Place::new(&["résumé Müller Łódź", ENGLISH]);
+        assert!(place.reader.wordless(&place.pages).unwrap().contains(&place.pages[0]));
+    }
+
+    #[test]
+    fn a_filter_leaves_scores_as_they_are() {
+        let place = Place::new(&["white house", "white house hill", ENGLISH]);
+        let all = place.reader.search("white hill", 10, None).unwrap();
+        let only = HashSet::from([place.pages[0].document]);
+        let some = place.reader.search("white hill", 10, Some(&only)).unwrap();
+        assert_eq!(some, all.into_iter().filter(|hit| hit.0 == place.pages[0]).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,274 @@
+//! A batch becomes a snapshot.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pagesight_core::seam::Batch;
+use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
+
+use super::{AsyncWriter, OpenTables};
+use crate::codes::write;
+use crate::error::StoreError;
+use crate::lance::schema::{documents_batch, pages_batches, pages_schema, read_pages_of};
+use crate::lance::table::any_of;
+use crate::snapshot::contents::Snapshot;
+use crate::snapshot::files::{keep_copies, sync_and_hash};
+use crate::snapshot::names::{CODES, TEXT};
+use crate::snapshot::pointer::FORMAT;
+use crate::snapshot::publish;
+use crate::text::writer::PageWords;
+
+/// Room for manifests and segment heads of one commit, bytes.
+const COMMIT_BYTES: u64 = 256 << 10;
+
+impl AsyncWriter {
+    /// Makes `batch` durable as a whole; when it fails the index is as it was.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherDim`], [`StoreError::OtherModel`] and [`StoreError::Vectors`] when it
+    /// does not fit the index; [`StoreError::DiskFull`] and whatever cannot be written.
+    pub async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.check(&batch)?;
+        self.tables().await?;
+        let before = self.ledger.clone();
+        let needed = self.bytes_needed(&batch);
+        match self.apply(batch).await {
+            Ok(()) => {
+                let tables = self.open.as_ref().expect("a commit leaves them open");
+                if tables.have_many_files().await {
+                    // What cannot be joined now can be later: the commit holds.
+                    let _ = self.maintain(&AtomicBool::new(false)).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.open = None;
+                self.ledger = before;
+                Err(self.with_space(error, needed))
+            }
+        }
+    }
+
+    /// Refuses vectors that are not of the index's model, or do not fit their layout.
+    fn check(&self, batch: &Batch) -> Result<(), StoreError> {
+        let path = || self.folder.clone();
+        if let Some(expected) = self.snapshot.model.as_ref().map(|model| &model.id) {
+            let models = batch.documents.iter().filter_map(|record| record.model.as_ref());
+            if let Some(got) = models.into_iter().find(|got| *got != expected) {
+                let (expected, got) = (expected.clone(), got.clone());
+                return Err(StoreError::OtherModel { path: path(), expected, got });
+            }
+        }
+        let expected = self.snapshot.dim;
+        for page in &batch.pages {
+            let Some(vectors) = &page.vectors else { continue };
+            if vectors.dim() != expected {
+                let got = vectors.dim();
+                return Err(StoreError::OtherDim { path: path(), expected, got });
+            }
+            let fits = page.layout.as_ref().map_or(Ok(()), |layout| layout.check(vectors));
+            fits.map_err(|source| StoreError::Vectors { path: path(), page: page.id, source })?;
+        }
+        Ok(())
+    }
+
+    /// About what a commit of `batch` writes, bytes.
+    fn bytes_needed(&self, batch: &Batch) -> u64 {
+        let page = |page: &PageRecord| {
+            let vectors = page.vectors.as_ref().map_or(0, |vectors| vectors.values().len() * 2);
+            // The words are in the table and, as postings, in the text index.
+            vectors + page.text.len() * 2 + 512
+        };
+        let pages: usize = batch.pages.iter().map(page).sum();
+        let pointers = 2 * (self.snapshot.text_meta.len() + self.snapshot.files.len() * 160);
+        (pages + batch.documents.len() * 1024 + pointers) as u64 + COMMIT_BYTES
+    }
+
+    /// Adds to the error of a full disk how much was needed, and how much is free now that the
+    /// files of the failed attempt are removed.
+    pub(super) fn with_space(&mut self, error: StoreError, needed: u64) -> StoreError {
+        if !matches!(error, StoreError::DiskFull { .. }) {
+            return error;
+        }
+        let _ = self.collect_garbage();
+        error.needing(&self.folder, needed, fs4::available_space(&self.folder).ok())
+    }
+
+    /// Vectors are most of a batch: each page is moved to where it is written, and never copied
+    /// together with all the others.
+    async fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let (changes, mut pages) = self.change_ledger(batch);
+        let Changes { touched, records, gone, replaced, renamed, names } = changes;
+        let dim = self.snapshot.dim;
+        let tables = self.open.as_mut().expect("opened by commit");
+        for filter in any_of("path", &touched) {
+            tables.documents.delete(&filter).await?;
+        }
+        if !records.is_empty() {
+            tables.documents.add(documents_batch(&records)).await?;
+        }
+        for filter in any_of("document", gone.iter().map(ToString::to_string)) {
+            tables.pages.delete(&filter).await?;
+        }
+        for (document, numbers) in replaced {
+            let numbers = numbers.join(", ");
+            let filter = format!("document = '{document}' AND number IN ({numbers})");
+            tables.pages.delete(&filter).await?;
+        }
+        // Pages that stay but whose document has other names now.
+        let kept = read_pages_of(&tables.pages, &renamed).await?;
+        let mut codes = self.snapshot.codes.clone();
+        if let Some(codes) = &mut codes {
+            // Without segments there is nothing to drop pages from.
+            let gone = if codes.is_empty() { &[] } else { gone.as_slice() };
+            let number = self.snapshot.number + 1;
+            let compact = self.snapshot.compact.is_some();
+            let more = write::write(&self.folder, number, dim, codes, gone, &pages, compact)?;
+            codes.extend(more);
+            if compact {
+                pages.iter_mut().for_each(|page| page.vectors = None);
+            }
+        }
+        let words: Vec<_> = pages
+            .iter()
+            .chain(&kept)
+            .map(|page| PageWords {
+                id: page.id,
+                text: &page.text,
+                names: names.get(&page.id.document).map_or(&[], Vec::as_slice),
+            })
+            .collect();
+        if !words.is_empty() || !gone.is_empty() {
+            tables.text.commit(gone, words)?;
+        }
+        if !pages.is_empty() {
+            tables.pages.append(pages_schema(dim), pages_batches(dim, pages)).await?;
+        }
+        self.publish_with(codes).await
+    }
+
+    /// Applies `batch` to the ledger in memory; what the tables must change, and the pages to add,
+    /// each once and in order.
+    fn change_ledger(&mut self, batch: Batch) -> (Changes, Vec<PageRecord>) {
+        let Batch { documents, dropped_paths, dropped_pages, pages } = batch;
+        let known: HashSet<DocumentId> =
+            self.ledger.values().filter_map(|record| record.document).collect();
+        let names_before = names_of_documents(&self.ledger);
+        let mut touched: BTreeSet<String> = dropped_paths.into_iter().collect();
+        for path in &touched {
+            self.ledger.remove(path);
+        }
+        let mut records: BTreeMap<String, DocumentRecord> = BTreeMap::new();
+        for record in documents {
+            touched.insert(record.path.clone());
+            self.ledger.insert(record.path.clone(), record.clone());
+            records.insert(record.path.clone(), record);
+        }
+        let names = names_of_documents(&self.ledger);
+        let mut gone: HashSet<DocumentId> = dropped_pages.into_iter().collect();
+        gone.extend(known.iter().filter(|id| !names.contains_key(id)));
+        gone.retain(|id| known.contains(id));
+        let renamed = known
+            .iter()
+            .filter(|id| !gone.contains(id) && names_before.get(id) != names.get(id))
+            .copied()
+            .collect();
+        // Within a batch the last of equal pages counts; a page of no document is not kept.
+        let pages: BTreeMap<PageId, PageRecord> = pages
+            .into_iter()
+            .filter(|page| names.contains_key(&page.id.document))
+            .map(|page| (page.id, page))
+            .collect();
+        let mut replaced: HashMap<DocumentId, Vec<String>> = HashMap::new();
+        for id in pages.keys() {
+            if known.contains(&id.document) && !gone.contains(&id.document) {
+                replaced.entry(id.document).or_default().push(id.number.to_string());
+            }
+        }
+        let (records, gone) = (records.into_values().collect(), gone.into_iter().collect());
+        let changes = Changes { touched, records, gone, replaced, renamed, names };
+        (changes, pages.into_values().collect())
+    }
+
+    /// Publishes what the tables hold, with the codes of the last snapshot.
+    pub(crate) async fn publish(&mut self) -> Result<(), StoreError> {
+        self.publish_with(self.snapshot.codes.clone()).await
+    }
+
+    /// Publishes what the tables hold, with `codes` as the segments that count.
+    pub(super) async fn publish_with(
+        &mut self,
+        codes: Option<Vec<String>>,
+    ) -> Result<(), StoreError> {
+        let tables = self.open.as_ref().expect("publishing writers are open");
+        let mut in_use = tables.files_in_use(&self.folder).await?;
+        in_use.extend(codes.iter().flatten().map(|name| format!("{CODES}/{name}")));
+        let files = sync_and_hash(&self.folder, &in_use, &self.snapshot.files)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let next = Snapshot {
+            format: FORMAT,
+            number: self.snapshot.number + 1,
+            created_s: now.as_secs(),
+            documents_version: tables.documents.version().await?,
+            pages_version: tables.pages.version().await?,
+            text_meta: tables.text.meta(),
+            documents: self.ledger.len() as u64,
+            pages: tables.pages.rows().await?,
+            files,
+            codes,
+            ..self.snapshot.clone()
+        };
+        keep_copies(&self.folder, &next.files)?;
+        publish::publish(&next, &self.folder)?;
+        self.snapshot = next;
+        // A file that cannot be removed now is tried again after the next commit.
+        let _ = self.collect_garbage();
+        Ok(())
+    }
+}
+
+/// What a batch changes in the tables.
+struct Changes {
+    /// Paths whose rows in the ledger go.
+    touched: BTreeSet<String>,
+    /// Rows that the ledger gets, one a path.
+    records: Vec<DocumentRecord>,
+    /// Known documents all of whose pages go.
+    gone: Vec<DocumentId>,
+    /// Numbers of the pages of a known document that are replaced.
+    replaced: HashMap<DocumentId, Vec<String>>,
+    /// Documents whose pages stay and have other names now.
+    renamed: HashSet<DocumentId>,
+    /// The names of every document.
+    names: HashMap<DocumentId, Vec<String>>,
+}
+
+impl OpenTables {
+    /// The files that the open versions need, by their path below the index at `folder`.
+    async fn files_in_use(&self, folder: &Path) -> Result<BTreeSet<String>, StoreError> {
+        let mut in_use = self.documents.files_in_use().await?;
+        in_use.extend(self.pages.files_in_use().await?);
+        let text = self.text.files_in_use()?;
+        let named = text.iter().map(|file| format!("{TEXT}/{}", file.display()));
+        // tantivy names every file that a segment may have.
+        in_use.extend(named.filter(|name| folder.join(name).exists()));
+        Ok(in_use)
+    }
+}
+
+/// Paths and titles of each document, sorted.
+pub(crate) fn names_of_documents(
+    ledger: &BTreeMap<String, DocumentRecord>,
+) -> HashMap<DocumentId, Vec<String>> {
+    let mut names: HashMap<DocumentId, BTreeSet<String>> = HashMap::new();
+    for record in ledger.values() {
+        if let Some(document) = record.document {
+            let names = names.entry(document).or_default();
+            names.insert(record.path.clone());
+            names.extend(record.title.clone());
+        }
+    }
+    names.into_iter().map(|(id, names)| (id, names.into_iter().collect())).collect()
+}
