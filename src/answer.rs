@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use pagesight_core::{Channel, ChannelScore, ModelId, Quality, Rect};
-use pagesight_query::{Code, Notice, Timings, Work};
+use pagesight_core::{Channel, ChannelScore, ModelId, Rect};
+use pagesight_query::{Notice, Timings, Work};
 use pagesight_store::{Compact, Snippet, Tuning};
 
 use crate::page::Page;
@@ -64,6 +64,8 @@ pub struct Answer {
     pub snapshot: u64,
     /// The model that looked; `None` when only words answered.
     pub model: Option<ModelId>,
+    /// The channels that answered.
+    pub channels: Vec<Channel>,
     /// Where the time went.
     pub timings: Timings,
     /// From call to answer.
@@ -82,34 +84,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The notices on one line for a person; `None` when there are none, and nothing of the ranking
-    /// is approximate.
+    /// The notices on one line for a person; `None` when there are none.
     pub fn notice(&self) -> Option<String> {
-        let notices = self.notices.iter().map(ToString::to_string);
-        let lines: Vec<String> = notices.chain(self.approximation()).collect();
+        let lines: Vec<String> = self.notices.iter().map(ToString::to_string).collect();
         (!lines.is_empty()).then(|| lines.join("; "))
     }
 
-    /// That the ranking is an approximation, where it is one, and of what quality.
-    fn approximation(&self) -> Option<String> {
-        let quality = |quality: &Quality| {
-            let Quality { overlap10, ndcg_ratio, questions } = quality;
-            format!(
-                "overlap@10 {overlap10:.3} and nDCG ratio {ndcg_ratio:.3} in {questions} questions"
-            )
-        };
-        let shortened = (self.work.code == Code::Sketch).then(|| {
-            let measured = match &self.recall {
-                None => "what that loses was not measured on these pages".into(),
-                Some(tuning) => quality(&tuning.quality),
-            };
-            let Work { reranked, seen, .. } = self.work;
-            format!("{reranked} of {seen} pages were compared; {measured}")
-        });
-        let rounded = self.compact.as_ref().map(|compact| {
-            format!("vectors are kept in 4 bits; {}", quality(&compact.quality))
-        });
-        let reasons: Vec<String> = [shortened, rounded].into_iter().flatten().collect();
-        (!reasons.is_empty()).then(|| format!("approximate: {}", reasons.join("; ")))
+    /// How long `channel` took to read and score, if it answered.
+    pub fn time_of(&self, channel: Channel) -> Duration {
+        let times = self.timings.channels.iter();
+        times.filter(|(of, _)| *of == channel).map(|(_, time)| *time).sum()
+    }
+
+    /// Whether every rank is that of exact MaxSim, or words alone answered.
+    pub fn is_exact(&self) -> bool {
+        !self.notices.iter().any(Notice::is_approximation)
     }
 }

@@ -8,7 +8,7 @@ use pagesight_core::seam::{Model, Ocr, PdfReader};
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 #[cfg(feature = "model")]
-use pagesight_model::{LoadOptions, Recipe};
+use pagesight_model::{LoadOptions, RecipeChoice};
 #[cfg(feature = "pdf")]
 use pagesight_pdf::{RenderOptions, RendererPool};
 
@@ -36,7 +36,7 @@ impl Opening {
     ) -> Result<Arc<dyn Model>, Error> {
         let mut options = options.clone();
         if let Some(stored) = stored {
-            options.recipe = options.recipe.or(recipe_of(&stored)?);
+            options.recipe = options.recipe.or(recipe_of(&stored));
             if stored.source.as_ref() == Some(source) {
                 options.base = options.base.or(stored.base);
             }
@@ -65,7 +65,7 @@ impl Opening {
             }
             let base = self.loading.base.clone().or_else(|| record.base.clone());
             let options = LoadOptions {
-                recipe: recipe_of(record)?,
+                recipe: recipe_of(record),
                 query_only,
                 base,
                 ..self.loading.clone()
@@ -116,6 +116,6 @@ pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
 
 /// The recipe of the model that an index remembers.
 #[cfg(feature = "model")]
-fn recipe_of(record: &ModelRecord) -> Result<Option<Recipe>, Error> {
-    Ok(record.recipe.as_deref().map(Recipe::from_json).transpose()?)
+fn recipe_of(record: &ModelRecord) -> Option<RecipeChoice> {
+    record.recipe.clone().map(RecipeChoice::Json)
 }

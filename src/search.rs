@@ -6,23 +6,22 @@ use std::time::Instant;
 
 use pagesight_core::seam::{Model, QueryEncoder};
 use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord};
-use pagesight_query::{Channels, PathFilter, Ranking, Request, TokenMatch};
+use pagesight_query::{PathFilter, Ranking, Request, Sources, TokenMatch};
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
 
 pub use pagesight_core::{Channel, ChannelScore, PageId, Rect};
+pub use pagesight_maxsim::maxsim_reference;
 pub use pagesight_query::{
-    Code, Effort, Notice, QueryError, Question, Timings, Work, explain, fuse,
+    ChannelRanking, Code, Effort, Notice, QueryError, Question, Timings, Wordless, Work, explain,
+    fuse,
 };
 pub use pagesight_store::{Compact, Snippet, Tuning};
 
 pub use crate::answer::{Answer, PageHit, PatchMatch};
 pub use crate::page::Page;
-
-/// How deep each channel looks before fusion.
-const DEPTH: usize = 100;
 
 /// A search being put together. Owned: it may be kept, cloned and run again, on any thread.
 #[derive(Clone)]
@@ -118,21 +117,28 @@ impl Search {
                 page: Page::new(Arc::clone(&self.engine), path, record),
             });
         }
-        let work = ranked.ranking.work;
-        let snapshot = view.reader.snapshot();
+        let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
+        let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
         let recall = snapshot.tuning().filter(|tuning| {
             work.code == Code::Sketch
                 && tuning.compared.is_some_and(|count| count <= work.reranked)
         });
-        let compact = snapshot.compact().filter(|_| ranked.ranking.visual);
+        let compact = snapshot.compact().filter(|_| by_patches);
         let mut notices = ranked.notices;
         notices.extend(ranked.ranking.notices);
+        if work.code == Code::Sketch {
+            let (compared, seen) = (work.reranked, work.seen);
+            let quality = recall.map(|tuning| tuning.quality);
+            notices.push(Notice::Compared { compared, seen, quality });
+        }
+        notices.extend(compact.map(|compact| Notice::Compact { quality: compact.quality }));
         Ok(Answer {
             recall: recall.cloned(),
             compact: compact.cloned(),
             hits,
             snapshot: snapshot.number(),
             model: ranked.model,
+            channels: ranked.ranking.channels,
             timings: ranked.ranking.timings,
             total: start.elapsed(),
             work,
@@ -176,61 +182,57 @@ impl Search {
         };
         let mut notices = Vec::new();
         let model = self.model(&mut notices)?;
-        let effort = self.effort.unwrap_or_else(|| tuned(&view));
+        let effort = self.effort.unwrap_or_else(|| view.effort());
         let (codes, damage) = match effort {
             Effort::Exact => (None, None),
             _ if !self.channels.contains(&Channel::Patches) => (None, None),
             _ => view.codes(),
         };
         let damaged = damage.is_some();
-        notices.extend(damage.map(|why| Notice::CodesDamaged { why: why.into() }));
-        let channels = Channels {
-            vectors: &view.reader,
+        notices.extend(damage.map(|reason| Notice::CodesDamaged { reason: reason.into() }));
+        let record = model.as_deref().map(Model::record);
+        let sources = Sources {
             codes,
             encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
-            text: &view.reader,
+            ..Sources::new(&view.reader, &view.reader)
         };
         let request = Request {
-            question: &self.question,
-            channels: &self.channels,
+            channels: self.channels.clone(),
             k: self.k,
-            depth: DEPTH,
             documents: documents.as_ref(),
             explain: self.explain,
             effort,
-            fusion: model.as_deref().map(|model| model.record().fusion).unwrap_or_default(),
+            fusion: record.as_ref().map(|record| record.fusion).unwrap_or_default(),
+            ..Request::new(&self.question)
         };
-        let ranking = pagesight_query::search(&channels, &request)?;
+        let mut ranking = pagesight_query::search(&sources, &request)?;
+        if notices.iter().any(|notice| matches!(notice, Notice::ModelOutOfReach { .. })) {
+            // It says why there is none.
+            ranking.notices.retain(|notice| *notice != Notice::NoModel);
+        }
         let codes_failed = |notice: &Notice| matches!(notice, Notice::CodesDamaged { .. });
         if damaged || ranking.notices.iter().any(codes_failed) {
             // The next run derives them again.
             view.reader.mark_codes_damaged();
         }
-        let model = model.map(|model| model.record().id).filter(|_| ranking.visual);
-        Ok(Ranked { ranking, model, notices, filter, view })
+        let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
+        Ok(Ranked { ranking, model: record.map(|record| record.id), notices, filter, view })
     }
 
-    /// The model that encodes the question, where one is needed.
+    /// The model that encodes the question, where one is needed and there.
     fn model(&self, notices: &mut Vec<Notice>) -> Result<Option<Arc<dyn Model>>, Error> {
         if !self.channels.contains(&Channel::Patches) {
             return Ok(None);
         }
+        let needed = matches!(self.question, Question::Words(_));
         let alone = self.channels.len() == 1;
         match self.engine.query_model() {
-            Ok(Some(model)) => Ok(Some(model)),
-            Ok(None) if alone && !self.question.has_vectors() => Err(QueryError::NoModel.into()),
-            Ok(None) => {
-                if !self.question.has_vectors() {
-                    notices.push(Notice::NoModel);
-                }
-                Ok(None)
-            }
+            Err(_) if !needed => Ok(None),
             Err(error) if !alone && is_out_of_reach(&error) => {
-                notices.push(Notice::ModelOutOfReach { why: error.to_string() });
+                notices.push(Notice::ModelOutOfReach { reason: error.to_string() });
                 Ok(None)
             }
-            Err(_) if self.question.has_vectors() => Ok(None),
-            Err(error) => Err(error),
+            found => found,
         }
     }
 }
@@ -242,15 +244,6 @@ fn is_out_of_reach(error: &Error) -> bool {
         Error::ModelGone { .. } | Error::ModelNotBrought { .. } => true,
         Error::ModelChanged { source_of, .. } => *source_of == Some(ModelSource::Nano),
         _ => false,
-    }
-}
-
-/// What the index was tuned to.
-fn tuned(view: &View) -> Effort {
-    match view.reader.snapshot().tuning().map(|tuning| tuning.compared) {
-        None => Effort::Auto,
-        Some(None) => Effort::Certified,
-        Some(Some(count)) => Effort::Best(count),
     }
 }
 

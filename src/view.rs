@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
+use pagesight_query::Effort;
 use pagesight_store::Reader;
 
 use crate::error::Error;
@@ -47,6 +48,15 @@ impl View {
     /// Number of the snapshot.
     pub fn number(&self) -> u64 {
         self.reader.snapshot().number()
+    }
+
+    /// What the index was tuned to.
+    pub fn effort(&self) -> Effort {
+        match self.reader.snapshot().tuning().map(|tuning| tuning.compared) {
+            None => Effort::Auto,
+            Some(None) => Effort::Certified,
+            Some(Some(count)) => Effort::Best(count),
+        }
     }
 
     /// The codes that searches scan. They are derived from the vectors, so damage to them is no

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use pagesight_core::{Channel, ChannelScore, Quality, Rect};
+use pagesight_query::{Code, Notice};
 use pagesight_store::Snippet;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -126,6 +127,7 @@ struct Course<'a> {
     reranked_in: &'static str,
     exact: bool,
     exact_ranks: usize,
+    channels: &'a [Channel],
     recall: Option<Measured>,
     compact: Option<Measured>,
     ms: Times,
@@ -143,17 +145,18 @@ impl<'a> Course<'a> {
             pages_reranked: work.reranked,
             code: work.code.as_str(),
             reranked_in: work.again.as_str(),
-            exact: work.is_exact(),
+            exact: !matches!(work.code, Code::Sketch | Code::Residual),
             exact_ranks: work.certain,
+            channels: &answer.channels,
             recall: answer.recall.as_ref().map(|t| Measured::of(t.quality, t.snapshot)),
             compact: answer.compact.as_ref().map(|c| Measured::of(c.quality, c.snapshot)),
             ms: Times {
                 total: ms(answer.total),
                 encode: ms(timings.encode),
-                visual: ms(timings.visual),
+                visual: ms(answer.time_of(Channel::Patches)),
                 scan: ms(work.scan),
                 rerank: ms(work.rerank),
-                text: ms(timings.text),
+                text: ms(answer.time_of(Channel::Words)),
             },
             notice: answer.notice(),
             notices: &answer.notices,

@@ -4,9 +4,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pagesight::Error;
-use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe};
+use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe, RecipeChoice};
 
 use super::args::Loading;
 use super::{hinted, paths};
@@ -72,15 +72,23 @@ pub fn options(loading: &Loading) -> Result<LoadOptions> {
         device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
         base: loading.base.as_deref().map(find).transpose()?,
-        hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
-        ..LoadOptions::default()
+        ..places()
     })
 }
 
-fn recipe(name: &Path) -> Result<Recipe> {
-    if let Some(recipe) = name.to_str().and_then(Recipe::named) {
-        return Ok(recipe);
+/// Where models are looked for and their hashes kept.
+pub fn places() -> LoadOptions {
+    LoadOptions {
+        hub: hub_cache(),
+        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
+        ..LoadOptions::default()
+    }
+}
+
+/// A recipe by its name, else a file.
+fn recipe(name: &Path) -> Result<RecipeChoice> {
+    if let Some(known) = name.to_str().filter(|name| Recipe::named(name).is_some()) {
+        return Ok(RecipeChoice::Named(known.into()));
     }
     if !name.exists() {
         let known: Vec<&str> = Recipe::names().collect();
@@ -89,7 +97,7 @@ fn recipe(name: &Path) -> Result<Recipe> {
             format!("pagesight has {}; or name a JSON file", known.join(", ")),
         ));
     }
-    Recipe::read(name).context("reading the recipe")
+    Ok(RecipeChoice::File(name.into()))
 }
 
 /// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.

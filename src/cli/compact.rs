@@ -4,14 +4,16 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pagesight::Snapshot;
-use pagesight::ladder::{COMPACT, DEPTH};
+use pagesight::eval::{COMPACT, Tally};
 use serde_json::json;
 
 use super::args::{Measuring, Place, share};
 use super::query::open;
 use super::terminal::Terminal;
 use super::{Outcome, hinted, questions};
+
+/// How deep rankings are compared.
+const DEPTH: usize = Tally::DEPTH;
 
 /// Keep the vectors in 4 bits a number, a fifth of the disk, and measure what that loses before.
 ///
@@ -37,9 +39,9 @@ pub struct CompactVerb {
 }
 
 pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Outcome> {
-    let mut index = open(place, &verb.measuring.model)?;
+    let index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
-    if index.snapshot().compact.is_some() {
+    if index.snapshot().compact().is_some() {
         match verb.json {
             true => writeln!(out, "{}", json!({"v": 1, "type": "compact", "done": false}))?,
             false => writeln!(out, "the index is compact already")?,
@@ -48,29 +50,30 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
     }
     let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(2, "measuring");
-    let rungs = index.climb(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| bar.inc(1));
-    let rungs = rungs.context("measuring")?;
+    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &[COMPACT], &mut |_| bar.inc(1));
+    let costs = costs.context("measuring")?;
     bar.finish_and_clear();
-    let Some(cost) = rungs.iter().find(|rung| rung.code == COMPACT && rung.rerank == 0) else {
+    let Some(cost) = costs.iter().find(|cost| cost.code == COMPACT && cost.rerank == 0) else {
         return Err(hinted(
             format!("{} has no vectors, or no words to ask for", index.folder().display()),
             "index PDFs with a model first; `--queries FILE` asks questions of your own",
         ));
     };
-    let within = cost.loss() <= verb.max_loss;
-    let before = bytes(index.snapshot());
+    let quality = cost.quality;
+    let within = quality.loss() <= verb.max_loss;
+    let before = index.snapshot().bytes();
     let done = within && !verb.measuring.dry_run && {
         // Nothing to count: the pages are read twice and written once.
         let bar = terminal.bar(0, "writing");
-        let done = index.compact(cost, questions.len()).context("writing the codes")?;
+        let done = index.compact(quality).context("writing the codes")?;
         bar.finish_and_clear();
         done
     };
-    let after = bytes(index.snapshot());
+    let after = index.snapshot().bytes();
     if verb.json {
         let line = json!({
-            "v": 1, "type": "compact", "questions": questions.len(), "overlap@10": cost.overlap10,
-            "ndcg_ratio": cost.ndcg_ratio, "loss": cost.loss(), "done": done,
+            "v": 1, "type": "compact", "questions": questions.len(), "overlap@10": quality.overlap10,
+            "ndcg_ratio": quality.ndcg_ratio, "loss": quality.loss(), "done": done,
             "bytes_before": before, "bytes_after": after,
         });
         writeln!(out, "{line}")?;
@@ -79,8 +82,8 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
             out,
             "{} questions, whole vectors are the measure: overlap@{DEPTH} {:.4}, nDCG ratio {:.4}",
             questions.len(),
-            cost.overlap10,
-            cost.ndcg_ratio
+            quality.overlap10,
+            quality.ndcg_ratio
         )?;
         let mb = |bytes: u64| bytes as f64 / 1e6;
         match done {
@@ -89,14 +92,10 @@ pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Out
         }
     }
     if !within {
-        let (loss, most) = (cost.loss() * 100.0, verb.max_loss * 100.0);
+        let (loss, most) = (quality.loss() * 100.0, verb.max_loss * 100.0);
         eprintln!("error: {loss:.1}% would be lost, {most:.1}% is allowed");
         eprintln!("hint: `--max-loss` allows more; `pagesight tune` shows what other codes lose");
         return Ok(Outcome::Failed);
     }
     Ok(Outcome::Done)
-}
-
-fn bytes(snapshot: &Snapshot) -> u64 {
-    snapshot.files.values().map(|file| file.bytes).sum()
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use pagesight::{ColPali, Index, LoadOptions, ModelInfo, Ocr, StageReport, parity};
+use pagesight::Index;
+use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
+use pagesight::pdf::Tesseract;
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, locate, model, renderer};
+use super::{Outcome, checkpoint, locate, renderer};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -109,7 +111,7 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         Finding {
             check: "tesseract",
             needed: false,
-            found: match Ocr::find("eng") {
+            found: match Tesseract::find("eng") {
                 Some(_) => Ok("reads pages without words (eng)".into()),
                 None => Err("not installed, or without eng".into()),
             },
@@ -131,8 +133,8 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                     Ok(index) => Ok(format!(
                         "{}: snapshot {}, {} pages",
                         index.folder().display(),
-                        index.snapshot().number,
-                        index.snapshot().pages
+                        index.snapshot().number(),
+                        index.snapshot().pages()
                     )),
                     Err(error) => Err(causes(error)),
                 },
@@ -175,17 +177,19 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
 /// The model of the index here, or of a new one, when it would load.
 fn model_of(place: &Place) -> Result<String, String> {
     let index = locate::existing(place).ok().and_then(|folder| Index::open(folder).ok());
-    let stored = index.as_ref().and_then(|index| index.snapshot().model.as_ref());
-    let folder = match (&index, stored) {
-        (_, Some(stored)) => stored.folder.clone(),
-        (Some(index), None) if index.documents().next().is_some() => {
+    let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
+    let source = match (&index, stored) {
+        (_, Some(stored)) => stored.source,
+        (Some(index), None) if !index.documents().is_empty() => {
             return Err("none: the index was made for words alone".into());
         }
-        _ => ColPali::NANO.into(),
+        _ => Some(ModelSource::Nano),
     };
-    let found = ModelInfo::read(&folder, &LoadOptions::default());
-    let info = found.map_err(|error| super::chain_of(&error))?;
-    Ok(format!("{}: {} numbers", model::name(&folder), info.parameters))
+    let name = checkpoint::name(source.as_ref());
+    let Some(source) = source else { return Ok(name) };
+    let info = inspect_checkpoint(&source, &checkpoint::places());
+    let info = info.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("{name}: {} numbers", info.parameters))
 }
 
 fn causes(error: pagesight::Error) -> String {

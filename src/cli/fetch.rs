@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagesight::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
+use pagesight::model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 use serde_json::{Value, json};
 
 use super::checkpoint::hub_cache;

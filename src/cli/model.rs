@@ -1,24 +1,23 @@
-//! `pagesight model`: the checkpoints of this machine. The environment of Hugging Face's programs
-//! is read here, the library does not.
+//! `pagesight model`: the checkpoints of this machine.
 
-use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
-use pagesight::{
-    ColPali, Error, HubCache, Index, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    Recipe, Trust, is_embedded,
+use pagesight::Index;
+use pagesight::model::{
+    HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, RecipeChoice,
+    inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::args::{
-    ImportModel, InfoTarget, Loading, ModelAction, ModelTarget, ModelVerb, Place, QuantizeModel,
-};
+use super::args::{Loading, Place};
+use super::checkpoint::{self, find, models, options};
+use super::output::{line, object};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, paths};
+use super::{Outcome, hinted, locate};
 
 /// Fetch, list and check ColPali checkpoints.
 ///
@@ -187,7 +186,7 @@ fn list(as_json: bool) -> Result<Outcome> {
     let entries = models.list();
     let mut out = io::stdout().lock();
     let width = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(0);
-    for ModelEntry { name, revision, folder, state } in &entries {
+    for ModelEntry { name, revision, folder, state, .. } in &entries {
         if as_json {
             let (layout, bytes) = state.as_ref().ok().cloned().unzip();
             writeln!(
@@ -195,7 +194,8 @@ fn list(as_json: bool) -> Result<Outcome> {
                 "{}",
                 json!({
                     "v": 1, "type": "model", "name": name, "revision": revision,
-                    "folder": folder.display().to_string(), "layout": layout, "bytes": bytes,
+                    "folder": folder.as_ref().map(|folder| folder.display().to_string()),
+                    "layout": layout, "bytes": bytes,
                     "error": state.as_ref().err(),
                 })
             )?;
@@ -221,11 +221,12 @@ fn list(as_json: bool) -> Result<Outcome> {
 fn info(place: &Place, target: &InfoTarget) -> Result<Outcome> {
     let options = options(&target.loading)?;
     let Some(model) = &target.model else { return info_of_index(place, target.json, options) };
-    let info = read(&find(model)?, &options)?;
+    let info = inspect(&find(model)?, &options)?;
     let mut out = io::stdout().lock();
-    match target.json {
-        true => writeln!(out, "{}", object("model", serde_json::to_value(&info)?))?,
-        false => describe(&mut out, &info)?,
+    if target.json {
+        writeln!(out, "{}", line("model", &info)?)?;
+    } else {
+        describe(&mut out, &info)?;
     }
     Ok(Outcome::Done)
 }
@@ -240,33 +241,32 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
         Err(error) if place.index.is_some() => return Err(error),
         Err(_) => None,
     };
-    let stored = index.as_ref().and_then(|index| index.snapshot().model.clone());
+    let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
     let mut out = io::stdout().lock();
-    let folder = match (&index, &stored) {
-        (Some(index), None) if index.documents().next().is_some() => {
-            match as_json {
-                true => writeln!(out, "{}", object("model", json!({"index": index.folder()})))?,
-                false => {
-                    writeln!(out, "index       {}", index.folder().display())?;
-                    writeln!(out, "model       none: pages are found by their words alone")?;
-                    writeln!(out, "\n`pagesight index --model nano FOLDER` adds their pictures.")?;
-                }
+    let source = match (&index, &stored) {
+        (Some(index), None) if !index.documents().is_empty() => {
+            if as_json {
+                writeln!(out, "{}", object("model", json!({"index": index.folder()})))?;
+            } else {
+                writeln!(out, "index       {}", index.folder().display())?;
+                writeln!(out, "model       none: pages are found by their words alone")?;
+                writeln!(out, "\n`pagesight index --model nano FOLDER` adds their pictures.")?;
             }
             return Ok(Outcome::NothingFound);
         }
         (_, Some(stored)) => {
-            // The recipe and the grid are the index's own.
-            options.slices = Some(stored.grid.slices.clone());
-            let recipe = stored.recipe.as_deref().map(Recipe::from_json).transpose();
-            options.recipe = recipe.context("reading the recipe of the index")?;
-            stored.folder.clone()
+            // The recipe is the index's own.
+            options.recipe = stored.recipe.clone().map(RecipeChoice::Json);
+            stored.source.clone()
         }
-        (_, None) => PathBuf::from(ColPali::NANO),
+        (_, None) => Some(ModelSource::Nano),
     };
-    let info = read(&folder, &options);
+    let info = source.as_ref().map(|source| inspect(source, &options));
+    let name = checkpoint::name(source.as_ref());
     if as_json {
-        let mut line = object("model", info.map(serde_json::to_value)??);
-        line["name"] = json!(name(&folder));
+        let info = info.transpose()?.map(serde_json::to_value).transpose()?;
+        let mut line = object("model", info.unwrap_or_else(|| json!({})));
+        line["name"] = json!(name);
         line["index"] = json!(index.as_ref().map(|index| index.folder()));
         line["model_id_of_index"] = json!(stored.map(|stored| stored.id));
         writeln!(out, "{line}")?;
@@ -276,10 +276,14 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
         Some(index) => writeln!(out, "index       {}", index.folder().display())?,
         None => writeln!(out, "index       none here; this is the model of a new one")?,
     }
-    writeln!(out, "model       {}", name(&folder))?;
-    let info = info?;
-    describe(&mut out, &info)?;
-    if let Some(stored) = stored.filter(|stored| stored.id != info.model_id) {
+    writeln!(out, "model       {name}")?;
+    let info = info.transpose()?;
+    if let Some(info) = &info {
+        describe(&mut out, info)?;
+    }
+    if let Some(stored) = stored
+        && info.is_some_and(|info| info.model_id != stored.id)
+    {
         writeln!(out, "of index    {}: not this one, so words alone answer", stored.id)?;
     }
     writeln!(
@@ -291,20 +295,17 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
 }
 
 fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
-    let folder = find(&wanted.model)?;
+    let source = find(&wanted.model)?;
     let options = options(&wanted.loading)?;
-    let bar = match wanted.quiet {
-        true => ProgressBar::hidden(),
-        false => terminal.bar(0, "tensors"),
-    };
+    let bar = if wanted.quiet { ProgressBar::hidden() } else { terminal.bar(0, "tensors") };
     let summary =
-        pagesight::quantize_checkpoint(&folder, &wanted.out, wanted.to, &options, |done, of| {
+        quantize_checkpoint(&source, &wanted.out, wanted.to, &options, |done, of| {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
         });
     bar.finish_and_clear();
     let summary =
-        summary.map_err(with_hint).with_context(|| format!("quantizing {}", folder.display()))?;
+        summary.map_err(with_hint).with_context(|| format!("quantizing {}", checkpoint::name(Some(&source))))?;
     let mut out = io::stdout().lock();
     if wanted.json {
         let what = json!({
@@ -328,17 +329,21 @@ fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn read(folder: &Path, options: &LoadOptions) -> Result<ModelInfo> {
-    ModelInfo::read(folder, options)
+fn inspect(source: &ModelSource, options: &LoadOptions) -> Result<ModelInfo> {
+    inspect_checkpoint(source, options)
         .map_err(with_hint)
-        .with_context(|| format!("looking at {}", folder.display()))
+        .with_context(|| format!("looking at {}", checkpoint::name(Some(source))))
 }
 
 fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     let types: Vec<String> = info.types.keys().cloned().collect();
-    writeln!(out, "folder      {}", name(&info.folder))?;
+    writeln!(out, "family      {}", info.family)?;
+    match &info.folder {
+        Some(folder) => writeln!(out, "folder      {}", folder.display())?,
+        None => writeln!(out, "folder      none: inside this program")?,
+    }
     if let Some(base) = &info.base {
-        writeln!(out, "adapts      {}", base.display())?;
+        writeln!(out, "adapts      {base}")?;
     }
     writeln!(out, "layout      {}, {} files", info.layout, info.files.len())?;
     writeln!(
@@ -353,61 +358,40 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         "layers      {} of vision, {} of language",
         info.vision_layers, info.language_layers
     )?;
-    let edge = info.input_px;
-    writeln!(out, "input       {edge} x {edge} px, {} patches", info.patches)?;
+    if let (Some(edge), Some(patches)) = (info.input_px, info.patches) {
+        writeln!(out, "input       {edge} x {edge} px, {patches} patches")?;
+    }
     writeln!(out, "vectors     {} numbers each", info.dim)?;
     writeln!(out, "precision   {}", info.precision)?;
-    let recipe = &info.recipe;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
-    writeln!(out, "  page      {} slices, {:?}", recipe.slices, recipe.page_prompt)?;
-    if let Some(range) = recipe.prune_blank {
-        writeln!(out, "            patches that vary by {range} of 255 at most are left out")?;
+    for (what, words) in &info.recipe_in_words {
+        writeln!(out, "  {what:9} {}", printable(words))?;
     }
-    if recipe.pooling > 1 {
-        let (factor, pooler) = (recipe.pooling, recipe.pooler);
-        writeln!(out, "            vectors are pooled to one in {factor}, {pooler}")?;
-    }
-    writeln!(
-        out,
-        "  query     {:?}, the question, {} <pad>, {:?}{}",
-        recipe.query_prefix,
-        recipe.query_pads,
-        recipe.query_suffix,
-        if recipe.causal_queries { ", causal" } else { "" }
-    )?;
-    let Trust { visual_weight, visual_margin } = recipe.fusion;
-    writeln!(
-        out,
-        "  trust     beside words {visual_weight}, for pages without {visual_margin} more"
-    )?;
     writeln!(out, "model id    {}", info.model_id)
 }
 
 fn verify(target: &ModelTarget) -> Result<Outcome> {
-    let folder = find(&target.model)?;
+    let source = find(&target.model)?;
     let options = options(&target.loading)?;
-    let info = read(&folder, &options)?;
-    let verified = ModelInfo::verify(&folder, &options, &mut |path| {
+    let info = inspect(&source, &options)?;
+    let verified = verify_checkpoint(&source, &options, &mut |path| {
         if !target.json {
             eprintln!("reading {}", path.display());
         }
     });
-    let verified =
-        verified.map_err(with_hint).with_context(|| format!("verifying {}", folder.display()))?;
+    let verifying = || format!("verifying {}", checkpoint::name(Some(&source)));
+    let verified = verified.map_err(with_hint).with_context(verifying)?;
     let mut out = io::stdout().lock();
-    match target.json {
-        true => {
-            let mut line = object("verified", serde_json::to_value(verified)?);
-            line["model_id"] = json!(info.model_id);
-            writeln!(out, "{line}")?;
-        }
-        false => {
-            let hashes = match verified.hashes {
-                0 => "no hash is known to compare with".to_string(),
-                n => format!("{n} files have the hash that they should have"),
-            };
-            writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
-        }
+    if target.json {
+        let mut line = line("verified", &verified)?;
+        line["model_id"] = json!(info.model_id);
+        writeln!(out, "{line}")?;
+    } else {
+        let hashes = match verified.hashes {
+            0 => "no hash is known to compare with".to_string(),
+            n => format!("{n} files have the hash that they should have"),
+        };
+        writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
     }
     Ok(Outcome::Done)
 }
@@ -424,38 +408,33 @@ fn copy(import: &ImportModel) -> Result<Outcome> {
             eprintln!("copying {}", path.display());
         }
     });
-    let folder = copied
-        .map_err(|error| match &error {
-            ModelError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
-                hinted(format!("there is a model {name} already"), "choose another one with --name")
-            }
-            _ => with_hint(error),
-        })
-        .with_context(|| format!("importing {}", from.display()))?;
+    let copied = copied.map_err(|error| match &error {
+        ModelError::Exists { .. } => {
+            hinted(format!("there is a model {name} already"), "choose another one with --name")
+        }
+        _ => with_hint(error),
+    });
+    let folder =
+        copied.with_context(|| format!("importing {}", checkpoint::name(Some(&from))))?;
     let mut out = io::stdout().lock();
-    match import.json {
-        true => {
-            let folder = folder.display().to_string();
-            writeln!(
-                out,
-                "{}",
-                json!({"v": 1, "type": "imported", "name": name, "folder": folder})
-            )?;
-        }
-        false => {
-            writeln!(out, "{name} is in {}", folder.display())?;
-            writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
-        }
+    if import.json {
+        let folder = folder.display().to_string();
+        writeln!(out, "{}", json!({"v": 1, "type": "imported", "name": name, "folder": folder}))?;
+    } else {
+        writeln!(out, "{name} is in {}", folder.display())?;
+        writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
     }
     Ok(Outcome::Done)
 }
 
-/// The last part of a name or folder; a snapshot's folder is only a commit.
-fn called(typed: &Path, folder: &Path) -> String {
+/// What a model is called that is copied without a name: the last part of what was typed, or of its
+/// folder.
+fn called(typed: &Path, source: &ModelSource) -> String {
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = match typed.is_dir() {
-        true => std::path::absolute(folder).ok().as_deref().and_then(last),
-        false => last(typed),
+    let name = match source {
+        ModelSource::Folder(folder) => last(folder),
+        ModelSource::Hub { name, .. } => last(Path::new(name)),
+        _ => last(typed),
     };
     name.unwrap_or_default().split('@').next().unwrap_or_default().into()
 }

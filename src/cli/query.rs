@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
-use pagesight::search::{Answer, Channel, PageHit, PatchMatch, Snippet};
+use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
 use pagesight::{Index, wire};
 use serde_json::json;
 
@@ -69,7 +69,8 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     if let Some(notice) = answer.notice() {
         eprintln!("{notice}");
     }
-    if answer.work.is_unmeasured(answer.recall.is_some()) {
+    let unmeasured = |notice: &Notice| matches!(notice, Notice::Compared { quality: None, .. });
+    if answer.notices.iter().any(unmeasured) {
         eprintln!("hint: `pagesight tune` measures what the shortcut loses on these pages");
     }
     let mut out = io::stdout().lock();
@@ -158,7 +159,7 @@ fn print_matches(out: &mut impl Write, matches: &[PatchMatch]) -> io::Result<()>
 
 /// How the answer was found.
 fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    let (work, timings) = (answer.work, answer.timings);
+    let (work, timings) = (&answer.work, &answer.timings);
     let model = answer.model.as_ref().map_or("none".into(), ToString::to_string);
     writeln!(out, "snapshot {}, model {model}", answer.snapshot)?;
     writeln!(
@@ -179,7 +180,7 @@ fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
         wire::ms(timings.encode),
         wire::ms(work.scan),
         wire::ms(work.rerank),
-        wire::ms(timings.text)
+        wire::ms(answer.time_of(Channel::Words))
     )
 }
 

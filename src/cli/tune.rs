@@ -4,14 +4,19 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pagesight::ladder::{CODES, DEPTH, Rung, cheapest};
-use pagesight::{ENOUGH, Setting, choose};
+use pagesight::eval::{
+    CODES, CodeCost, FAST_ENOUGH, Quality, Setting, Tally, cheapest, choose,
+};
+use pagesight::wire::ms;
 use serde_json::json;
 
 use super::args::{Measuring, Place, share};
-use super::query::{ms, open};
+use super::query::open;
 use super::terminal::Terminal;
 use super::{Outcome, questions};
+
+/// How deep rankings are compared.
+const DEPTH: usize = Tally::DEPTH;
 
 /// Make searches as fast as your pages allow within a loss, and measure it.
 ///
@@ -44,7 +49,7 @@ pub struct TuneVerb {
 }
 
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
-    let mut index = open(place, &verb.measuring.model)?;
+    let index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;
@@ -57,7 +62,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
     let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(questions.len() as u64, "asking");
     let compared = verb.compare.map(|count| count as usize);
-    let settings = index.settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
+    let settings = index.measure_settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
     bar.finish_and_clear();
     let best = match compared {
         None => choose(&settings, verb.max_loss),
@@ -65,21 +70,21 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
     };
     let bar = terminal.bar(CODES.len() as u64, "measuring codes");
-    let rungs = index.climb(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
-    let rungs = rungs.context("measuring codes")?;
+    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
+    let costs = costs.context("measuring codes")?;
     bar.finish_and_clear();
     if !verb.json {
         writeln!(out, "{} questions, exact MaxSim is the measure", questions.len())?;
-        if index.snapshot().compact.is_some() {
+        if index.snapshot().compact().is_some() {
             writeln!(out, "over vectors in 4 bits: the index is compact, codes are not measured")?;
         }
     }
-    if !verb.json && !rungs.is_empty() {
+    if !verb.json && !costs.is_empty() {
         writeln!(out, "code       rerank  bytes/page  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
-    let cheapest = cheapest(&rungs, verb.max_loss);
-    for rung in &rungs {
-        print_rung(&mut out, rung, Some(rung) == cheapest, verb.json)?;
+    let cheapest = cheapest(&costs, verb.max_loss);
+    for cost in &costs {
+        print_cost(&mut out, cost, Some(cost) == cheapest, verb.json)?;
     }
     if !verb.json {
         writeln!(out, "\ncompared pages  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
@@ -99,7 +104,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
 
 /// What holds from now on, and why.
 fn chosen(setting: &Setting, asked_for: bool) -> String {
-    let quick = setting.p50 <= ENOUGH;
+    let quick = setting.p50 <= FAST_ENOUGH;
     match setting.compared {
         Some(count) => format!("compare {count} pages from now on; tune --reset undoes it"),
         None if asked_for => "stay exact: there are not so many pages".into(),
@@ -115,12 +120,13 @@ fn print_setting(
     apply: bool,
     as_json: bool,
 ) -> io::Result<()> {
-    let Setting { compared, overlap10, ndcg_ratio, .. } = setting;
+    let Setting { compared, quality, .. } = setting;
+    let Quality { overlap10, ndcg_ratio, .. } = quality;
     let p50 = ms(setting.p50);
     if as_json {
         let line = json!({
             "v": 1, "type": "setting", "compared": compared, "overlap@10": overlap10,
-            "ndcg_ratio": ndcg_ratio, "loss": setting.loss(), "p50_ms": p50, "chosen": best,
+            "ndcg_ratio": ndcg_ratio, "loss": setting.quality.loss(), "p50_ms": p50, "chosen": best,
             "applied": best && apply,
         });
         return writeln!(out, "{line}");
@@ -130,17 +136,19 @@ fn print_setting(
     writeln!(out, "{compared:>14}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}")
 }
 
-fn print_rung(out: &mut impl Write, rung: &Rung, best: bool, as_json: bool) -> io::Result<()> {
-    let (bytes, p50) = (rung.bytes_per_page.round(), ms(rung.p50));
+fn print_cost(out: &mut impl Write, cost: &CodeCost, best: bool, as_json: bool) -> io::Result<()> {
+    let (bytes, p50) = (cost.bytes_per_page.round(), ms(cost.p50));
     if as_json {
-        let rung = json!({
-            "v": 1, "type": "rung", "code": rung.code, "rerank": rung.rerank,
-            "bytes_per_page": bytes, "overlap@10": rung.overlap10, "ndcg_ratio": rung.ndcg_ratio,
-            "loss": rung.loss(), "p50_ms": p50, "cheapest_within_max_loss": best,
+        let cost = json!({
+            "v": 1, "type": "rung", "code": cost.code, "rerank": cost.rerank,
+            "bytes_per_page": bytes, "overlap@10": cost.quality.overlap10,
+            "ndcg_ratio": cost.quality.ndcg_ratio,
+            "loss": cost.quality.loss(), "p50_ms": p50, "cheapest_within_max_loss": best,
         });
-        return writeln!(out, "{rung}");
+        return writeln!(out, "{cost}");
     }
-    let Rung { code, rerank, overlap10, ndcg_ratio, .. } = rung;
+    let CodeCost { code, rerank, quality, .. } = cost;
+    let Quality { overlap10, ndcg_ratio, .. } = quality;
     let mark = if best { "  <-" } else { "" };
     writeln!(
         out,
