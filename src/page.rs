@@ -1,7 +1,7 @@
 //! A page of an index: its words and its picture.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pagesight_core::{
     DocumentId, PageId, PageImage, PageRecord, PageSize, PatchLayout, TextSource,
@@ -16,7 +16,13 @@ pub struct Page {
     engine: Arc<Engine>,
     path: String,
     record: PageRecord,
+    /// The text without the marks of what lines cut, once it was asked for.
+    joined: OnceLock<String>,
 }
+
+/// Stands in a stored text where a line ended within a word: search reads the word whole and in its
+/// parts.
+const CUT: char = '\u{AD}';
 
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +32,7 @@ impl fmt::Debug for Page {
 
 impl Page {
     pub(crate) fn new(engine: Arc<Engine>, path: String, record: PageRecord) -> Self {
-        Self { engine, path, record }
+        Self { engine, path, record, joined: OnceLock::new() }
     }
 
     /// Ledger path of its document; of several, the first that the search let through.
@@ -54,9 +60,13 @@ impl Page {
         self.record.size
     }
 
-    /// Its words, in the order of the text layer.
+    /// Its words, in the order of the text layer; a word that a line's end cut is joined.
     pub fn text(&self) -> &str {
-        &self.record.text
+        if self.record.text.contains(CUT) {
+            self.joined.get_or_init(|| self.record.text.replace(CUT, ""))
+        } else {
+            &self.record.text
+        }
     }
 
     /// Where the words come from.

@@ -166,7 +166,11 @@ impl Search {
 
     fn rank(&self) -> Result<Ranked, Error> {
         let view = self.engine.latest()?;
-        let filter = if self.paths.is_empty() { None } else { Some(PathFilter::new(&self.paths)?) };
+        let filter = if self.paths.is_empty() {
+            None
+        } else {
+            Some(PathFilter::of_ledger(&self.paths, |path| view.has_path(path))?)
+        };
         let matching =
             filter.as_ref().map(|filter| view.documents_where(|path| filter.matches(path)));
         let documents = match (matching, &self.documents) {

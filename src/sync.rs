@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pagesight_core::EncodedPage;
 use pagesight_core::seam::PageEncoder;
 use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
-use pagesight_store::{StoreError, Writer};
+use pagesight_store::{ANALYSIS, StoreError, Writer};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -20,6 +20,16 @@ pub(crate) fn sync(
 ) -> Result<Summary, Error> {
     let model = engine.page_model()?;
     let record = model.as_ref().map(|model| model.record());
+    let view = engine.latest()?;
+    if view.reader.snapshot().analysis() != ANALYSIS {
+        let text = format!(
+            "an earlier version analysed the words of this index: those of {} pages are analysed \
+             anew, from the texts that are stored",
+            view.reader.snapshot().pages()
+        );
+        tell(Event::Warning { text });
+    }
+    drop(view);
     let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
     let engines = engines(engine, options, encoder)?;
     let mut writer = Writer::open(&engine.folder)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use pagesight_core::{DocumentId, DocumentRecord, chain};
+use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
 use pagesight_query::Effort;
 use pagesight_store::Reader;
@@ -75,18 +75,28 @@ impl View {
         kept.map(|(document, _)| *document).collect()
     }
 
+    /// Whether a path of the ledger is `path`, whose letters are composed.
+    pub fn has_path(&self, path: &str) -> bool {
+        self.ledger.contains_key(path) || self.ledger.keys().any(|known| composed(known) == path)
+    }
+
     /// The ledger path that `path` means: itself, or the only ledger path that ends with it.
     pub fn resolve(&self, path: &str) -> Result<String, Error> {
         if self.ledger.contains_key(path) {
             return Ok(path.into());
         }
+        // A Mac writes the letters of names and their marks apart; what is typed has them composed.
+        let path = composed(path);
+        if let Some(known) = self.ledger.keys().find(|known| composed(known) == path) {
+            return Ok(known.clone());
+        }
         let end = format!("/{path}");
-        let mut found: Vec<String> =
-            self.ledger.keys().filter(|known| known.ends_with(&end)).cloned().collect();
+        let ends = |known: &&String| composed(known).ends_with(&end);
+        let mut found: Vec<String> = self.ledger.keys().filter(ends).cloned().collect();
         match found.len() {
-            0 => Err(Error::NoSuchDocument { path: path.into() }),
+            0 => Err(Error::NoSuchDocument { path: path.into_owned() }),
             1 => Ok(found.remove(0)),
-            _ => Err(Error::AmbiguousPath { path: path.into(), candidates: found }),
+            _ => Err(Error::AmbiguousPath { path: path.into_owned(), candidates: found }),
         }
     }
 }

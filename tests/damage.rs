@@ -340,7 +340,10 @@ fn indexes_of_all_formats_are_read_and_carried_on() {
         // Beside its PDFs, nothing is read again, and it is of today's format.
         place.add("form.pdf", "pdf/form.pdf");
         place.add("papers/chart.pdf", "pdf/chart.pdf");
-        let run = place.json(0, &["index", "--json", "--no-ocr", "--model", &model(), "pdf"]);
+        let ran = place.run(&["index", "--json", "--no-ocr", "--model", &model(), "pdf"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.err.contains("those of 4 pages are analysed anew"), "{}", ran.err);
+        let run: Vec<Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(of_type(&run, "summary")[0]["pages"]["indexed"], 0);
         let status = place.json(0, &["status", "--json"]);
         assert_eq!(of_type(&status, "summary")[0]["format"], pagesight::index::FORMAT);

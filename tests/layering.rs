@@ -34,7 +34,7 @@ const RULES: [(&str, &[&str]); 12] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 14] = [
+const ONLY_IN: [(&str, &[&str]); 15] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -47,6 +47,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("landlock", &["pagesight-pdf"]),
     ("seccompiler", &["pagesight-pdf"]),
     ("inotify", &["pagesight-indexer"]),
+    ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
 ];

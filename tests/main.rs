@@ -28,6 +28,7 @@ mod sync;
 mod torture;
 #[cfg(unix)]
 mod watch;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

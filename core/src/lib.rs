@@ -21,6 +21,7 @@
 /// another clone in the same build folder was compiled last. `xtask/src/clone.rs` tells why.
 const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 
+mod composed;
 mod document;
 mod encoded;
 mod error;
@@ -32,11 +33,13 @@ mod layout;
 mod model;
 mod multivector;
 mod page;
+mod phrases;
 mod quality;
 mod reading;
 pub mod seam;
 pub mod testing;
 
+pub use composed::composed;
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
 pub use encoded::EncodedPage;
 pub use error::chain;
@@ -48,5 +51,6 @@ pub use layout::{Area, PatchLayout, Run};
 pub use model::{ModelId, ModelRecord, ModelSource};
 pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
+pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
 pub use reading::{DrawSize, OcrText, OcrWord, PageText};

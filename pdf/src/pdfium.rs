@@ -139,34 +139,42 @@ fn load<'a>(
     Ok((page, size))
 }
 
-/// The text layer in its own order: every character, whatever box it lies in. Words that are
-/// hyphenated at the end of a line are joined. The second value says whether the text was cut at
-/// `limit` bytes.
+/// The text layer in its own order: every character, whatever box it lies in. Where a line ends
+/// within a word at a hyphen, U+00AD stands for both: whether the hyphen is the word's own cannot be
+/// seen, and search reads it either way. The second value says whether the text was cut at `limit`
+/// bytes.
 fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), Failure> {
-    // pdfium's marks for a hyphen that a line break made.
-    let soft_hyphen = |c: char| matches!(c, '\u{2}' | '\u{FFFE}' | '\u{AD}');
     let layer = page.text().map_err(|error| {
         Failure::new(FailureKind::Damaged, format!("its text cannot be read ({error})"))
     })?;
+    Ok(joined(layer.chars().iter().filter_map(|character| character.unicode_char()), limit))
+}
+
+fn joined(letters: impl Iterator<Item = char>, limit: usize) -> (String, bool) {
     let mut text = String::new();
-    let mut joining = false;
-    for character in layer.chars().iter() {
-        let Some(c) = character.unicode_char() else { continue };
+    // After a hyphen that may be left out: whether a line ended at it.
+    let mut hyphen = None;
+    for c in letters {
         match c {
-            _ if soft_hyphen(c) => joining = true,
-            '\r' | '\n' if joining => {}
+            // pdfium's marks for a hyphen that a line break made.
+            '\u{2}' | '\u{FFFE}' => hyphen = Some(true),
+            '\u{AD}' => hyphen = hyphen.or(Some(false)),
+            '\r' | '\n' if hyphen.is_some() => hyphen = Some(true),
             '\r' | '\0' => {}
             _ => {
-                joining = false;
+                let within = c.is_alphanumeric() && text.ends_with(char::is_alphanumeric);
+                if hyphen.take() == Some(true) && within {
+                    text.push('\u{AD}');
+                }
                 text.push(c);
             }
         }
         if text.len() > limit {
             text.truncate(text.floor_char_boundary(limit));
-            return Ok((text, true));
+            return (text, true);
         }
     }
-    Ok((text, false))
+    (text, false)
 }
 
 /// Appends what is filled into forms, which is drawn on the page but is not in its text layer.
@@ -276,6 +284,20 @@ fn drawing_size(size: PageSize, draw: DrawSize, limit: u64) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_that_a_line_cuts_is_marked_and_joined() {
+        for (letters, text) in [
+            ("inter\u{2}national", "inter\u{AD}national"),
+            ("inter\u{2}\r\nnational", "inter\u{AD}national"),
+            ("inter\u{AD}\r\nnational", "inter\u{AD}national"),
+            ("inter\u{AD}national", "international"),
+            ("a - \u{2} b\r\nc", "a -  b\nc"),
+        ] {
+            assert_eq!(joined(letters.chars(), 1_000), (text.into(), false));
+        }
+        assert_eq!(joined("abc".chars(), 2), ("ab".into(), true));
+    }
 
     #[test]
     fn drawings_are_bounded_whatever_the_page() {

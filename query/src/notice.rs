@@ -26,7 +26,7 @@ pub enum Notice {
         /// The channel.
         channel: Channel,
     },
-    /// Pages with words are ranked by them alone: the model's tokenizer has no pieces for most of
+    /// Words alone answer: the model's tokenizer has no pieces for most of
     /// the query.
     Unspelled {
         /// Tokens that the model cannot read.
@@ -72,11 +72,9 @@ impl fmt::Display for Notice {
             Self::NoChannel { channel } => {
                 write!(f, "the index has no channel `{channel}`: the others answer")
             }
-            Self::Unspelled { .. } => write!(
-                f,
-                "the model cannot read most letters of this query: pages with words are ranked by \
-                 them alone"
-            ),
+            Self::Unspelled { .. } => {
+                write!(f, "the model cannot read most letters of this query: words alone answer")
+            }
             Self::CodesDamaged { reason } => write!(f, "{reason}: all vectors were read"),
             Self::Compared { compared, seen, quality } => {
                 write!(f, "approximate: {compared} of {seen} pages were compared; ")?;
@@ -119,9 +117,7 @@ mod tests {
             ),
             (
                 Notice::Unspelled { unspelled: 3, tokens: 4 },
-                "the model cannot read most letters of this query: pages with words are ranked by \
-                 them alone"
-                    .into(),
+                "the model cannot read most letters of this query: words alone answer".into(),
             ),
             (
                 Notice::CodesDamaged { reason: reason() },

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{DocumentFilter, QueryEncoder, TextIndex, VectorSource};
-use pagesight_core::{Channel, Fusion, Hit, PageId, QueryToken, QueryVectors};
+use pagesight_core::{Channel, Fusion, Hit, PageId, QueryToken, QueryVectors, phrases};
 use pagesight_maxsim::{Segments, pool_k_means};
 
 use crate::effort::Effort;
@@ -126,8 +126,9 @@ impl Ranking {
 ///
 /// A channel that cannot answer is passed over as long as another can: the patches where the
 /// question is words and there is no model, the words where the question has none. Where the model
-/// has no pieces for most of a query, pages with words are ranked by the other channels alone.
-/// [`Ranking::notices`] says so.
+/// has no pieces for most of a query it cannot see what is asked, and its ranking counts for no page.
+/// [`Ranking::notices`] says so. Pages without what the question has in quotation marks are left out
+/// of all channels.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.
@@ -196,24 +197,35 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         timings.channels.push((channel, start.elapsed()));
         rankings.push((channel, pages));
     }
-    let mut fusion = request.fusion;
+    // What is quoted is required, and words alone can say that it is there.
+    let quotes = request.question.words().is_some_and(|words| !phrases(words).is_empty());
+    let with_quotes: Option<HashSet<PageId>> = rankings
+        .iter()
+        .find(|(channel, _)| quotes && *channel == Channel::Words)
+        .map(|(_, pages)| pages.iter().map(|(page, _)| *page).collect());
+    if let Some(with_quotes) = with_quotes {
+        for (_, pages) in &mut rankings {
+            pages.retain(|(page, _)| with_quotes.contains(page));
+        }
+    }
     let mut wordless = HashSet::new();
     if let Some(query) = query.as_ref().filter(|_| channels.len() > 1) {
-        let seen = rankings.iter().filter(|(channel, _)| *channel == Channel::Patches);
-        let seen: Vec<PageId> = seen.flat_map(|(_, pages)| pages).map(|(page, _)| *page).collect();
-        wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
         if !query.is_spelled() {
-            fusion.visual_weight = 0.0;
+            // What a model sees of letters that it has no pieces for is no vote, for no page.
+            rankings.retain(|(channel, _)| *channel != Channel::Patches);
             let unspelled = query.tokens().iter().filter(|token| !token.spelled).count();
             notices.push(Notice::Unspelled { unspelled, tokens: query.len() });
         }
+        let seen = rankings.iter().filter(|(channel, _)| *channel == Channel::Patches);
+        let seen: Vec<PageId> = seen.flat_map(|(_, pages)| pages).map(|(page, _)| *page).collect();
+        wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
     }
     let tokens = query.as_ref().map_or(0, QueryVectors::len);
     let said: Vec<ChannelRanking<'_>> = rankings
         .iter()
         .map(|(channel, pages)| ChannelRanking { channel: *channel, pages })
         .collect();
-    let mut hits = fuse(fusion, &said, Some(Wordless { pages: &wordless, tokens }));
+    let mut hits = fuse(request.fusion, &said, Some(Wordless { pages: &wordless, tokens }));
     hits.truncate(request.k);
     let matches = match &query {
         Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,
@@ -502,12 +514,30 @@ mod tests {
             let expected = (first == 3).then_some(Notice::Unspelled { unspelled: 3, tokens: 4 });
             assert_eq!(ranking.notices, Vec::from_iter(expected));
         }
+        // Page 8 has no words, and looks most like what cannot be read.
+        let (mut more, id) = (store.clone(), store.pages()[0].id.document);
+        let scan = page_record(id, 8, "", Some((4, &[1.0, 0.0, 0.3, 0.2])));
+        more.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
+        let ranking = ask(&more, Some(&Bytes(4)), "number3 words", |_| ()).unwrap();
+        assert_eq!((numbers(&ranking)[0], ranking.hits.len()), (3, 7));
+        let nowhere = ask(&more, Some(&Bytes(4)), "审计意见", |_| ()).unwrap();
+        assert_eq!(nowhere.hits, []);
         // Alone, the patches are no less trusted.
         let ranking = ask(&store, Some(&Bytes(4)), "number3 words", |request| {
             request.channels = vec![Channel::Patches];
         });
         let ranking = ranking.unwrap();
         assert_eq!((numbers(&ranking)[0], &ranking.notices[..]), (7, &[][..]));
+    }
+
+    #[test]
+    fn what_is_quoted_is_required_of_every_channel() {
+        let (store, _) = store();
+        let pages =
+            |question: &str| numbers(&ask(&store, Some(&encoder()), question, |_| ()).unwrap());
+        assert_eq!(pages("number3").len(), 7);
+        // The fake index splits at spaces: this one word is on page 3 alone.
+        assert_eq!(pages("\" number3 \""), [3]);
     }
 
     #[test]

@@ -331,7 +331,10 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
     } else if found_any {
         human(&mut out, summary, time)?;
     }
-    if !found_any {
+    if !found_any && summary.interrupted {
+        // Before the folders were walked to their end: what is there is not known.
+        eprintln!("interrupted before the folders were walked: run the same command again");
+    } else if !found_any {
         let folders: Vec<String> =
             verb.folders.iter().map(|folder| folder.display().to_string()).collect();
         eprintln!("no PDFs below {}", folders.join(", "));

@@ -4,6 +4,7 @@ mod args;
 mod checkpoint;
 mod compact;
 mod completions;
+mod dash;
 mod doctor;
 mod eval;
 mod export;
@@ -89,7 +90,7 @@ enum Outcome {
 
 /// Parses the arguments, runs the verb, and turns the outcome into an exit code.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(dash::question_last(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers (0); a wrong call is an error (2).

@@ -31,7 +31,8 @@ pub enum ChannelChoice {
     pagesight query -k 3 --path 'reports/2024/**' --json \"goodwill impairment\"\n  \
     pagesight query -k 1 --explain \"operating margin by segment\"")]
 pub struct QueryVerb {
-    /// The question.
+    /// The question. What stands in "quotation marks" must be on the page, word after word; where one
+    /// begins with a dash and has no space, put -- before it.
     #[arg(value_name = "TEXT")]
     pub text: String,
     /// How many pages.

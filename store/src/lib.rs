@@ -80,6 +80,7 @@ pub use error::StoreError;
 pub use snapshot::contents::{Compact, Snapshot, Tuning};
 pub use snapshot::garbage::Collected;
 pub use snapshot::pointer::FORMAT;
+pub use text::analysis::{ANALYSIS, Analyser, Language, Word};
 pub use text::snippet::Snippet;
 pub use upkeep::repair::Repaired;
 pub use upkeep::verify::{Damage, Verified};

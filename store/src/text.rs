@@ -4,13 +4,13 @@
 //! * [`schema`]: the fields.
 //! * [`pinned`]: a tantivy directory that shows one snapshot.
 //! * [`writer`] and [`reader`]: words in, ranked pages out.
-//! * [`statistics`]: what BM25 takes from the whole index.
+//! * [`bm25`]: the scores of pages.
 //! * [`snippet`]: the part of a page that shows why it was found.
 
-mod analysis;
+pub(crate) mod analysis;
+mod bm25;
 mod pinned;
 pub(crate) mod reader;
 mod schema;
 pub(crate) mod snippet;
-mod statistics;
 pub(crate) mod writer;

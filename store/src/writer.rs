@@ -36,6 +36,7 @@ use crate::snapshot::lock::WriterLock;
 use crate::snapshot::names::{COPIES, DATA_FOLDERS, TEXT, pointer_copy};
 use crate::snapshot::pointer::{self, FORMAT};
 use crate::snapshot::publish::{self, replace, sync_folder};
+use crate::text::analysis::ANALYSIS;
 use crate::text::writer::TextWriter;
 
 pub(crate) use commit::names_of_documents;
@@ -102,6 +103,7 @@ impl AsyncWriter {
             documents_version: documents.version().await?,
             pages_version: pages.version().await?,
             text_meta: text.meta(),
+            analysis: ANALYSIS,
             model: None,
             grid: None,
             dim: DEFAULT_DIM,
@@ -125,7 +127,8 @@ impl AsyncWriter {
         Ok(writer)
     }
 
-    /// Opens the index in `folder` for writing.
+    /// Opens the index in `folder` for writing. Where an earlier version analysed its words, they
+    /// are analysed again first, from the texts that are stored: about a millisecond a page.
     ///
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::NewerFormat`], or what
@@ -144,7 +147,11 @@ impl AsyncWriter {
         };
         writer.tables().await?;
         let copy = pointer_copy(folder, writer.snapshot.number);
-        if writer.snapshot.format < FORMAT {
+        if writer.snapshot.analysis != ANALYSIS {
+            // From the texts that are stored: no page is read or encoded for it.
+            writer.rebuild_text().await?;
+            writer.publish().await?;
+        } else if writer.snapshot.format < FORMAT {
             // A new version; the old one stays what it was until this one is published.
             writer.publish().await?;
         } else if !copy.exists() {
@@ -184,7 +191,9 @@ impl AsyncWriter {
             let pages = LanceTable::writable(&connection, folder, "pages", version).await?;
             documents.add_missing_columns(&new_document_columns()).await?;
             pages.add_missing_columns(&new_page_columns()).await?;
-            let text = TextWriter::open(&folder.join(TEXT), Some(&snapshot.text_meta))?;
+            // Words of another analysis are in another schema, and all of them are written again.
+            let known = (snapshot.analysis == ANALYSIS).then_some(snapshot.text_meta.as_str());
+            let text = TextWriter::open(&folder.join(TEXT), known)?;
             let records = read_ledger(&documents).await?;
             self.ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
             self.open = Some(OpenTables { documents, pages, text });

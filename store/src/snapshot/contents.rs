@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub(crate) pages_version: u64,
     /// tantivy's `meta.json`, whole: the segments that belong to this snapshot.
     pub(crate) text_meta: String,
+    /// Which [analysis](crate::ANALYSIS) the words are of.
+    pub(crate) analysis: u32,
     pub(crate) model: Option<ModelRecord>,
     /// How the pages are laid out that an earlier format wrote, without a layout of their own.
     pub(crate) grid: Option<Grid>,
@@ -59,6 +61,12 @@ impl Snapshot {
     /// recipe of the model is not stored, so this is the only place that says it.
     pub fn slices(&self) -> Option<&Slices> {
         self.grid.as_ref().map(|grid| &grid.slices)
+    }
+
+    /// Which analysis the words are of: where it is not [`ANALYSIS`](crate::ANALYSIS), the next
+    /// writer analyses them anew.
+    pub fn analysis(&self) -> u32 {
+        self.analysis
     }
 
     /// Row length of the stored vectors, or of those that the index expects.

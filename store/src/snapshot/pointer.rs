@@ -40,6 +40,9 @@ struct Line<M> {
     documents_version: u64,
     pages_version: u64,
     text_meta: String,
+    /// 1 for the words of an index from before this was kept.
+    #[serde(default = "first_analysis")]
+    analysis: u32,
     model: Option<M>,
     /// Of an index that an earlier format began: how its pages without a layout are laid out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,10 @@ struct Line<M> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     compact: Option<Compact>,
     files: BTreeMap<String, FileMark>,
+}
+
+fn first_analysis() -> u32 {
+    1
 }
 
 /// A model as formats 1 to 4 have it.
@@ -100,6 +107,7 @@ impl<M> Line<M> {
             documents_version: self.documents_version,
             pages_version: self.pages_version,
             text_meta: self.text_meta,
+            analysis: self.analysis,
             model,
             grid,
             dim: self.dim,
@@ -169,6 +177,7 @@ pub(crate) fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
         documents_version: snapshot.documents_version,
         pages_version: snapshot.pages_version,
         text_meta: snapshot.text_meta.clone(),
+        analysis: snapshot.analysis,
         model: snapshot.model.as_ref(),
         grid: snapshot.grid.clone(),
         dim: snapshot.dim,
@@ -213,6 +222,7 @@ mod tests {
             documents_version: 2,
             pages_version: 3,
             text_meta: "{\n}".into(),
+            analysis: 1,
             model: Some(ModelRecord::new(ModelId("m".into()), 128)),
             grid: None,
             dim: 128,

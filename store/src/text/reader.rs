@@ -1,37 +1,24 @@
 //! The read side of the text index: BM25 over the words of one snapshot's pages.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use pagesight_core::PageId;
 use pagesight_core::seam::DocumentFilter;
-use tantivy::collector::TopDocs;
-use tantivy::query::{
-    BooleanQuery, BoostQuery, DisjunctionMaxQuery, EnableScoring, Occur, Query, Scorer, TermQuery,
-    TermSetQuery,
-};
+use pagesight_core::{DocumentId, PageId};
 use tantivy::schema::IndexRecordOption;
-use tantivy::tokenizer::Language;
-use tantivy::{DocAddress, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
+use tantivy::{DocAddress, DocId, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
-use super::analysis::{Analyser, query_forms};
+use super::analysis::{Asked, Language, Question};
+use super::bm25::{Columns, Corpus, Found};
 use super::pinned::PinnedDirectory;
-use super::schema::{Fields, LANGUAGES, schema};
+use super::schema::{CONTENTS, Fields, LANGUAGE, LENGTH, schema};
 use super::snippet::{Snippet, snippet};
-use super::statistics::Statistics;
 use crate::error::StoreError;
-
-/// How much a match in the path or title counts beside one in the text.
-const NAME_WEIGHT: f32 = 0.6;
 
 /// A word on more than one page in this many does not show why a page was found, when there are
 /// enough pages to say so.
 const MOST_PAGES: u64 = 3;
 const ENOUGH_PAGES: u64 = 20;
-
-/// How much, in proportion, scores may differ by the order in which clauses are added.
-const ROUNDING: f32 = 1e-5;
 
 /// A page with fewer words is not judged by them: a scan may have a stamp or a page number.
 const FEW_WORDS: u32 = 8;
@@ -39,10 +26,10 @@ const FEW_WORDS: u32 = 8;
 /// The text index of one snapshot.
 pub(crate) struct TextReader {
     path: PathBuf,
-    statistics: Statistics,
+    corpus: Corpus,
     fields: Fields,
+    /// The languages of the pages, those of most first.
     languages: Vec<Language>,
-    analyser: Mutex<Analyser>,
 }
 
 impl TextReader {
@@ -55,21 +42,23 @@ impl TextReader {
             let (_, fields) = schema();
             let index = Index::open(PinnedDirectory::open(folder, Some(meta))?)?;
             let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-            let searcher = reader.searcher();
-            let mut languages = Vec::new();
-            for language in LANGUAGES {
-                let term = Term::from_field_text(fields.language, &format!("{language:?}"));
-                if searcher.doc_freq(&term)? > 0 {
-                    languages.push(language);
+            let (body, name) = (fields.body, fields.name);
+            let (length, language, contents) = (LENGTH, LANGUAGE, CONTENTS);
+            let columns = Columns { body, name, length, language, contents };
+            let corpus = Corpus::open(reader.searcher(), columns)?;
+            let mut languages: Vec<Language> =
+                corpus.languages().iter().map(|&(language, _)| language).collect();
+            if languages.is_empty() {
+                // Pages of before have the stemmer's name alone.
+                for language in Language::all() {
+                    let Some(stemmer) = language.stemmer() else { continue };
+                    let term = Term::from_field_text(fields.language, &stemmer);
+                    if corpus.searcher().doc_freq(&term)? > 0 {
+                        languages.push(language);
+                    }
                 }
             }
-            Ok(Self {
-                path: folder.to_path_buf(),
-                statistics: Statistics::new(searcher, &fields)?,
-                fields,
-                languages,
-                analyser: Mutex::default(),
-            })
+            Ok(Self { path: folder.to_path_buf(), corpus, fields, languages })
         };
         open().map_err(StoreError::text("opening", folder))
     }
@@ -77,31 +66,31 @@ impl TextReader {
     /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
     /// word of the query is in it: then the page was found by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        let forms = self.forms(query);
-        let by_rare_words = snippet(&self.rare(&forms), text);
-        if by_rare_words.marks.is_empty() { snippet(&forms, text) } else { by_rare_words }
+        let question = self.question(query);
+        let by_rare_words = snippet(&self.telling(&question), text);
+        if by_rare_words.marks.is_empty() {
+            snippet(&question.words.iter().collect::<Vec<_>>(), text)
+        } else {
+            by_rare_words
+        }
     }
 
-    /// The forms of each query word.
-    fn forms(&self, query: &str) -> Vec<BTreeSet<String>> {
-        let mut analyser = self.analyser.lock().expect("no panic under the lock");
-        query_forms(&mut analyser, query, &self.languages)
+    /// What `query` asks of these pages.
+    fn question(&self, query: &str) -> Question {
+        let home = self.corpus.languages().first().map(|&(language, _)| language);
+        Question::new(query, &self.languages, home)
     }
 
-    /// The forms of those query words that tell pages apart: a word on most pages says nothing
-    /// about one of them, unless the query has no others.
-    fn rare(&self, forms: &[BTreeSet<String>]) -> Vec<BTreeSet<String>> {
-        let searcher = &self.statistics.searcher;
-        let pages = searcher.num_docs();
-        let is_rare = |forms: &&BTreeSet<String>| {
-            forms.iter().all(|form| {
-                let term = Term::from_field_text(self.fields.body, form);
-                // A word that cannot be looked up is marked: a snippet is no place to fail.
-                searcher.doc_freq(&term).map_or(true, |n| n * MOST_PAGES <= pages.max(ENOUGH_PAGES))
-            })
+    /// The words of a question that tell pages apart: words on most pages say nothing, unless the
+    /// question has no others.
+    fn telling<'a>(&self, question: &'a Question) -> Vec<&'a Asked> {
+        let pages = self.corpus.pages().max(ENOUGH_PAGES);
+        // A word that cannot be looked up is marked: a snippet is no place to fail.
+        let rare = |word: &&Asked| {
+            self.corpus.most_pages(word).map_or(true, |count| count * MOST_PAGES <= pages)
         };
-        let rare: Vec<_> = forms.iter().filter(is_rare).cloned().collect();
-        if rare.is_empty() { forms.to_vec() } else { rare }
+        let telling: Vec<_> = question.words.iter().filter(rare).collect();
+        if telling.is_empty() { question.words.iter().collect() } else { telling }
     }
 
     /// The `k` best pages, best first, ties by [`PageId`].
@@ -111,29 +100,24 @@ impl TextReader {
         k: usize,
         filter: DocumentFilter<'_>,
     ) -> Result<Vec<(PageId, f32)>, StoreError> {
-        let clauses = self.clauses(query);
-        if clauses.is_empty() {
+        let question = self.question(query);
+        if question.words.is_empty() {
             return Ok(Vec::new());
         }
         let search = || -> tantivy::Result<Vec<(PageId, f32)>> {
-            let searcher = &self.statistics.searcher;
-            let query = self.query(&clauses, filter);
-            let mut limit = k.max(1) + 1;
-            let found = loop {
-                let best = TopDocs::with_limit(limit).order_by_score();
-                let found =
-                    searcher.search_with_statistics_provider(&query, &best, &self.statistics)?;
-                // Pages that only rounding parts from the last one that counts come along.
-                let cut = found.get(k.max(1) - 1).map_or(0.0, |last| last.0) * (1.0 - ROUNDING);
-                if found.len() < limit || found[limit - 1].0 < cut {
-                    break found;
-                }
-                limit *= 2;
+            let within = filter.map(|documents| self.pages_of(documents)).transpose()?;
+            let is_within = |segment: usize, page: DocId| {
+                within.as_ref().is_none_or(|within| within[segment][page as usize])
             };
-            let scores = self.scores(&clauses, &found)?;
+            let mut found = self.corpus.score(&question, is_within)?;
+            found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
+            // Pages that tie with the last one that counts come along: their ids decide.
+            let last = found.get(k.max(1) - 1).map_or(0.0, |last| last.score);
+            found.truncate(found.partition_point(|found| found.score >= last));
             let mut hits = Vec::with_capacity(found.len());
-            for ((_, address), score) in found.into_iter().zip(scores) {
-                let document: TantivyDocument = searcher.doc(address)?;
+            for Found { segment, page, score } in found {
+                let address = DocAddress::new(segment as u32, page);
+                let document: TantivyDocument = self.corpus.searcher().doc(address)?;
                 hits.extend(self.fields.page_of(&document).map(|page| (page, score)));
             }
             hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -143,55 +127,39 @@ impl TextReader {
         search().map_err(StoreError::text("searching", &self.path))
     }
 
-    /// The score of each page found, its clauses added in their order. tantivy adds them in an
-    /// order that depends on how pages lie in its files, and the last digit with it.
-    fn scores(
-        &self,
-        clauses: &[Box<dyn Query>],
-        found: &[(f32, DocAddress)],
-    ) -> tantivy::Result<Vec<f32>> {
-        let searcher = &self.statistics.searcher;
-        let scoring = EnableScoring::enabled_from_statistics_provider(&self.statistics, searcher);
-        let mut order: Vec<usize> = (0..found.len()).collect();
-        order.sort_by_key(|&i| found[i].1);
-        let mut scores = vec![0.0; found.len()];
-        for clause in clauses {
-            let weight = clause.weight(scoring)?;
-            let mut open: Option<(u32, Box<dyn Scorer>)> = None;
-            for &i in &order {
-                let DocAddress { segment_ord, doc_id } = found[i].1;
-                let mut scorer = match open.take() {
-                    Some((segment, scorer)) if segment == segment_ord => scorer,
-                    _ => weight.scorer(searcher.segment_reader(segment_ord), 1.0)?,
-                };
-                if scorer.doc() < doc_id {
-                    scorer.seek(doc_id);
+    /// For each segment, which pages are of `documents`.
+    fn pages_of(&self, documents: &HashSet<DocumentId>) -> tantivy::Result<Vec<Vec<bool>>> {
+        let mut all = Vec::new();
+        for segment in self.corpus.searcher().segment_readers() {
+            let mut within = vec![false; segment.max_doc() as usize];
+            let index = segment.inverted_index(self.fields.document)?;
+            for id in documents {
+                let term = Term::from_field_text(self.fields.document, &id.to_string());
+                let postings = index.read_postings(&term, IndexRecordOption::Basic)?;
+                let Some(mut postings) = postings else { continue };
+                while postings.doc() != TERMINATED {
+                    within[postings.doc() as usize] = true;
+                    postings.advance();
                 }
-                if scorer.doc() == doc_id {
-                    scores[i] += scorer.score();
-                }
-                open = Some((segment_ord, scorer));
             }
+            all.push(within);
         }
-        Ok(scores)
+        Ok(all)
     }
 
     /// Those of `pages` with fewer than [`FEW_WORDS`] words.
     pub fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, StoreError> {
         let wordless = || -> tantivy::Result<HashSet<PageId>> {
             let mut found = HashSet::new();
-            for segment in self.statistics.searcher.segment_readers() {
-                let (lengths, terms) = (
-                    segment.get_fieldnorms_reader(self.fields.body)?,
-                    segment.inverted_index(self.fields.page)?,
-                );
+            for (at, segment) in self.corpus.searcher().segment_readers().iter().enumerate() {
+                let terms = segment.inverted_index(self.fields.page)?;
                 for page in pages {
                     let term = Term::from_field_text(self.fields.page, &page.to_string());
                     let postings = terms.read_postings(&term, IndexRecordOption::Basic)?;
                     let Some(mut postings) = postings else { continue };
                     while postings.doc() != TERMINATED {
                         let living = !segment.is_deleted(postings.doc());
-                        if living && lengths.fieldnorm(postings.doc()) < FEW_WORDS {
+                        if living && self.corpus.length(at, postings.doc()) < FEW_WORDS {
                             found.insert(*page);
                         }
                         postings.advance();
@@ -206,7 +174,7 @@ impl TextReader {
     /// Every page of the index, in no order; a page that is there twice comes twice.
     pub fn pages(&self) -> Result<Vec<PageId>, StoreError> {
         let pages = || -> tantivy::Result<Vec<PageId>> {
-            let searcher = &self.statistics.searcher;
+            let searcher = self.corpus.searcher();
             let mut pages = Vec::with_capacity(searcher.num_docs() as usize);
             for segment in searcher.segment_readers() {
                 let store = segment.get_store_reader(1)?;
@@ -219,56 +187,237 @@ impl TextReader {
         };
         pages().map_err(StoreError::text("reading", &self.path))
     }
+}
 
-    /// Every word once, each by its best stem; a match in body or name counts.
-    fn clauses(&self, text: &str) -> Vec<Box<dyn Query>> {
-        let forms = self.forms(text);
-        let term = |field, form: &str| -> Box<dyn Query> {
-            let term = Term::from_field_text(field, form);
-            Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
-        };
-        let any = |field, forms: &BTreeSet<String>| -> Box<dyn Query> {
-            let mut queries: Vec<_> = forms.iter().map(|form| term(field, form)).collect();
-            match queries.len() {
-                1 => queries.remove(0),
-                _ => Box::new(DisjunctionMaxQuery::new(queries)),
-            }
-        };
-        let mut clauses: Vec<Box<dyn Query>> = Vec::new();
-        for forms in &forms {
-            clauses.push(any(self.fields.body, forms));
-            let name = BoostQuery::new(any(self.fields.name, forms), NAME_WEIGHT);
-            clauses.push(Box::new(name));
-        }
-        // File names run words together: UltaBeauty for Ulta Beauty.
-        for pair in forms.windows(2) {
-            let joined: BTreeSet<String> = pair[0]
-                .iter()
-                .flat_map(|a| pair[1].iter().map(move |b| format!("{a}{b}")))
-                .collect();
-            let name = BoostQuery::new(any(self.fields.name, &joined), NAME_WEIGHT);
-            clauses.push(Box::new(name));
-        }
-        clauses
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::writer::{PageWords, TextWriter};
+
+    /// A text index of `pages`, numbered from 1 in documents of their own.
+    struct Place {
+        reader: TextReader,
+        pages: Vec<PageId>,
+        _folder: tempfile::TempDir,
     }
 
-    /// Any of the clauses, within the documents of the filter.
-    fn query(&self, clauses: &[Box<dyn Query>], filter: DocumentFilter<'_>) -> Box<dyn Query> {
-        let clauses = clauses.iter().map(|clause| (Occur::Should, clause.box_clone())).collect();
-        let words = BooleanQuery::new(clauses);
-        match filter {
-            None => Box::new(words),
-            Some(documents) => {
-                let terms = documents
-                    .iter()
-                    .map(|id| Term::from_field_text(self.fields.document, &id.to_string()));
-                // A set scores each page alike; weight 0 keeps BM25 alone.
-                let within = BoostQuery::new(Box::new(TermSetQuery::new(terms)), 0.0);
-                Box::new(BooleanQuery::new(vec![
-                    (Occur::Must, Box::new(words) as Box<dyn Query>),
-                    (Occur::Must, Box::new(within)),
-                ]))
+    impl Place {
+        fn new(pages: &[&str]) -> Self {
+            let named: Vec<(&str, &str)> = pages.iter().map(|text| ("x.pdf", *text)).collect();
+            Self::named(&named)
+        }
+
+        fn named(pages: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = TextWriter::open(folder.path(), None).unwrap();
+            let ids: Vec<PageId> = (1..=pages.len() as u32)
+                .map(|n| PageId { document: DocumentId::of(&n.to_le_bytes()), number: n })
+                .collect();
+            let names: Vec<Vec<String>> =
+                pages.iter().map(|(name, _)| vec![name.to_string()]).collect();
+            let words = pages.iter().zip(&names).zip(&ids);
+            let words = words.map(|(((_, text), names), &id)| PageWords { id, text, names });
+            writer.commit([], words).unwrap();
+            let reader = TextReader::open(folder.path(), &writer.meta()).unwrap();
+            Self { reader, pages: ids, _folder: folder }
+        }
+
+        /// Numbers of the pages found, best first, and their scores.
+        fn ask(&self, question: &str) -> Vec<(u32, f32)> {
+            let hits = self.reader.search(question, 10, None).unwrap();
+            hits.into_iter().map(|(page, score)| (page.number, score)).collect()
+        }
+
+        fn found(&self, question: &str) -> Vec<u32> {
+            self.ask(question).into_iter().map(|(page, _)| page).collect()
+        }
+
+        /// The best page, which is alone at its score.
+        fn first(&self, question: &str) -> u32 {
+            match self.ask(question)[..] {
+                [(page, _)] => page,
+                [(page, best), (_, next), ..] => {
+                    assert!(best > next, "{question}: {best} and {next}");
+                    page
+                }
+                [] => panic!("{question}: nothing"),
             }
         }
+    }
+
+    const ENGLISH: &str = "The workshop keeps its tools in drawers along the wall, and every drawer has \
+                           a label and a list of what it holds.";
+    const FRENCH: &str = "Les ouvriers de cette maison rangent leurs outils dans les tiroirs qui sont \
+                          le long du mur, et chaque tiroir porte une liste.";
+    const PORTUGUESE: &str = "Os trabalhadores desta casa guardam as suas ferramentas nas gavetas que \
+                              estão ao longo da parede, e cada gaveta tem uma lista.";
+
+    #[test]
+    fn what_a_page_says_is_found_as_people_type_it() {
+        for (text, questions) in [
+            (
+                "Report by O’Sullivan and D’Angelo",
+                vec!["O'Sullivan", "sullivan", "d'angelo", "dangelo"],
+            ),
+            ("L’entreprise d’assurance", vec!["entreprise", "assurance", "l'entreprise"]),
+            ("Casting of bronze bells ........ 14,250", vec!["bronze", "14250", "14,250"]),
+            (
+                "Name:Smithson Born:Kilkenny May.Afterwards",
+                vec!["smithson", "kilkenny", "afterwards"],
+            ),
+            ("your résumé, your exposé", vec!["resume", "expose", "résumé", "resumes"]),
+            (
+                "Straße und Maß, Müller",
+                vec!["strasse", "STRASSE", "mass", "mueller", "muller", "Müller"],
+            ),
+            (
+                "Søren drew an ærial œuvre in Århus",
+                vec!["soren", "soeren", "aerial", "oeuvre", "arhus", "aarhus"],
+            ),
+            ("Łódź, Þórshöfn, ışık, Đà Nẵng", vec!["lodz", "łódź", "thorshofn", "isik", "da nang"]),
+            ("שָׁלוֹם", vec!["שלום"]),
+            ("研究の研\n究、電\n力会社", vec!["電力", "研究"]),
+            ("東 京 都", vec!["東京", "東京都", "都", "東"]),
+            ("⽇本の⼈⼝、ｶﾞｽ", vec!["日本", "人口", "ガス"]),
+            ("\u{110c}\u{1175}\u{1112}\u{1161}\u{110e}\u{1165}\u{11af}", vec!["지하철"]),
+            (
+                "Prix 1\u{202F}234\u{202F}567 et 98\u{A0}765, 2 500 000",
+                vec!["1234567", "98765", "98 765", "2500000"],
+            ),
+            ("The balance is 1.234,56 euros", vec!["1.234,56", "1234,56", "1,234.56", "1234.56"]),
+            ("The rate is 12,5", vec!["12,5", "12.5"]),
+            (
+                "See parse_config_file and userAccountId",
+                vec!["config", "parse_config_file", "account", "useraccountid"],
+            ),
+            ("Set MAX_RETRY_COUNT", vec!["retry", "max_retry_count", "maxRetryCount"]),
+            ("the well-\nknown state-of-the-\nart", vec!["known", "wellknown", "art"]),
+            ("the inter\u{AD}national body", vec!["international", "national"]),
+            ("C++ and C#", vec!["C++", "c#", "C"]),
+            ("𝐡𝐞𝐚𝐝𝐢𝐧𝐠", vec!["heading"]),
+        ] {
+            let place = Place::new(&[text, ENGLISH]);
+            for question in questions {
+                assert_eq!(place.found(question), [1], "{question} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_another_word_is_not_found() {
+        for (text, question) in [
+            ("The rate is 125 percent", "12,5"),
+            ("The rate is 12,5 percent", "125"),
+            ("Written in C by the night shift", "C++"),
+            ("Written in C# by the night shift", "C++"),
+            ("The house had white shutters", "\"white house\""),
+        ] {
+            let place = Place::new(&[text, ENGLISH]);
+            assert_eq!(place.found(question), Vec::<u32>::new(), "{question} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_spelling_of_the_question_comes_first() {
+        let place = Place::new(&["the resume of a cook", "the résumé of a cook", ENGLISH]);
+        assert_eq!((place.first("resume"), place.first("résumé")), (1, 2));
+        assert_eq!(place.found("resume").len(), 2);
+        let place = Place::new(&["written in C by", "written in C++ by", "written in C# by"]);
+        assert_eq!((place.first("C++"), place.first("C#"), place.first("C")), (2, 3, 1));
+        let place = Place::new(&["a sum of 1.234 pounds", "a sum of 1234 pounds", ENGLISH]);
+        assert_eq!((place.first("1.234"), place.first("1234")), (1, 2));
+        assert_eq!(place.found("1,234"), [2, 1]);
+    }
+
+    #[test]
+    fn a_word_is_stemmed_in_the_language_of_each_page() {
+        let portuguese = format!("A administração do porto. {PORTUGUESE}");
+        let french = format!("Les administrations du port. {FRENCH}");
+        let place = Place::new(&[&portuguese, &french, ENGLISH]);
+        assert_eq!(place.found("administracao"), [1]);
+        assert_eq!(place.found("administrações"), [1]);
+        assert_eq!(place.found("administration")[0], 2);
+    }
+
+    #[test]
+    fn letters_in_another_order_are_another_word() {
+        for (text, other, question) in [
+            ("กรุงเทพมหานครเป็นเมืองหลวง", "รคนาหมพทเงรุก รคนาหมพทเงรุก", "กรุงเทพมหานคร"),
+            ("ນະຄອນຫຼວງວຽງຈັນ", "ງວຫຼນອຄະນ ງວຫຼນອຄະນ", "ນະຄອນຫຼວງ"),
+            ("រាជធានីភ្នំពេញ", "ញពេភ្នំនីធាជរា ញពេភ្នំនីធាជរា", "ភ្នំពេញ"),
+        ] {
+            assert_eq!(Place::new(&[text, other, ENGLISH]).first(question), 1, "{question}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_required() {
+        let place = Place::new(&[
+            "The white house on the hill was sold to a banker",
+            "The house had white shutters and a hill behind",
+            "White paint, white doors, a house, a house and a house",
+            "Le Château d’Eau, et l’eau du château",
+        ]);
+        assert_eq!(place.found("\"white house\""), [1]);
+        assert_eq!(place.found("“White House” banker"), [1]);
+        assert_eq!(place.found("hill \"a house\""), [3]);
+        assert_eq!(place.found("\"chateau d'eau\""), [4]);
+        assert_eq!(place.found("\"house white\""), Vec::<u32>::new());
+        assert_eq!(place.found("white house").len(), 3);
+        let japanese = Place::new(&["東京都の人口", "京都と東京"]);
+        assert_eq!(japanese.found("「東京都」"), [1]);
+    }
+
+    #[test]
+    fn function_words_do_not_rank_pages() {
+        let prose = "What is the use of it? How does it do what it does, and which of the two is \
+                     what we have? It is what it is, and where it is it has been, in the way that \
+                     the things which there are have been what they are.";
+        let place = Place::new(&[prose, "Net revenue by region", ENGLISH, FRENCH]);
+        assert_eq!(place.found("What is the net revenue of the region?"), [2]);
+        assert_eq!(place.found("what is it").first(), Some(&1));
+        let place = Place::new(&[FRENCH, "Chiffre d’affaires 2023", ENGLISH]);
+        assert_eq!(place.found("Quel est le chiffre d'affaires de la maison qui ?")[0], 2);
+    }
+
+    #[test]
+    fn contents_rank_below_the_page_that_they_lead_to() {
+        let contents = "Contents\n1 Installing the parrot ...... 3\n2 Feeding the parrot ...... 9\n\
+                        3 Cleaning the cage ...... 12\n4 Teaching it to speak ...... 17\n\
+                        5 Travel ...... 22\n6 Illness ...... 30\n";
+        let page = format!("2 Feeding the parrot\n{ENGLISH} {ENGLISH} {ENGLISH}");
+        let place = Place::new(&[contents, &page, ENGLISH]);
+        assert_eq!(place.found("feeding the parrot"), [2, 1]);
+        assert_eq!(place.found("illness"), [1]);
+    }
+
+    #[test]
+    fn names_are_found_in_both_forms_of_their_letters() {
+        let place = Place::named(&[
+            ("berichte/Mu\u{308}nchen_UltaBeauty_2023.pdf", "1"),
+            ("other.pdf", ENGLISH),
+        ]);
+        for question in ["München", "muenchen", "munchen", "ulta beauty", "ultabeauty", "2023"] {
+            assert_eq!(place.found(question), [1], "{question}");
+        }
+    }
+
+    #[test]
+    fn pages_with_hardly_a_word_are_told_by_their_words_not_their_terms() {
+        // Six words, and many more terms.
+        let place = Place::new(&["FY2023 10-K résumé parse_config Müller", ENGLISH]);
+        let wordless = place.reader.wordless(&place.pages).unwrap();
+        assert!(!wordless.contains(&place.pages[1]));
+        let place = Place::new(&["résumé Müller Łódź", ENGLISH]);
+        assert!(place.reader.wordless(&place.pages).unwrap().contains(&place.pages[0]));
+    }
+
+    #[test]
+    fn a_filter_leaves_scores_as_they_are() {
+        let place = Place::new(&["white house", "white house hill", ENGLISH]);
+        let all = place.reader.search("white hill", 10, None).unwrap();
+        let only = HashSet::from([place.pages[0].document]);
+        let some = place.reader.search("white hill", 10, Some(&only)).unwrap();
+        assert_eq!(some, all.into_iter().filter(|hit| hit.0 == place.pages[0]).collect::<Vec<_>>());
     }
 }

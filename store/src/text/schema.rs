@@ -6,7 +6,6 @@ use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing,
     TextOptions, Value,
 };
-use tantivy::tokenizer::Language;
 
 #[derive(Clone)]
 pub(super) struct Fields {
@@ -15,12 +14,23 @@ pub(super) struct Fields {
     /// `document#number`.
     pub page: Field,
     pub number: Field,
-    /// Language that stemmed the page, as a debug name.
+    /// Code of the language that stemmed the page.
     pub language: Field,
     pub body: Field,
     /// Words of the paths and the title.
     pub name: Field,
+    /// Words of the body; those that stand for the same one count once.
+    pub length: Field,
+    /// The language again, as a number.
+    pub language_number: Field,
+    /// 1 for a table of contents.
+    pub contents: Field,
 }
+
+/// Names of the fields that every page is read for.
+pub(super) const LENGTH: &str = "length";
+pub(super) const LANGUAGE: &str = "language_number";
+pub(super) const CONTENTS: &str = "contents";
 
 impl Fields {
     /// The page that `document` is of; `None` when it does not say so.
@@ -33,40 +43,21 @@ impl Fields {
 
 pub(super) fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
-    let words = || {
-        TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default().set_index_option(IndexRecordOption::WithFreqs),
-        )
+    let words = |option| {
+        let indexing = TextFieldIndexing::default().set_index_option(option);
+        TextOptions::default().set_indexing_options(indexing)
     };
+    // Those of before come first, in their order: an index that is not analysed again yet has them.
     let fields = Fields {
         document: schema.add_text_field("document", STRING | STORED),
         page: schema.add_text_field("page", STRING),
         number: schema.add_u64_field("number", INDEXED | STORED | FAST),
         language: schema.add_text_field("language", STRING),
-        body: schema.add_text_field("body", words()),
-        name: schema.add_text_field("name", words()),
+        body: schema.add_text_field("body", words(IndexRecordOption::WithFreqsAndPositions)),
+        name: schema.add_text_field("name", words(IndexRecordOption::WithFreqs)),
+        length: schema.add_u64_field(LENGTH, FAST),
+        language_number: schema.add_u64_field(LANGUAGE, FAST),
+        contents: schema.add_u64_field(CONTENTS, FAST),
     };
     (schema.build(), fields)
 }
-
-/// The languages that have a stemmer.
-pub(super) const LANGUAGES: [Language; 18] = [
-    Language::Arabic,
-    Language::Danish,
-    Language::Dutch,
-    Language::English,
-    Language::Finnish,
-    Language::French,
-    Language::German,
-    Language::Greek,
-    Language::Hungarian,
-    Language::Italian,
-    Language::Norwegian,
-    Language::Portuguese,
-    Language::Romanian,
-    Language::Russian,
-    Language::Spanish,
-    Language::Swedish,
-    Language::Tamil,
-    Language::Turkish,
-];

@@ -1,9 +1,9 @@
 //! The part of a page that shows why it was found.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::analysis::{Analyser, language_of};
+use super::analysis::{Analyser, Asked, Language, Languages};
 
 /// Characters of a snippet, about two lines of a terminal.
 const CHARS: usize = 160;
@@ -18,17 +18,30 @@ pub struct Snippet {
     pub marks: Vec<Range<usize>>,
 }
 
-/// The window of `text` with the most different query words, and of those the most words.
-/// `forms` are the stems of each word.
-pub(super) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
-    let mut analyser = Analyser::default();
-    let language = language_of(text);
-    let mut matches: Vec<(Range<usize>, usize)> = analyser
+/// The window of `text` with the most different words of a question, and of those the most words.
+/// What carries no matter in the language of the text is not looked for, unless nothing else is.
+pub(super) fn snippet(words: &[&Asked], text: &str) -> Snippet {
+    let language = Language::of(text);
+    let of_page = Languages::of(language);
+    let telling = |word: &&&Asked| !word.idle.meets(of_page);
+    let mut wanted: Vec<&Asked> = words.iter().filter(telling).copied().collect();
+    if wanted.is_empty() {
+        wanted = words.to_vec();
+    }
+    let mut terms: HashMap<&str, usize> = HashMap::new();
+    for (which, word) in wanted.iter().enumerate() {
+        for term in word.form(of_page).into_iter().flat_map(|form| form.terms()) {
+            terms.entry(term).or_insert(which);
+        }
+    }
+    let letters: Vec<usize> = (0..wanted.len()).filter(|&which| wanted[which].is_letter).collect();
+    let mut matches: Vec<(Range<usize>, usize)> = Analyser
         .words(text, language)
         .into_iter()
         .filter_map(|word| {
-            let which = forms.iter().position(|forms| forms.contains(&word.term))?;
-            Some((word.range, which))
+            let begins = |&&which: &&usize| wanted[which].is(&word.term, of_page);
+            let which = terms.get(word.term.as_str()).or_else(|| letters.iter().find(begins))?;
+            Some((word.range, *which))
         })
         .collect();
     matches.sort_by_key(|(range, _)| (range.start, range.end));
@@ -59,7 +72,9 @@ pub(super) fn snippet(forms: &[BTreeSet<String>], text: &str) -> Snippet {
 /// Adds `piece`, runs of white space and control characters as one space.
 fn push_joined(text: &mut String, piece: &str) {
     for c in piece.chars() {
-        if !c.is_whitespace() && !c.is_control() {
+        if c == '\u{AD}' {
+            // A line ended here within a word.
+        } else if !c.is_whitespace() && !c.is_control() {
             text.push(c);
         } else if !text.is_empty() && !text.ends_with(' ') {
             text.push(' ');
@@ -110,10 +125,12 @@ fn word_end(text: &str, end: usize, not_before: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::analysis::query_forms;
+    use crate::text::analysis::Question;
 
     fn ask(query: &str, text: &str) -> Snippet {
-        snippet(&query_forms(&mut Analyser::default(), query, &[]), text)
+        let languages: Vec<Language> = Language::all().collect();
+        let question = Question::new(query, &languages, None);
+        snippet(&question.words.iter().collect::<Vec<_>>(), text)
     }
 
     #[test]

@@ -8,8 +8,10 @@ use tantivy::index::SegmentId;
 use tantivy::indexer::NoMergePolicy;
 use tantivy::tokenizer::{PreTokenizedString, Token};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
-use super::analysis::{Analyser, Word, language_of};
+use super::analysis::{Analyser, Language, Word, is_contents};
 use super::pinned::PinnedDirectory;
 use super::schema::{Fields, schema};
 use crate::error::StoreError;
@@ -33,7 +35,6 @@ pub(crate) struct TextWriter {
     index: Index,
     writer: Option<IndexWriter>,
     fields: Fields,
-    analyser: Analyser,
 }
 
 impl TextWriter {
@@ -44,8 +45,7 @@ impl TextWriter {
             let directory = PinnedDirectory::open(folder, meta)?;
             let index = Index::open_or_create(directory.clone(), schema)?;
             let path = folder.to_path_buf();
-            let analyser = Analyser::default();
-            Ok(Self { path, directory, index, writer: None, fields, analyser })
+            Ok(Self { path, directory, index, writer: None, fields })
         };
         open().map_err(StoreError::text("opening", folder))
     }
@@ -91,23 +91,23 @@ impl TextWriter {
         for page in pages {
             let key = page.id.to_string();
             writer.delete_term(Term::from_field_text(fields.page, &key));
-            let language = language_of(page.text);
-            let words = self.analyser.words(page.text, language);
+            let language = Language::of(page.text);
+            let (words, length) = Analyser.read(page.text, language);
             let name = names.entry(page.id.document).or_insert_with(|| {
-                page.names
-                    .iter()
-                    .flat_map(|name| self.analyser.words(&spaced(name), None))
-                    .collect()
+                page.names.iter().flat_map(|name| Analyser.words(&spaced(name), None)).collect()
             });
             let mut document = TantivyDocument::new();
             document.add_text(fields.document, page.id.document.to_string());
             document.add_text(fields.page, key);
             document.add_u64(fields.number, u64::from(page.id.number));
             if let Some(language) = language {
-                document.add_text(fields.language, format!("{language:?}"));
+                document.add_text(fields.language, language.code());
             }
             document.add_pre_tokenized_text(fields.body, tokens(&words));
             document.add_pre_tokenized_text(fields.name, tokens(name));
+            document.add_u64(fields.length, u64::from(length));
+            document.add_u64(fields.language_number, Language::stored(language));
+            document.add_u64(fields.contents, u64::from(is_contents(page.text)));
             writer.add_document(document)?;
         }
         writer.commit()?;
@@ -155,26 +155,20 @@ impl TextWriter {
     }
 }
 
-/// CamelCase, snake_case and file endings into words: `a/UltaBeauty_2023Q4.pdf`.
+/// A path or title without the marks between its words, and the ending that all have:
+/// `a/UltaBeauty_2023Q4.pdf`. Marks stay with their letters, which a Mac writes apart.
 fn spaced(name: &str) -> String {
-    let name = name.strip_suffix(".pdf").or_else(|| name.strip_suffix(".PDF")).unwrap_or(name);
-    let mut spaced = String::with_capacity(name.len() + 8);
-    let mut before_lower = false;
-    for c in name.chars() {
-        if before_lower && c.is_uppercase() {
-            spaced.push(' ');
-        }
-        before_lower = c.is_lowercase();
-        spaced.push(if c.is_alphanumeric() { c } else { ' ' });
-    }
-    spaced
+    let name: String = name.nfc().collect();
+    let name = name.strip_suffix(".pdf").or_else(|| name.strip_suffix(".PDF")).unwrap_or(&name);
+    let is_word = |c: char| c.is_alphanumeric() || is_combining_mark(c) || c == '\'';
+    name.chars().map(|c| if is_word(c) { c } else { ' ' }).collect()
 }
 
 fn tokens(words: &[Word]) -> PreTokenizedString {
-    let tokens = words.iter().enumerate().map(|(position, word)| Token {
+    let tokens = words.iter().map(|word| Token {
         offset_from: word.range.start,
         offset_to: word.range.end,
-        position,
+        position: word.position as usize,
         text: word.term.clone(),
         position_length: 1,
     });

@@ -26,6 +26,7 @@ use crate::snapshot::names::{
 };
 use crate::snapshot::pointer;
 use crate::snapshot::publish::{self, copies, replace};
+use crate::text::analysis::ANALYSIS;
 use crate::text::reader::TextReader;
 use crate::text::writer::{PageWords, TextWriter};
 use crate::writer::{AsyncWriter, OpenTables, names_of_documents};
@@ -63,7 +64,8 @@ pub(crate) async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
     let pages = LanceTable::writable(&connection, folder, "pages", snapshot.pages_version).await?;
     documents.add_missing_columns(&new_document_columns()).await?;
     pages.add_missing_columns(&new_page_columns()).await?;
-    let text_is_whole = !damaged.iter().any(|name| name.starts_with("text/"));
+    let text_is_whole =
+        snapshot.analysis == ANALYSIS && !damaged.iter().any(|name| name.starts_with("text/"));
     let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
     let text = TextWriter::open(&folder.join(TEXT), meta)?;
     let ledger = read_ledger(&documents).await?;
@@ -319,6 +321,7 @@ impl AsyncWriter {
         }
         add(&mut waiting)?;
         open.text = text;
+        self.snapshot.analysis = ANALYSIS;
         Ok(())
     }
 }

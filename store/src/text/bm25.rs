@@ -1,0 +1,495 @@
+//! Okapi BM25 over the pages of a text index, word by word.
+//!
+//! tantivy finds and counts; the scores are ours, because three things are asked of them that its
+//! own scorers do not do. A word is looked up by the stem of each page's language and by no other;
+//! spellings of a word count together, as one word with one rarity, and the spelling of the question
+//! counts most; and a sum has one order, so that the same pages get the same scores to the last digit
+//! however they lie in files.
+//!
+//! The score of a page is the sum over the words of a question of
+//!
+//! `idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average length))`,
+//! `idf = ln(1 + (N - n + 0.5) / (n + 0.5))`, with `n` of `N` pages having the word
+//!
+//! (Robertson, Walker, Jones, Hancock-Beaulieu and Gatford 1994, "Okapi at TREC-3").
+
+use std::collections::{BTreeMap, HashMap};
+
+use tantivy::postings::{Postings, SegmentPostings};
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term};
+
+use super::analysis::{Asked, Form, Language, Languages, Question, Spelling};
+
+/// How soon more of the same word adds no more, and how much a page's length counts: the values
+/// that the literature's baselines have.
+const K1: f32 = 1.2;
+const B: f32 = 0.75;
+
+/// What another spelling of a word counts beside the one that is asked for.
+const OTHER_SPELLING: f32 = 0.8;
+
+/// What a part of a code or of a compound counts beside a word: the whole is asked for, too.
+const PART: f32 = 0.8;
+
+/// How much a match in the path or title counts beside one in the text.
+const NAME: f32 = 0.3;
+
+/// What the score of a table of contents is multiplied by: the page that it leads to is meant.
+const CONTENTS: f32 = 0.3;
+
+/// Words that begin with a letter, which are looked at when it is asked for alone.
+const MOST_WORDS: usize = 4_096;
+
+/// Where the words are, and what else a page has.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    /// The words of the text.
+    pub body: Field,
+    /// The words of path and title.
+    pub name: Field,
+    /// Names of the fast fields.
+    pub length: &'static str,
+    pub language: &'static str,
+    pub contents: &'static str,
+}
+
+/// What is known of a page without its words.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    /// Words of its text.
+    length: u32,
+    name_length: u32,
+    /// As [`Language::stored`], or [`ANY`].
+    language: u8,
+    is_contents: bool,
+}
+
+/// A page that was analysed before languages were kept: it may have stems of any.
+const ANY: u8 = u8::MAX;
+
+/// All pages of a snapshot, ready to be scored.
+pub(crate) struct Corpus {
+    searcher: Searcher,
+    columns: Columns,
+    segments: Vec<Vec<Page>>,
+    /// Living pages.
+    pages: u64,
+    average_length: f32,
+    average_name: f32,
+    /// The languages of the pages, with how many are in each, most first.
+    languages: Vec<(Language, u64)>,
+    /// The same, and none for names and pages whose language is not known.
+    present: Languages,
+}
+
+/// A page that was found, by its place: segment and number in it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Found {
+    pub segment: usize,
+    pub page: DocId,
+    pub score: f32,
+}
+
+impl Corpus {
+    pub fn open(searcher: Searcher, columns: Columns) -> tantivy::Result<Self> {
+        let mut segments = Vec::new();
+        let (mut pages, mut length, mut name_length) = (0, 0, 0);
+        let mut languages: BTreeMap<Language, u64> = BTreeMap::new();
+        for segment in searcher.segment_readers() {
+            let facts = facts(segment, columns)?;
+            for page in segment.doc_ids_alive().map(|page| facts[page as usize]) {
+                pages += 1;
+                length += u64::from(page.length);
+                name_length += u64::from(page.name_length);
+                if let Some(language) = Language::from_stored(u64::from(page.language)) {
+                    *languages.entry(language).or_default() += 1;
+                }
+            }
+            segments.push(facts);
+        }
+        let mut languages: Vec<(Language, u64)> = languages.into_iter().collect();
+        languages.sort_by_key(|&(language, count)| (std::cmp::Reverse(count), language));
+        let present = languages.iter().map(|&(language, _)| Languages::of(Some(language)));
+        let present = present.fold(Languages::of(None), Languages::with);
+        let average = |sum: u64| (sum as f64 / (pages as f64).max(1.0)).max(1.0) as f32;
+        let (average_length, average_name) = (average(length), average(name_length));
+        Ok(Self {
+            searcher,
+            columns,
+            segments,
+            pages,
+            average_length,
+            average_name,
+            languages,
+            present,
+        })
+    }
+
+    pub fn searcher(&self) -> &Searcher {
+        &self.searcher
+    }
+
+    /// Living pages.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The languages of the pages, with how many are in each, most first.
+    pub fn languages(&self) -> &[(Language, u64)] {
+        &self.languages
+    }
+
+    /// Words of the text of a page.
+    pub fn length(&self, segment: usize, page: DocId) -> u32 {
+        self.segments[segment][page as usize].length
+    }
+
+    /// The pages that have a word of `question`, all of its phrases, and are `within`; in no order.
+    pub fn score(
+        &self,
+        question: &Question,
+        within: impl Fn(usize, DocId) -> bool,
+    ) -> tantivy::Result<Vec<Found>> {
+        let mut tallies: Vec<Tallies> =
+            self.segments.iter().map(|s| Tallies::new(s.len())).collect();
+        let mut scores: Vec<Vec<f32>> = self.segments.iter().map(|s| vec![0.0; s.len()]).collect();
+        let next = question.words.iter().skip(1).map(Some).chain([None]);
+        for (word, next) in question.words.iter().zip(next) {
+            if self.present.without(word.idle) == Languages::default() {
+                // It would be counted on most pages, for nothing.
+                continue;
+            }
+            let weight = if word.is_part { PART } else { 1.0 };
+            let counts =
+                self.counts(self.columns.body, &word.forms, word.is_letter, &mut tallies)?;
+            let idf = self.idf(&counts) * weight;
+            for (segment, counts) in counts.iter().enumerate() {
+                for &(page, count) in counts {
+                    let facts = self.segments[segment][page as usize];
+                    if !word.idle.meets(facts.grammar()) {
+                        let length = facts.length as f32 / self.average_length;
+                        scores[segment][page as usize] += idf * saturated(count, length);
+                    }
+                }
+            }
+            if word.idle.meets(Languages::of(None)) {
+                continue;
+            }
+            // File names run words together: UltaBeauty for Ulta Beauty.
+            let alone = word.form(Languages::of(None)).cloned();
+            for form in alone.into_iter().chain(next.map(|next| word.joined(next))) {
+                let forms = [(Languages::every(), form)];
+                let counts = self.counts(self.columns.name, &forms, false, &mut tallies)?;
+                let idf = self.idf(&counts) * weight * NAME;
+                for (segment, counts) in counts.iter().enumerate() {
+                    for &(page, count) in counts {
+                        let length = self.segments[segment][page as usize].name_length as f32;
+                        let length = length / self.average_name;
+                        scores[segment][page as usize] += idf * saturated(count, length);
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (segment, scores) in scores.into_iter().enumerate() {
+            let quoted = self.with_phrases(segment, &question.phrases)?;
+            for (page, score) in scores.into_iter().enumerate().filter(|&(_, score)| score > 0.0) {
+                let page = page as DocId;
+                let has_all =
+                    quoted.as_ref().is_none_or(|pages| pages.binary_search(&page).is_ok());
+                if has_all && within(segment, page) {
+                    let is_contents = self.segments[segment][page as usize].is_contents;
+                    let score = if is_contents { score * CONTENTS } else { score };
+                    found.push(Found { segment, page, score });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The most pages that a term of `word` is on, those of dropped pages included.
+    pub fn most_pages(&self, word: &Asked) -> tantivy::Result<u64> {
+        let mut most = 0;
+        for term in word.forms.iter().flat_map(|(_, form)| form.terms()) {
+            let term = Term::from_field_text(self.columns.body, term);
+            most = most.max(self.searcher.doc_freq(&term)?);
+        }
+        Ok(most)
+    }
+
+    fn idf(&self, counts: &[Vec<(DocId, f32)>]) -> f32 {
+        let with: usize = counts.iter().map(Vec::len).sum();
+        let (all, with) = (self.pages as f32, with as f32);
+        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+    }
+
+    /// For each segment, the living pages with a word, and how often they have it: other spellings
+    /// count less.
+    fn counts(
+        &self,
+        field: Field,
+        forms: &[(Languages, Form)],
+        is_letter: bool,
+        tallies: &mut [Tallies],
+    ) -> tantivy::Result<Vec<Vec<(DocId, f32)>>> {
+        let mut all = Vec::with_capacity(self.segments.len());
+        let segments = self.searcher.segment_readers().iter().zip(&self.segments);
+        for ((segment, pages), tallies) in segments.zip(tallies) {
+            for (languages, form) in forms {
+                for (spelling, term) in form.spellings() {
+                    for mut postings in postings(segment, field, term, is_letter, false)? {
+                        while postings.doc() != TERMINATED {
+                            let page = postings.doc();
+                            if pages[page as usize].stems().meets(*languages) {
+                                tallies.add(page, spelling, postings.term_freq(), is_letter);
+                            }
+                            postings.advance();
+                        }
+                    }
+                }
+            }
+            let exact_is_loose = forms.iter().any(|(_, form)| form.exact_is_loose);
+            let counts = tallies.take(exact_is_loose);
+            all.push(counts.filter(|(page, _)| !segment.is_deleted(*page)).collect());
+        }
+        Ok(all)
+    }
+
+    /// The pages of a segment that have all of `phrases`, in order; `None` when there are none.
+    fn with_phrases(
+        &self,
+        segment: usize,
+        phrases: &[Vec<Vec<Asked>>],
+    ) -> tantivy::Result<Option<Vec<DocId>>> {
+        let known = self.has_places(segment);
+        let mut pages: Option<Vec<DocId>> = None;
+        for phrase in phrases {
+            let mut before: Option<Places> = None;
+            for step in phrase {
+                let mut here = self.places(segment, step, pages.as_deref())?;
+                if let Some(before) = before.filter(|_| known) {
+                    here.retain(|page, places| {
+                        let there = before.get(page).map_or(&[][..], Vec::as_slice);
+                        places.retain(|&at| follows(at, there));
+                        !places.is_empty()
+                    });
+                }
+                let mut left: Vec<DocId> = here.keys().copied().collect();
+                left.sort_unstable();
+                (pages, before) = (Some(left), Some(here));
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Where the words of a step, any of which may stand there, are on the living pages of a segment,
+    /// or on those of `within`, which are in order.
+    fn places(
+        &self,
+        segment: usize,
+        step: &[Asked],
+        within: Option<&[DocId]>,
+    ) -> tantivy::Result<Places> {
+        let reader = self.searcher.segment_reader(segment as u32);
+        let pages = &self.segments[segment];
+        let mut places = Places::new();
+        let mut at = Vec::new();
+        for (word, languages, form) in
+            step.iter().flat_map(|word| word.forms.iter().map(move |(of, form)| (word, of, form)))
+        {
+            for (_, term) in form.spellings() {
+                for postings in postings(reader, self.columns.body, term, word.is_letter, true)? {
+                    each_page(postings, within, |page, postings| {
+                        let fits = pages[page as usize].stems().meets(*languages);
+                        if fits && !reader.is_deleted(page) {
+                            postings.positions(&mut at);
+                            places.entry(page).or_default().extend_from_slice(&at);
+                        }
+                    });
+                }
+            }
+        }
+        for places in places.values_mut() {
+            places.sort_unstable();
+            places.dedup();
+        }
+        Ok(places)
+    }
+
+    /// Whether places were kept when the pages of `segment` were analysed.
+    fn has_places(&self, segment: usize) -> bool {
+        let schema = self.searcher.segment_reader(segment as u32).schema();
+        let option = schema.get_field_entry(self.columns.body).field_type().index_record_option();
+        option.is_some_and(IndexRecordOption::has_positions)
+    }
+}
+
+/// Where words stand on pages, in order.
+type Places = HashMap<DocId, Vec<u32>>;
+
+/// Whether one of `there` is the place before `at`, or the same: the parts of a word that a line's end
+/// cut share its place.
+fn follows(at: u32, there: &[u32]) -> bool {
+    let is_there = |at: u32| there.binary_search(&at).is_ok();
+    is_there(at) || at.checked_sub(1).is_some_and(is_there)
+}
+
+/// Visits the pages of `postings`, or those of them that are `within`, which are in order.
+fn each_page(
+    mut postings: SegmentPostings,
+    within: Option<&[DocId]>,
+    mut visit: impl FnMut(DocId, &mut SegmentPostings),
+) {
+    match within {
+        None => {
+            while postings.doc() != TERMINATED {
+                visit(postings.doc(), &mut postings);
+                postings.advance();
+            }
+        }
+        Some(within) => {
+            for &page in within {
+                if postings.doc() < page {
+                    postings.seek(page);
+                }
+                if postings.doc() == page {
+                    visit(page, &mut postings);
+                }
+            }
+        }
+    }
+}
+
+/// How near the first of many the best repetition comes, for a page `length` times as long as the
+/// average.
+fn saturated(count: f32, length: f32) -> f32 {
+    count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
+}
+
+/// How often pages have the spellings of a word; zero but for those that are `touched`.
+struct Tallies {
+    tallies: Vec<[u32; 3]>,
+    touched: Vec<DocId>,
+}
+
+impl Tallies {
+    fn new(pages: usize) -> Self {
+        Self { tallies: vec![[0; 3]; pages], touched: Vec::new() }
+    }
+
+    /// Each term of another spelling stands for all of them, so the most counts; the words that begin
+    /// with a letter are counted together.
+    fn add(&mut self, page: DocId, spelling: Spelling, count: u32, is_sum: bool) {
+        let tally = &mut self.tallies[page as usize];
+        if *tally == [0; 3] {
+            self.touched.push(page);
+        }
+        let before = &mut tally[spelling as usize];
+        *before = if is_sum { *before + count } else { count.max(*before) };
+    }
+
+    /// What the pages that were touched come to, and zero again.
+    fn take(&mut self, exact_is_loose: bool) -> impl Iterator<Item = (DocId, f32)> {
+        let tallies = &mut self.tallies;
+        self.touched.drain(..).map(move |page| {
+            let [exact, loose, plain] = std::mem::take(&mut tallies[page as usize]);
+            let loose = if exact_is_loose { loose.saturating_sub(exact) } else { loose };
+            (page, exact as f32 + OTHER_SPELLING * loose.max(plain) as f32)
+        })
+    }
+}
+
+impl Page {
+    /// The languages whose stems it has.
+    fn stems(self) -> Languages {
+        match self.language {
+            ANY => Languages::every(),
+            stored => Language::read(u64::from(stored)),
+        }
+    }
+
+    /// The language whose function words say nothing on it.
+    fn grammar(self) -> Languages {
+        Language::read(u64::from(self.language))
+    }
+}
+
+/// What is known of each page of a segment.
+fn facts(segment: &SegmentReader, columns: Columns) -> tantivy::Result<Vec<Page>> {
+    let names = segment.get_fieldnorms_reader(columns.name)?;
+    let fast = segment.fast_fields();
+    let known = fast.column_opt::<u64>(columns.length)?.is_some();
+    let lengths = segment.get_fieldnorms_reader(columns.body)?;
+    let page = |page: DocId| Page {
+        length: lengths.fieldnorm(page),
+        name_length: names.fieldnorm(page),
+        language: ANY,
+        is_contents: false,
+    };
+    let mut pages: Vec<Page> = (0..segment.max_doc()).map(page).collect();
+    if known {
+        let length = fast.column_first_or_default::<u64>(columns.length)?;
+        let language = fast.column_first_or_default::<u64>(columns.language)?;
+        let contents = fast.column_first_or_default::<u64>(columns.contents)?;
+        for (at, page) in (0..).zip(&mut pages) {
+            page.length = u32::try_from(length.get_val(at)).unwrap_or(u32::MAX);
+            page.language = u8::try_from(language.get_val(at)).unwrap_or(0);
+            page.is_contents = contents.get_val(at) != 0;
+        }
+    }
+    Ok(pages)
+}
+
+/// The postings of `term`; where it is a letter, of the words that begin with it, too.
+fn postings(
+    segment: &SegmentReader,
+    field: Field,
+    term: &str,
+    is_letter: bool,
+    places: bool,
+) -> tantivy::Result<Vec<SegmentPostings>> {
+    let option = if places {
+        IndexRecordOption::WithFreqsAndPositions
+    } else {
+        IndexRecordOption::WithFreqs
+    };
+    let index = segment.inverted_index(field)?;
+    if !is_letter {
+        let postings = index.read_postings(&Term::from_field_text(field, term), option)?;
+        return Ok(postings.into_iter().collect());
+    }
+    let mut words = index.terms().range().ge(term).into_stream()?;
+    let mut found = Vec::new();
+    while words.advance() && words.key().starts_with(term.as_bytes()) && found.len() < MOST_WORDS {
+        found.push(index.read_postings_from_terminfo(words.value(), option)?);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_count_once() {
+        let mut tallies = Tallies::new(4);
+        // Two résumé and one resumé, all of which are stored as ~resum, and three resume.
+        tallies.add(2, Spelling::Exact, 2, false);
+        tallies.add(2, Spelling::Loose, 3, false);
+        tallies.add(2, Spelling::Plain, 3, false);
+        tallies.add(1, Spelling::Loose, 1, false);
+        let counts: Vec<(DocId, f32)> = tallies.take(true).collect();
+        assert_eq!(counts, [(2, 2.0 + OTHER_SPELLING * 3.0), (1, OTHER_SPELLING)]);
+        assert_eq!(tallies.take(true).count(), 0);
+        assert!(tallies.tallies.iter().all(|tally| *tally == [0; 3]));
+    }
+
+    #[test]
+    fn more_of_a_word_adds_less_and_less() {
+        assert!((saturated(1.0, 1.0) - 1.0).abs() < 1e-6);
+        assert!(saturated(2.0, 1.0) < 2.0 * saturated(1.0, 1.0));
+        assert!(saturated(1.0, 2.0) < saturated(1.0, 1.0));
+        assert!(saturated(1e6, 1.0) < K1 + 1.0);
+    }
+}
