@@ -5,7 +5,8 @@
 //! a build folder therefore overwrite each other's files, and the second can be given the code of
 //! the first. A wrapper around rustc ends that: cargo hashes the wrapper's path into the file names
 //! of workspace members, and into those alone, so dependencies are still compiled once. The wrapper
-//! is a shell script, so Windows goes without it; there, and before the first `make setup`,
+//! is a link to `env`, which runs rustc and passes on every variable; a shell script would drop those
+//! with a hyphen in their names. Windows goes without it; there, and before the first `make setup`,
 //! `PAGESIGHT_CLONE` in `.cargo/config.toml` makes cargo compile our crates again when the clone
 //! changes. `tests/clones.rs` holds both to it.
 
@@ -20,7 +21,7 @@ const SETTINGS: &str = "\
 rustc-workspace-wrapper = \".cargo/rustc\"
 ";
 
-/// Writes `.cargo/clone.toml`, which `.cargo/config.toml` includes, where a shell script can run.
+/// Writes `.cargo/clone.toml`, which `.cargo/config.toml` includes, where the link can be followed.
 pub fn name(clone: &Path) -> Result<()> {
     let path = clone.join(".cargo").join("clone.toml");
     if !cfg!(unix) || fs::read_to_string(&path).is_ok_and(|text| text == SETTINGS) {
