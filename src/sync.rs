@@ -36,8 +36,16 @@ pub(crate) fn sync(
     if let Some(record) = record {
         writer.set_model(record)?;
     }
+    let mut hear = |event: Event<'_>| {
+        #[cfg(feature = "pdf")]
+        if matches!(event, Event::Committed { .. }) {
+            // Between commits a long run would keep what the allocator holds on to.
+            pagesight_pdf::give_back_memory();
+        }
+        tell(event);
+    };
     let outcome =
-        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, tell);
+        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, &mut hear);
     // A run that was asked to stop does not begin to join files.
     let joined = match &outcome {
         Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),

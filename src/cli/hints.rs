@@ -21,10 +21,7 @@ fn of_library(error: &Error) -> Option<&'static str> {
             error.downcast_ref::<StoreError>().and_then(of_store)
         }
         Error::Add(AddError::Store(error)) => error.downcast_ref::<StoreError>().and_then(of_store),
-        Error::Pdf(StartError::NoPdfium { .. } | StartError::Library { .. }) => Some(PDFIUM),
-        Error::Pdf(StartError::Sandbox { .. }) => {
-            Some("--sandbox best-effort goes on with what there is of it")
-        }
+        Error::Pdf(error) => of_start(error),
         Error::ModelChanged { .. } => Some(NEW_INDEX),
         Error::ModelGone { .. } => {
             Some("put it back where it was, or name where it is now with --model")
@@ -34,6 +31,16 @@ fn of_library(error: &Error) -> Option<&'static str> {
         Error::AmbiguousPath { .. } => Some("write more of the path"),
         Error::PageMissing { .. } => Some("`pagesight repair` mends the index"),
         Error::Draw { source: PdfError::Failed(failure), .. } => of_failure(failure),
+        _ => None,
+    }
+}
+
+fn of_start(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::NoPdfium { .. } | StartError::Library { .. } => Some(PDFIUM),
+        StartError::Sandbox { .. } => {
+            Some("--sandbox best-effort goes on with what there is of it")
+        }
         _ => None,
     }
 }
