@@ -17,11 +17,14 @@ const DIM: usize = 128;
 const K: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A model would give these: 400 pages of 300 unit vectors each, and a question of 20 vectors
-    // that are like some of page 123.
+    // A model would give these: 400 pages of 300 unit vectors each, and a question of 20 vectors,
+    // each like one of the pages 120 to 124.
     let mut random = Rng::with_seed(7);
     let rows: Vec<Vec<f32>> = (0..400).map(|_| unit_rows(300, |_, _| noise(&mut random))).collect();
-    let near = unit_rows(20, |row, d| rows[123][row * 10 * DIM + d] + 0.05 * noise(&mut random));
+    let near = unit_rows(20, |row, d| {
+        let page = &rows[120 + row % K];
+        page[row * 10 * DIM + d] + 0.02 * noise(&mut random)
+    });
     let pages: Vec<PageVectors> =
         rows.iter().map(|rows| PageVectors::from_f32(DIM, rows)).collect::<Result<_, _>>()?;
     let query = QueryVectors::of_rows(DIM, near)?;

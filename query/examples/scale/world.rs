@@ -202,14 +202,13 @@ impl World {
             let topic = topics[usize::from(which >= 0.55) + usize::from(which >= 0.85)];
             while from < GRID - 2 {
                 let to = (from + random.whole(2, 7)).min(GRID - 2);
-                let concept = match random.uniform(0.0, 1.0) < 0.3 {
+                let concept = if random.uniform(0.0, 1.0) < 0.3 {
                     // Common words: about one over the rank.
-                    true => {
-                        let at = random.uniform(0.0, 1.0);
-                        let rank = 3.0 * ((COMMON as f32 + 3.0) / 3.0).powf(at) - 3.0;
-                        &self.common[(rank as usize).min(COMMON - 1)]
-                    }
-                    false => &self.concepts[topic * PER_TOPIC + random.whole(0, PER_TOPIC)],
+                    let at = random.uniform(0.0, 1.0);
+                    let rank = 3.0 * ((COMMON as f32 + 3.0) / 3.0).powf(at) - 3.0;
+                    &self.common[(rank as usize).min(COMMON - 1)]
+                } else {
+                    &self.concepts[topic * PER_TOPIC + random.whole(0, PER_TOPIC)]
                 };
                 let other = self.skewed(&mut random);
                 let base = mix(&[(1.0, concept), (1.0, &context), (0.35, &other)]);
@@ -258,20 +257,19 @@ impl World {
         }
         let mut middle = [0.0; DIM];
         for _ in 0..content {
-            let base = match random.uniform(0.0, 1.0) < 0.15 {
-                true => unit(self.concepts[random.whole(0, self.concepts.len())]),
-                false => {
-                    let run = runs[random.whole(0, runs.len())];
-                    let patches: Vec<usize> =
-                        (0..page.runs.len()).filter(|&patch| page.runs[patch] == run).collect();
-                    let mut sum = [0.0; DIM];
-                    for _ in 0..random.whole(1, 4) {
-                        let patch = patches[random.whole(0, patches.len())];
-                        // As drawn, before the turn of `finished`.
-                        add(&mut sum, random.uniform(0.5, 1.0), &turned_back(page.vectors[patch]));
-                    }
-                    unit(sum)
+            let base = if random.uniform(0.0, 1.0) < 0.15 {
+                unit(self.concepts[random.whole(0, self.concepts.len())])
+            } else {
+                let run = runs[random.whole(0, runs.len())];
+                let patches: Vec<usize> =
+                    (0..page.runs.len()).filter(|&patch| page.runs[patch] == run).collect();
+                let mut sum = [0.0; DIM];
+                for _ in 0..random.whole(1, 4) {
+                    let patch = patches[random.whole(0, patches.len())];
+                    // As drawn, before the turn of `finished`.
+                    add(&mut sum, random.uniform(0.5, 1.0), &turned_back(page.vectors[patch]));
                 }
+                unit(sum)
             };
             let other = self.skewed(&mut random);
             let mut token = mix(&[(1.0, &base), (GAP, &self.gap), (NOISE, &other)]);

@@ -22,10 +22,11 @@ pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &
         unpack_signs(packed, rows);
     } else if BITS == 2 && row_bytes == 32 {
         let (packed, rows) = (packed.as_chunks().0, rows.as_chunks_mut().0);
-        match is_x86_feature_detected!("avx512vbmi") {
+        if is_x86_feature_detected!("avx512vbmi") {
             // SAFETY: VBMI was found.
-            true => unsafe { unpack_by_64(packed, rows) },
-            false => unpack_by_16(packed, rows),
+            unsafe { unpack_by_64(packed, rows) }
+        } else {
+            unpack_by_16(packed, rows);
         }
     } else if BITS == 4 && row_bytes == 64 {
         unpack_fours(packed.as_chunks().0, rows.as_chunks_mut().0);
