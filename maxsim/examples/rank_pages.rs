@@ -16,7 +16,8 @@ const DIM: usize = 128;
 /// Pages in the answer.
 const K: usize = 5;
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Codes pages, ranks them, and compares the answer with an exact scan.
+pub fn main() -> Result<(), Box<dyn Error>> {
     // A model would give these: 400 pages of 300 unit vectors each, and a question of 20 vectors,
     // each like one of the pages 120 to 124.
     let mut random = Rng::with_seed(7);
@@ -58,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     assert_eq!(best[..K], all[..K]);
+    assert!(best.len() < pages.len() / 10, "the bound leaves few pages in question");
     Ok(())
 }
 

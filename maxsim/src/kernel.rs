@@ -7,7 +7,6 @@
 //! no maximum, and so no tile is ever cut.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::needless_range_loop, reason = "one index for several arrays of registers")]

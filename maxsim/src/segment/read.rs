@@ -65,9 +65,7 @@ impl Segment {
     /// [`SegmentError::NotOne`] and [`SegmentError::List`].
     pub fn open(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, SegmentError> {
         let all = bytes.as_ref();
-        let (rest, trailer) = Trailer::read_from_suffix(all)
-            .map(|(rest, trailer)| (rest, trailer))
-            .map_err(|_| SegmentError::NotOne)?;
+        let (rest, trailer) = Trailer::read_from_suffix(all).map_err(|_| SegmentError::NotOne)?;
         let has_residual = trailer.magic == MAGIC_RESIDUAL;
         if !has_residual && trailer.magic != MAGIC_INT8 {
             return Err(SegmentError::NotOne);
