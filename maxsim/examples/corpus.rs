@@ -12,10 +12,11 @@
 //!
 //! DIR holds `header.json` (`pages`, `patches`, `dim`, `docs_data_offset`, `queries_data_offset`,
 //! `query_offsets`, `query_target`), `docs.npy` and `queries.npy` (little-endian f32 after those
-//! offsets), and `gt_ids.npy` (i32, `[queries, 100]`), the exact ranking. With `--rerank N` the best
-//! N pages by code are scored again in f16; with `--rerank bound` (int8 only) as many as the bounds on
-//! the code's error ask for, so that the ranking is that of f16 for certain. `quality.in_first`
-//! says what share of the exact ten best is among the first 10, 50, 100, 200 and 500 by code.
+//! offsets), and `gt_ids.npy` (i32, `[queries, 100]`), the exact ranking. With `--rerank N` the
+//! best N pages by code are scored again in f16; with `--rerank bound` (int8 only) as many as the
+//! bounds on the code's error ask for, so that the ranking is that of f16 for certain.
+//! `quality.in_first` says what share of the exact ten best is among the first 10, 50, 100, 200 and
+//! 500 by code.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -35,7 +36,8 @@ const K: usize = 10;
 /// Pages handed to a thread at a time.
 const CHUNK: usize = 32;
 
-/// Pages whose full-precision vectors are read at a time while the best so far may rule out the next ones.
+/// Pages whose full-precision vectors are read at a time while the best so far may rule out the
+/// next ones.
 const AT_ONCE: usize = 16;
 
 /// Pages that the mean of the signs is taken of.

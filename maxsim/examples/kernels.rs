@@ -4,12 +4,12 @@
 //! cargo run --release -p pagesight-maxsim --example kernels -- [--threads N] [--pages N]
 //! ```
 //!
-//! Question: how near are the kernels to the arithmetic of the CPU and to its memory? Data:
-//! pages of 1,030 vectors of dim 128 (noise), queries of 32 tokens (two full blocks) and of
-//! 25 (what the shared corpus has on average), and four of 25 in one pass. `hot` scores 8 pages
-//! over and over, `memory` as many as do not fit in the second-level cache. Peaks are loops of 16
-//! independent chains of the one instruction that counts. Medians of 5 runs of CPU time, which other
-//! programs disturb least; JSON Lines.
+//! Question: how near are the kernels to the arithmetic of the CPU and to its memory? Data: pages
+//! of 1,030 vectors of dim 128 (noise), queries of 32 tokens (two full blocks) and of 25 (what the
+//! shared corpus has on average), and four of 25 in one pass. `hot` scores 8 pages over and over,
+//! `memory` as many as do not fit in the second-level cache. Peaks are loops of 16 independent
+//! chains of the one instruction that counts. Medians of 5 runs of CPU time, which other programs
+//! disturb least; JSON Lines.
 
 #[cfg(target_arch = "x86_64")]
 fn main() {

@@ -16,12 +16,16 @@ const DIM: usize = 128;
 /// Pages in the answer.
 const K: usize = 5;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    // A model would give these: 400 pages of 300 unit vectors each, and a question of 20 vectors
-    // that are like some of page 123.
+/// Codes pages, ranks them, and compares the answer with an exact scan.
+pub fn main() -> Result<(), Box<dyn Error>> {
+    // A model would give these: 400 pages of 300 unit vectors each, and a question of 20 vectors,
+    // each like one of the pages 120 to 124.
     let mut random = Rng::with_seed(7);
     let rows: Vec<Vec<f32>> = (0..400).map(|_| unit_rows(300, |_, _| noise(&mut random))).collect();
-    let near = unit_rows(20, |row, d| rows[123][row * 10 * DIM + d] + 0.05 * noise(&mut random));
+    let near = unit_rows(20, |row, d| {
+        let page = &rows[120 + row % K];
+        page[row * 10 * DIM + d] + 0.02 * noise(&mut random)
+    });
     let pages: Vec<PageVectors> =
         rows.iter().map(|rows| PageVectors::from_f32(DIM, rows)).collect::<Result<_, _>>()?;
     let query = QueryVectors::of_rows(DIM, near)?;
@@ -55,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     assert_eq!(best[..K], all[..K]);
+    assert!(best.len() < pages.len() / 10, "the bound leaves few pages in question");
     Ok(())
 }
 

@@ -77,6 +77,11 @@ pub(crate) fn widen(with: Instructions, values: &[f16], wide: &mut [f32]) {
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 | Instructions::Amx => unsafe { avx512::widen(values, wide) },
+        // SAFETY: as in `raise_f32`, and F16C was found.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
+            avx2::widen(values, wide);
+        },
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "aarch64")]
         Instructions::Neon => unsafe { neon::widen(values, wide) },

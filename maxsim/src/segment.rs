@@ -10,13 +10,13 @@
 //! | centres | 4 and 1024 dim | of residual codes only: their bits, u32, and the 256 centres, f32 |
 //! | trailer | 64 | start of dropped u64, dropped u64, pages u64, dim u32, CRC32C of all from dropped to here u32, zeros, `PSCODE-2`, or `PSCODE-3` with residual codes |
 //!
-//! Residual codes of a page are `[n]` rows of codes, `[n]` f16 scales, `[n]` centres (a byte each) and,
-//! if its entry says so, `[n]` u32 places, filled up to 64.
+//! Residual codes of a page are `[n]` rows of codes, `[n]` f16 scales, `[n]` centres (a byte each)
+//! and, if its entry says so, `[n]` u32 places, filled up to 64.
 //!
-//! All numbers are little-endian. A segment never changes: later segments of the same index add pages
-//! and drop documents. int8 codes and sketches can be derived again from the full-precision vectors;
-//! residual codes may be all that is left of these. Sketches lie side by side, so that a scan of very
-//! many pages reads nothing else.
+//! All numbers are little-endian. A segment never changes: later segments of the same index add
+//! pages and drop documents. int8 codes and sketches can be derived again from the full-precision
+//! vectors; residual codes may be all that is left of these. Sketches lie side by side, so that a
+//! scan of very many pages reads nothing else.
 
 mod entry;
 mod read;
@@ -142,8 +142,9 @@ mod tests {
         }
     }
 
-    /// Files that the program wrote before this crate had `zerocopy`, of these pages: two documents,
-    /// one page whose vectors are pooled for its sketch, and of residual codes two with places.
+    /// Files that the program wrote before this crate had `zerocopy`, of these pages: two
+    /// documents, one page whose vectors are pooled for its sketch, and of residual codes two with
+    /// places.
     #[test]
     fn files_of_earlier_versions_are_read_and_written_to_the_byte() {
         let page = |seed: u64, rows: usize| {

@@ -14,7 +14,8 @@ pub enum Effort {
     /// matter. The first `k` ranks and scores are exact, to the last bit; what follows them is
     /// ordered by code.
     ///
-    /// Where an index has no full-precision vectors its residual codes rank, and no rank is certain.
+    /// Where an index has no full-precision vectors its residual codes rank, and no rank is
+    /// certain.
     Certified,
     /// [`Certified`](Self::Certified) where the codes of all pages have at most
     /// [`AUTO_EXACT_BYTES`] (residual codes half of that); beyond, as [`Best`](Self::Best) with a

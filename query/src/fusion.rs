@@ -30,13 +30,13 @@ pub struct Wordless<'a> {
 /// Joins the rankings of any number of channels, each of them once.
 ///
 /// With one channel, its own scores rank. With several, pages rank by weighted reciprocal rank
-/// fusion, the sum of `weight / (60 + rank)` over the channels that found the page, since the scores
-/// of channels have no common scale. The patches weigh [`Fusion::visual_weight`], the others 1. Ties
-/// go to the better rank among the patches, then to the smaller [`PageId`].
+/// fusion, the sum of `weight / (60 + rank)` over the channels that found the page, since the
+/// scores of channels have no common scale. The patches weigh [`Fusion::visual_weight`], the others
+/// 1. Ties go to the better rank among the patches, then to the smaller [`PageId`].
 ///
 /// Channels of text say nothing of a page without words, so there the patches decide alone: each of
-/// the `wordless` pages goes before the first page whose own score among the patches, by the margin,
-/// is lower.
+/// the `wordless` pages goes before the first page whose own score among the patches, by the
+/// margin, is lower.
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -191,7 +191,8 @@ mod tests {
         assert_eq!(fused(0.02), [5, 1, 2, 4, 3]);
         // Page 3 was not seen: at most the score of the last that was.
         assert_eq!(fused(0.35), [5, 4, 3, 1, 2]);
-        // A page that words found by its name alone is there once, where they or the patches put it.
+        // A page that words found by its name alone is there once, where they or the patches put
+        // it.
         let text = ranking(&[(2, 4.0), (5, 3.0)]);
         let rankings = [of(Channel::Patches, &seen), of(Channel::Words, &text)];
         let hits = fuse(Fusion::default(), &rankings, wordless);

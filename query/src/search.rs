@@ -286,8 +286,8 @@ fn encode(sources: &Sources<'_>, question: &Question) -> Result<QueryVectors, Qu
 
 /// The stored vectors of a page as those of a query. Similar ones are merged until about
 /// [`VECTORS_OF_A_PAGE`] are left: a search then takes as long as that of a long question, and the
-/// many vectors of blank paper count as the few that they are. A token is called by the place of the
-/// vector that is most like it.
+/// many vectors of blank paper count as the few that they are. A token is called by the place of
+/// the vector that is most like it.
 fn vectors_of_page(source: &dyn VectorSource, page: PageId) -> Result<QueryVectors, QueryError> {
     let found = source.vectors_of(&[page]).map_err(QueryError::Vectors)?;
     let (_, vectors) = found.into_iter().next().ok_or(QueryError::NoVectors { page })?;

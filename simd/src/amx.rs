@@ -34,7 +34,8 @@ fn has_tiles() -> bool {
     __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
 }
 
-/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; the kernel's Documentation/arch/x86/xstate.
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; the kernel's
+/// Documentation/arch/x86/xstate.
 #[cfg(target_os = "linux")]
 fn ask_permission() -> bool {
     const ARCH_PRCTL: i64 = 158;

@@ -1,8 +1,11 @@
-//! Plain code for the widest vectors that the CPU at hand has.
+//! Plain code compiled for the widest vectors that the CPU at hand has.
 
-/// Compiles functions once for each set of instructions and picks at run time. Rust contracts no
-/// `a * b + c`, so all versions give the same numbers, unless a body asks `FUSED`: whether
-/// `mul_add` is surely an instruction in this version, and no call.
+/// Compiles functions once for each instruction set, and picks the best that the CPU has when they
+/// are called.
+///
+/// All versions give the same numbers: Rust never contracts `a * b + c` into one rounding by
+/// itself. A body that wants it asks the constant `FUSED`, which is true where `mul_add` is one
+/// instruction and not a call into a library.
 ///
 /// ```
 /// pagesight_simd::compiled_for_each_cpu! {

@@ -112,7 +112,8 @@ impl ExactQuery {
         Ok(self.first_score(best.as_flattened()))
     }
 
-    /// MaxSim of the query (of a batch, the first) and what the int8 code of a page stands for, f32.
+    /// MaxSim of the query (of a batch, the first) and what the int8 code of a page stands for,
+    /// f32.
     ///
     /// An estimate of [`score`](Self::score) that reads no full-precision vectors. Its error bound,
     /// [`bound_code`](Self::bound_code), is about half that of [`Int8Query`](crate::Int8Query),

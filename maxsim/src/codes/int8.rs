@@ -20,8 +20,8 @@ const BIAS: i32 = 128;
 
 /// A page in int8: vector `s` is about `scale_s * (c_s - 128)`.
 ///
-/// A vector takes `dim` bytes (rounded up to whole fours) and 4 for its scale, which is the largest of
-/// its numbers over 127. Each number is off by at most half of the scale.
+/// A vector takes `dim` bytes (rounded up to whole fours) and 4 for its scale, which is the largest
+/// of its numbers over 127. Each number is off by at most half of the scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Int8Page {
     dim: usize,

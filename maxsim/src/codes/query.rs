@@ -38,7 +38,8 @@ pub trait Code {
 }
 
 /// A [`Code`] that needs to know nothing of the corpus, so that queries are laid out for it as they
-/// are. The others have a coder that does it, e.g. [`ScalarCoder::query`](crate::ScalarCoder::query).
+/// are. The others have a coder that does it, e.g.
+/// [`ScalarCoder::query`](crate::ScalarCoder::query).
 pub trait LayOut: Code + Sized {
     /// Lays the tokens of `queries`, all of row length `dim`, out one after another.
     fn lay_out(with: Instructions, dim: usize, queries: &[&QueryVectors]) -> Self;

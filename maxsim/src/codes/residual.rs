@@ -1,12 +1,12 @@
-//! Residual codes: the nearest of 256 centres in a byte, and the difference from it in 4, 2 or 1 bit a
-//! number.
+//! Residual codes: the nearest of 256 centres in a byte, and the difference from it in 4, 2 or 1
+//! bit a number.
 //!
-//! The centres are fitted to the corpus, as in PLAID (Santhanam et al. 2022, sec. 3.1), but there are
-//! few of them: a byte names one, and a query's dot products with all of them fit a first-level cache.
-//! The difference is rounded as [`ScalarCoder`](crate::ScalarCoder) rounds its difference from the
-//! mean, rotated and with a scale for each vector, where PLAID has buckets that all vectors share. It
-//! is less than half as long as the difference from the mean, and so is the error (see
-//! benches/results).
+//! The centres are fitted to the corpus, as in PLAID (Santhanam et al. 2022, sec. 3.1), but there
+//! are few of them: a byte names one, and a query's dot products with all of them fit a first-level
+//! cache. The difference is rounded as [`ScalarCoder`](crate::ScalarCoder) rounds its difference
+//! from the mean, rotated and with a scale for each vector, where PLAID has buckets that all
+//! vectors share. It is less than half as long as the difference from the mean, and so is the error
+//! (see benches/results).
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -51,8 +51,8 @@ pub struct ResidualCoder {
     centres: Centres,
 }
 
-/// A page in residual codes. A vector takes `bits * dim / 8` bytes (dim rounded up to whole eights),
-/// 2 for its scale and 1 for its centre.
+/// A page in residual codes. A vector takes `bits * dim / 8` bytes (dim rounded up to whole
+/// eights), 2 for its scale and 1 for its centre.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResidualPage {
     bits: Bits,
@@ -83,8 +83,8 @@ pub struct Residual {
     products: Vec<[Lanes<f32>; CENTRES]>,
 }
 
-/// A query, or several, laid out by [`ResidualCoder::query`] for scoring pages of that coder. Scores
-/// are the same to the bit on every CPU.
+/// A query, or several, laid out by [`ResidualCoder::query`] for scoring pages of that coder.
+/// Scores are the same to the bit on every CPU.
 pub type ResidualQuery = Query<Residual>;
 
 impl ResidualCoder {

@@ -1,10 +1,10 @@
 //! Codes of 4, 2 or 1 bit a number, scored against an int8 query: a fourth to a sixteenth of the
 //! bytes of full-precision vectors.
 //!
-//! The mean of the corpus is subtracted, the rest is rotated so that every number carries as much, and
-//! each number is rounded to one of `2^bits` odd steps. One scale a vector makes the dot product of
-//! the vector with its own code right, as RaBitQ does (Gao & Long 2024, sec. 3): over rotations, the
-//! estimate of any other dot product is then without bias.
+//! The mean of the corpus is subtracted, the rest is rotated so that every number carries as much,
+//! and each number is rounded to one of `2^bits` odd steps. One scale a vector makes the dot
+//! product of the vector with its own code right, as RaBitQ does (Gao & Long 2024, sec. 3): over
+//! rotations, the estimate of any other dot product is then without bias.
 
 use half::f16;
 use pagesight_core::{PageVectors, QueryVectors};

@@ -14,8 +14,8 @@ use crate::kernel::{SIGN_LANES, SignLanes, lower_sign};
 /// Takes the signs of page vectors, relative to the mean of the corpus.
 ///
 /// Vectors of a corpus share a direction, whose signs would be the same in all of them. Subtracting
-/// the mean changes every dot product of a query token by the same amount, and so no ranking. What is
-/// left is rotated, as the query is, so that every sign carries as much.
+/// the mean changes every dot product of a query token by the same amount, and so no ranking. What
+/// is left is rotated, as the query is, so that every sign carries as much.
 ///
 /// ```
 /// use pagesight_core::{PageVectors, QueryVectors};

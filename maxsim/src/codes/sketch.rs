@@ -1,5 +1,5 @@
-//! Sketches: a page in few vectors of few bits. A scan of very many pages reads these first, to find
-//! the pages whose larger codes are worth comparing.
+//! Sketches: a page in few vectors of few bits. A scan of very many pages reads these first, to
+//! find the pages whose larger codes are worth comparing.
 
 use std::ops::Range;
 

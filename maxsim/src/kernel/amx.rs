@@ -302,7 +302,7 @@ fn take_pair(sums: &Sums, scales: &[[u8; 2]], to: [usize; 2], best: &mut [Lanes<
 }
 
 /// # Safety
-/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, with the tiles set up.
+/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, and tiles set up.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn cover_int8<const B: usize>(
     row_bytes: usize,

@@ -2,11 +2,13 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtepu8_epi16, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
-    _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps,
-    _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
+    _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_max_ps, _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi64x, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps,
 };
+
+use half::f16;
 
 use super::{Lanes, Near, Quads, SignLanes, tiles};
 
@@ -172,6 +174,25 @@ fn store(lanes: &mut Lanes<f32>, held: [__m256; 2]) {
         _mm256_storeu_ps(lanes.as_mut_ptr(), held[0]);
         _mm256_storeu_ps(lanes.as_mut_ptr().add(8), held[1]);
     }
+}
+
+/// The portable version calls a function for every 8 numbers, which took two fifths of the time of a
+/// page in f16.
+///
+/// # Safety
+/// AVX2 and F16C; as many numbers in `wide` as in `values`.
+#[target_feature(enable = "avx2,f16c")]
+pub unsafe fn widen(values: &[f16], wide: &mut [f32]) {
+    let (values, rest) = values.as_chunks::<8>();
+    let (wide, wide_rest) = wide.as_chunks_mut::<8>();
+    for (values, wide) in values.iter().zip(wide) {
+        // SAFETY: 8 numbers to read and to write.
+        unsafe {
+            let values = _mm_loadu_si128(values.as_ptr().cast());
+            _mm256_storeu_ps(wide.as_mut_ptr(), _mm256_cvtph_ps(values));
+        }
+    }
+    super::portable::widen(rest, wide_rest);
 }
 
 /// The portable loop with the CPU's own count of bits.

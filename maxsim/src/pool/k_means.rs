@@ -12,10 +12,10 @@ use crate::kernel::{LANES, dots_f32};
 /// Rounds of k-means after the first assignment; more change little (see benches/results).
 const ROUNDS: usize = 2;
 
-/// Merges the `n` vectors of `page` into at most `n / factor` (rounded up). Each is the mean of those
-/// that are nearest to it, scaled to length 1: spherical k-means (Dhillon & Modha 2001) from centres
-/// that lie as far apart as they can (Gonzalez 1985). The many vectors of blank paper are alike and
-/// end in few.
+/// Merges the `n` vectors of `page` into at most `n / factor` (rounded up). Each is the mean of
+/// those that are nearest to it, scaled to length 1: spherical k-means (Dhillon & Modha 2001) from
+/// centres that lie as far apart as they can (Gonzalez 1985). The many vectors of blank paper are
+/// alike and end in few.
 ///
 /// The purpose is that of hierarchical pooling (Clavie et al. 2024, "Reducing the footprint of
 /// multi-vector retrieval"), in `n * n / factor` dot products instead of `n * n` and a tree.
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn groups_are_found_and_alike_vectors_end_in_one() {
-        // 30 vectors near one axis, and one on each of two others: a third of the vectors holds all.
+        // 30 vectors near one axis, and one on each of two others: a third of the vectors holds
+        // all.
         let mut rows = Vec::new();
         for n in 0..30 {
             rows.extend([1.0, 0.001 * n as f32, 0.0]);

@@ -58,8 +58,8 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Reads the lists at the end of `bytes`. The codes themselves are compared with their checksums
-    /// when they are first used.
+    /// Reads the lists at the end of `bytes`. The codes themselves are compared with their
+    /// checksums when they are first used.
     ///
     /// # Errors
     /// [`SegmentError::NotOne`] and [`SegmentError::List`].
@@ -126,8 +126,8 @@ impl Segment {
         self.mean.len()
     }
 
-    /// What the sketches are taken around, `[dim]`. Segments can only be merged when they have it in
-    /// common.
+    /// What the sketches are taken around, `[dim]`. Segments can only be merged when they have it
+    /// in common.
     pub fn mean(&self) -> &[f32] {
         &self.mean
     }

@@ -1,5 +1,5 @@
-//! The segments of one snapshot as a search sees them: their pages, without those that later segments
-//! replaced or dropped.
+//! The segments of one snapshot as a search sees them: their pages, without those that later
+//! segments replaced or dropped.
 
 use std::collections::HashSet;
 
@@ -30,12 +30,12 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Joins `segments`, the oldest first. Of a page that is in several the latest copy counts, and a
-    /// document that a segment drops has no pages in earlier ones.
+    /// Joins `segments`, the oldest first. Of a page that is in several the latest copy counts, and
+    /// a document that a segment drops has no pages in earlier ones.
     ///
     /// # Errors
-    /// [`SegmentError::Dim`] when the segments differ in dim, [`SegmentError::Kinds`] when only some
-    /// are in residual codes.
+    /// [`SegmentError::Dim`] when the segments differ in dim, [`SegmentError::Kinds`] when only
+    /// some are in residual codes.
     pub fn new(segments: Vec<Segment>) -> Result<Self, SegmentError> {
         if let Some(other) = segments.iter().find(|other| other.dim() != segments[0].dim()) {
             return Err(DimMismatch { query: segments[0].dim(), page: other.dim() }.into());

@@ -121,8 +121,8 @@ impl<W: Write> SegmentWriter<W> {
     /// Copies page `index` of another segment.
     ///
     /// # Errors
-    /// What the file says; of kind `InvalidData` when the codes of the page are damaged, or those of
-    /// the two segments are of different kinds or around different means or centres.
+    /// What the file says; of kind `InvalidData` when the codes of the page are damaged, or those
+    /// of the two segments are of different kinds or around different means or centres.
     pub fn copy(&mut self, from: &Segment, index: usize) -> io::Result<()> {
         let invalid = |error: Box<dyn std::error::Error + Send + Sync>| {
             io::Error::new(io::ErrorKind::InvalidData, error)

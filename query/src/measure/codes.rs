@@ -43,8 +43,8 @@ pub struct CodeCost {
     pub p50: Duration,
 }
 
-/// The cheapest of `costs` that loses at most `max_loss` ([`Quality::loss`]): the one that reads the
-/// fewest bytes a page, of equals the one that scores the fewest pages again.
+/// The cheapest of `costs` that loses at most `max_loss` ([`Quality::loss`]): the one that reads
+/// the fewest bytes a page, of equals the one that scores the fewest pages again.
 pub fn cheapest(costs: &[CodeCost], max_loss: f64) -> Option<&CodeCost> {
     let within = costs.iter().filter(|cost| cost.quality.loss() <= max_loss);
     within
@@ -165,7 +165,8 @@ struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// Measures a code: how a page is coded, what it takes then, and how a query is laid out for it.
+    /// Measures a code: how a page is coded, what it takes then, and how a query is laid out for
+    /// it.
     fn measure<P: Send + Sync, C: Code + Sync>(
         &mut self,
         name: &'static str,

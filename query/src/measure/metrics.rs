@@ -119,7 +119,8 @@ impl Tally {
     pub const DEPTH: usize = 10;
 
     /// Adds a question: what an approximate ranking `found`, the exact ranking `truth`, both best
-    /// first and of at most [`DEPTH`](Self::DEPTH), and what answers the question, if that is known.
+    /// first and of at most [`DEPTH`](Self::DEPTH), and what answers the question, if that is
+    /// known.
     pub fn add<T: PartialEq>(&mut self, found: &[T], truth: &[T], answers: &[T]) {
         self.overlap += overlap(found, truth);
         self.gain += gain(found, answers, Self::DEPTH);

@@ -52,8 +52,9 @@ pub fn choose(settings: &[Setting], max_loss: f64) -> Option<&Setting> {
     within.min_by_key(|setting| setting.compared.unwrap_or(usize::MAX))
 }
 
-/// Asks `probes` exactly and by comparing fewer pages: 64, twice as many and so on up to half of all
-/// pages, or only `compared`. The exact setting comes first. `done` is called after each question.
+/// Asks `probes` exactly and by comparing fewer pages: 64, twice as many and so on up to half of
+/// all pages, or only `compared`. The exact setting comes first. `done` is called after each
+/// question.
 ///
 /// # Errors
 /// As [`search`].
@@ -151,7 +152,8 @@ pub fn measure_receipt(
     })
 }
 
-/// A question that a page answers: eight words from the middle of its text. `None` when it has fewer.
+/// A question that a page answers: eight words from the middle of its text. `None` when it has
+/// fewer.
 ///
 /// ```
 /// use pagesight_query::measure::tune::question_of;

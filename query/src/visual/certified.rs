@@ -1,12 +1,12 @@
 //! Ranking by int8 codes whose first ranks are those of exact MaxSim for certain.
 //!
-//! The int8 code of a page comes with a bound on its error. A page whose score and bound together do
-//! not reach the exact score of the last of the best `certain` cannot be among these. All others are
-//! scored again with full-precision vectors, the most promising first, so that the last of the best
-//! is soon known. These ranks are the exact ones, to the last bit, at a fraction of the reading.
-//! (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor 2003, "Optimal
-//! aggregation algorithms for middleware".) What follows them, for fusion with another channel, is
-//! ordered by code.
+//! The int8 code of a page comes with a bound on its error. A page whose score and bound together
+//! do not reach the exact score of the last of the best `certain` cannot be among these. All others
+//! are scored again with full-precision vectors, the most promising first, so that the last of the
+//! best is soon known. These ranks are the exact ones, to the last bit, at a fraction of the
+//! reading. (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor 2003,
+//! "Optimal aggregation algorithms for middleware".) What follows them, for fusion with another
+//! channel, is ordered by code.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -47,9 +47,9 @@ impl Scored {
 /// The best pages: int8 codes say which might be among the certain ones, full-precision vectors
 /// which are.
 ///
-/// Pages are read in the order of the most that their scores can be, the best by code first, until no
-/// page that is left can reach the last of the best. Before, the pages in question are compared with
-/// the query as it is, not rounded: that halves the bound and reads nothing.
+/// Pages are read in the order of the most that their scores can be, the best by code first, until
+/// no page that is left can reach the last of the best. Before, the pages in question are compared
+/// with the query as it is, not rounded: that halves the bound and reads nothing.
 pub(super) fn rank(
     codes: &Segments,
     slots: &[Slot],

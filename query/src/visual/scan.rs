@@ -51,8 +51,8 @@ pub(super) fn score_all(
     pages.par_iter().map(|(id, page)| Ok((*id, query.score(page)?))).collect()
 }
 
-/// The `depth` best of `slots` by their residual codes. Nothing can be compared again: the index has
-/// no full-precision vectors.
+/// The `depth` best of `slots` by their residual codes. Nothing can be compared again: the index
+/// has no full-precision vectors.
 pub(super) fn rank_by_residual(
     codes: &Segments,
     slots: &[Slot],

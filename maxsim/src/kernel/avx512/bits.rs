@@ -26,7 +26,7 @@ pub unsafe fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &
             // SAFETY: VBMI was found.
             unsafe { unpack_by_64(packed, rows) }
         } else {
-            unpack_by_16(packed, rows)
+            unpack_by_16(packed, rows);
         }
     } else if BITS == 4 && row_bytes == 64 {
         unpack_fours(packed.as_chunks().0, rows.as_chunks_mut().0);
