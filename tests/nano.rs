@@ -50,7 +50,7 @@ fn a_fresh_install_searches_pictures_of_pages() {
     assert!(told.contains("nano (inside this program)") && told.contains("new index"), "{told}");
     assert!(told.contains(id.as_str().unwrap()), "{told}");
     assert!(fresh(&place, &["status"]).out.contains("nano"));
-    let words = lines(&fresh(&place, &["query", "--json", "--model", "none", question]));
+    let words = lines(&fresh(&place, &["query", "--json", "--model", "none", "travel expenses"]));
     assert!(of_type(&words, "summary")[0]["model_id"].is_null());
     // An index keeps its model.
     let other = fixtures().join("parity/hf").display().to_string();
