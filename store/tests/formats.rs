@@ -141,7 +141,10 @@ fn an_index_of_every_format_is_carried_on_and_nothing_is_lost() {
         drop(writer);
         assert_eq!(pagesight_store::repair(&index).unwrap().mended, [] as [String; 0]);
         assert_eq!(content(&index), before, "format {format}");
-        assert_eq!(found(), words);
+        // The first writer analysed the words of an older index anew: the same pages are found.
+        let pages =
+            |found: Vec<(PageId, f32)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!(pages(found()), pages(words), "format {format}");
         // Format 1 has no copy of its pointer that a reader could hold.
         if format > 1 {
             assert_eq!(old.documents().unwrap(), before.0);
@@ -174,7 +177,9 @@ fn a_damaged_pointer_of_every_format_that_has_copies_is_restored() {
         fs::write(&pointer, &bytes).unwrap();
         assert!(Reader::open(&index).is_err());
         let repaired = pagesight_store::repair(&index).unwrap();
-        assert_eq!(repaired.mended.len(), 1, "{repaired:?}");
+        // With the pointer, the words of an older analysis come up to date; nothing else changes.
+        assert!(repaired.mended[0].starts_with("snapshot.json"), "{repaired:?}");
+        assert!(repaired.mended[1..].iter().all(|line| line.starts_with("text:")), "{repaired:?}");
         assert_eq!(content(&index), before, "format {format}");
     }
 }

@@ -320,6 +320,7 @@ impl Cutter {
     fn run(&mut self, run: &[Letter], spaced: &Spaced, at: usize) {
         let items = items(run);
         let (Some(first), Some(last)) = (items.first(), items.last()) else { return };
+        #[expect(clippy::single_range_in_vec_init, reason = "ranges of letters, here one")]
         let mut wholes = vec![first.start..last.end];
         if run[first.start..last.end].iter().any(|letter| letter.c == '/') {
             wholes.extend(
