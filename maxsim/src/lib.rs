@@ -30,7 +30,7 @@
 //! | [`SignPage`] | [`SignCoder`] | [`SignQuery`] | a bit a number on both sides |
 //! | [`Sketch`] | [`SketchCoder`] | [`SketchQuery`] | pooled vectors in 2 bits, for very many pages |
 //!
-//! [`pool`] and its like merge similar vectors of a page. [`Segment`] keeps the codes of many pages
+//! [`pool()`] and its like merge similar vectors of a page. [`Segment`] keeps the codes of many pages
 //! in one file that is mapped into memory, and [`Segments`] are those of an index.
 
 mod centres;

@@ -9,7 +9,7 @@
 //! * *Words* rank by BM25.
 //!
 //! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
-//! [`explain`] says which part of a page answers a query token, [`measure`] says how good a ranking
+//! [`explain()`] says which part of a page answers a query token, [`measure`] says how good a ranking
 //! is and what an approximation loses.
 
 #![forbid(unsafe_code)]
