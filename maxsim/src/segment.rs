@@ -3,7 +3,7 @@
 //! | part | bytes | content |
 //! |---|---|---|
 //! | data | from 0 | for each page `[n, dim]` int8 codes (dim in whole fours), `[n]` f32 scales, filled up to 64 |
-//! | sketches | among the data | for some thousand pages, the rows of their sketches one after another, then the f16 scales of these, filled up to 64 |
+//! | sketches | among the data | for some thousand pages, the rows of their [`Sketch`](crate::Sketch)es one after another, then the f16 scales of these, filled up to 64 |
 //! | dropped | 32 each | documents whose pages in earlier segments are gone |
 //! | pages | 96 each | document 32, number u32, vectors u32, start u64, error f32, length f32, CRC32C of the data u32, rows of the sketch u32, start of its rows u64, start of its scales u64, CRC32C of the sketch u32, whether residual codes have places u32, 8 of zeros |
 //! | mean | 4 dim | what the sketches are taken around, f32 |
