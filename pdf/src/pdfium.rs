@@ -5,11 +5,16 @@ use std::path::Path;
 
 use pagesight_core::{DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize};
 use pagesight_simd::resize_bicubic;
-use pdfium_render::prelude::*;
+use pdfium_render::prelude::Pdfium;
 
+use crate::annotations;
 use crate::canvas::Canvas;
+use crate::document::Opened;
 use crate::fonts;
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
+use crate::raw::{Drawn, Page};
+use crate::survey::Survey;
+use crate::text::words;
 
 /// Loads the library at `path` and keeps it from reading any font of the system.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
@@ -20,77 +25,36 @@ pub fn bind(path: &Path) -> Result<Pdfium, String> {
     Ok(pdfium)
 }
 
-/// Opens a document without a password or with the first of `passwords` that fits.
-pub fn open<'a>(
-    pdfium: &'a Pdfium,
-    bytes: &'a [u8],
-    passwords: &[String],
-) -> Result<PdfDocument<'a>, Failure> {
-    let tries = std::iter::once(None).chain(passwords.iter().map(|p| Some(p.as_str())));
-    for password in tries {
-        match pdfium.load_pdf_from_byte_slice(bytes, password) {
-            Ok(document) => return Ok(document),
-            Err(PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::PasswordError)) => {}
-            Err(error) => return Err(not_opened(&error, bytes)),
-        }
-    }
-    let reason = match passwords {
-        [] => "encrypted, and no password was given",
-        _ => "encrypted, and none of the passwords given fits",
-    };
-    Err(Failure::new(FailureKind::Encrypted, reason))
-}
-
-fn not_opened(error: &PdfiumError, bytes: &[u8]) -> Failure {
-    let head = &bytes[..bytes.len().min(1024)];
-    let damaged = |reason: &str| Failure::new(FailureKind::Damaged, reason);
-    match error {
-        _ if bytes.is_empty() => damaged("the file is empty"),
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError)
-            if !head.windows(5).any(|w| w == b"%PDF-") =>
-        {
-            damaged("not a PDF")
-        }
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError) => {
-            damaged("damaged: the PDF cannot be opened")
-        }
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::SecurityError) => {
-            Failure::new(FailureKind::Encrypted, "encrypted in a way that cannot be read")
-        }
-        error => Failure::new(FailureKind::Other, format!("the PDF cannot be opened ({error})")),
-    }
-}
-
-/// The document's title, when its metadata has a readable one.
-pub fn title(document: &PdfDocument<'_>) -> Option<String> {
-    let tag = document.metadata().get(PdfDocumentMetadataTagType::Title)?;
-    let title: String = tag.value().chars().filter(|c| !c.is_control()).take(300).collect();
-    Some(title.trim().to_string()).filter(|t| !t.is_empty())
-}
-
 /// A document whose last page stays loaded until another one is asked for, so that asking for the
 /// text of a page and then for its picture loads the page once.
-pub struct Pages<'a, 'd> {
-    document: &'a PdfDocument<'d>,
-    loaded: Option<(u32, PdfPage<'a>, PageSize)>,
+pub struct Pages<'o, 'l> {
+    opened: &'o Opened<'l>,
+    loaded: Option<(u32, Page<'o>, PageSize)>,
 }
 
-impl<'a, 'd> Pages<'a, 'd> {
-    /// The pages of `document`.
-    pub fn new(document: &'a PdfDocument<'d>) -> Self {
-        Self { document, loaded: None }
+impl<'o, 'l> Pages<'o, 'l> {
+    /// The pages of a document.
+    pub fn new(opened: &'o Opened<'l>) -> Self {
+        Self { opened, loaded: None }
     }
 
     /// The size and words of page `number` (1-based), at most `limit` bytes of them; no words are
     /// looked for when that is 0.
     pub fn text(&mut self, number: u32, limit: usize) -> Result<PageText, Failure> {
+        let opened = self.opened;
         let (page, size) = self.load(number)?;
         if limit == 0 {
             return Ok(PageText::new(size, "", false));
         }
-        let (mut text, cut) = page_text(page, limit)?;
-        let cut = !field_values(page, limit, &mut text) || cut;
-        Ok(PageText::new(size, text, cut))
+        let facts = &opened.facts;
+        let objects = page.objects();
+        let survey = Survey::of(page, &objects, page.bounds(), || facts.has_layers());
+        let read = words(page, &survey, facts, limit).ok_or_else(|| {
+            Failure::new(FailureKind::Damaged, "the text of the page cannot be read")
+        })?;
+        let mut text = PageText::new(size, read.text, read.cut);
+        annotations::append(opened, page, number, limit, &mut text);
+        Ok(text)
     }
 
     /// Draws page `number` (1-based) on `canvas` as RGB without gaps; the size of the page, and
@@ -109,10 +73,10 @@ impl<'a, 'd> Pages<'a, 'd> {
         Ok((size, drawn?))
     }
 
-    fn load(&mut self, number: u32) -> Result<(&PdfPage<'a>, PageSize), Failure> {
+    fn load(&mut self, number: u32) -> Result<(&Page<'o>, PageSize), Failure> {
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
             self.loaded = None;
-            let (page, size) = load(self.document, number)?;
+            let (page, size) = load(self.opened, number)?;
             self.loaded = Some((number, page, size));
         }
         let (_, page, size) = self.loaded.as_ref().expect("loaded above");
@@ -120,76 +84,30 @@ impl<'a, 'd> Pages<'a, 'd> {
     }
 }
 
-fn load<'a>(
-    document: &'a PdfDocument<'_>,
-    number: u32,
-) -> Result<(PdfPage<'a>, PageSize), Failure> {
-    let pages = document.pages();
+fn load<'o>(opened: &'o Opened<'_>, number: u32) -> Result<(Page<'o>, PageSize), Failure> {
+    let document = &opened.document;
     let damaged = |reason: String| Failure::new(FailureKind::Damaged, reason);
-    let outside = || damaged(format!("the document has {} pages", pages.len()));
-    let index = number.checked_sub(1).and_then(|index| PdfPageIndex::try_from(index).ok());
-    let page = pages.get(index.ok_or_else(outside)?).map_err(|error| match error {
-        PdfiumError::PageIndexOutOfBounds => outside(),
-        _ => damaged("the page is damaged and cannot be loaded".into()),
-    })?;
-    let size = PageSize { width_pt: page.width().value, height_pt: page.height().value };
-    if [size.width_pt, size.height_pt].iter().any(|side| !(side.is_finite() && *side > 0.0)) {
-        return Err(damaged(format!("the page is {} x {} points", size.width_pt, size.height_pt)));
+    let count = document.page_count();
+    if !(1..=count).contains(&number) {
+        return Err(damaged(format!("the document has {count} pages")));
     }
-    Ok((page, size))
-}
-
-/// The text layer in its own order: every character, whatever box it lies in. Words that are
-/// hyphenated at the end of a line are joined. The second value says whether the text was cut at
-/// `limit` bytes.
-fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), Failure> {
-    // pdfium's marks for a hyphen that a line break made.
-    let soft_hyphen = |c: char| matches!(c, '\u{2}' | '\u{FFFE}' | '\u{AD}');
-    let layer = page.text().map_err(|error| {
-        Failure::new(FailureKind::Damaged, format!("its text cannot be read ({error})"))
-    })?;
-    let mut text = String::new();
-    let mut joining = false;
-    for character in layer.chars().iter() {
-        let Some(c) = character.unicode_char() else { continue };
-        match c {
-            _ if soft_hyphen(c) => joining = true,
-            '\r' | '\n' if joining => {}
-            '\r' | '\0' => {}
-            _ => {
-                joining = false;
-                text.push(c);
-            }
-        }
-        if text.len() > limit {
-            text.truncate(text.floor_char_boundary(limit));
-            return Ok((text, true));
-        }
+    let load = || document.page(number - 1);
+    let unloaded = || damaged("the page is damaged and cannot be loaded".into());
+    let is_sized = |(width, height): (f32, f32)| {
+        [width, height].iter().all(|side| side.is_finite() && *side > 0.0)
+    };
+    let mut page = load().ok_or_else(unloaded)?;
+    if !is_sized(page.size()) {
+        // A CropBox outside the MediaBox crops nothing, as other readers have it.
+        page.uncrop();
+        drop(page);
+        page = load().ok_or_else(unloaded)?;
     }
-    Ok((text, false))
-}
-
-/// Appends what is filled into forms, which is drawn on the page but is not in its text layer.
-/// Returns whether all of it found room.
-fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) -> bool {
-    let mut all = true;
-    for annotation in page.annotations().iter() {
-        let value = annotation.as_form_field().and_then(|field| match field {
-            PdfFormField::Text(field) => field.value(),
-            PdfFormField::ComboBox(field) => field.value(),
-            PdfFormField::ListBox(field) => field.value(),
-            _ => None,
-        });
-        match value.filter(|value| !value.trim().is_empty()) {
-            Some(value) if text.len() + value.len() < limit => {
-                text.push('\n');
-                text.push_str(value.trim());
-            }
-            Some(_) => all = false,
-            None => {}
-        }
+    let (width_pt, height_pt) = page.size();
+    if !is_sized((width_pt, height_pt)) {
+        return Err(damaged(format!("the page is {width_pt} x {height_pt} points")));
     }
-    all
+    Ok((page, PageSize { width_pt, height_pt }))
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own
@@ -200,7 +118,7 @@ const OVERSAMPLE: u32 = 2;
 const MAX_OCR_SIDE_PX: f32 = 5_000.0;
 
 fn draw_page(
-    page: &PdfPage<'_>,
+    page: &Page<'_>,
     size: PageSize,
     draw: DrawSize,
     limit: u64,
@@ -212,18 +130,9 @@ fn draw_page(
     let pixels = canvas.take(stride * height as usize);
     // pdfium's own clearing goes pixel by pixel.
     pixels.fill(0xFF);
-    let config = PdfRenderConfig::new()
-        .set_fixed_size(width as Pixels, height as Pixels)
-        .set_format(PdfBitmapFormat::BGR)
-        .set_reverse_byte_order(true)
-        .clear_before_rendering(false)
-        .render_form_data(true);
-    let failed =
-        |error| Failure::new(FailureKind::Other, format!("the page cannot be drawn ({error})"));
-    let (format, sides) = (PdfBitmapFormat::BGR, (width as Pixels, height as Pixels));
-    let mut bitmap = PdfBitmap::from_bytes(sides.0, sides.1, format, pixels).map_err(failed)?;
-    page.render_into_bitmap_with_config(&mut bitmap, &config).map_err(failed)?;
-    drop(bitmap);
+    if !page.draw(pixels, (width, height), stride, 0, Drawn::All) {
+        return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
+    }
     if stride != row {
         for line in 1..height as usize {
             pixels.copy_within(line * stride..line * stride + row, line * row);

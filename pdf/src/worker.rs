@@ -9,8 +9,10 @@ use pagesight_core::PageText;
 use pdfium_render::prelude::Pdfium;
 
 use crate::canvas::Canvas;
-use crate::pdfium::{Pages, bind, open, title};
+use crate::document::Opened;
+use crate::pdfium::{Pages, bind};
 use crate::protocol::{Asked, Bounds, Request, Response, receive, send};
+use crate::raw::Library;
 use crate::restrict::restrict;
 use crate::sandbox::{Sandbox, shut_in};
 
@@ -103,10 +105,10 @@ fn serve_document(
     mut requests: impl io::Read,
     mut responses: impl Write,
 ) -> io::Result<Option<(Request, Vec<u8>)>> {
-    let document = open(pdfium, bytes, passwords);
+    let document = Opened::open(Library::of(pdfium), bytes, passwords);
     let response = match &document {
-        Ok(document) => {
-            Response::Opened { pages: document.pages().len().max(0) as u32, title: title(document) }
+        Ok(opened) => {
+            Response::Opened { pages: opened.document.page_count(), title: opened.title() }
         }
         Err(failure) => Response::NotOpened { failure: failure.clone() },
     };
