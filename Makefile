@@ -1,13 +1,24 @@
 # pagesight. `make help` lists the targets.
 
-# Outside the clone, so that a second clone is warm. One profile (dev, tuned in Cargo.toml)
-# serves demo, tests and benches.
+# Compiled dependencies lie outside the clone, so that a second clone is warm; programs lie in its
+# own `target`. A CARGO_TARGET_DIR of yours holds both. One profile (dev, tuned in Cargo.toml) serves
+# demo, tests and benches.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
-export CARGO_TARGET_DIR ?= $(CACHE)/pagesight/target
-PAGESIGHT := $(CARGO_TARGET_DIR)/debug/pagesight
+ifdef CARGO_TARGET_DIR
+TARGET := $(CARGO_TARGET_DIR)
+BUILD := $(CARGO_TARGET_DIR)
+else
+TARGET := target
+BUILD := $(CACHE)/pagesight/target
+export CARGO_BUILD_BUILD_DIR ?= $(BUILD)
+endif
+# For builds with settings of their own.
+apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspath $(BUILD))/$(1)
+PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test record-nano test-hub cuda cuda-test check bench eval robustness pages fuzz parity torture sanitize neon
+.PHONY: help setup build demo test promises features api test-training dist record-nano test-hub cuda cuda-test check bench eval \
+  robustness pages fuzz parity torture sanitize neon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +28,7 @@ setup: ## fetch protoc and libpdfium (pinned) into .tools
 
 build: setup ## the program, with libpdfium beside it
 	cargo build --workspace
-	@cp -f $(LIBRARY)/* $(CARGO_TARGET_DIR)/debug/
+	@cp -f $(LIBRARY)/* $(TARGET)/debug/
 
 demo: build ## index fixtures/pdf and ask, words and looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh
@@ -25,33 +36,57 @@ demo: build ## index fixtures/pdf and ask, words and looks
 test: setup ## every test
 	cargo test --workspace
 
+promises: setup ## promises that need root, strace and landlock; fails where they cannot run
+	cargo test --workspace --test main -- --ignored promises:: --skip torture_
+	cargo test -p pagesight-pdf -- --ignored --nocapture sandbox
+
+features: setup ## every feature of the library compiles alone
+	for feature in "" pdf model ocr serve hub cli; do \
+	  echo "no default features, $${feature:-none}"; \
+	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" || exit 1; \
+	done
+
+api: setup ## the public names of the library, written anew into api.txt
+	@cargo xtask api --write
+
+test-training: ## the training recipe's own tests, in an environment of their own
+	@test -x .tools/training/bin/python || python3 -m venv .tools/training
+	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
+	cd training && ../.tools/training/bin/python -m unittest --quiet test_training
+
+dist: setup ## what users install: an archive and a Python wheel, in target/dist
+	cargo build --release
+	@cargo xtask dist
+
 record-nano: setup ## what the quality gate of nano compares with, after its weights have changed
 	PAGESIGHT_RECORD=1 cargo test --workspace --test main nano_finds_as_much_as_it_did
 
-test-hub: setup ## fetching checkpoints, against a server of its own (compiles rustls anew)
+test-hub: setup ## fetching checkpoints, against a server of its own
 	cargo test -p pagesight-model --features hub
 
 # sm_80 runs on cards of Ampere's generation; others need their own number.
 cuda: setup ## build the model for NVIDIA's cards without one at hand; CUDA_COMPUTE_CAP=90 for Hopper
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
-	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
+	  CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-80} $(call apart,cuda) \
 	  cargo build -p pagesight-model --features cuda --example encoding
 	@echo "linked, and what it does where there is no card:"
 	@LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$(abspath .tools/cuda/lib/stubs) \
-	  $(CARGO_TARGET_DIR)/cuda/debug/examples/encoding devices
+	  $(BUILD)/cuda/debug/examples/encoding devices
 
 cuda-test: setup ## where there is a card of NVIDIA: its vectors against the processor's and the reference's
 	@cargo xtask cuda
 	CUDA_HOME=$(abspath .tools/cuda) PATH=$(abspath .tools/cuda/bin):$$PATH \
 	  LD_LIBRARY_PATH=$(abspath .tools/cuda/lib):$$LD_LIBRARY_PATH \
-	  CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/cuda \
-	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture card::
+	  $(call apart,cuda) \
+	  cargo test -p pagesight-model --lib --features cuda -- --ignored --nocapture gpu::
 
-check: setup ## formatting, lints and docs, warnings denied
+check: setup ## formatting, lints, docs (warnings denied), licences, public names
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo xtask licences
+	cargo xtask api
 
 robustness: setup ## DIR=folder: hostile PDFs end as their manifest expects; 1,000 mutated ones; bombs
 	PAGESIGHT_ROBUSTNESS=$(abspath $(DIR)) cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 robustness
@@ -66,12 +101,12 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 fuzz: ## the worker protocol, 60 s in libFuzzer
 	@mkdir -p fuzz/corpus/protocol
-	cd fuzz && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
-	$(CARGO_TARGET_DIR)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
+	cd fuzz && $(call apart,fuzz) RUSTFLAGS="$(COVERAGE)" cargo build --release --target $(HOST)
+	$(BUILD)/fuzz/$(HOST)/release/protocol fuzz/corpus/protocol fuzz/seeds/protocol -max_total_time=60
 
 # A stable compiler has the sanitizer too; the standard library stays as it is.
 sanitize: ## late interaction, its kernels for this processor included, under AddressSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/asan \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(call apart,asan) \
 	  cargo test -p pagesight-maxsim --lib --tests --target $(HOST)
 
 # Wants `rustup target add aarch64-unknown-linux-gnu` and, by their names in Debian,
@@ -86,7 +121,7 @@ neon: ## late interaction, its kernels for aarch64 included, under emulation
 	done
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
-	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture
+	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture_
 
 eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs
@@ -101,5 +136,5 @@ bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/res
 	cargo build --workspace --example indexing
 	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
 	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
-	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(CARGO_TARGET_DIR)/debug/examples/indexing; } \
+	  PAGESIGHT_PDFIUM=$(LIBRARY)/libpdfium.so $(TARGET)/debug/examples/indexing; } \
 	  | tee benches/results/indexing.txt

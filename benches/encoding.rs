@@ -10,18 +10,18 @@
 //!     [--device cpu|cuda|metal] [--batch N[,N...]] [--peer PYTHON f32|bf16]
 //! ```
 //!
-//! A batch is of N different pages. On a card the time is from bytes of pixels in the program's
-//! memory to vectors in it; the peer's pixels are on the card already.
+//! A batch is of N different pages. On a GPU the time is from bytes of pixels in the program's
+//! memory to vectors in it; the peer's pixels are on the GPU already.
 //!
-//! `peak` as FOLDER measures the limits of the processor: sums of products in registers.
-//! `devices` tells where models can run here.
+//! `peak` as FOLDER measures the limits of the CPU: sums of products in registers.
+//! `devices` says where models can run here.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use pagesight_core::PageImage;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::{ModelSource, PageImage};
 use pagesight_model::{ColPali, Device, LoadOptions, Precision, peak};
 
 const QUESTION: &str = "net sales by region";
@@ -65,11 +65,11 @@ fn main() -> Result<(), Failure> {
         precision: Some(precision),
         query_only: !pages,
         device,
-        card_slices: batches.iter().copied().max(),
+        gpu_slices: batches.iter().copied().max(),
         ..LoadOptions::default()
     };
     let start = Instant::now();
-    let model = ColPali::load(folder.as_ref(), &options)?;
+    let model = ColPali::load(&ModelSource::Folder(folder.into()), &options)?;
     let seconds = start.elapsed().as_secs_f64();
     println!("{precision} loaded on {} in {seconds:.1} s{}", model.device(), memory());
     let mut peer = match option("--peer") {
@@ -77,7 +77,7 @@ fn main() -> Result<(), Failure> {
         Some(_) => return Err("--peer PYTHON f32|bf16".into()),
         None => None,
     };
-    let edge = model.input().edge_px;
+    let edge = model.input_px();
     let images: Vec<PageImage> = (0..batches.iter().copied().max().unwrap_or(1) as u32)
         .map(|seed| picture(edge, seed))
         .collect();
@@ -124,14 +124,15 @@ fn time_pages(
         keep(&mut times[0], round, start.elapsed().as_secs_f64());
         if round == 0 && batch > 1 {
             let alone = model.encode_pages(&images[batch - 1..])?;
-            let [together, alone] = [&vectors[batch - 1], &alone[0]].map(|page| page.values());
+            let both = [&vectors[batch - 1], &alone[0]];
+            let [together, alone] = both.map(|page| page.vectors().values());
             let apart = together.iter().zip(alone).map(|(a, b)| (a.to_f32() - b.to_f32()).abs());
             println!("  beside others and alone: at most {:.1e} apart", apart.fold(0.0, f32::max));
         }
         if let Some(peer) = &mut peer {
             keep(&mut times[1], round, peer.ask(&format!("page {batch}"))?.parse()?);
             if round == 0 {
-                let ours = vectors.iter().flat_map(|page| page.values());
+                let ours = vectors.iter().flat_map(|page| page.vectors().values());
                 peer.compare(ours.map(|value| value.to_f32()), model.dim())?;
             }
         }
@@ -190,8 +191,8 @@ fn tell(name: &str, model: &ColPali, count: usize, times: [Vec<f64>; 2]) -> Opti
 fn devices() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity/hf");
     for device in Device::ALL {
-        let model =
-            ColPali::load(folder.as_ref(), &LoadOptions { device, ..LoadOptions::default() });
+        let source = ModelSource::Folder(folder.into());
+        let model = ColPali::load(&source, &LoadOptions { device, ..LoadOptions::default() });
         match model {
             Ok(model) => println!("{device:5} runs on {}", model.device()),
             Err(error) => println!("{device:5} {error}"),

@@ -12,7 +12,7 @@ corpus=$2
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release -p pagesight-maxsim --examples
 "$target/release/examples/kernels"
-for code in f32 f16 bf16 int8 4bit 2bit 1bit residual4 residual2 residual1 sign; do
+for code in f32 f16 int8 4bit 2bit 1bit residual4 residual2 residual1 sign; do
     "$target/release/examples/corpus" "$corpus" --code $code
 done
 for batch in 4 16; do "$target/release/examples/corpus" "$corpus" --code int8 --batch $batch; done

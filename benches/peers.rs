@@ -7,15 +7,16 @@
 //!
 //! Question: what do build, disk and a query cost, and how near is the ranking to exact MaxSim?
 //! Data: a folder that the harness' corpus.py wrote (see `benches/peers.sh`, the one command).
-//! `build` writes what an index of these pages holds for the visual channel: the f16 masters, and
-//! the int8 codes with their sketches as one segment, both durable when it returns. `search` is a
-//! fresh process that maps the two files and asks through [`pagesight_query::search`], one query
-//! at a time: exactly, as is the default at this size, and with sketches as a shortcut, which
-//! reads no masters. POOLING leaves one vector in so many of each page, as a recipe's does with
-//! k-means; the ranking is still compared with that of all. `compact` keeps residual codes in place of
-//! masters and int8 codes, as `pagesight compact` does. Each prints one JSON object with the
-//! fields of the peers' entries. The database that holds masters in pagesight is not part of it,
-//! and neither is the model.
+//! `build` writes what an index of these pages holds for the patches channel: the full-precision
+//! vectors, and the int8 codes with their sketches as one segment, both durable when it returns.
+//! `search` is a fresh process that maps the two files and asks through
+//! [`pagesight_query::search`], one query at a time: exactly, as is the default at this size, and
+//! with sketches that choose the pages, which reads no full-precision vectors. POOLING leaves one
+//! vector in so many of each page, as a recipe's does with k-means; the ranking is still compared
+//! with that of all. `compact` keeps residual codes in place of full-precision vectors and int8
+//! codes, as `pagesight compact` does. Each prints one JSON object with the fields of the peers'
+//! entries. The database that holds the vectors in pagesight is not part of it, and neither is the
+//! model.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -25,14 +26,12 @@ use std::time::Instant;
 
 use half::f16;
 use memmap2::Mmap;
-use pagesight_core::seam::{
-    BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource, Visit,
-};
-use pagesight_core::{DocumentId, ModelId, PageId, PageVectors, QueryVectors};
+use pagesight_core::seam::{BoxError, DocumentFilter, TextIndex, VectorSource, Visit};
+use pagesight_core::{Channel, DocumentId, PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{
     Bits, Int8Page, ResidualCoder, Segment, SegmentWriter, Segments, SketchCoder, pool_k_means,
 };
-use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
+use pagesight_query::{Effort, Question, Request, Sources, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -44,7 +43,7 @@ const SAMPLE: usize = 256;
 /// Queries before the clock starts, as of the peers.
 const WARM: usize = 3;
 /// Pages that are compared by int8 code when sketches choose them.
-const SHORTCUTS: [usize; 2] = [64, 256];
+const COMPARED: [usize; 2] = [64, 256];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -93,9 +92,8 @@ impl Corpus {
         let bytes = fs::read(folder.join("queries.npy"))?;
         let all = floats(&bytes[offset(&header, "queries_data_offset")?..]);
         let query = |pair: &[usize]| {
-            let tokens = pair[1] - pair[0];
             let values = all[pair[0] * dim..pair[1] * dim].to_vec();
-            Ok(QueryVectors::new(dim, values, vec![String::new(); tokens])?)
+            Ok(QueryVectors::of_rows(dim, values)?)
         };
         let queries = list("query_offsets")?.windows(2).map(query).collect::<Outcome<Vec<_>>>()?;
         // The header of an .npy file of version 1: 10 bytes and a text of the length in bytes 8
@@ -174,7 +172,7 @@ fn build(corpus: &Corpus, index: &Path, pooling: usize) -> Outcome<Value> {
     built(corpus, index, start, cpu, &others)
 }
 
-/// As [`build`], without masters.
+/// As [`build`], without full-precision vectors.
 fn build_compact(corpus: &Corpus, index: &Path) -> Outcome<Value> {
     fs::create_dir_all(index)?;
     let (start, cpu, others) = (Instant::now(), cpu_seconds(), Others::new());
@@ -221,12 +219,11 @@ fn built(
     }))
 }
 
-/// The mapped masters, no words, and questions that are known by their number.
+/// The mapped full-precision vectors, and no words.
 struct Surroundings<'a> {
     corpus: &'a Corpus,
     masters: Mmap,
     ends: Vec<usize>,
-    model: ModelId,
 }
 
 impl Surroundings<'_> {
@@ -252,16 +249,6 @@ impl VectorSource for Surroundings<'_> {
     }
 }
 
-impl QueryEncoder for Surroundings<'_> {
-    fn model_id(&self) -> &ModelId {
-        &self.model
-    }
-
-    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-        queries.iter().map(|n| Ok(self.corpus.queries[n.parse::<usize>()?].clone())).collect()
-    }
-}
-
 impl TextIndex for Surroundings<'_> {
     fn search_text(
         &self,
@@ -279,35 +266,34 @@ fn ask(corpus: &Corpus, index: &Path, queries: usize, start: Instant) -> Outcome
     let codes = Segments::new(vec![Segment::open(map(&index.join("codes"))?)?])?;
     let masters = map(&index.join("masters"))?;
     let ends = serde_json::from_slice(&fs::read(index.join("ends.json"))?)?;
-    let around = Surroundings { corpus, masters, ends, model: ModelId("none".into()) };
-    let channels =
-        Channels { vectors: &around, codes: Some(&codes), encoder: Some(&around), text: &around };
+    let around = Surroundings { corpus, masters, ends };
+    let sources = Sources { codes: Some(&codes), ..Sources::new(&around, &around) };
     let queries = queries.min(corpus.queries.len());
-    let search = |n: usize, shortcut| -> Outcome<(Vec<usize>, usize)> {
-        let (channel, documents, explain) = (Channel::Visual, None, false);
-        let (query, k, depth, fusion) = (&*n.to_string(), K, K, Fusion::default());
-        let request = Request { query, channel, k, depth, documents, explain, shortcut, fusion };
-        let ranking = search(&channels, &request)?;
+    let questions: Vec<Question> = corpus.queries.iter().cloned().map(Question::from).collect();
+    let search = |n: usize, effort| -> Outcome<(Vec<usize>, usize)> {
+        let channels = vec![Channel::Patches];
+        let request = Request { channels, k: K, depth: K, effort, ..Request::new(&questions[n]) };
+        let ranking = search(&sources, &request)?;
         let found = ranking.hits.iter().map(|hit| hit.page.number as usize - 1).collect();
         Ok((found, ranking.work.reranked))
     };
-    search(0, Shortcut::Never)?;
+    search(0, Effort::Certified)?;
     let cold = (start.elapsed() - reading).as_secs_f64();
     let mut runs = Vec::new();
-    let shortcuts = SHORTCUTS.into_iter().filter(|&count| count < corpus.pages);
-    let named = shortcuts.map(|n| (format!("{n} by sketch, ranked in int8"), Shortcut::Best(n)));
+    let efforts = COMPARED.into_iter().filter(|&count| count < corpus.pages);
+    let named = efforts.map(|n| (format!("{n} by sketch, ranked in int8"), Effort::Best(n)));
     let scan = if codes.are_residual() { "all residual codes" } else { "exact" };
-    let named = named.map(|(name, shortcut)| match codes.are_residual() {
-        true => (name.replace("int8", "residual codes"), shortcut),
-        false => (name, shortcut),
+    let named = named.map(|(name, effort)| {
+        let name = if codes.are_residual() { name.replace("int8", "residual codes") } else { name };
+        (name, effort)
     });
-    for (params, shortcut) in [(scan.into(), Shortcut::Never)].into_iter().chain(named) {
-        (0..WARM.min(queries)).try_for_each(|n| search(n, shortcut).map(drop))?;
+    for (params, effort) in [(scan.into(), Effort::Certified)].into_iter().chain(named) {
+        (0..WARM.min(queries)).try_for_each(|n| search(n, effort).map(drop))?;
         let (cpu, others) = (cpu_seconds(), Others::new());
         let (mut ms, mut found, mut again) = (Vec::new(), Vec::new(), 0);
         for n in 0..queries {
             let asking = Instant::now();
-            let (ranking, compared) = search(n, shortcut)?;
+            let (ranking, compared) = search(n, effort)?;
             ms.push(asking.elapsed().as_secs_f64() * 1e3);
             found.push(ranking);
             again += compared;

@@ -17,8 +17,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pagesight_core::PageImage;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::{ModelSource, PageImage, PageSize, PictureSize};
 use pagesight_maxsim::maxsim_reference;
 use pagesight_model::{ColPali, Device, LoadOptions, Precision};
 use pagesight_simd::resize_bicubic;
@@ -109,11 +109,11 @@ fn one(
         query_only: pages == 0,
         ..LoadOptions::default()
     };
-    let model = ColPali::load(model.as_ref(), &options)?;
+    let model = ColPali::load(&ModelSource::Folder(model.into()), &options)?;
     let mut vectors = Vectors { pages: Vec::new(), queries: Vec::new() };
     for path in files(pictures)?.iter().take(pages) {
         let page = model.encode_pages(&[picture(path, &model)?])?.remove(0);
-        vectors.pages.push(page.values().iter().map(|v| v.to_f32()).collect());
+        vectors.pages.push(page.vectors().values().iter().map(|v| v.to_f32()).collect());
     }
     for line in std::fs::read_to_string(queries)?.lines() {
         let line: serde_json::Value = serde_json::from_str(line)?;
@@ -146,8 +146,10 @@ fn picture(path: &Path, model: &ColPali) -> Result<PageImage, Failure> {
     let image = image::open(path)?.to_rgb8();
     let (width, height) = image.dimensions();
     let page = PageImage::new(width, height, image.into_raw())?;
-    let input = model.input();
-    Ok(resize_bicubic(&page, input.width_px(), input.height_px()))
+    // Every page has the same picture, whatever its shape.
+    let PictureSize { width_px, height_px } =
+        model.picture(PageSize { width_pt: width as f32, height_pt: height as f32 });
+    Ok(resize_bicubic(&page, width_px, height_px))
 }
 
 const DIM: usize = 128;

@@ -1,10 +1,14 @@
 //! What can go wrong, from any room.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use pagesight_core::ModelId;
-use pagesight_indexer::{IndexError, PdfiumPlace, RendererError};
-use pagesight_model::{ModelError, ParityError, is_embedded};
+use pagesight_core::seam::PdfError;
+use pagesight_core::{Failure, ModelId, ModelSource};
+use pagesight_indexer::IndexError;
+#[cfg(feature = "model")]
+use pagesight_model::ModelError;
+#[cfg(feature = "pdf")]
+use pagesight_pdf::RenderError;
 use pagesight_query::{PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
@@ -19,11 +23,19 @@ pub enum Error {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The model.
+    #[cfg(feature = "model")]
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Comparing the model with reference tensors.
+    /// Starting what reads PDFs, e.g. when libpdfium is nowhere.
+    #[cfg(feature = "pdf")]
     #[error(transparent)]
-    Parity(#[from] ParityError),
+    Pdf(#[from] RenderError),
+    /// Nothing was brought that reads PDFs, and this library was built without feature `pdf`.
+    #[error("nothing reads PDFs: the library was built without pdfium, and no reader was given")]
+    NoReader,
+    /// An index without a model was asked for vectors, or given some.
+    #[error("the index has no model")]
+    NoModel,
     /// A search.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -39,25 +51,26 @@ pub enum Error {
         page: u32,
         /// The cause.
         #[source]
-        source: RendererError,
-    },
-    /// libpdfium is nowhere.
-    #[error("libpdfium is not found; looked at {}", places(looked))]
-    NoPdfium {
-        /// Where it was looked for.
-        looked: Vec<PdfiumPlace>,
+        source: PdfError,
     },
     /// The model that the index was made with is not where it was.
-    #[error("the index was made with the model in {folder}, which is not there any more")]
+    #[error("the index was made with the model {source_of}, which is not there any more")]
     ModelGone {
         /// Where it was.
-        folder: PathBuf,
+        source_of: ModelSource,
     },
-    /// The model folder, or this program for its own model, holds another model now.
-    #[error("the index was made with model {expected}, {} holds {got}", holder(folder))]
+    /// The index was made with a model that its program brought, and this one brought none.
+    #[error("the index was made with model {id}, which its program brings, and none was given")]
+    ModelNotBrought {
+        /// The model of the index.
+        id: ModelId,
+    },
+    /// The place of the model, or this program for its own model, holds another model now; or
+    /// another one was brought.
+    #[error("the index was made with model {expected}, {} {got}", holder(source_of))]
     ModelChanged {
-        /// The model's folder.
-        folder: PathBuf,
+        /// Where the model found came from; `None` when it was brought.
+        source_of: Option<ModelSource>,
         /// The model of the index.
         expected: ModelId,
         /// The model found.
@@ -78,14 +91,24 @@ pub enum Error {
         candidates: Vec<String>,
     },
     /// The document does not have this page, or it is not indexed.
-    #[error("page {page} of {path} is not in the index{}", because(reason))]
+    #[error("page {page} of {path} is not in the index{}", because(failure, *page_count))]
     NoSuchPage {
         /// Ledger path.
         path: String,
         /// As asked.
         page: u32,
         /// Why it failed, when the ledger knows.
-        reason: Option<String>,
+        failure: Option<Failure>,
+        /// Pages that the document has, 0 when unknown.
+        page_count: u32,
+    },
+    /// Words name a page that the pages table lacks: the index is damaged.
+    #[error("page {page} of {path} has words and no page: the index is damaged")]
+    PageMissing {
+        /// Ledger path.
+        path: String,
+        /// 1-based.
+        page: u32,
     },
     /// A file is not what was indexed.
     #[error("{path} has changed since it was indexed: index its folder again")]
@@ -106,19 +129,19 @@ pub enum Error {
     },
 }
 
-/// Who holds the model in `folder`.
-fn holder(folder: &Path) -> String {
-    match is_embedded(folder) {
-        true => "this version of pagesight".into(),
-        false => folder.display().to_string(),
+/// Who holds the model that was found.
+fn holder(source: &Option<ModelSource>) -> String {
+    match source {
+        Some(ModelSource::Nano) => "this version of pagesight holds".into(),
+        Some(source) => format!("{source} holds"),
+        None => "the program brought".into(),
     }
 }
 
-fn places(looked: &[PdfiumPlace]) -> String {
-    let paths: Vec<String> = looked.iter().map(|place| place.path.display().to_string()).collect();
-    paths.join(", ")
-}
-
-fn because(reason: &Option<String>) -> String {
-    reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+fn because(failure: &Option<Failure>, page_count: u32) -> String {
+    match (failure, page_count) {
+        (Some(failure), _) => format!(": {failure}"),
+        (None, 0) => String::new(),
+        (None, count) => format!(": it has {count} pages"),
+    }
 }

@@ -1,165 +1,59 @@
-//! The index: the one place where the rooms meet, and where sync compute waits for async storage.
+//! The index: a handle that is cheap to clone and that threads, handlers and processes share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use pagesight_core::seam::PageEncoder;
-use pagesight_core::{DocumentId, DocumentRecord, ModelId, Slices};
-use pagesight_indexer::{
-    BatchSize, Confinement, Event, Limits, PdfiumPlace, Renderer, Sandbox, Settings, Summary,
-    decode_path, encode_path, find_pdfium,
+use pagesight_core::seam::{Model, Ocr, PdfReader};
+#[cfg(feature = "model")]
+use pagesight_core::ModelSource;
+use pagesight_core::{EncodedPage, PageId};
+use pagesight_indexer::encode_path;
+#[cfg(feature = "model")]
+use pagesight_model::LoadOptions;
+#[cfg(feature = "pdf")]
+use pagesight_pdf::RenderOptions;
+use pagesight_query::Question;
+use pagesight_store::Writer;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::page::Page;
+use crate::search::Search;
+use crate::sync;
+
+pub use pagesight_core::{
+    DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
 };
-use pagesight_maxsim::Segments;
-use pagesight_model::{ColPali, LoadOptions, ModelError, Recipe, is_embedded};
-use pagesight_store::{BlockingReader, BlockingWriter, Snapshot, StoreError, StoredModel};
-use tokio::runtime::Runtime;
+pub use pagesight_indexer::{
+    BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
+};
+pub use pagesight_store::{FORMAT, Snapshot, StoreError};
 
-use crate::{Error, Page, Search};
+pub use crate::engine::REFRESH;
 
 /// An index on disk: PDFs go in with [`sync`](Self::sync), ranked pages come out of
-/// [`search`](Self::search). Calls block. Share it between threads for searching.
+/// [`search`](Self::search).
 ///
-/// Each search sees one snapshot, whole. A search that begins more than [`REFRESH`] after another
+/// A handle is cheap to clone, and all clones share what is loaded: give one to each thread or
+/// handler. Every call takes `&self`; one may sync while others search. Calls block, and may be
+/// made anywhere, also inside an async runtime; there `spawn_blocking` keeps other tasks running
+/// meanwhile.
+///
+/// Each search sees one snapshot, whole. A search that begins more than [`REFRESH`] after any
 /// process published a snapshot sees that one; [`snapshot`](Self::snapshot) and
-/// [`documents`](Self::documents) show what was there at [`open`](Self::open) or the last
-/// [`refresh`](Self::refresh).
-pub struct Index {
-    folder: PathBuf,
-    base: PathBuf,
-    runtime: Arc<Runtime>,
-    /// As of the last call with `&mut self`.
-    view: Arc<View>,
-    /// What searches see.
-    latest: Mutex<Latest>,
-    renderer: RenderOptions,
-    loading: LoadOptions,
-    model: OnceLock<Arc<ColPali>>,
-}
+/// [`documents`](Self::documents) show the one that was seen last.
+#[derive(Clone)]
+pub struct Index(Arc<Engine>);
 
-/// A search looks for a newer snapshot when it last did so this long ago.
-pub const REFRESH: Duration = Duration::from_secs(1);
+/// Whatever comes to be inside, a handle goes where threads and handlers need it.
+const _: () = {
+    const fn goes_anywhere<T: Clone + Send + Sync + 'static>() {}
+    goes_anywhere::<Index>();
+};
 
-struct Latest {
-    view: Arc<View>,
-    looked: Instant,
-}
-
-/// One snapshot with its ledger.
-pub(crate) struct View {
-    pub reader: BlockingReader,
-    /// By path.
-    pub ledger: BTreeMap<String, DocumentRecord>,
-    /// Paths of each document, in order.
-    pub paths: HashMap<DocumentId, Vec<String>>,
-    /// Mapped by the first search; why not, when they are damaged.
-    codes: OnceLock<Result<Option<Segments>, String>>,
-}
-
-/// How pages are drawn.
-#[derive(Debug, Clone, Default)]
-pub struct RenderOptions {
-    /// libpdfium, or its folder; looked up when `None`, see [`find_pdfium`].
-    pub pdfium: Option<PathBuf>,
-    /// The user's data folder, where libpdfium may lie.
-    pub data_folder: Option<PathBuf>,
-    /// A Python environment, where the pypdfium2 wheel may be.
-    pub python: Option<PathBuf>,
-    /// The program that serves as worker; this program when `None`. It calls
-    /// [`serve_worker_if_asked`](crate::serve_worker_if_asked) first in `main`.
-    pub worker_program: Option<PathBuf>,
-    /// Tried in turn on encrypted documents.
-    pub passwords: Vec<String>,
-    /// Whether workers must be shut in.
-    pub sandbox: Sandbox,
-}
-
-impl RenderOptions {
-    /// Where libpdfium is looked for, in order; the first that is found counts.
-    pub fn pdfium_places(&self) -> Vec<PdfiumPlace> {
-        let program = std::env::current_exe().ok();
-        find_pdfium(
-            self.pdfium.as_deref(),
-            program.as_deref(),
-            self.data_folder.as_deref(),
-            self.python.as_deref(),
-        )
-    }
-
-    fn found_pdfium(&self) -> Result<PathBuf, Error> {
-        let looked = self.pdfium_places();
-        match looked.iter().find(|place| place.found) {
-            // A worker's current folder may be another one.
-            Some(place) => std::path::absolute(&place.path).map_err(|source| Error::Io {
-                action: "finding",
-                path: place.path.clone(),
-                source,
-            }),
-            None => Err(Error::NoPdfium { looked }),
-        }
-    }
-
-    fn program(&self) -> Result<PathBuf, Error> {
-        match &self.worker_program {
-            Some(program) => Ok(program.clone()),
-            // What runs, by no name: a run goes on with its own workers when the program's file
-            // is replaced meanwhile.
-            None if cfg!(target_os = "linux") => Ok("/proc/self/exe".into()),
-            None => std::env::current_exe().map_err(|source| Error::Io {
-                action: "finding",
-                path: "this program".into(),
-                source,
-            }),
-        }
-    }
-
-    /// Starts a worker.
-    pub(crate) fn start(&self, path: &str, page: u32) -> Result<Renderer, Error> {
-        let (program, pdfium) = (self.program()?, self.found_pdfium()?);
-        let renderer = Renderer::start(&program, &pdfium, &Limits::default(), self.sandbox);
-        renderer.map_err(|source| Error::Draw { path: path.into(), page, source })
-    }
-
-    /// Starts a worker: the libpdfium that it loads, and what shuts it in.
-    ///
-    /// # Errors
-    /// [`Error::NoPdfium`] and [`Error::Draw`].
-    pub fn check(&self) -> Result<(PathBuf, Confinement), Error> {
-        let confinement = self.start("nothing", 0)?.confinement().clone();
-        Ok((self.found_pdfium()?, confinement))
-    }
-}
-
-/// How a folder is read.
-#[derive(Debug, Clone)]
-pub struct SyncOptions {
-    /// Worker processes; one a core when `None`.
-    pub workers: Option<usize>,
-    /// Languages for tesseract on pages without words, `+` between them; `None` reads no such
-    /// page.
-    pub ocr_languages: Option<String>,
-    /// Reads documents again that failed before and have not changed.
-    pub retry_failed: bool,
-    /// What a file, a page and a worker may cost.
-    pub limits: Limits,
-    /// When what was read is committed.
-    pub batch: BatchSize,
-    /// Set from elsewhere, it ends the run after a commit; the next run goes on.
-    pub stop: Arc<AtomicBool>,
-}
-
-impl Default for SyncOptions {
-    fn default() -> Self {
-        Self {
-            workers: None,
-            ocr_languages: Some("eng".into()),
-            retry_failed: false,
-            limits: Limits::default(),
-            batch: BatchSize::default(),
-            stop: Arc::default(),
-        }
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Index({})", self.folder().display())
     }
 }
 
@@ -169,9 +63,8 @@ impl Index {
     /// # Errors
     /// [`Error::Store`], e.g. when there is one already.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        let runtime = runtime(folder.as_ref())?;
-        BlockingWriter::create(folder.as_ref(), runtime.handle().clone())?;
-        Self::over(folder.as_ref(), runtime)
+        Writer::create(folder.as_ref())?;
+        Self::open(folder)
     }
 
     /// Opens the latest snapshot of the index in `folder`.
@@ -179,7 +72,7 @@ impl Index {
     /// # Errors
     /// [`Error::Store`], e.g. when there is none or a newer pagesight made it.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::over(folder.as_ref(), runtime(folder.as_ref())?)
+        Ok(Self(Arc::new(Engine::open(folder.as_ref())?)))
     }
 
     /// Opens the index in `folder`, or makes it.
@@ -193,132 +86,53 @@ impl Index {
         }
     }
 
-    fn over(folder: &Path, runtime: Arc<Runtime>) -> Result<Self, Error> {
-        let view = Arc::new(View::open(folder, &runtime)?);
-        let canonical = folder.canonicalize().map_err(|source| Error::Io {
-            action: "finding",
-            path: folder.into(),
-            source,
-        })?;
-        let base = canonical.parent().unwrap_or(&canonical).to_path_buf();
-        Ok(Self {
-            folder: canonical,
-            base,
-            runtime,
-            latest: Mutex::new(Latest { view: Arc::clone(&view), looked: Instant::now() }),
-            view,
-            renderer: RenderOptions::default(),
-            loading: LoadOptions::default(),
-            model: OnceLock::new(),
-        })
+    /// Lets this index, in all its handles, encode pages and questions with `model`. Two indexes
+    /// may share one. An index that has vectors keeps their model.
+    ///
+    /// # Errors
+    /// [`Error::ModelChanged`] when the index has vectors of another model.
+    pub fn with_model(self, model: Arc<dyn Model>) -> Result<Self, Error> {
+        self.0.set_model(model)?;
+        Ok(self)
     }
 
-    /// Says how pages are drawn.
-    pub fn set_renderer(&mut self, options: RenderOptions) {
-        self.renderer = options;
-    }
-
-    /// Says where the model that the index remembers runs and finds its hashes, and where its base
-    /// lies if not where it was; its recipe and grid are the index's own.
-    pub fn set_loading(&mut self, options: LoadOptions) {
-        self.loading = options;
-    }
-
-    /// Loads the model in `folder`, which may be [`ColPali::NANO`], for this index. An index that has
-    /// vectors keeps their model.
+    /// Loads the model that `source` names for this index, in all its handles. An index that has
+    /// vectors keeps their model, its recipe and its slices.
     ///
     /// # Errors
     /// [`Error::Model`] when it cannot be loaded, [`Error::ModelChanged`] when the index has
     /// vectors of another one.
-    pub fn load_model(&mut self, folder: &Path, options: &LoadOptions) -> Result<(), Error> {
-        let absolute = match is_embedded(folder) {
-            true => folder.to_path_buf(),
-            false => std::path::absolute(folder).map_err(|source| Error::Io {
-                action: "finding",
-                path: folder.into(),
-                source,
-            })?,
-        };
-        let mut options = options.clone();
-        let stored = self.snapshot().model.as_ref();
-        let kept = stored.is_some_and(|stored| stored.folder == absolute);
-        if (kept || self.encoded_with().is_some())
-            && let Some((slices, recipe)) = self.stored_recipe()?
-        {
-            // The recipe and the grid are parts of the model that the index was made with.
-            options.slices = options.slices.or(Some(slices));
-            options.recipe = options.recipe.or(recipe);
-        }
-        if kept && options.base.is_none() {
-            options.base = stored.and_then(|stored| stored.base.clone());
-        }
-        let model = ColPali::load(&absolute, &options)?;
-        let got = PageEncoder::model_id(&model).clone();
-        if let Some(expected) = self.encoded_with().filter(|&expected| *expected != got) {
-            let expected = expected.clone();
-            return Err(Error::ModelChanged { folder: absolute, expected, got });
-        }
-        self.model = OnceLock::from(Arc::new(model));
-        Ok(())
+    #[cfg(feature = "model")]
+    pub fn load_model(&self, source: &ModelSource, options: &LoadOptions) -> Result<(), Error> {
+        let model = self.0.opening().model(source, options, self.0.model_record())?;
+        self.0.set_model(model)
     }
 
-    /// What encodes queries: the model loaded, or the one that the index remembers without its
-    /// vision tower.
-    ///
-    /// # Errors
-    /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::Model`].
-    pub(crate) fn query_model(&self) -> Result<Option<Arc<ColPali>>, Error> {
-        if let Some(model) = self.model.get() {
-            return Ok(Some(Arc::clone(model)));
-        }
-        let model = self.remembered(true)?;
-        Ok(model.map(|model| Arc::clone(self.model.get_or_init(|| Arc::new(model)))))
+    /// Says how the model that the index remembers is loaded: where it runs, where its hashes are
+    /// kept, and where its base lies if not where it was. Its recipe and slices are the index's own.
+    #[cfg(feature = "model")]
+    pub fn set_loading(&self, options: LoadOptions) {
+        self.0.set_opening(|opening| opening.loading = options);
     }
 
-    /// What encodes pages.
-    fn page_model(&mut self) -> Result<Option<Arc<ColPali>>, Error> {
-        if let Some(model) = self.model.get().filter(|model| !model.is_query_only()) {
-            return Ok(Some(Arc::clone(model)));
-        }
-        if let Some(model) = self.remembered(false)? {
-            self.model = OnceLock::from(Arc::new(model));
-        }
-        Ok(self.model.get().map(Arc::clone))
+    /// Says how pages are drawn.
+    #[cfg(feature = "pdf")]
+    pub fn set_renderer(&self, options: RenderOptions) {
+        self.0.set_opening(|opening| opening.renderer = options);
     }
 
-    /// The model that the index was made with, from where it was.
-    fn remembered(&self, query_only: bool) -> Result<Option<ColPali>, Error> {
-        let Some(stored) = &self.snapshot().model else { return Ok(None) };
-        if !is_embedded(&stored.folder) && !stored.folder.is_dir() {
-            return Err(Error::ModelGone { folder: stored.folder.clone() });
-        }
-        let (slices, recipe) = self.stored_recipe()?.expect("there is a model");
-        let slices = Some(slices);
-        let base = self.loading.base.clone().or_else(|| stored.base.clone());
-        let options = LoadOptions { slices, recipe, query_only, base, ..self.loading.clone() };
-        let model = ColPali::load(&stored.folder, &options)?;
-        let got = PageEncoder::model_id(&model).clone();
-        if got != stored.id {
-            let (folder, expected) = (stored.folder.clone(), stored.id.clone());
-            return Err(Error::ModelChanged { folder, expected, got });
-        }
-        Ok(Some(model))
+    /// Lets `reader` open the PDFs, in place of the worker processes with pdfium.
+    #[must_use]
+    pub fn with_reader(self, reader: Arc<dyn PdfReader>) -> Self {
+        self.0.set_reader(reader);
+        self
     }
 
-    /// The grid and the recipe of the stored model.
-    fn stored_recipe(&self) -> Result<Option<(Slices, Option<Recipe>)>, Error> {
-        let Some(stored) = &self.snapshot().model else { return Ok(None) };
-        let recipe = stored.recipe.as_deref().map(Recipe::from_json).transpose();
-        let recipe = recipe.map_err(|source| {
-            let path = self.folder.clone();
-            ModelError::Config { path, source }
-        })?;
-        Ok(Some((stored.grid.slices.clone(), recipe)))
-    }
-
-    /// The model of the stored vectors, if there are any.
-    fn encoded_with(&self) -> Option<&ModelId> {
-        self.view.ledger.values().find_map(|record| record.model.as_ref())
+    /// Lets `ocr` read pages without words, in place of tesseract.
+    #[must_use]
+    pub fn with_ocr(self, ocr: Arc<dyn Ocr>) -> Self {
+        self.0.set_ocr(ocr);
+        self
     }
 
     /// Brings the index in step with the PDFs below `folder`: new and changed ones are read,
@@ -326,11 +140,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Error`] for what ends a run. One bad file does not: see [`Summary::failures`].
-    pub fn sync(
-        &mut self,
-        folder: impl AsRef<Path>,
-        options: &SyncOptions,
-    ) -> Result<Summary, Error> {
+    pub fn sync(&self, folder: impl AsRef<Path>, options: &SyncOptions) -> Result<Summary, Error> {
         self.sync_all(&[folder.as_ref().to_path_buf()], options, &mut |_| {})
     }
 
@@ -339,58 +149,83 @@ impl Index {
     /// # Errors
     /// As [`sync`](Self::sync).
     pub fn sync_all(
-        &mut self,
+        &self,
         folders: &[PathBuf],
         options: &SyncOptions,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Summary, Error> {
-        let model = self.page_model()?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let settings = Settings {
-            base: self.base.clone(),
-            roots: folders.to_vec(),
-            workers: options.workers.unwrap_or(cores),
-            worker_program: self.renderer.program()?,
-            pdfium: self.renderer.found_pdfium()?,
-            passwords: self.renderer.passwords.clone(),
-            retry_failed: options.retry_failed,
-            ocr_languages: options.ocr_languages.clone(),
-            limits: options.limits.clone(),
-            sandbox: self.renderer.sandbox,
-            batch: options.batch.clone(),
+        sync::sync(&self.0, folders, options, tell)
+    }
+
+    /// Takes in one PDF with vectors that were made elsewhere: one [`EncodedPage`] a page. Its
+    /// words are read from the PDF. The index's model, brought by
+    /// [`with_model`](Self::with_model), says whose vectors they are. The PDF's pages of before are
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`] without a model; [`Error::Index`] when the vectors are not those of its
+    /// pages: another number of pages, another row length, rows that are not of length 1.
+    pub fn add(&self, pdf: impl AsRef<Path>, pages: Vec<EncodedPage>) -> Result<(), Error> {
+        sync::add(&self.0, pdf.as_ref(), pages)
+    }
+
+    /// A search, to be refined and [run](Search::run). A question is text, or vectors of your own,
+    /// or a page to which others shall be alike.
+    pub fn search(&self, question: impl Into<Question>) -> Search {
+        Search::new(Arc::clone(&self.0), question.into())
+    }
+
+    /// Page `number` (1-based) of the document at `path`: a ledger path, or the end of one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], [`Error::NoSuchPage`].
+    pub fn page(&self, path: &str, number: u32) -> Result<Page, Error> {
+        let view = self.0.latest()?;
+        let path = view.resolve(path)?;
+        let record = &view.ledger[&path];
+        let found = match record.document {
+            Some(document) => view.reader.pages(&[PageId { document, number }])?.pop(),
+            None => None,
         };
-        let mut writer = BlockingWriter::open(&self.folder, self.runtime.handle().clone())?;
-        if let Some(model) = &model {
-            let stored = StoredModel {
-                id: PageEncoder::model_id(&**model).clone(),
-                folder: model.folder().to_path_buf(),
-                grid: model.patch_grid(),
-                recipe: Some(model.recipe().to_json()),
-                base: model.base().map(Path::to_path_buf),
-            };
-            writer.set_model(stored, model.dim())?;
+        if let Some(page) = found {
+            return Ok(Page::new(Arc::clone(&self.0), path, page));
         }
-        let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
-        let outcome = pagesight_indexer::sync(&mut writer, encoder, &settings, &options.stop, tell);
-        // A run that was asked to stop does not start to tidy up.
-        let tidied = match &outcome {
-            Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),
-            _ => Ok(()),
-        };
-        self.refresh()?;
-        // This index held the snapshot from before the run.
-        let _ = writer.sweep();
-        drop(writer);
-        let mut summary = outcome?;
-        match tidied {
-            Err(StoreError::Interrupted { .. }) => summary.interrupted = true,
-            // All is committed; the next run joins the files.
-            Err(error @ StoreError::DiskFull { .. }) => {
-                tell(Event::Warning { text: format!("small files are not joined: {error}") });
-            }
-            tidied => tidied?,
-        }
-        Ok(summary)
+        let page = record.failed_pages.iter().find(|failed| failed.page == number);
+        let failure = page.map(|failed| failed.failure.clone()).or(record.failure.clone());
+        Err(Error::NoSuchPage { path, page: number, failure, page_count: record.page_count })
+    }
+
+    /// The stored vectors of a page with their layout; `None` for a page without vectors.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when the page is damaged.
+    pub fn vectors(&self, page: PageId) -> Result<Option<EncodedPage>, Error> {
+        Ok(self.0.latest()?.reader.encoded(page)?)
+    }
+
+    /// The ledger path of `file`: relative to the folder that holds the index when below it.
+    pub fn ledger_path(&self, file: &Path) -> String {
+        // A file that is gone has no canonical path; the ledger may know it still.
+        let file = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
+        encode_path(&self.0.base, &file)
+    }
+
+    /// The ledger: what became of each file, by path.
+    pub fn documents(&self) -> Vec<DocumentRecord> {
+        self.0.seen().ledger.values().cloned().collect()
+    }
+
+    /// The snapshot that was seen last.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.seen().reader.snapshot().clone()
+    }
+
+    /// Looks for a newer snapshot now, which another process may have published.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn refresh(&self) -> Result<(), Error> {
+        self.0.refresh()
     }
 
     /// Says at once whether another process writes to the index.
@@ -398,170 +233,21 @@ impl Index {
     /// # Errors
     /// [`StoreError::Locked`] names that process.
     pub fn check_writable(&self) -> Result<(), Error> {
-        Ok(pagesight_store::check_lock(&self.folder)?)
-    }
-
-    /// Opens the latest snapshot, which a sync in another process may have published.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn refresh(&mut self) -> Result<(), Error> {
-        self.view = self.view.newer()?.map_or_else(|| Arc::clone(&self.view), Arc::new);
-        let latest = Latest { view: Arc::clone(&self.view), looked: Instant::now() };
-        self.latest = Mutex::new(latest);
-        Ok(())
-    }
-
-    /// A search for `query`, to be refined and [run](Search::run).
-    pub fn search<'a>(&'a self, query: &'a str) -> Search<'a> {
-        Search::new(self, query)
-    }
-
-    /// Page `number` (1-based) of the document at `path`: a ledger path, a path relative to
-    /// `here`, or the end of a ledger path.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], [`Error::NoSuchPage`].
-    pub fn page(&self, here: &Path, path: &str, number: u32) -> Result<Page<'_>, Error> {
-        let view = self.latest()?;
-        let path = self.resolve(&view, here, path)?;
-        let record = &view.ledger[&path];
-        let missing = |reason: Option<String>| {
-            Err(Error::NoSuchPage { path: path.clone(), page: number, reason })
-        };
-        let Some(document) = record.document else { return missing(record.reason.clone()) };
-        let id = pagesight_core::PageId { document, number };
-        match view.reader.pages(&[id])?.pop() {
-            Some(page) => {
-                let view = Arc::clone(&view);
-                Ok(Page { index: self, view, path, record: page })
-            }
-            None => {
-                let failure = record.failed_pages.iter().find(|failure| failure.page == number);
-                let pages = match record.page_count {
-                    0 => None,
-                    count => Some(format!("it has {count} pages")),
-                };
-                missing(failure.map(|f| f.reason.clone()).or(record.reason.clone()).or(pages))
-            }
-        }
-    }
-
-    fn resolve(&self, view: &View, here: &Path, path: &str) -> Result<String, Error> {
-        let ledger = &view.ledger;
-        if ledger.contains_key(path) {
-            return Ok(path.into());
-        }
-        // A file that is gone has no canonical path; the ledger still knows its page.
-        let file = here.join(path);
-        let file = file.canonicalize().unwrap_or(file);
-        let from_here = encode_path(&self.base, &file);
-        if ledger.contains_key(&from_here) {
-            return Ok(from_here);
-        }
-        let end = format!("/{path}");
-        let mut found: Vec<String> =
-            ledger.keys().filter(|known| known.ends_with(&end)).cloned().collect();
-        match found.len() {
-            0 => Err(Error::NoSuchDocument { path: path.into() }),
-            1 => Ok(found.remove(0)),
-            _ => Err(Error::AmbiguousPath { path: path.into(), candidates: found }),
-        }
-    }
-
-    /// The ledger, by path.
-    pub fn documents(&self) -> impl Iterator<Item = &DocumentRecord> {
-        self.view.ledger.values()
-    }
-
-    /// The snapshot that this index shows.
-    pub fn snapshot(&self) -> &Snapshot {
-        self.view.reader.snapshot()
+        Ok(pagesight_store::check_lock(&self.0.folder)?)
     }
 
     /// The index folder, absolute.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.0.folder
     }
 
     /// The file that the ledger calls `path`.
     pub fn file(&self, path: &str) -> PathBuf {
-        decode_path(&self.base, path)
+        self.0.file(path)
     }
 
-    /// What a search that begins now sees: at most [`REFRESH`] behind the pointer.
-    pub(crate) fn latest(&self) -> Result<Arc<View>, Error> {
-        let mut latest = self.latest.lock().expect("no panic under the lock");
-        if latest.looked.elapsed() >= REFRESH {
-            if let Some(view) = latest.view.newer()? {
-                latest.view = Arc::new(view);
-            }
-            latest.looked = Instant::now();
-        }
-        Ok(Arc::clone(&latest.view))
-    }
-
-    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
-        self.runtime.handle().clone()
-    }
-
-    pub(crate) fn renderer(&self) -> &RenderOptions {
-        &self.renderer
-    }
-}
-
-/// The error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
-}
-
-pub(crate) fn runtime(folder: &Path) -> Result<Arc<Runtime>, Error> {
-    let runtime = Runtime::new();
-    let failed = |source| Error::Io { action: "starting threads for", path: folder.into(), source };
-    Ok(Arc::new(runtime.map_err(failed)?))
-}
-
-impl View {
-    fn open(folder: &Path, runtime: &Runtime) -> Result<Self, Error> {
-        Self::over(BlockingReader::open(folder, runtime.handle().clone())?)
-    }
-
-    /// The latest snapshot, when it is another one.
-    fn newer(&self) -> Result<Option<Self>, Error> {
-        self.reader.newer()?.map(Self::over).transpose()
-    }
-
-    fn over(reader: BlockingReader) -> Result<Self, Error> {
-        let records = reader.documents()?;
-        let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
-        for record in &records {
-            if let Some(document) = record.document {
-                paths.entry(document).or_default().push(record.path.clone());
-            }
-        }
-        let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
-        Ok(Self { reader, ledger, paths, codes: OnceLock::new() })
-    }
-
-    /// The codes that searches scan. They are derived, so damage to them is no error: it is the
-    /// second value, and the vectors themselves are scanned.
-    pub fn codes(&self) -> (Option<&Segments>, Option<&str>) {
-        let open = || self.reader.codes().map_err(|error| chain(&error));
-        match self.codes.get_or_init(open) {
-            Ok(codes) => (codes.as_ref(), None),
-            Err(why) => (None, Some(why)),
-        }
-    }
-
-    /// Documents with a path that passes `keep`.
-    pub fn documents_where(&self, keep: impl Fn(&str) -> bool) -> HashSet<DocumentId> {
-        let kept = self.paths.iter().filter(|(_, paths)| paths.iter().any(|path| keep(path)));
-        kept.map(|(document, _)| *document).collect()
+    /// What all handles of this index share.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.0
     }
 }

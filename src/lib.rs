@@ -2,24 +2,30 @@
 //!
 //! A folder of PDFs goes in; ranked pages come out, with the reasons why. The way of a page:
 //!
-//! 1. **Discover** (indexer): walk the folder, compare it with the *ledger*, find what is new.
-//! 2. **Draw and read** (indexer): a worker process opens the document, draws each page at the
-//!    model's input resolution and reads its text; pages without words go through OCR.
-//! 3. **Encode** (model): SigLIP sees the patches of the page, Gemma relates them, a linear
-//!    head gives one unit vector of 128 numbers a patch: the page's *multi-vector*.
+//! 1. **Discover** (indexer): the folder is walked and compared with the *ledger*, to find what is
+//!    new, changed, renamed or gone.
+//! 2. **Draw and read** (pdf, ocr): a worker process opens the document, reads the text of each
+//!    page and draws it in the size that the model wants of a page of its shape. Pages without
+//!    words go through optical character recognition.
+//! 3. **Encode** (model): the model turns the picture into one unit vector a patch, the page's
+//!    *multi-vector*, and says where on the page each vector stands. With ColPali, SigLIP sees the
+//!    patches, Gemma relates them, and a linear head gives 128 numbers a patch.
 //! 4. **Commit** (store): multi-vectors, words and ledger become one *snapshot*, or nothing does.
-//! 5. **Ask** (query): the question becomes vectors too, one a *query token*; *MaxSim* sums, over
-//!    the query tokens, the best match among a page's patches (maxsim). int8 codes are scanned
-//!    first, and the vectors decide where the codes' error might matter; of very many pages only
-//!    those that *sketches* choose are compared, and the answer says so. A *compact* index has its
-//!    vectors in 4 bits alone, a quarter of the bytes, and its answers say what that costs. BM25 ranks the words
-//!    beside it, and reciprocal rank fusion joins the two.
+//! 5. **Ask** (query, maxsim): the question becomes vectors too, one a *query token*. *MaxSim* sums,
+//!    over the query tokens, the best match among a page's patches. Codes of one byte a number are
+//!    scanned first, and full-precision vectors are read only where the error of the codes might
+//!    change the ranking. Of very many pages only those that *sketches* choose are compared, and
+//!    the answer says so. A *compact* index keeps its vectors in 4 bits a number alone, a quarter
+//!    of the bytes, and its answers say what that costs. BM25 ranks the words beside the pictures,
+//!    and rank fusion joins the channels.
 //!
 //! ```standalone_crate
-//! use pagesight::{ColPali, Index, LoadOptions, SyncOptions};
+//! use pagesight::Index;
+//! use pagesight::index::SyncOptions;
+//! use pagesight::model::{LoadOptions, ModelSource};
 //!
 //! // Pages are drawn in workers: this program, started again.
-//! pagesight::serve_worker_if_asked();
+//! pagesight::pdf::serve_worker_if_asked();
 //!
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/pdf");
@@ -27,10 +33,10 @@
 //! # std::fs::create_dir(folder.path().join("reports")).unwrap();
 //! # std::fs::copy(format!("{fixtures}/form.pdf"), folder.path().join("reports/form.pdf")).unwrap();
 //! # std::env::set_current_dir(folder.path()).unwrap();
-//! let mut index = Index::open_or_create(".pagesight")?;
-//! # index.set_renderer(pagesight::RenderOptions { pdfium, ..Default::default() });
-//! // The small model inside the library; any ColPali checkpoint's folder would do.
-//! index.load_model(ColPali::NANO.as_ref(), &LoadOptions::default())?;
+//! let index = Index::open_or_create(".pagesight")?;
+//! # index.set_renderer(pagesight::pdf::RenderOptions { pdfium, ..Default::default() });
+//! // The small model inside the library; the folder of any ColPali checkpoint would do.
+//! index.load_model(&ModelSource::Nano, &LoadOptions::default())?;
 //! let summary = index.sync("reports", &SyncOptions::default())?;
 //! println!("{} pages", summary.pages_indexed);
 //!
@@ -43,46 +49,75 @@
 //! # Ok::<(), pagesight::Error>(())
 //! ```
 //!
-//! The calls block; inside an async program use them from `spawn_blocking`. What holds:
+//! # In async code
+//!
+//! Calls block, and none panics inside an async runtime: the library's own storage runtime is one
+//! for the process, is never dropped, and is waited for on a thread of its own where need be. An
+//! [`Index`] may be made, used and dropped anywhere, for example as the state of a server. Use
+//! `spawn_blocking` so that other tasks go on meanwhile:
+//!
+//! ```no_run
+//! # async fn handler(index: pagesight::Index) -> Result<(), Box<dyn std::error::Error>> {
+//! let search = index.search("net sales by region").k(5);
+//! let answer = tokio::task::spawn_blocking(move || search.run()).await??;
+//! # drop(answer); Ok(())
+//! # }
+//! ```
+//!
+//! # What holds
 //!
 //! * What a call has acknowledged survives kill -9 and power loss.
 //! * One bad file costs that file, never the run; its reason is in the ledger.
 //! * A search sees one snapshot, whole, while a sync goes on.
 //! * Vectors of different models are never compared.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `pdf` | pdfium in worker processes; without it bring a [`PdfReader`](pdf::PdfReader) |
+//! | `model` | nano and the loading of checkpoints; without it bring a [`Model`](model::Model) |
+//! | `ocr` | tesseract, where it is installed, for pages without words |
+//! | `hub` | fetching checkpoints from a Hugging Face hub; nothing else opens a connection |
+//! | `cuda`, `metal` | models on a GPU |
+//! | `cli` | the program `pagesight`; the library needs none of it |
 
-#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
+mod answer;
+mod engine;
 mod error;
-mod index;
+pub mod eval;
+pub mod index;
+mod open;
 mod page;
-mod search;
-mod tune;
-mod upkeep;
+pub mod search;
+mod sync;
+pub mod upkeep;
+mod view;
+pub mod wire;
 
+pub use answer::Answer;
 pub use error::Error;
-pub use index::{Index, REFRESH, RenderOptions, SyncOptions};
-pub use page::Page;
-pub use search::{Answer, PageHit, PatchMatch, Search};
-pub use tune::{ENOUGH, Question, Receipt, Setting, choose};
-pub use upkeep::{collect_garbage, export, import, repair, verify};
+pub use index::Index;
 
-pub use pagesight_core::{
-    ChannelScore, DocumentId, DocumentRecord, DocumentStatus, ModelId, PageFailure, PageId,
-    PageImage, PageRecord, PageSize, Rect, SliceGrid, Slices, TextSource,
-};
-pub use pagesight_indexer::{
-    BatchSize, Confinement, Event, FolderWatch, IndexError, Layer, Limits, Ocr, Outcome,
-    PdfiumPlace, RendererError, Sandbox, Summary, find_pdfium, serve_worker_if_asked,
-};
-pub use pagesight_model::{
-    ColPali, Device, HubCache, HubSnapshot, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    ParityError, Pooler, Precision, QuantizeSummary, Recipe, RecipeOrigin, StageReport, Trust,
-    VerifiedModel, is_embedded, parity, quantize_checkpoint,
-};
-#[cfg(feature = "hub")]
-pub use pagesight_model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
-pub use pagesight_query::{Channel, Code, QueryError, Shortcut, Timings, Work, ladder, metrics};
-pub use pagesight_store::{
-    Compact, Damage, FORMAT, Repaired, Snapshot, Snippet, StoreError, StoredModel, Swept, Tuning,
-    Verified,
-};
+/// Models: what encodes pages and questions, ours or your own.
+pub mod model {
+    pub use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
+    pub use pagesight_core::{
+        Area, EncodedPage, Fusion, ModelId, ModelRecord, ModelSource, PageImage, PageSize,
+        PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, VectorError,
+    };
+    #[cfg(feature = "model")]
+    pub use pagesight_model::*;
+}
+
+/// PDFs: how pages are drawn and read, by worker processes or by a reader of your own.
+pub mod pdf {
+    pub use pagesight_core::seam::{Ocr, PdfDocument, PdfError, PdfReader};
+    pub use pagesight_core::{DrawSize, OcrText, OcrWord, PageText};
+    #[cfg(feature = "ocr")]
+    pub use pagesight_ocr::Tesseract;
+    #[cfg(feature = "pdf")]
+    pub use pagesight_pdf::*;
+}

@@ -1,23 +1,32 @@
-//! A page of the index: its words and its picture.
+//! A page of an index: its words and its picture.
 
-use std::fs;
+use std::fmt;
 use std::sync::Arc;
 
-use pagesight_core::{DocumentId, PageImage, PageRecord, PageSize, TextSource};
-use pagesight_store::Snippet;
+use pagesight_core::{DocumentId, PageId, PageImage, PageRecord, PageSize, PatchLayout, TextSource};
 
-use crate::index::View;
-use crate::{Error, Index};
+use crate::engine::Engine;
+use crate::error::Error;
 
-/// A page, as the index has it.
-pub struct Page<'a> {
-    pub(crate) index: &'a Index,
-    pub(crate) view: Arc<View>,
-    pub(crate) path: String,
-    pub(crate) record: PageRecord,
+/// A page, as the index has it. Owned: it stays as it is when the index moves on.
+#[derive(Clone)]
+pub struct Page {
+    engine: Arc<Engine>,
+    path: String,
+    record: PageRecord,
 }
 
-impl Page<'_> {
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Page({}#{})", self.path, self.number())
+    }
+}
+
+impl Page {
+    pub(crate) fn new(engine: Arc<Engine>, path: String, record: PageRecord) -> Self {
+        Self { engine, path, record }
+    }
+
     /// Ledger path of its document; of several, the first that the search let through.
     pub fn path(&self) -> &str {
         &self.path
@@ -31,6 +40,11 @@ impl Page<'_> {
     /// Its document.
     pub fn document(&self) -> DocumentId {
         self.record.id.document
+    }
+
+    /// Document and number: what names the page in rankings, and in a search for pages like it.
+    pub fn id(&self) -> PageId {
+        self.record.id
     }
 
     /// Size as displayed, points.
@@ -48,31 +62,18 @@ impl Page<'_> {
         self.record.text_source
     }
 
-    /// The part of the text that answers `query` best.
-    pub fn snippet(&self, query: &str) -> Snippet {
-        self.view.reader.snippet(query, &self.record.text)
+    /// Where its vectors stand on the page; `None` for a page without vectors.
+    pub fn layout(&self) -> Option<&PatchLayout> {
+        self.record.layout.as_ref()
     }
 
-    /// Draws the page from its file, `width_px` wide, in its own shape.
+    /// Draws the page from its file, `width_px` wide, in its own shape. Workers stay warm, so only
+    /// the first picture waits for a process to start.
     ///
     /// # Errors
     /// [`Error::Io`] when the file is gone, [`Error::FileChanged`] when it is another one now,
-    /// [`Error::Draw`] when the worker fails.
+    /// [`Error::Draw`] when the page cannot be drawn.
     pub fn image(&self, width_px: u32) -> Result<PageImage, Error> {
-        let file = self.index.file(&self.path);
-        let bytes = fs::read(&file).map_err(|source| Error::Io {
-            action: "reading",
-            path: file,
-            source,
-        })?;
-        if DocumentId::of(&bytes) != self.document() {
-            return Err(Error::FileChanged { path: self.path.clone() });
-        }
-        let (path, page) = (self.path.clone(), self.number());
-        let options = self.index.renderer();
-        let mut renderer = options.start(&path, page)?;
-        let drawn =
-            renderer.open(&bytes, &options.passwords).and_then(|_| renderer.draw(page, width_px));
-        drawn.map_err(|source| Error::Draw { path, page, source })
+        self.engine.draw(&self.path, self.record.id, width_px)
     }
 }

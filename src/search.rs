@@ -2,113 +2,52 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pagesight_core::seam::QueryEncoder;
-use pagesight_core::{ChannelScore, DocumentId, ModelId, PageId, PageSize, Rect};
-use pagesight_model::{ColPali, is_embedded};
-use pagesight_query::{
-    Channel, Channels, Code, Fusion, PathFilter, QueryError, Request, Shortcut, Timings,
-    TokenMatch, Work,
+use pagesight_core::seam::{Model, QueryEncoder};
+use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord};
+use pagesight_query::{PathFilter, Ranking, Request, Sources, TokenMatch};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::view::View;
+
+pub use pagesight_core::{Channel, ChannelScore, PageId, Rect};
+pub use pagesight_maxsim::maxsim_reference;
+pub use pagesight_query::{
+    ChannelRanking, Code, Effort, Notice, QueryError, Question, Timings, Wordless, Work, explain,
+    fuse,
 };
-use pagesight_store::{Compact, Snippet, Tuning};
+pub use pagesight_store::{Compact, Snippet, Tuning};
 
-use crate::index::View;
-use crate::{Error, Index, Page};
+pub use crate::answer::{Answer, PageHit, PatchMatch};
+pub use crate::page::Page;
 
-/// How deep each channel looks before fusion.
-const DEPTH: usize = 100;
-/// Said of queries in letters that the model cannot spell.
-const WORDS_ALONE: &str =
-    "the model cannot read most letters of this query: pages with words are ranked by them alone";
-
-/// A search being put together.
+/// A search being put together. Owned: it may be kept, cloned and run again, on any thread.
 #[derive(Clone)]
-pub struct Search<'a> {
-    index: &'a Index,
-    query: &'a str,
+#[must_use = "a search does nothing until it is run"]
+pub struct Search {
+    engine: Arc<Engine>,
+    question: Question,
     k: usize,
-    channel: Channel,
+    channels: Vec<Channel>,
     paths: Vec<String>,
     documents: Option<HashSet<DocumentId>>,
     explain: bool,
-    exact: bool,
-    shortcut: Option<Shortcut>,
+    effort: Option<Effort>,
 }
 
-/// A query token and the patch of a page that answers it best.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PatchMatch {
-    /// The token's text.
-    pub token: String,
-    /// Their dot product: what the token adds to the visual score.
-    pub similarity: f32,
-    /// Where the patch is, points; `None` when a vector of the prompt answers best.
-    pub rect: Option<Rect>,
-}
-
-/// A ranked page and the reasons why.
-pub struct PageHit<'a> {
-    /// 1-based.
-    pub rank: u32,
-    /// The score that ranks it: fused, or the channel's own when one answered.
-    pub score: f32,
-    /// What late interaction said, when the page was among its best; after its first `k` ranks an
-    /// estimate from codes.
-    pub visual: Option<ChannelScore>,
-    /// What the words said, when the page was among the best.
-    pub text: Option<ChannelScore>,
-    /// What of the page answers each query token; empty unless asked for.
-    pub matches: Vec<PatchMatch>,
-    /// The page.
-    pub page: Page<'a>,
-}
-
-impl PageHit<'_> {
-    /// Whether its words found it by its path or title alone: no word of the query, whose
-    /// [snippet](Page::snippet) is given, is on the page.
-    pub fn is_by_name(&self, snippet: &Snippet) -> bool {
-        self.text.is_some() && snippet.marks.is_empty()
-    }
-}
-
-/// Ranked pages and how they were found.
-pub struct Answer<'a> {
-    /// Best first.
-    pub hits: Vec<PageHit<'a>>,
-    /// The snapshot that answered.
-    pub snapshot: u64,
-    /// The model that looked; `None` when only words answered.
-    pub model: Option<ModelId>,
-    /// Where the time went.
-    pub timings: Timings,
-    /// From call to answer.
-    pub total: Duration,
-    /// What late interaction did.
-    pub work: Work,
-    /// What the shortcut of late interaction was measured to cost; `None` when it took none, or
-    /// nobody has measured it.
-    pub recall: Option<Tuning>,
-    /// What it was measured to cost that a compact index has no whole vectors; `None` for others, and
-    /// when only words answered.
-    pub compact: Option<Compact>,
-    /// Why words alone answered although both channels were asked, all vectors were read although
-    /// there are codes, or that the ranking is an approximation; one line.
-    pub notice: Option<String>,
-}
-
-impl<'a> Search<'a> {
-    pub(crate) fn new(index: &'a Index, query: &'a str) -> Self {
+impl Search {
+    pub(crate) fn new(engine: Arc<Engine>, question: Question) -> Self {
         Self {
-            index,
-            query,
+            engine,
+            question,
             k: 10,
-            channel: Channel::Both,
+            channels: vec![Channel::Patches, Channel::Words],
             paths: Vec::new(),
             documents: None,
             explain: false,
-            exact: false,
-            shortcut: None,
+            effort: None,
         }
     }
 
@@ -118,9 +57,10 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// Which channels answer; both by default.
-    pub fn channel(mut self, channel: Channel) -> Self {
-        self.channel = channel;
+    /// Which channels answer; all by default. When several are asked and there is no model, words
+    /// alone answer and a notice says so; a channel that is asked alone answers or is an error.
+    pub fn channels(mut self, channels: impl IntoIterator<Item = Channel>) -> Self {
+        self.channels = channels.into_iter().collect();
         self
     }
 
@@ -136,18 +76,10 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// Reads all vectors instead of scanning their codes first. The pages that the visual channel
-    /// finds are the same; with both channels, its ranks after the first `k` are exact too. This is
-    /// what a search is measured against.
-    pub fn exact(mut self, exact: bool) -> Self {
-        self.exact = exact;
-        self
-    }
-
-    /// Whether the visual ranking may be approximate. By default what the index was tuned to, and
-    /// [`Shortcut::Auto`] before.
-    pub fn shortcut(mut self, shortcut: Shortcut) -> Self {
-        self.shortcut = Some(shortcut);
+    /// How hard late interaction tries: see [`Effort`]. By default what the index was tuned to,
+    /// and [`Effort::Auto`] before.
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = Some(effort);
         self
     }
 
@@ -161,7 +93,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// [`Error::Filter`] for a glob, [`Error::Query`] and what the model and the store say.
-    pub fn run(&self) -> Result<Answer<'a>, Error> {
+    pub fn run(&self) -> Result<Answer, Error> {
         let start = Instant::now();
         let ranked = self.rank()?;
         let view = &ranked.view;
@@ -170,40 +102,53 @@ impl<'a> Search<'a> {
         let mut hits = Vec::with_capacity(ids.len());
         let mut matches = ranked.ranking.matches.iter();
         for (hit, rank) in ranked.ranking.hits.iter().zip(1..) {
+            let path = ranked.path_of(hit.page);
             let Some(record) = pages.next().filter(|page| page.id == hit.page) else {
                 // Words and pages are one snapshot; only damage parts them.
-                let reason = Some("the text index names it, the pages table lacks it".into());
-                let (path, page) = (ranked.path_of(hit.page), hit.page.number);
-                return Err(Error::NoSuchPage { path, page, reason });
+                return Err(Error::PageMissing { path, page: hit.page.number });
             };
-            let size = record.size;
             let matches = matches.next().map_or(&[][..], Vec::as_slice);
-            let matches = matches.iter().map(|found| place(view, found, size)).collect();
-            let (path, view) = (ranked.path_of(hit.page), Arc::clone(view));
-            let page = Page { index: self.index, view, path, record };
-            let (score, visual, text) = (hit.score, hit.visual, hit.text);
-            hits.push(PageHit { rank, score, visual, text, matches, page });
+            hits.push(PageHit {
+                rank,
+                score: hit.score,
+                channels: hit.channels.clone(),
+                matches: matches.iter().map(|found| placed(&record, found)).collect(),
+                snippet: self.snippet(view, &record),
+                page: Page::new(Arc::clone(&self.engine), path, record),
+            });
         }
-        let work = ranked.ranking.work;
-        let tuning = view.reader.snapshot().tuning.as_ref();
-        let recall = tuning.filter(|t| t.compared.is_some_and(|count| count <= work.reranked));
-        let recall = recall.filter(|_| work.code == Code::Sketch).cloned();
-        let notice = ranked.notice.or(ranked.ranking.notice);
-        let notice = notice.or_else(|| ranked.ranking.words_alone.then(|| WORDS_ALONE.into()));
-        let compact = view.reader.snapshot().compact.as_ref();
-        let compact = compact.filter(|_| ranked.ranking.visual).cloned();
-        let approximate = || approximation(work, &recall, &compact);
+        let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
+        let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
+        let recall = snapshot.tuning().filter(|tuning| {
+            work.code == Code::Sketch
+                && tuning.compared.is_some_and(|count| count <= work.reranked)
+        });
+        let compact = snapshot.compact().filter(|_| by_patches);
+        let mut notices = ranked.notices;
+        notices.extend(ranked.ranking.notices);
+        if work.code == Code::Sketch {
+            let (compared, seen) = (work.reranked, work.seen);
+            let quality = recall.map(|tuning| tuning.quality);
+            notices.push(Notice::Compared { compared, seen, quality });
+        }
+        notices.extend(compact.map(|compact| Notice::Compact { quality: compact.quality }));
         Ok(Answer {
-            notice: notice.or_else(approximate),
-            recall: recall.clone(),
-            compact: compact.clone(),
+            recall: recall.cloned(),
+            compact: compact.cloned(),
             hits,
-            snapshot: view.reader.snapshot().number,
+            snapshot: snapshot.number(),
             model: ranked.model,
+            channels: ranked.ranking.channels,
             timings: ranked.ranking.timings,
             total: start.elapsed(),
             work,
+            notices,
         })
+    }
+
+    /// The part of the page's text that answers the words of the question best.
+    fn snippet(&self, view: &View, page: &PageRecord) -> Snippet {
+        view.reader.snippet(self.question.words().unwrap_or_default(), &page.text)
     }
 
     /// Ranks pages without reading their words, best first.
@@ -211,7 +156,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn ranking(&self) -> Result<Vec<PageId>, Error> {
-        Ok(self.rank()?.ranking.hits.iter().map(|hit| hit.page).collect())
+        Ok(self.ranking_with_work()?.0)
     }
 
     /// As [`ranking`](Self::ranking), with what late interaction did.
@@ -221,11 +166,8 @@ impl<'a> Search<'a> {
     }
 
     fn rank(&self) -> Result<Ranked, Error> {
-        let view = self.index.latest()?;
-        let filter = match self.paths.is_empty() {
-            true => None,
-            false => Some(PathFilter::new(&self.paths)?),
-        };
+        let view = self.engine.latest()?;
+        let filter = if self.paths.is_empty() { None } else { Some(PathFilter::new(&self.paths)?) };
         let matching =
             filter.as_ref().map(|filter| view.documents_where(|path| filter.matches(path)));
         let documents = match (matching, &self.documents) {
@@ -234,115 +176,83 @@ impl<'a> Search<'a> {
             }
             (matching, wanted) => matching.or_else(|| wanted.clone()),
         };
-        let mut notice = None;
-        let model = match self.channel {
-            Channel::Text => None,
-            Channel::Visual | Channel::Both => match self.index.query_model() {
-                Ok(None) => {
-                    notice = Some("no vision model: words alone answer".to_string());
-                    None
-                }
-                Ok(model) => model,
-                Err(error) if self.channel == Channel::Both && is_out_of_reach(&error) => {
-                    notice = Some(format!("{error}: words alone answer"));
-                    None
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        if self.channel == Channel::Visual && model.is_none() {
-            return Err(QueryError::NoModel.into());
-        }
-        let (codes, damage) = match model {
-            Some(_) if !self.exact => view.codes(),
-            _ => (None, None),
+        let mut notices = Vec::new();
+        let model = self.model(&mut notices)?;
+        let effort = self.effort.unwrap_or_else(|| view.effort());
+        let (codes, damage) = match effort {
+            Effort::Exact => (None, None),
+            _ if !self.channels.contains(&Channel::Patches) => (None, None),
+            _ => view.codes(),
         };
         let damaged = damage.is_some();
-        let notice = notice.or(damage.map(|why| format!("{why}: all vectors were read")));
-        let channels = Channels {
-            vectors: &view.reader,
+        notices.extend(damage.map(|reason| Notice::CodesDamaged { reason: reason.into() }));
+        let record = model.as_deref().map(Model::record);
+        let sources = Sources {
             codes,
             encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
-            text: &view.reader,
+            ..Sources::new(&view.reader, &view.reader)
         };
         let request = Request {
-            query: self.query,
-            channel: self.channel,
+            channels: self.channels.clone(),
             k: self.k,
-            depth: DEPTH,
             documents: documents.as_ref(),
             explain: self.explain,
-            shortcut: self.shortcut.unwrap_or_else(|| tuned(&view)),
-            fusion: model.as_deref().map(fusion_of).unwrap_or_default(),
+            effort,
+            fusion: record.as_ref().map(|record| record.fusion).unwrap_or_default(),
+            ..Request::new(&self.question)
         };
-        let ranking = pagesight_query::search(&channels, &request)?;
-        if damaged || ranking.notice.is_some() {
-            // The next run derives them again.
-            view.reader.doubt_codes();
+        let mut ranking = pagesight_query::search(&sources, &request)?;
+        if notices.iter().any(|notice| matches!(notice, Notice::ModelOutOfReach { .. })) {
+            // It says why there is none.
+            ranking.notices.retain(|notice| *notice != Notice::NoModel);
         }
-        let model = model.map(|model| QueryEncoder::model_id(&*model).clone());
-        let model = model.filter(|_| ranking.visual);
-        Ok(Ranked { ranking, model, notice, filter, view })
+        let codes_failed = |notice: &Notice| matches!(notice, Notice::CodesDamaged { .. });
+        if damaged || ranking.notices.iter().any(codes_failed) {
+            // The next run derives them again.
+            view.reader.mark_codes_damaged();
+        }
+        let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
+        Ok(Ranked { ranking, model: record.map(|record| record.id), notices, filter, view })
     }
-}
 
-/// How far the pictures of `model` are to be trusted beside words.
-fn fusion_of(model: &ColPali) -> Fusion {
-    let trust = model.recipe().fusion;
-    Fusion { visual_weight: trust.visual_weight, visual_margin: trust.visual_margin }
+    /// The model that encodes the question, where one is needed and there.
+    fn model(&self, notices: &mut Vec<Notice>) -> Result<Option<Arc<dyn Model>>, Error> {
+        if !self.channels.contains(&Channel::Patches) {
+            return Ok(None);
+        }
+        let needed = matches!(self.question, Question::Words(_));
+        let alone = self.channels.len() == 1;
+        match self.engine.query_model() {
+            Err(_) if !needed => Ok(None),
+            Err(error) if !alone && is_out_of_reach(&error) => {
+                notices.push(Notice::ModelOutOfReach { reason: error.to_string() });
+                Ok(None)
+            }
+            found => found,
+        }
+    }
 }
 
 /// Whether the model that the index was made with is not on this machine any more; of the one
 /// inside the program, another version may have taken its place.
 fn is_out_of_reach(error: &Error) -> bool {
     match error {
-        Error::ModelGone { .. } => true,
-        Error::ModelChanged { folder, .. } => is_embedded(folder),
+        Error::ModelGone { .. } | Error::ModelNotBrought { .. } => true,
+        Error::ModelChanged { source_of, .. } => *source_of == Some(ModelSource::Nano),
         _ => false,
     }
 }
 
-/// What the index was tuned to.
-fn tuned(view: &View) -> Shortcut {
-    match &view.reader.snapshot().tuning {
-        None => Shortcut::Auto,
-        Some(Tuning { compared: None, .. }) => Shortcut::Never,
-        Some(Tuning { compared: Some(count), .. }) => Shortcut::Best(*count),
-    }
-}
-
-/// That the ranking is an approximation, where it is one, and of what quality.
-fn approximation(work: Work, recall: &Option<Tuning>, compact: &Option<Compact>) -> Option<String> {
-    let quality = |overlap10: f64, ndcg_ratio: f64, questions: usize| {
-        format!("overlap@10 {overlap10:.3} and nDCG ratio {ndcg_ratio:.3} in {questions} questions")
-    };
-    let shortened = (work.code == Code::Sketch).then(|| {
-        let measured = match recall {
-            None => "not measured on these pages, `pagesight tune` does".into(),
-            Some(tuning) => quality(tuning.overlap10, tuning.ndcg_ratio, tuning.questions),
-        };
-        let Work { reranked, seen, .. } = work;
-        format!("{reranked} of {seen} pages were compared; {measured}")
-    });
-    let rounded = compact.as_ref().map(|cost| {
-        let measured = quality(cost.overlap10, cost.ndcg_ratio, cost.questions);
-        format!("vectors are kept in 4 bits; {measured}")
-    });
-    let reasons: Vec<String> = [shortened, rounded].into_iter().flatten().collect();
-    (!reasons.is_empty()).then(|| format!("approximate: {}", reasons.join("; ")))
-}
-
-/// Where the vector that a token met is on a page of `size`.
-fn place(view: &View, found: &TokenMatch, size: PageSize) -> PatchMatch {
-    let stored = view.reader.snapshot().model.as_ref();
-    let rect = stored.and_then(|stored| stored.grid.rect(found.place, size));
+/// Where the vector that a token met is on its page.
+fn placed(page: &PageRecord, found: &TokenMatch) -> PatchMatch {
+    let rect = page.layout.as_ref().and_then(|layout| layout.rect(found.place, page.size));
     PatchMatch { token: found.token.clone(), similarity: found.similarity, rect }
 }
 
 struct Ranked {
-    ranking: pagesight_query::Ranking,
+    ranking: Ranking,
     model: Option<ModelId>,
-    notice: Option<String>,
+    notices: Vec<Notice>,
     filter: Option<PathFilter>,
     view: Arc<View>,
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_store::{BlockingWriter, Repaired, Snapshot, Swept, Verified};
+use pagesight_store::{Repaired, Snapshot, Swept, Verified, Writer};
 
-use crate::Error;
-use crate::index::runtime;
+use crate::error::Error;
 
 /// Compares every file of the index in `folder` with its hash, every page with its checksum, and
 /// ledger, pages and words with each other. Writers and readers may go on.
@@ -15,8 +14,7 @@ use crate::index::runtime;
 /// [`Error::Store`] when there is no index or it cannot be read at all; damage is no error, it is
 /// in the answer.
 pub fn verify(folder: impl AsRef<Path>) -> Result<Verified, Error> {
-    let folder = folder.as_ref();
-    Ok(runtime(folder)?.block_on(pagesight_store::verify(folder))?)
+    Ok(pagesight_store::verify(folder.as_ref())?)
 }
 
 /// Mends the index in `folder`: copies take the place of damaged files, words are indexed again
@@ -25,8 +23,7 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Verified, Error> {
 /// # Errors
 /// [`Error::Store`], e.g. when another process writes.
 pub fn repair(folder: impl AsRef<Path>) -> Result<Repaired, Error> {
-    let folder = folder.as_ref();
-    Ok(runtime(folder)?.block_on(pagesight_store::repair(folder))?)
+    Ok(pagesight_store::repair(folder.as_ref())?)
 }
 
 /// Joins small files of the index in `folder` and removes what no snapshot in use needs. A sync
@@ -35,9 +32,7 @@ pub fn repair(folder: impl AsRef<Path>) -> Result<Repaired, Error> {
 /// # Errors
 /// [`Error::Store`], e.g. when another process writes.
 pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Swept, Error> {
-    let folder = folder.as_ref();
-    let runtime = runtime(folder)?;
-    Ok(BlockingWriter::open(folder, runtime.handle().clone())?.maintain(stop)?)
+    Ok(Writer::open(folder.as_ref())?.maintain(stop)?)
 }
 
 /// Writes the index in `folder` as Arrow IPC files into the new folder `to`.
@@ -45,8 +40,7 @@ pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Sw
 /// # Errors
 /// [`Error::Store`], e.g. when there is something at `to` already or a page is damaged.
 pub fn export(folder: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Snapshot, Error> {
-    let folder = folder.as_ref();
-    Ok(runtime(folder)?.block_on(pagesight_store::export(folder, to.as_ref()))?)
+    Ok(pagesight_store::export(folder.as_ref(), to.as_ref())?)
 }
 
 /// Makes a new index in `folder` from what [`export`] wrote into `from`.
@@ -54,6 +48,5 @@ pub fn export(folder: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Snapshot
 /// # Errors
 /// [`Error::Store`], e.g. when there is an index already or the export is damaged.
 pub fn import(folder: impl AsRef<Path>, from: impl AsRef<Path>) -> Result<Snapshot, Error> {
-    let folder = folder.as_ref();
-    Ok(runtime(folder)?.block_on(pagesight_store::import(folder, from.as_ref()))?)
+    Ok(pagesight_store::import(folder.as_ref(), from.as_ref())?)
 }

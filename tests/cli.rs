@@ -213,19 +213,52 @@ fn wrong_calls_say_what_to_do() {
     }
 }
 
+/// What `--help` lists under "Commands".
+fn verbs(help: &str) -> Vec<String> {
+    let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    // A verb stands two blanks in; what continues its description stands further in.
+    let verbs = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let verbs = verbs.filter_map(|line| line.split_whitespace().next());
+    verbs.filter(|verb| *verb != "help").map(String::from).collect()
+}
+
 #[test]
 fn every_verb_helps_with_an_example() {
     let place = Place::new();
-    for verb in
-        ["index", "query", "get", "eval", "status", "doctor", "model", "paths", "completions"]
-    {
-        let ran = place.run(&[verb, "--help"]);
-        assert_eq!(ran.code, 0);
-        assert!(ran.out.contains("Example"), "{verb}");
+    let mut waiting = vec![Vec::new()];
+    let mut asked = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let words: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let ran = place.run(&words);
+        assert_eq!(ran.code, 0, "{words:?}: {}", ran.err);
+        assert!(ran.out.contains("Example"), "{words:?} shows no example:\n{}", ran.out);
+        for verb in verbs(&ran.out) {
+            waiting.push([&path[..], &[verb]].concat());
+        }
+        asked.push(path.join(" "));
+    }
+    for verb in ["index", "query", "tune", "completions", "model", "model info"] {
+        assert!(asked.iter().any(|path| path == verb), "{verb} is not in {asked:?}");
     }
     assert!(place.run(&["completions", "bash"]).out.contains("pagesight"));
     assert!(place.run(&["paths", "--json"]).out.contains(r#""type":"paths""#));
     assert_eq!(place.run(&["--version"]).code, 0);
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_verb() {
+    let place = Place::new();
+    let folder = place.path().join("man1");
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(place.run(&["manual", "man1"]).code, 0);
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for verb in verbs(&place.run(&["--help"]).out) {
+        let page = page(&format!("pagesight-{verb}.1"));
+        assert!(page.starts_with(".ie") && page.contains(".SH NAME"), "{verb}: {page}");
+    }
+    assert!(page("pagesight.1").contains("pagesight\\-query"), "{}", page("pagesight.1"));
+    assert!(page("pagesight-model-info.1").contains("Example"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate of ours, and which others of ours it may use (not in its tests).
-const RULES: [(&str, &[&str]); 11] = [
+const RULES: [(&str, &[&str]); 12] = [
     ("pagesight-core", &[]),
     ("pagesight-simd", &["pagesight-core"]),
     ("pagesight-maxsim", &["pagesight-core", "pagesight-simd"]),
@@ -30,6 +30,7 @@ const RULES: [(&str, &[&str]); 11] = [
         ],
     ),
     ("xtask", &[]),
+    ("pagesight-features", &[]),
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.

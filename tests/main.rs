@@ -3,10 +3,12 @@
 mod bombs;
 mod circles;
 mod cli;
+mod clones;
 mod codes;
 mod compact;
 mod damage;
 mod eval;
+mod examples;
 mod hostile;
 mod layering;
 mod library;
@@ -16,6 +18,8 @@ mod nano;
 mod observed;
 #[cfg(target_os = "linux")]
 mod pages;
+#[cfg(target_os = "linux")]
+mod promises;
 mod random;
 #[cfg(target_os = "linux")]
 mod robustness;
@@ -40,7 +44,9 @@ fn fixtures() -> PathBuf {
 /// The libpdfium that `cargo xtask setup` fetched.
 fn pdfium() -> PathBuf {
     let given = std::env::var_os("PAGESIGHT_PDFIUM").map(PathBuf::from);
-    given.expect(".cargo/config.toml sets PAGESIGHT_PDFIUM; run the tests with cargo")
+    let given = given.expect(".cargo/config.toml sets PAGESIGHT_PDFIUM; run the tests with cargo");
+    let (start, end) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    if given.is_dir() { given.join(format!("{start}pdfium{end}")) } else { given }
 }
 
 /// A folder with PDFs and an index, for one test.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -215,19 +216,23 @@ fn ctrl_c_commits_what_is_there() {
         bytes.extend(format!("\n% copy {n}\n").bytes());
         fs::write(place.path().join(format!("{n:02}.pdf")), bytes).unwrap();
     }
-    let mut command = place.command(&["index", "--json", "--model", &model(), "."]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    sleep(Duration::from_millis(900));
+    let model = model();
+    let mut command =
+        place.command(&["index", "--json", "--commit-every", "4", "--model", &model, "."]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // After the first of some sixty commits, so that there is work left on any machine.
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains(r#""type":"commit""#) {
+        assert_ne!(out.read_line(&mut text).unwrap(), 0, "no commit: {text}");
+    }
     let interrupt =
         std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupt.unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    out.read_to_string(&mut text).unwrap();
+    let status = child.wait().unwrap();
     let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    if output.status.code() == Some(0) {
-        return; // A machine that was done before the signal.
-    }
-    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(status.code(), Some(130), "{text}");
     let before = of_type(&lines, "summary")[0]["pages"]["indexed"].as_u64().unwrap();
     let lines = place.json(0, &["index", "--json", "."]);
     let after = of_type(&lines, "summary")[0]["pages"]["indexed"].as_u64().unwrap();

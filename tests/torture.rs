@@ -1,7 +1,7 @@
-//! What an index survives: kill -9, Ctrl-C, full disks, and everything at once. Each test has a
+//! What an index survives: kill -9, Ctrl-C, and everything at once; full disks are in `promises`. Each test has a
 //! short form that always runs and a long one behind `make torture`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::sync::model;
 use crate::{Place, Ran, fixtures, of_type};
 
-const FIXTURES: [&str; 5] = [
+pub const FIXTURES: [&str; 5] = [
     "debian/install-tables.pdf",
     "papers/chart.pdf",
     "form.pdf",
@@ -25,13 +25,13 @@ const FIXTURES: [&str; 5] = [
 ];
 
 /// A PDF with the pages of a fixture and bytes of its own, so that it is a document of its own.
-fn variant(fixture: &str, number: u64) -> Vec<u8> {
+pub fn variant(fixture: &str, number: u64) -> Vec<u8> {
     let mut bytes = fs::read(fixtures().join("pdf").join(fixture)).unwrap();
     bytes.extend(format!("\n% variant {number}\n").bytes());
     bytes
 }
 
-fn documents(place: &Place, count: u64) {
+pub fn documents(place: &Place, count: u64) {
     for n in 0..count {
         let fixture = FIXTURES[n as usize % FIXTURES.len()];
         fs::write(place.path().join(format!("{n:02}.pdf")), variant(fixture, n)).unwrap();
@@ -39,7 +39,7 @@ fn documents(place: &Place, count: u64) {
 }
 
 /// Small batches, so that there are many commits to fall into.
-fn index(place: &Place) -> Command {
+pub fn index(place: &Place) -> Command {
     let mut command = place.command(&[
         "index",
         "--json",
@@ -54,14 +54,14 @@ fn index(place: &Place) -> Command {
     command
 }
 
-fn index_to_the_end(place: &Place) -> Vec<Value> {
+pub fn index_to_the_end(place: &Place) -> Vec<Value> {
     let ran = Ran::from(index(place).output().unwrap());
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     lines(&ran.out)
 }
 
 /// The lines of a program that may have been killed while it wrote the last one.
-fn lines(out: &str) -> Vec<Value> {
+pub fn lines(out: &str) -> Vec<Value> {
     out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
@@ -129,7 +129,7 @@ fn pages(place: &Place) -> u64 {
 }
 
 /// Pages that a run said are committed.
-fn acknowledged(lines: &[Value]) -> u64 {
+pub fn acknowledged(lines: &[Value]) -> u64 {
     of_type(lines, "commit").last().map_or(0, |commit| commit["pages"].as_u64().unwrap())
 }
 
@@ -356,134 +356,6 @@ fn torture_40_sequences() {
     equals_a_clean_build(40, 8);
 }
 
-/// A small disk of its own, in memory; gone with it.
-#[cfg(target_os = "linux")]
-struct SmallDisk(PathBuf);
-
-#[cfg(target_os = "linux")]
-impl SmallDisk {
-    /// `None` where this user may not mount one.
-    fn mount(at: PathBuf, megabytes: usize) -> Option<Self> {
-        fs::create_dir_all(&at).unwrap();
-        let size = format!("size={megabytes}m");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).stderr(Stdio::null());
-        mount.status().is_ok_and(|status| status.success()).then_some(Self(at))
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-/// Lets the disk be full at random moments of a run.
-#[cfg(target_os = "linux")]
-fn survives_full_disks(times: usize, seed: u64) {
-    const MEGABYTES: usize = 24;
-    let place = Place::new();
-    let Some(disk) = SmallDisk::mount(place.path().join("disk"), MEGABYTES) else {
-        println!("skipped: only root can mount a small disk");
-        return;
-    };
-    fs::create_dir(place.path().join("pdf")).unwrap();
-    for n in 0..10 {
-        let fixture = FIXTURES[n as usize % FIXTURES.len()];
-        fs::write(place.path().join(format!("pdf/{n:02}.pdf")), variant(fixture, n)).unwrap();
-    }
-    let run = |folder: &str| {
-        let folder = format!("{folder}/.pagesight");
-        place.run(&[
-            "--index",
-            &folder,
-            "index",
-            "--json",
-            "--no-ocr",
-            "--commit-every",
-            "4",
-            "--model",
-            &model(),
-            "pdf",
-        ])
-    };
-    let see = |folder: &str| -> (u64, Vec<Value>) {
-        let folder = format!("{folder}/.pagesight");
-        assert_eq!(place.run(&["--index", &folder, "verify"]).code, 0);
-        let status = place.json(0, &["--index", &folder, "status", "--json"]);
-        let pages = of_type(&status, "summary")[0]["pages"].as_u64().unwrap();
-        let mut seen = status;
-        let ran = place.run(&["--index", &folder, "query", "--json", "a table of hardware"]);
-        // Nothing is found in an index that was filled no further than its pointer.
-        assert!([0, 1].contains(&ran.code), "{}", ran.err);
-        seen.extend(lines(&ran.out));
-        seen.retain(|line| line["type"] != "summary");
-        (pages, seen)
-    };
-    fs::create_dir(place.path().join("clean")).unwrap();
-    assert_eq!(run("clean").code, 0);
-    let clean = see("clean");
-    let mut random = Random::new(seed);
-    let (mut full, ballast) = (0, disk.0.join("ballast"));
-    while full < times {
-        let before = match disk.0.join(".pagesight/snapshot.json").exists() {
-            true => see("disk").0,
-            false => 0,
-        };
-        // What is left free is the moment at which the run meets the end of the disk.
-        let used = space_of(&disk.0);
-        let free = random.below(3 << 20);
-        let size = (MEGABYTES << 20).saturating_sub(used + free);
-        fs::write(&ballast, vec![1; size]).unwrap();
-        let ran = run("disk");
-        if ran.code == 2 {
-            full += 1;
-            assert!(ran.err.contains("the disk is full"), "{}", ran.err);
-            assert!(ran.err.contains(" MB"), "{}", ran.err);
-        } else {
-            assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-        }
-        let acknowledged = acknowledged(&lines(&ran.out));
-        fs::remove_file(&ballast).unwrap();
-        if disk.0.join(".pagesight/snapshot.json").exists() {
-            // It opens while the disk is full too, but the ballast may hide a lock file.
-            assert_eq!(see("disk").0, before + acknowledged, "the last commit");
-        }
-        if ran.code == 0 || random.below(4) == 0 {
-            let ran = run("disk");
-            assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-            assert_eq!(see("disk"), clean);
-            fs::remove_dir_all(disk.0.join(".pagesight")).unwrap();
-        }
-    }
-    println!("{full} full disks: a clean error with the bytes needed, the last commit each time");
-}
-
-/// Bytes below `folder`.
-fn space_of(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let size = |entry: fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => space_of(&entry.path()),
-        // A file takes whole blocks.
-        _ => entry.metadata().map_or(0, |meta| (meta.len() as usize).div_ceil(4096) * 4096),
-    };
-    entries.flatten().map(size).sum()
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_costs_nothing_that_was_committed() {
-    survives_full_disks(3, 5);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-#[ignore = "minutes: make torture"]
-fn torture_30_full_disks() {
-    survives_full_disks(30, 6);
-}
-
 /// Two runs, a folder that changes, garbage collection and `askers` query processes, for `time`.
 fn survives_everything_at_once(askers: usize, time: Duration, seed: u64) {
     let place = Place::new();
@@ -656,145 +528,4 @@ fn the_second_writer_ends_at_once_and_names_the_first() {
     assert_eq!(ran.code, 2, "{}", ran.err);
     assert!(ran.err.contains(&format!("process {pid}")), "{}", ran.err);
     assert!(took < Duration::from_secs(1), "{took:?}");
-}
-
-/// One system call of a trace: its name, the paths in its arguments, and what it gave back.
-#[cfg(target_os = "linux")]
-struct Call {
-    name: String,
-    line: String,
-    paths: Vec<String>,
-}
-
-#[cfg(target_os = "linux")]
-fn calls(trace: &str) -> Vec<Call> {
-    let mut unfinished: HashMap<String, String> = HashMap::new();
-    let mut calls = Vec::new();
-    for line in trace.lines() {
-        let Some((pid, rest)) = line.trim_start().split_once(' ') else { continue };
-        let (pid, rest) = (pid.to_string(), rest.trim_start());
-        let whole = if let Some(begin) = rest.strip_suffix(" <unfinished ...>") {
-            unfinished.insert(pid, begin.to_string());
-            continue;
-        } else if rest.starts_with("<... ") {
-            let Some(begin) = unfinished.remove(&pid) else { continue };
-            format!("{begin}{}", rest.split_once("resumed>").map_or("", |(_, end)| end))
-        } else {
-            rest.to_string()
-        };
-        let Some((name, arguments)) = whole.split_once('(') else { continue };
-        if arguments.contains(") = -1 ") {
-            continue;
-        }
-        // Paths are quoted, or after a descriptor in angle brackets.
-        let quoted = arguments.split('"').skip(1).step_by(2).map(String::from);
-        let described = arguments
-            .split('<')
-            .skip(1)
-            .filter_map(|part| part.split_once('>').map(|(path, _)| path.to_string()));
-        let paths = quoted.chain(described).collect();
-        calls.push(Call { name: name.to_string(), paths, line: whole });
-    }
-    calls
-}
-
-/// The system calls of a run, in order: when a commit is acknowledged, every file of its snapshot
-/// and every folder that got an entry has been synced, and the pointer was renamed after that.
-#[cfg(target_os = "linux")]
-#[test]
-fn what_is_acknowledged_was_synced_before() {
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: strace is not installed");
-        return;
-    }
-    let place = Place::new();
-    documents(&place, 4);
-    let place_path = place.path().canonicalize().unwrap();
-    let trace = place_path.join("trace");
-    let mut strace = Command::new("strace");
-    let inner = index(&place);
-    strace.args(["-f", "-y", "-s", "300", "-o"]).arg(&trace).args([
-        "-e",
-        "trace=openat,creat,rename,renameat,renameat2,link,linkat,fsync,fdatasync,write",
-    ]);
-    strace.arg(inner.get_program()).args(inner.get_args()).current_dir(&place_path);
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    let ran = Ran::from(strace.output().unwrap());
-    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-    let trace = fs::read_to_string(&trace).unwrap();
-    let calls = calls(&trace);
-    let root = place_path.join(".pagesight");
-    let absolute = |path: &str| match path.starts_with('/') {
-        true => path.to_string(),
-        false => place_path.join(path.trim_start_matches("./")).to_str().unwrap().to_string(),
-    };
-    // When each path came to be, and each time that it was synced.
-    let mut born: BTreeMap<String, usize> = BTreeMap::new();
-    let mut synced: HashMap<String, Vec<usize>> = HashMap::new();
-    let (mut pointers, mut acknowledgements) = (Vec::new(), Vec::new());
-    let pointer = root.join("snapshot.json").to_str().unwrap().to_string();
-    for (at, call) in calls.iter().enumerate() {
-        match call.name.as_str() {
-            "openat" | "creat" if call.line.contains("O_CREAT") || call.name == "creat" => {
-                if let Some(path) = call.paths.first() {
-                    born.insert(
-                        absolute(call.paths.iter().find(|p| *p != "AT_FDCWD").unwrap_or(path)),
-                        at,
-                    );
-                }
-            }
-            "rename" | "renameat" | "renameat2" | "link" | "linkat" => {
-                let names: Vec<String> =
-                    call.line.split('"').skip(1).step_by(2).map(absolute).collect();
-                // Synced under its old name is synced under its new one.
-                let before = synced.get(&names[0]).cloned().unwrap_or_default();
-                born.insert(names[1].clone(), at);
-                if names[1] == pointer {
-                    pointers.push((at, !before.is_empty()));
-                }
-                synced.insert(names[1].clone(), before);
-            }
-            "fsync" | "fdatasync" => {
-                let path = call.paths.first().expect("-y shows the path").clone();
-                synced.entry(path).or_default().push(at);
-            }
-            "write" if call.line.contains("type\\\":\\\"commit") => acknowledgements.push(at),
-            _ => {}
-        }
-    }
-    assert!(acknowledgements.len() >= 3, "{} commits", acknowledgements.len());
-    let in_time = |path: &str, from: usize, to: usize| {
-        synced.get(path).is_some_and(|times| times.iter().any(|&t| t >= from && t < to))
-    };
-    let mut checked = 0;
-    let snapshot = fs::read_to_string(root.join("snapshot.json")).unwrap();
-    let snapshot: Value = serde_json::from_str(snapshot.lines().next().unwrap()).unwrap();
-    for name in snapshot["files"].as_object().unwrap().keys() {
-        let path = root.join(name).to_str().unwrap().to_string();
-        let at = *born.get(&path).unwrap_or_else(|| panic!("{path} is not in the trace"));
-        // The first pointer after it came to be is the first that could name it.
-        let (published, pointer_synced) = *pointers.iter().find(|(p, _)| *p > at).unwrap();
-        assert!(pointer_synced, "the pointer was renamed before it was synced");
-        let file_synced =
-            synced.get(&path).is_some_and(|times| times.iter().any(|&t| t < published));
-        assert!(file_synced, "{name} was published before it was synced");
-        let folder = Path::new(&path).parent().unwrap().to_str().unwrap();
-        assert!(in_time(folder, at, published), "the folder of {name} was not synced before");
-        checked += 1;
-    }
-    let root = root.to_str().unwrap();
-    for acknowledged in &acknowledgements {
-        let (renamed, _) = *pointers.iter().rev().find(|(at, _)| at < acknowledged).unwrap();
-        assert!(in_time(root, renamed, *acknowledged), "acknowledged before the folder was synced");
-    }
-    println!(
-        "{checked} files of {} commits: each synced, with its folder, before its pointer, and the \
-         pointer before its acknowledgement",
-        acknowledgements.len()
-    );
 }

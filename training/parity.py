@@ -103,7 +103,7 @@ def main():
         hook.remove()
     strings = {"strings": {"queries": QUERIES}}
     if args.rows:
-        kept, strings = rows_of(kept, args.rows), {"model": "embedded:nano"} | strings
+        kept, strings = rows_of(kept, args.rows), {"model": "nano"} | strings
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, out / "expected.safetensors")
     (out / "fixture.json").write_text(json.dumps(strings, ensure_ascii=False) + "\n")
     print(f"{len(kept)} tensors in {out}")

@@ -38,6 +38,21 @@ pub enum ModelSource {
     },
 }
 
+impl ModelSource {
+    /// The source that an index of format 4 or older wrote as a folder: those had a name that is no
+    /// path for the model inside the program.
+    ///
+    /// ```
+    /// use pagesight_core::ModelSource;
+    /// assert_eq!(ModelSource::of_old_folder("embedded:nano".into()), ModelSource::Nano);
+    /// let folder = ModelSource::of_old_folder("/models/mine".into());
+    /// assert_eq!(folder, ModelSource::Folder("/models/mine".into()));
+    /// ```
+    pub fn of_old_folder(folder: PathBuf) -> Self {
+        if folder.as_os_str() == "embedded:nano" { Self::Nano } else { Self::Folder(folder) }
+    }
+}
+
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,9 +74,9 @@ pub struct ModelRecord {
     /// Where it is found again; `None` for a model that the program brought itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ModelSource>,
-    /// Where the whole weights lie that an adapter was merged into, when that was said.
+    /// Where the whole weights come from that an adapter was merged into, when that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<PathBuf>,
+    pub base: Option<ModelSource>,
     /// Its recipe as the model wrote it, so that a later run does the same around the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,

@@ -8,8 +8,7 @@ use pagesight_core::{DocumentId, DocumentRecord};
 /// What is known of a document when a file with its bytes turns up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
-    /// Nobody has it: the caller reads it, from the page and with the failures that an
-    /// interrupted run got to.
+    /// Nobody has it: the caller reads it, and goes on where an interrupted run ended.
     Yours(Option<Box<DocumentRecord>>),
     /// It is in the index.
     Indexed(Box<DocumentRecord>),

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use ignore::WalkBuilder;
 
-use crate::IndexError;
+use crate::error::IndexError;
 
 /// Leaves files and folders out of the walk, in the syntax of `.gitignore`.
 pub(crate) const IGNORE_FILE: &str = ".pagesightignore";
@@ -27,12 +27,26 @@ pub(crate) struct Found {
     pub modified_ns: i64,
 }
 
+impl Found {
+    /// The file at `file`, as the ledger of an index with this `base` names it.
+    pub fn at(base: &Path, file: &Path) -> std::io::Result<Self> {
+        let file = file.canonicalize()?;
+        let meta = file.metadata()?;
+        Ok(Self::new(base, file, &meta))
+    }
+
+    fn new(base: &Path, file: PathBuf, meta: &Metadata) -> Self {
+        let path = encode_path(base, &file);
+        Self { file, path, bytes: meta.len(), modified_ns: modified_ns(meta) }
+    }
+}
+
 /// The outcome of a walk.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
     /// By ledger path.
     pub files: BTreeMap<String, Found>,
-    /// What could not be read; nothing below is dropped from the index.
+    /// What could not be read, and why; nothing below it is dropped from the index.
     pub unreadable: Vec<(PathBuf, String)>,
     /// The roots, absolute.
     pub roots: Vec<PathBuf>,
@@ -47,11 +61,10 @@ impl Discovery {
     }
 }
 
-/// Walks `roots` for files that are named `.pdf`, and those without extension that start as one.
-/// Hidden folders are passed over (the index itself is one), links to folders are
-/// not followed, and git's ignore files do not count: what a PDF archive ignores is not what it
-/// hides.
-/// A walk ends early when `stop` is set.
+/// Walks `roots` for files that are named `.pdf`, and for files without an extension that begin as
+/// a PDF does. Hidden folders are passed over (the index itself is one), and links to folders are
+/// not followed. Git's ignore files do not count, because documents are often kept out of git;
+/// [`IGNORE_FILE`] does. A walk ends early when `stop` is set.
 pub(crate) fn discover(
     base: &Path,
     roots: &[PathBuf],
@@ -102,7 +115,7 @@ pub(crate) fn discover(
     Ok(discovery)
 }
 
-/// Everything below `root` that a run looks at.
+/// All that a run looks at below `root`.
 pub(crate) fn walk(root: &Path) -> ignore::Walk {
     let mut walk = WalkBuilder::new(root);
     walk.standard_filters(false).hidden(true).add_custom_ignore_filename(IGNORE_FILE);
@@ -111,9 +124,8 @@ pub(crate) fn walk(root: &Path) -> ignore::Walk {
 
 impl Discovery {
     fn add(&mut self, base: &Path, file: PathBuf, meta: &Metadata) {
-        let path = encode_path(base, &file);
-        let (bytes, modified_ns) = (meta.len(), modified_ns(meta));
-        self.files.insert(path.clone(), Found { file, path, bytes, modified_ns });
+        let found = Found::new(base, file, meta);
+        self.files.insert(found.path.clone(), found);
     }
 }
 
@@ -171,9 +183,10 @@ pub fn encode_path(base: &Path, file: &Path) -> String {
 pub fn decode_path(base: &Path, path: &str) -> PathBuf {
     // A name may hold `%41` as it stands; the file that is there decides.
     let plain = base.join(path);
-    match path.contains('%') && plain.symlink_metadata().is_err() {
-        true => base.join(unescaped(path)),
-        false => plain,
+    if path.contains('%') && plain.symlink_metadata().is_err() {
+        base.join(unescaped(path))
+    } else {
+        plain
     }
 }
 

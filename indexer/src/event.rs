@@ -1,15 +1,15 @@
-//! What a run tells while it goes, and at its end.
+//! What a run tells while it is under way, and at its end.
 
 use pagesight_core::{DocumentRecord, DocumentStatus};
 
 /// What became of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Read in this run; its record says how well.
+    /// It was read in this run; its record says how well.
     Indexed,
-    /// Unchanged, nothing was read.
+    /// It has not changed, so nothing was read.
     Skipped,
-    /// Its bytes are in the index under another path, or were; no page was read.
+    /// Its bytes are or were in the index under another path, so no page was read.
     Renamed,
 }
 
@@ -17,7 +17,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The folders are walked: what there is to read.
+    /// The folders have been walked: what there is to read.
     Planned {
         /// Files to read.
         documents: usize,
@@ -31,26 +31,27 @@ pub enum Event<'a> {
         /// Share of the document's bytes that this page stands for.
         bytes: u64,
     },
-    /// A document is done with.
+    /// A document is finished.
     Document {
         /// Its ledger record as committed or about to be.
         record: &'a DocumentRecord,
         /// What this run did.
         outcome: Outcome,
-        /// Bytes of the plan that are done with it, beyond those of its pages.
+        /// Bytes of the plan that this finishes, beyond those of its pages.
         bytes: u64,
     },
-    /// A batch is durable, and visible to searches: what was told before it that is done is safe.
+    /// A batch is durable and visible to searches: every document that was finished before this
+    /// is safe.
     Committed {
         /// Pages of this run that are committed.
         pages: u64,
     },
-    /// A path is gone from the folders and from the index.
+    /// A file is gone from the folders, and its path from the index.
     Dropped {
         /// Ledger path.
         path: &'a str,
     },
-    /// A person should know, e.g. a folder that cannot be read.
+    /// Something that a person should know, e.g. that a folder cannot be read.
     Warning {
         /// One line.
         text: String,
@@ -59,12 +60,13 @@ pub enum Event<'a> {
 
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Summary {
-    /// Documents read whole in this run.
+    /// Documents read in this run.
     pub documents_indexed: u64,
     /// Documents unchanged.
     pub documents_skipped: u64,
-    /// Paths whose document was there already.
+    /// Paths whose document was in the index already.
     pub documents_renamed: u64,
     /// Paths dropped.
     pub documents_dropped: u64,
@@ -83,7 +85,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts one document that is done with.
+    /// Counts one document that is finished.
     pub(crate) fn count(&mut self, record: &DocumentRecord, outcome: Outcome) {
         match outcome {
             Outcome::Skipped => self.documents_skipped += 1,

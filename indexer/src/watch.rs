@@ -1,6 +1,6 @@
-//! Waits for folders to change. An event only says that it is worth to look again: the walk that
-//! follows is what counts, and it also comes without an event from time to time, for network
-//! drives, other systems than Linux, and whatever else tells nothing.
+//! Waits for folders to change. An event only says that it is worth looking again: the walk that
+//! follows decides what has changed. It also comes from time to time without an event, for network
+//! drives, for systems other than Linux, and for whatever else tells nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,8 @@ pub struct FolderWatch {
 }
 
 impl FolderWatch {
-    /// Watches `roots`; what the walk passes over is not watched, nor is `index`, the index
-    /// folder, wherever it is.
+    /// Watches `roots`, except what a walk passes over and the folder `index` of the index,
+    /// wherever that is.
     pub fn new(roots: &[PathBuf], index: &Path) -> Self {
         #[cfg(target_os = "linux")]
         {
@@ -57,7 +57,8 @@ impl FolderWatch {
         }
     }
 
-    /// Roots that tell nothing, or not everything, and why: only looking again shows changes.
+    /// The roots that tell nothing, or not everything, and why. Their changes show only when they
+    /// are looked at again.
     pub fn unwatched(&self) -> &[(PathBuf, String)] {
         &self.unwatched
     }
@@ -169,8 +170,9 @@ mod events {
                 | WatchMask::MOVE_SELF
                 | WatchMask::ONLYDIR;
             let watch = self.inotify.watches().add(folder, mask).map_err(|error| {
-                match error.raw_os_error() {
-                    Some(libc::ENOSPC) => io::Error::other(
+                match error.kind() {
+                    // ENOSPC: the kernel watches as many folders as it may.
+                    io::ErrorKind::StorageFull => io::Error::other(
                         "more folders than this system watches: raise fs.inotify.max_user_watches",
                     ),
                     _ => error,

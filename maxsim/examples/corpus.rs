@@ -1,7 +1,7 @@
 //! Ranks a corpus folder and prints one JSON object: rate, latency, quality against exact MaxSim.
 //!
 //! ```text
-//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|bf16|int8|4bit|2bit|1bit|sign|residual4|residual2|residual1]
+//! cargo run --release -p pagesight-maxsim --example corpus -- DIR [--code f32|f16|int8|4bit|2bit|1bit|sign|residual4|residual2|residual1]
 //!     [--rerank N|bound] [--threads N] [--batch N]
 //!     [--instructions portable|avx2|avx512|amx] [--pool F]
 //! ```
@@ -24,8 +24,8 @@ use std::time::Instant;
 
 use pagesight_core::{PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
-    ResidualPage, ScalarCoder, ScalarPage, SignCoder, SignPage, SignQuery, pool,
+    Bits, Code, ExactQuery, Instructions, Int8Page, Int8Query, Query, ResidualCoder, ResidualPage,
+    ScalarCoder, ScalarPage, SignCoder, SignPage, SignQuery, pool,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ const K: usize = 10;
 /// Pages handed to a thread at a time.
 const CHUNK: usize = 32;
 
-/// Masters read at a time while the best so far may rule out the next ones.
+/// Pages whose full-precision vectors are read at a time while the best so far may rule out the next ones.
 const AT_ONCE: usize = 16;
 
 /// Pages that the mean of the signs is taken of.
@@ -47,7 +47,6 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 enum Coded {
     F32(Vec<Vec<f32>>),
     F16,
-    Bf16(Vec<Bf16Page>),
     Int8(Vec<Int8Page>),
     Scalar(ScalarCoder, Vec<ScalarPage>),
     Residual(ResidualCoder, Vec<ResidualPage>),
@@ -103,8 +102,8 @@ fn main() -> Outcome<()> {
             "--batch" => options.batch = value.parse::<usize>()?.max(1),
             "--instructions" => {
                 let named = |i: &Instructions| format!("{i:?}").eq_ignore_ascii_case(&value);
-                let missing = || format!("this processor has no {value}");
-                let found = Instructions::available().into_iter().find(named);
+                let missing = || format!("this CPU has no {value}");
+                let found = Instructions::available().iter().copied().find(named);
                 options.instructions = found.ok_or_else(missing)?;
             }
             _ => return Err(format!("no option {name}").into()),
@@ -142,12 +141,11 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
         1 => None,
         factor => Some(encoded(&pages, options.threads, |page| pool(page, factor))),
     };
-    let masters = std::mem::take(&mut pages);
-    let pages = pooled.as_ref().unwrap_or(&masters);
+    let whole = std::mem::take(&mut pages);
+    let pages = pooled.as_ref().unwrap_or(&whole);
     let coded = match options.code.as_str() {
         "f32" => Coded::F32(wide),
         "f16" => Coded::F16,
-        "bf16" => Coded::Bf16(encoded(pages, options.threads, Bf16Page::encode)),
         "int8" => Coded::Int8(encoded(pages, options.threads, Int8Page::encode)),
         "4bit" => scalar(Bits::Four, pages, options.threads)?,
         "2bit" => scalar(Bits::Two, pages, options.threads)?,
@@ -175,7 +173,7 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
     let queries = offsets.windows(2).map(|pair| {
         let tokens = pair[1] - pair[0];
         let values = floats(&mut file, tokens * dim)?;
-        Ok(QueryVectors::new(dim, values, vec![String::new(); tokens])?)
+        Ok(QueryVectors::of_rows(dim, values)?)
     });
     let queries = queries.collect::<Outcome<Vec<_>>>()?;
     // The header of an .npy file of version 1: 10 bytes and a text of the length in bytes 8 and 9.
@@ -186,7 +184,7 @@ fn read(folder: &Path, options: &Options) -> Outcome<(Corpus, f64)> {
         data.as_chunks().0.iter().map(|four| i32::from_le_bytes(*four) as usize).collect();
     let exact = ids.chunks_exact(ids.len() / queries.len()).map(<[usize]>::to_vec).collect();
     let targets = list("query_target")?;
-    Ok((Corpus { pages: masters, coded, queries, targets, exact }, build_s))
+    Ok((Corpus { pages: whole, coded, queries, targets, exact }, build_s))
 }
 
 fn floats(file: &mut File, count: usize) -> Outcome<Vec<f32>> {
@@ -236,41 +234,32 @@ fn scorer<'a>(corpus: &'a Corpus, with: Instructions, queries: &[&QueryVectors])
     let dims = "one dim in a corpus";
     match &corpus.coded {
         Coded::F32(pages) => {
-            let each: Vec<_> = queries.iter().map(|q| PreparedQuery::with(with, q)).collect();
+            let each: Vec<_> = queries.iter().map(|q| ExactQuery::with(with, q)).collect();
             let score =
                 move |page: &[f32]| each.iter().map(|q| q.score_f32(page).expect(dims)).collect();
             Box::new(move |page| score(&pages[page]))
         }
-        Coded::F16 => {
-            let batch = PreparedQuery::batch(with, queries).expect(dims);
-            Box::new(move |page| batch.scores(&corpus.pages[page]).expect(dims))
-        }
-        Coded::Bf16(pages) => {
-            let batch = Bf16Query::batch(with, queries).expect(dims);
-            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
-        }
-        Coded::Int8(pages) => {
-            let batch = Int8Query::batch(with, queries).expect(dims);
-            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
-        }
-        Coded::Scalar(coder, pages) => {
-            let batch = coder.query(with, queries).expect(dims);
-            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
-        }
-        Coded::Residual(coder, pages) => {
-            let batch = coder.query(with, queries).expect(dims);
-            Box::new(move |page| batch.scores(&pages[page]).expect(dims))
-        }
+        Coded::F16 => of_pages(ExactQuery::batch(with, queries).expect(dims), &corpus.pages),
+        Coded::Int8(pages) => of_pages(Int8Query::batch(with, queries).expect(dims), pages),
+        Coded::Scalar(coder, pages) => of_pages(coder.query(with, queries).expect(dims), pages),
+        Coded::Residual(coder, pages) => of_pages(coder.query(with, queries).expect(dims), pages),
+        Coded::Sign(pages) => of_pages(SignQuery::batch(with, queries).expect(dims), pages),
         Coded::Fde(fde, pages) => {
             let each: Vec<_> =
                 queries.iter().map(|q| Int8Query::with(with, &fde.query(q))).collect();
             Box::new(move |page| each.iter().map(|q| q.score(&pages[page]).expect(dims)).collect())
         }
-        Coded::Sign(pages) => {
-            let each: Vec<_> = queries.iter().map(|q| SignQuery::with(with, q)).collect();
-            Box::new(move |page| each.iter().map(|q| q.score(&pages[page]).expect(dims)).collect())
-        }
     }
+}
+
+/// Scores pages of one code.
+fn of_pages<'a, C, P>(batch: Query<C>, pages: &'a [P]) -> Scorer<'a>
+where
+    C: Code + Sync + 'a,
+    P: Sync,
+    &'a P: Into<C::Page<'a>>,
+{
+    Box::new(move |page| batch.scores(&pages[page]).expect("one dim in a corpus"))
 }
 
 /// Scores of all pages for each query of a batch.
@@ -306,13 +295,8 @@ impl Fde {
             count += 1.0;
         }
         mean.iter_mut().for_each(|mean| *mean /= count);
-        let mut state = 1u64;
-        let mut uniform = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut uniform = || 2.0 * random.f32() - 1.0;
         // Sums of uniform numbers are as good as normal.
         let planes = (0..repetitions * (bits + short) * dim)
             .map(|_| uniform() + uniform() + uniform() + uniform())
@@ -328,7 +312,7 @@ impl Fde {
 
     fn query(&self, query: &QueryVectors) -> QueryVectors {
         let values = self.encode(query.values(), false);
-        QueryVectors::new(values.len(), values, vec![String::new()]).expect("finite")
+        QueryVectors::of_rows(values.len(), values).expect("finite")
     }
 
     fn encode(&self, rows: &[f32], means: bool) -> Vec<f32> {
@@ -351,11 +335,10 @@ impl Fde {
             }
             for bucket in 0..buckets {
                 let near = |other: &usize| (other ^ bucket).count_ones();
-                let from = match means {
-                    true => {
-                        (0..buckets).filter(|&b| counts[b] > 0.0).min_by_key(near).unwrap_or(bucket)
-                    }
-                    false => bucket,
+                let from = if means {
+                    (0..buckets).filter(|&b| counts[b] > 0.0).min_by_key(near).unwrap_or(bucket)
+                } else {
+                    bucket
                 };
                 let scale = if means { counts[from].max(1.0).recip() } else { 1.0 };
                 let sum = &sums[from * dim..][..dim];
@@ -371,13 +354,13 @@ fn rank(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> (Vec<V
     let mut again = 0;
     let scanned = scan(corpus, options, queries);
     let rankings = queries.iter().zip(scanned).map(|(query, mut scored)| {
-        let exact = PreparedQuery::with(options.instructions, query);
+        let exact = ExactQuery::with(options.instructions, query);
         match (options.rerank, &corpus.coded) {
             (Rerank::Bound, Coded::Int8(pages)) => {
                 let coded = Int8Query::with(options.instructions, query);
-                let doubt = Doubt { corpus, options, exact, coded, pages };
+                let certified = Certified { corpus, options, exact, coded, pages };
                 let read;
-                (scored, read) = doubt.settle(scored);
+                (scored, read) = certified.rank(scored);
                 again += read;
             }
             (Rerank::Bound, _) => unreachable!("checked with the options"),
@@ -397,7 +380,7 @@ fn rank(corpus: &Corpus, options: &Options, queries: &[&QueryVectors]) -> (Vec<V
 fn exact_scores(
     corpus: &Corpus,
     options: &Options,
-    exact: &PreparedQuery,
+    exact: &ExactQuery,
     of: &[(usize, f32)],
 ) -> Vec<(usize, f32)> {
     let pages: Vec<usize> = of.iter().map(|&(page, _)| page).collect();
@@ -406,18 +389,18 @@ fn exact_scores(
     })
 }
 
-/// What pagesight's search does where codes leave a doubt, see `candidates.rs` of its query room.
-struct Doubt<'a> {
+/// What pagesight's certified search does, see `visual/certified.rs` of its query room.
+struct Certified<'a> {
     corpus: &'a Corpus,
     options: &'a Options,
-    exact: PreparedQuery,
+    exact: ExactQuery,
     coded: Int8Query,
     pages: &'a [Int8Page],
 }
 
-impl Doubt<'_> {
-    /// The `K` best for certain, and how many masters were read for it.
-    fn settle(&self, mut scored: Vec<(usize, f32)>) -> (Vec<(usize, f32)>, usize) {
+impl Certified<'_> {
+    /// The exact `K` best, and how many full-precision vectors of pages were read for them.
+    fn rank(&self, mut scored: Vec<(usize, f32)>) -> (Vec<(usize, f32)>, usize) {
         let bound = |page: usize| self.coded.bound(&self.pages[page]);
         let mut least: Vec<f32> = scored.iter().map(|&(page, score)| score - bound(page)).collect();
         let last = K.min(least.len()) - 1;
@@ -426,7 +409,7 @@ impl Doubt<'_> {
         let all = scored.len();
         keep_best(&mut scored, all);
         let rest = scored.split_off(K.min(all));
-        let (mut best, mut read) = (self.masters(&scored), scored.len());
+        let (mut best, mut read) = (self.exact_ranking(&scored), scored.len());
         let lowest = |best: &[(usize, f32)]| best.last().map_or(f32::NEG_INFINITY, |last| last.1);
         let enough = lowest(&best);
         let doubtful: Vec<usize> = rest
@@ -446,7 +429,7 @@ impl Doubt<'_> {
             if few.is_empty() {
                 return (best, read);
             }
-            best.extend(self.masters(few));
+            best.extend(self.exact_ranking(few));
             keep_best(&mut best, K);
             read += few.len();
             most = &most[few.len()..];
@@ -454,7 +437,7 @@ impl Doubt<'_> {
     }
 
     /// The exact ranking of `pages`.
-    fn masters(&self, pages: &[(usize, f32)]) -> Vec<(usize, f32)> {
+    fn exact_ranking(&self, pages: &[(usize, f32)]) -> Vec<(usize, f32)> {
         let mut best = exact_scores(self.corpus, self.options, &self.exact, pages);
         keep_best(&mut best, K);
         best
@@ -517,7 +500,6 @@ fn measure(corpus: &Corpus, options: &Options, build_s: f64) -> Value {
     let bytes = match &corpus.coded {
         Coded::F32(_) => vectors * dim as usize * 4,
         Coded::F16 => vectors * dim as usize * 2,
-        Coded::Bf16(pages) => pages.iter().map(Bf16Page::bytes).sum(),
         Coded::Int8(pages) | Coded::Fde(_, pages) => pages.iter().map(Int8Page::bytes).sum(),
         Coded::Scalar(_, pages) => pages.iter().map(ScalarPage::bytes).sum(),
         Coded::Residual(_, pages) => pages.iter().map(ResidualPage::bytes).sum(),

@@ -4,8 +4,8 @@
 //! cargo run --release -p pagesight-maxsim --example kernels -- [--threads N] [--pages N]
 //! ```
 //!
-//! Question: how near are the kernels to the arithmetic of the processor and to its memory? Data:
-//! pages of 1,030 vectors of dim 128 (hash noise), queries of 32 tokens (two full blocks) and of
+//! Question: how near are the kernels to the arithmetic of the CPU and to its memory? Data:
+//! pages of 1,030 vectors of dim 128 (noise), queries of 32 tokens (two full blocks) and of
 //! 25 (what the shared corpus has on average), and four of 25 in one pass. `hot` scores 8 pages
 //! over and over, `memory` as many as do not fit in the second-level cache. Peaks are loops of 16
 //! independent chains of the one instruction that counts. Medians of 5 runs of CPU time, which other
@@ -18,7 +18,7 @@ fn main() {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn main() {
-    eprintln!("the peaks of this processor are not known here; see the corpus example");
+    eprintln!("the peaks of this CPU are not known here; see the corpus example");
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -30,9 +30,10 @@ mod x86 {
 
     use pagesight_core::{PageVectors, QueryVectors};
     use pagesight_maxsim::{
-        Bf16Page, Bf16Query, Bits, Instructions, Int8Page, Int8Query, PreparedQuery, ResidualCoder,
-        ScalarCoder, SignCoder, SignQuery,
+        Bits, ExactQuery, Instructions, Int8Page, Int8Query, ResidualCoder, ScalarCoder, SignCoder,
+        SignQuery,
     };
+    use pagesight_simd::amx::Tiles;
     use serde_json::json;
 
     const ROWS: usize = 1030;
@@ -96,10 +97,6 @@ mod x86 {
             // SAFETY: found above.
             report("f32 fma", chains * 32, seconds(threads, |_| unsafe { fma() }));
         }
-        if is_x86_feature_detected!("avx512bf16") {
-            // SAFETY: found above.
-            report("bf16 dp", chains * 64, seconds(threads, |_| unsafe { bf16() }));
-        }
         if is_x86_feature_detected!("avx512vnni") {
             // SAFETY: found above.
             report("int8 vnni", chains * 128, seconds(threads, |_| unsafe { vnni() }));
@@ -109,12 +106,8 @@ mod x86 {
             report("1-bit popcnt", chains * 1024, seconds(threads, |_| unsafe { popcnt() }));
         }
         if Instructions::best() == Instructions::Amx {
-            // SAFETY: AMX is available, and the library has asked for it.
-            let int8 = seconds(threads, |_| unsafe { amx::<true>() });
+            let int8 = seconds(threads, |_| amx());
             report("int8 amx", STEPS * 16 * 16 * 64 * 2, int8);
-            // SAFETY: as above.
-            let bf16 = seconds(threads, |_| unsafe { amx::<false>() });
-            report("bf16 amx", STEPS * 16 * 16 * 32 * 2, bf16);
         }
     }
 
@@ -125,20 +118,6 @@ mod x86 {
         for _ in 0..STEPS {
             for sum in &mut sums {
                 *sum = _mm512_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-    }
-
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn bf16() {
-        // SAFETY: 512 bits are 512 bits.
-        let ones = |n| unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi16(n)) };
-        let (x, y) = (black_box(ones(0x3f00)), black_box(ones(0x3e00)));
-        let mut sums = [_mm512_set1_ps(1.0); CHAINS];
-        for _ in 0..STEPS {
-            for sum in &mut sums {
-                *sum = _mm512_dpbf16_ps(*sum, x, y);
             }
         }
         black_box(sums);
@@ -174,57 +153,33 @@ mod x86 {
     }
 
     /// Tile products into four tiles, from four others.
-    unsafe fn amx<const INT8: bool>() {
-        #[repr(align(64))]
-        struct Layout([u8; 64]);
-        let mut layout = Layout([0; 64]);
-        layout.0[0] = 1;
-        for tile in 0..8 {
-            layout.0[16 + 2 * tile] = 64;
-            layout.0[48 + tile] = 16;
-        }
-        // SAFETY: the layout has eight tiles of 16 rows of 64 bytes; the tiles are zeros, and
-        // released at the end.
+    fn amx() {
+        let _set_up = Tiles::load().expect("AMX is the best that this CPU has");
+        // SAFETY: the tiles are set up; only they and the counter change.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const layout, options(nostack));
-            let steps = STEPS / 4;
-            macro_rules! products {
-                ($product:literal) => {
-                    asm!(
-                        "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                        "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
-                        "2:",
-                        concat!($product, " tmm0, tmm4, tmm6"),
-                        concat!($product, " tmm1, tmm4, tmm7"),
-                        concat!($product, " tmm2, tmm5, tmm6"),
-                        concat!($product, " tmm3, tmm5, tmm7"),
-                        "dec {steps}",
-                        "jnz 2b",
-                        "tilerelease",
-                        steps = inout(reg) steps => _,
-                        options(nostack, nomem),
-                    )
-                };
-            }
-            match INT8 {
-                true => products!("tdpbusd"),
-                false => products!("tdpbf16ps"),
-            }
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                "2:",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) STEPS / 4 => _,
+                options(nostack, nomem),
+            );
         }
     }
 
     fn noise(seed: u64, count: usize) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.15
-        };
-        (0..count).map(|_| next()).collect()
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..count).map(|_| (2.0 * random.f32() - 1.0) * 0.15).collect()
     }
 
     fn query(seed: u64, tokens: usize) -> QueryVectors {
-        QueryVectors::new(DIM, noise(seed, tokens * DIM), vec![String::new(); tokens])
-            .expect("noise is finite")
+        QueryVectors::of_rows(DIM, noise(seed, tokens * DIM)).expect("noise is finite")
     }
 
     fn kernels(threads: usize, count: usize) {
@@ -239,7 +194,7 @@ mod x86 {
         let batches =
             [vec![query(99, 32)], vec![query(99, 25)], (0..4).map(|n| query(n, 25)).collect()];
         for with in [Instructions::Amx, Instructions::Avx512, Instructions::Avx2] {
-            if !Instructions::available().contains(&with) {
+            if !with.is_available() {
                 continue;
             }
             for batch in &batches {
@@ -268,18 +223,14 @@ mod x86 {
                 };
                 if batch.len() == 1 && with != Instructions::Amx {
                     let pages: Vec<Vec<f32>> = many(distinct.iter().map(wide).collect(), count);
-                    let query = PreparedQuery::with(with, batch[0]);
+                    let query = ExactQuery::with(with, batch[0]);
                     measure("f32", count, &|n| _ = black_box(query.score_f32(&pages[n])));
                 }
                 if with != Instructions::Amx {
                     let pages = many(distinct.clone(), count);
-                    let query = PreparedQuery::batch(with, &batch).expect("one dim");
+                    let query = ExactQuery::batch(with, &batch).expect("one dim");
                     measure("f16", count, &|n| _ = black_box(query.scores(&pages[n])));
                 }
-                let pages = many(distinct.iter().map(Bf16Page::encode).collect(), count);
-                let query = Bf16Query::batch(with, &batch).expect("one dim");
-                measure("bf16", count, &|n| _ = black_box(query.scores(&pages[n])));
-                drop(pages);
                 let pages = many(distinct.iter().map(Int8Page::encode).collect(), 2 * count);
                 let query = Int8Query::batch(with, &batch).expect("one dim");
                 measure("int8", 2 * count, &|n| _ = black_box(query.scores(&pages[n])));

@@ -1,6 +1,8 @@
 //! Centres of vectors, and which of them a vector is near to: what k-means moves.
 
-use crate::kernel::{Instructions, LANES, Lanes, dots_f32};
+use pagesight_simd::Instructions;
+
+use crate::kernel::{LANES, Lanes, dots_f32};
 
 /// How long a centre is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,73 +20,14 @@ mod portable;
 
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
+use pagesight_simd::Instructions;
 
 /// Query tokens scored together.
 pub(crate) const LANES: usize = 16;
 
 /// One number for each of 16 query tokens.
 pub(crate) type Lanes<T> = [T; LANES];
-
-/// Instructions that the kernels are written for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instructions {
-    /// What every processor has: loops that the compiler makes vector instructions of.
-    Portable,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 F, BW and VNNI; BF16 and VPOPCNTDQ where they are there too.
-    Avx512,
-    /// AMX tiles for int8 and bf16, AVX-512 for all else. Linux.
-    Amx,
-    /// NEON of aarch64; its dot products of bytes (SDOT) where they are there too.
-    Neon,
-}
-
-impl Instructions {
-    /// All that this processor has, the best first; never empty.
-    ///
-    /// ```
-    /// use pagesight_maxsim::Instructions;
-    /// assert_eq!(Instructions::available().last(), Some(&Instructions::Portable));
-    /// ```
-    pub fn available() -> Vec<Self> {
-        let mut available = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vnni");
-            #[cfg(target_os = "linux")]
-            if avx512 && is_x86_feature_detected!("avx512bf16") && amx::available() {
-                available.push(Self::Amx);
-            }
-            if avx512 {
-                available.push(Self::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                available.push(Self::Avx2);
-            }
-        }
-        // The kernels take the lanes of a register in the order of memory.
-        #[cfg(target_arch = "aarch64")]
-        if cfg!(target_endian = "little") && std::arch::is_aarch64_feature_detected!("neon") {
-            available.push(Self::Neon);
-        }
-        available.push(Self::Portable);
-        available
-    }
-
-    /// The best that this processor has.
-    pub fn best() -> Self {
-        Self::available()[0]
-    }
-
-    /// Falls back to [`Portable`](Self::Portable) when this processor lacks them.
-    pub(crate) fn or_portable(self) -> Self {
-        if Self::available().contains(&self) { self } else { Self::Portable }
-    }
-}
 
 /// Raises `best` `[blocks]` by the dot products of `query` `[blocks, dim, 16]` with `rows`
 /// `[n, dim]`, f32. The sum over `dim` runs in order.
@@ -103,8 +44,8 @@ pub(crate) fn raise_f32(
     assert_eq!(query.len(), best.len() * dim, "blocks of the query");
     assert!(dim > 0 && rows.len().is_multiple_of(dim), "whole rows");
     match with {
-        // SAFETY: `Instructions` other than the portable ones come from `available`, through
-        // `or_portable`; the lengths are checked above.
+        // SAFETY: the CPU has the instructions: queries are laid out for what `or_portable` left.
+        // The lengths are checked above.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 | Instructions::Amx => unsafe {
             avx512::raise_f32(dim, query, rows, best);
@@ -168,6 +109,12 @@ pub(crate) fn dots_f32(
     }
 }
 
+/// Whether AVX-512 multiplies bytes here; the first CPUs with AVX-512 did not.
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    is_x86_feature_detected!("avx512vnni")
+}
+
 /// Four numbers of each of 16 query tokens: how int8 dot products are taken.
 pub(crate) type Quads = [[i8; 4]; LANES];
 
@@ -195,12 +142,14 @@ pub(crate) fn raise_int8(
         Instructions::Amx => unsafe { amx::raise_int8(query, offsets, rows, scales, best) },
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => unsafe {
+        Instructions::Avx512 if has_vnni() => unsafe {
             avx512::raise_int8(query, offsets, rows, scales, best);
         },
-        // SAFETY: as in `raise_f32`.
+        // SAFETY: as in `raise_f32`; AVX-512 includes AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => unsafe { avx2::raise_int8(query, offsets, rows, scales, best) },
+        Instructions::Avx512 | Instructions::Avx2 => unsafe {
+            avx2::raise_int8(query, offsets, rows, scales, best);
+        },
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "aarch64")]
         Instructions::Neon => unsafe { neon::raise_int8(query, rows, scales, best) },
@@ -242,12 +191,12 @@ pub(crate) fn raise_near(
     match with {
         // SAFETY: as in `raise_f32`.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 | Instructions::Amx => unsafe {
+        Instructions::Avx512 | Instructions::Amx if has_vnni() => unsafe {
             avx512::raise_near(query, offsets, rows, scales, near, best);
         },
-        // SAFETY: as in `raise_f32`.
+        // SAFETY: as in `raise_int8`.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => unsafe {
+        Instructions::Avx512 | Instructions::Avx2 => unsafe {
             avx2::raise_near(query, offsets, rows, scales, near, best);
         },
         // SAFETY: as in `raise_f32`.
@@ -286,46 +235,6 @@ pub(crate) fn raise_pairs(
     }
     let _ = with;
     false
-}
-
-/// Two numbers of each of 16 query tokens: how bf16 dot products are taken.
-pub(crate) type Pairs = [[bf16; 2]; LANES];
-
-/// Whether [`raise_bf16`] can run with these instructions.
-pub(crate) fn has_bf16(with: Instructions) -> bool {
-    match with {
-        Instructions::Amx => true,
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => is_x86_feature_detected!("avx512bf16"),
-        _ => false,
-    }
-}
-
-/// Raises `best` `[blocks]` by the dot products of `query` `[blocks, dim / 2, 16, 2]` with `rows`
-/// `[n, dim]`, products and sums in f32, in order.
-///
-/// # Panics
-/// When the lengths do not fit, or the instructions do not have it.
-pub(crate) fn raise_bf16(
-    with: Instructions,
-    query: &[Pairs],
-    rows: &[bf16],
-    best: &mut [Lanes<f32>],
-) {
-    assert!(has_bf16(with), "{with:?} has no bf16");
-    assert!(!best.is_empty() && query.len().is_multiple_of(best.len()), "blocks of the query");
-    let dim = query.len() / best.len() * 2;
-    assert!(dim > 0 && rows.len().is_multiple_of(dim), "whole rows");
-    match with {
-        // SAFETY: as in `raise_f32`.
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Instructions::Amx => unsafe { amx::raise_bf16(query, rows, best) },
-        // SAFETY: as in `raise_f32`, and BF16 was found.
-        #[cfg(target_arch = "x86_64")]
-        _ => unsafe { avx512::raise_bf16(query, rows, best) },
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("checked above"),
-    }
 }
 
 /// Byte and shift of the code of number `d` in a packed row of `row_bytes`. Signs lie in order;
@@ -425,7 +334,7 @@ mod tests {
     #[test]
     fn every_f16_widens_to_itself() {
         let values: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
-        for with in Instructions::available() {
+        for &with in Instructions::available() {
             let mut wide = vec![0.0; values.len()];
             widen(with, &values, &mut wide);
             for (value, wide) in values.iter().zip(wide) {

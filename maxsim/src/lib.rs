@@ -11,52 +11,35 @@
 //!
 //! ```
 //! use pagesight_core::{PageVectors, QueryVectors};
-//! use pagesight_maxsim::PreparedQuery;
+//! use pagesight_maxsim::ExactQuery;
 //!
-//! let query = QueryVectors::new(2, vec![1.0, 0.0, 0.0, 1.0], vec!["a".into(), "b".into()])?;
+//! let query = QueryVectors::of_rows(2, vec![1.0, 0.0, 0.0, 1.0])?;
 //! let page = PageVectors::from_f32(2, &[0.5, 0.0, 0.0, 0.25])?;
-//! assert_eq!(PreparedQuery::new(&query).score(&page)?, 0.75);
+//! assert_eq!(ExactQuery::new(&query).score(&page)?, 0.75);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![deny(missing_docs)]
-
-mod bf16;
 mod centres;
-mod exact;
-mod hierarchical;
-mod int8;
+mod codes;
+mod error;
 mod kernel;
 mod matches;
-mod mean;
-mod packed;
-mod pooling;
+mod pool;
 mod reference;
-mod residual;
-mod rotation;
-mod scalar;
 mod segment;
-mod segments;
-mod sign;
 mod similarity;
-mod sketch;
 #[cfg(test)]
 mod testing;
-mod tokens;
 
-pub use bf16::{Bf16Page, Bf16Query};
-pub use exact::{DimMismatch, PreparedQuery};
-pub use hierarchical::{Pooled, hierarchical_clusters, pool_hierarchical};
-pub use int8::{Int8Page, Int8Query, Int8View};
-pub use kernel::Instructions;
+pub use codes::{
+    Bits, Code, ExactQuery, F16, Int8, Int8Page, Int8Query, Int8View, LayOut, Query, Residual,
+    ResidualCoder, ResidualPage, ResidualQuery, ResidualView, Scalar, ScalarCoder, ScalarPage,
+    ScalarQuery, Sign, SignCoder, SignPage, SignQuery, Sketch, SketchCoder, SketchQuery,
+};
+pub use error::DimMismatch;
 pub use matches::best_vectors;
-pub use packed::Bits;
-pub use pooling::{pool, pool_k_means, pool_to};
+pub use pagesight_simd::Instructions;
+pub use pool::{Pooled, hierarchical_clusters, pool, pool_hierarchical, pool_k_means, pool_to};
 pub use reference::maxsim_reference;
-pub use residual::{ResidualCoder, ResidualPage, ResidualQuery};
-pub use scalar::{ScalarCoder, ScalarPage, ScalarQuery};
-pub use segment::{Segment, SegmentError, SegmentWriter};
-pub use segments::{Segments, Slot};
-pub use sign::{SignCoder, SignPage, SignQuery};
+pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};
 pub use similarity::SimilarityMap;
-pub use sketch::{Sketch, SketchCoder, SketchQuery};

@@ -2,7 +2,7 @@
 
 use pagesight_core::{PageVectors, QueryVectors};
 
-use crate::DimMismatch;
+use crate::error::DimMismatch;
 
 /// For each query token, the page vector with the largest dot product, the first of equals, and
 /// that product. Their sum is MaxSim.
@@ -11,7 +11,7 @@ use crate::DimMismatch;
 /// use pagesight_core::{PageVectors, QueryVectors};
 /// use pagesight_maxsim::best_vectors;
 ///
-/// let query = QueryVectors::new(2, vec![1.0, 0.0], vec!["sales".into()])?;
+/// let query = QueryVectors::of_rows(2, vec![1.0, 0.0])?;
 /// let page = PageVectors::from_f32(2, &[0.25, 1.0, 0.5, 0.0])?;
 /// assert_eq!(best_vectors(&query, &page)?, [(1, 0.5)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

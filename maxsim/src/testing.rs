@@ -5,8 +5,7 @@ use proptest::prelude::*;
 
 /// A query of `values`, `[n, dim]`.
 pub(crate) fn query(dim: usize, values: Vec<f32>) -> QueryVectors {
-    let tokens = vec![String::new(); values.len() / dim];
-    QueryVectors::new(dim, values, tokens).unwrap()
+    QueryVectors::of_rows(dim, values).unwrap()
 }
 
 /// dim, query rows and page rows of any length, numbers as unit vectors have them. Dims that

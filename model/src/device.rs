@@ -3,11 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::Device as CandleDevice;
-
-use crate::ModelError;
-
-/// The processor, or a graphics card.
+/// The CPU, or a GPU.
 ///
 /// ```
 /// use pagesight_model::Device;
@@ -17,14 +13,14 @@ use crate::ModelError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Device {
-    /// A card where there is one that this program was built for, else the processor.
+    /// A GPU where there is one that this program was built for, else the CPU.
     #[default]
     Auto,
-    /// The processor, with the kernels of this crate.
+    /// The CPU, with the kernels of this crate.
     Cpu,
-    /// The first card of NVIDIA (feature `cuda`).
+    /// The first GPU of NVIDIA (feature `cuda`).
     Cuda,
-    /// The first card of Apple (feature `metal`).
+    /// The first GPU of Apple (feature `metal`).
     Metal,
 }
 
@@ -38,28 +34,6 @@ impl Device {
             Self::Auto | Self::Cpu => true,
             Self::Cuda => cfg!(feature = "cuda"),
             Self::Metal => cfg!(feature = "metal"),
-        }
-    }
-
-    /// The card, or `None` for the processor.
-    ///
-    /// # Errors
-    /// [`ModelError::DeviceNotBuilt`] and [`ModelError::Device`] for a card asked for by name.
-    pub(crate) fn card(self) -> Result<Option<CandleDevice>, ModelError> {
-        let open = |device: Self| -> Result<CandleDevice, ModelError> {
-            if !device.is_built_in() {
-                return Err(ModelError::DeviceNotBuilt { device });
-            }
-            let card = match device {
-                Self::Cuda => CandleDevice::new_cuda(0),
-                _ => CandleDevice::new_metal(0),
-            };
-            card.map_err(|source| ModelError::Device { device, source: Box::new(source) })
-        };
-        match self {
-            Self::Cpu => Ok(None),
-            Self::Cuda | Self::Metal => open(self).map(Some),
-            Self::Auto => Ok([Self::Cuda, Self::Metal].into_iter().find_map(|d| open(d).ok())),
         }
     }
 

@@ -1,6 +1,8 @@
-//! What can be wrong with a model folder or its input.
+//! What can be wrong with a checkpoint or with what a model is given.
 
 use std::path::PathBuf;
+
+use crate::device::Device;
 
 /// An error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// A configuration file does not parse.
-    #[error("{path} is not what a ColPali checkpoint has there")]
+    #[error("{path} does not have the form that such a file of a checkpoint has")]
     Config {
         /// The file.
         path: PathBuf,
@@ -73,12 +75,30 @@ pub enum ModelError {
         /// The shard that has it.
         got: String,
     },
-    /// No tensor has a name of a ColPali checkpoint.
+    /// The checkpoint is of no family that pagesight has.
     #[error(
-        "{path} is not a ColPali checkpoint in a layout that pagesight knows; a tensor there is {key:?}"
+        "{path} says {got}, which is no model that pagesight has; it has {}", known.join(", ")
     )]
+    UnknownFamily {
+        /// The configuration.
+        path: PathBuf,
+        /// The `model_type` there.
+        got: String,
+        /// The families.
+        known: Vec<&'static str>,
+    },
+    /// No recipe that comes with pagesight has this name.
+    #[error("there is no recipe {name}; there are {}", known.join(", "))]
+    UnknownRecipe {
+        /// As asked.
+        name: String,
+        /// The names of all.
+        known: Vec<&'static str>,
+    },
+    /// The tensors are called by none of the names that checkpoints of the family use.
+    #[error("{path} has its tensors in a layout that pagesight does not know; one is {key:?}")]
     UnknownLayout {
-        /// The folder.
+        /// The checkpoint.
         path: PathBuf,
         /// The first tensor.
         key: String,
@@ -194,17 +214,17 @@ pub enum ModelError {
         /// Width and height, px.
         got: (u32, u32),
     },
-    /// A card that this program was not built for.
+    /// A GPU that this program was not built for.
     #[error("this program was built without {device} (the feature of that name)")]
     DeviceNotBuilt {
-        /// The card asked for.
-        device: crate::Device,
+        /// The GPU asked for.
+        device: Device,
     },
-    /// A card that does not answer.
-    #[error("{device} cannot be used: is there such a card, and its driver?")]
+    /// A GPU that does not answer.
+    #[error("{device} cannot be used: is there such a GPU, and its driver?")]
     Device {
-        /// The card asked for.
-        device: crate::Device,
+        /// The GPU asked for.
+        device: Device,
         /// The cause.
         #[source]
         source: Box<candle_core::Error>,

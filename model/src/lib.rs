@@ -1,73 +1,69 @@
-//! The ColPali encoder, written to give the reference's vectors: SigLIP sees the patches of a
-//! page, a linear projector brings them to the language model's width, Gemma relates them to
-//! each other and to the prompt, a linear head gives 128 numbers a position, each row scaled to
-//! length 1. A query goes the same way without the vision tower.
+//! Encoders: pages and questions in, multi-vectors out, equal to the reference implementations.
 //!
-//! The numeric reference is `ColPaliForRetrieval` of transformers 4.57.6, equal to `ColPali` of
-//! colpali-engine 0.3.13; [`parity()`] proves it on a folder of reference tensors, stage by stage.
-//! This is the only crate of pagesight that knows candle.
+//! [`load`] takes a [`ModelSource`](pagesight_core::ModelSource) (nano, a folder, a model in a hub's
+//! cache), finds out which family of models the checkpoint belongs to, and gives a
+//! [`Model`](pagesight_core::seam::Model). The families are listed in one place; ColPali
+//! ([`ColPali`]) is the first. This is the only crate of pagesight that knows candle.
+//!
+//! The way of a page: its picture becomes pixels (`families/NAME/preprocess`), pixels become patch
+//! features in the vision tower, features and the prompt go through the language model, and a head
+//! makes rows of length 1 of it. The parts are `blocks` on the CPU, with kernels of our own, and
+//! `gpu` on a GPU, with candle's operations. Weights stay where they lie in their files
+//! (`checkpoint`).
 //!
 //! ```
+//! use pagesight_core::ModelSource;
 //! use pagesight_core::seam::{PageEncoder, QueryEncoder};
-//! use pagesight_model::{ColPali, LoadOptions};
+//! use pagesight_model::LoadOptions;
 //!
 //! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity/hf");
-//! let model = ColPali::load(folder.as_ref(), &LoadOptions::default())?;
+//! let source = ModelSource::Folder(folder.into());
+//! let model = pagesight_model::load(&source, &LoadOptions::default())?;
 //! let query = &model.encode_queries(&["page 3"]).unwrap()[0];
 //! assert_eq!(query.dim(), 128);
-//! assert_eq!(query.tokens()[0], "<bos>");
+//! assert_eq!(query.tokens()[0].text, "<bos>");
 //! # Ok::<(), pagesight_model::ModelError>(())
 //! ```
 
-#![deny(missing_docs)]
-
-mod adapter;
-mod attention;
-mod card;
+mod blocks;
 mod checkpoint;
-mod colpali;
-mod config;
 mod device;
-mod digest;
-mod embedded;
 mod error;
-#[cfg(feature = "hub")]
-mod fetch;
-mod hub_cache;
+mod families;
+mod gpu;
 mod info;
-mod ink;
-mod inventory;
-mod lanes;
-mod language;
-mod layout;
-mod linear;
-mod matmul;
 mod models;
+mod options;
+#[cfg(feature = "parity")]
 mod parity;
-mod picture;
 mod precision;
-mod preprocess;
-mod processor;
-mod quantize;
 mod quantized_checkpoint;
-mod recipe;
-mod shard;
-mod stored;
-mod tokens;
-mod vision;
-mod weights;
+mod verify;
 
-pub use colpali::{ColPali, LoadOptions};
+// Loading any model.
 pub use device::{Device, UnknownDevice};
-pub use embedded::is_embedded;
 pub use error::ModelError;
-#[cfg(feature = "hub")]
-pub use fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
-pub use hub_cache::{HubCache, HubSnapshot};
-pub use info::{ModelInfo, VerifiedModel};
-pub use matmul::peak;
-pub use models::{ModelEntry, Models};
-pub use parity::{ParityError, StageReport, parity};
+pub use families::load;
+pub use options::{LoadOptions, RecipeChoice};
 pub use precision::{Precision, UnknownPrecision};
+
+// ColPali, the first family.
+pub use families::colpali::model::ColPali;
+pub use families::colpali::recipe::{Pooler, Recipe, RecipeOrigin};
+
+// Checkpoints: find, fetch, look at, check, make smaller.
+#[cfg(feature = "hub")]
+pub use checkpoint::fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
+pub use checkpoint::hub_cache::{HubCache, HubSnapshot};
+pub use families::inspect_checkpoint;
+pub use info::ModelInfo;
+pub use models::{ModelEntry, Models};
 pub use quantized_checkpoint::{QuantizeSummary, quantize_checkpoint};
-pub use recipe::{Pooler, Recipe, RecipeOrigin, Trust};
+pub use verify::{VerifiedModel, verify_checkpoint};
+
+// Proof against the reference, and the limit that kernels are measured against.
+pub use blocks::matmul::peak;
+#[cfg(feature = "parity")]
+pub use families::parity;
+#[cfg(feature = "parity")]
+pub use parity::{ParityError, StageReport};

@@ -1,16 +1,11 @@
 //! How many bits weights have and what is multiplied.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
-use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
-use crate::matmul::{Arithmetic, Format};
-use crate::quantize::Quantized;
-use crate::weights::Weights;
+use crate::blocks::matmul::{Arithmetic, Format};
 
 /// The precision that a model runs in. Norms, rotations, softmax and all sums are f32 in each.
 ///
@@ -40,44 +35,6 @@ pub enum Precision {
 impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
-
-    /// What is asked for, or what the weights are stored in; and whether that is theirs.
-    ///
-    /// # Errors
-    /// [`ModelError::Setting`] when fewer or other bits are asked for than quantized weights have.
-    pub(crate) fn choose(
-        asked: Option<Self>,
-        weights: &Weights,
-        folder: &Path,
-    ) -> Result<(Self, bool), ModelError> {
-        const KEY: &str = "language_model.layers.0.mlp.gate_proj.weight";
-        let stored = match Quantized::format(weights, KEY) {
-            Some(Format::Q8) => Self::Q8,
-            Some(_) => Self::Q4,
-            None => match weights.dtype(KEY) {
-                Some(Dtype::BF16) => Self::Bf16,
-                Some(Dtype::F16) => Self::F16,
-                _ => Self::F32,
-            },
-        };
-        match asked {
-            Some(asked) if stored.is_quantized() => {
-                match asked == stored || matches!(asked, Self::F32 | Self::Bf16) {
-                    true => Ok((asked, asked == stored)),
-                    false => Err(ModelError::Setting {
-                        path: folder.into(),
-                        key: "precision".into(),
-                        expected: format!("{stored}, as its weights are, f32 or bf16"),
-                        got: asked.to_string(),
-                    }),
-                }
-            }
-            asked => {
-                let chosen = asked.unwrap_or(stored);
-                Ok((chosen, chosen == stored))
-            }
-        }
-    }
 
     /// What is multiplied.
     pub(crate) fn arithmetic(self) -> Arithmetic {

@@ -11,19 +11,23 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use half::f16;
+use pagesight_core::ModelSource;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{BasePlaces, Checkpoint};
-use crate::embedded::{copy_file, is_there};
-use crate::linear::stored_matrix;
-use crate::matmul::Format;
+use crate::blocks::linear::stored_matrix;
+use crate::blocks::matmul::Format;
+use crate::blocks::quantize::{SCALES, quantize};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::read_json;
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
+use crate::families::family_of;
+use crate::options::LoadOptions;
 use crate::precision::Precision;
-use crate::quantize::{SCALES, quantize};
-use crate::weights::Weights;
-use crate::{LoadOptions, ModelError, Recipe};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QuantizeSummary {
     /// Weights that have fewer bits now.
     pub quantized: usize,
@@ -35,6 +39,9 @@ pub struct QuantizeSummary {
     pub bytes_after: u64,
 }
 
+/// The file that a recipe has beside the weights.
+const RECIPE: &str = "recipe.json";
+
 /// Files that a checkpoint has beside its weights.
 const BESIDE: [&str; 8] = [
     "config.json",
@@ -43,7 +50,7 @@ const BESIDE: [&str; 8] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "recipe.json",
+    RECIPE,
     "README.md",
 ];
 
@@ -55,17 +62,16 @@ struct Entry {
     format: Option<Format>,
 }
 
-/// Writes the checkpoint in `from` to the new folder `to` in [`Precision::Q8`] or
-/// [`Precision::Q4`]. An adapter is merged into its base, which
-/// `options` may name. `tell` hears of every tensor: its number and of how
-/// many. Memory: one tensor at a time.
+/// Writes the checkpoint of `from` to the new folder `to` in [`Precision::Q8`] or
+/// [`Precision::Q4`]. An adapter is merged into its base, which `options` may name. `tell` hears of
+/// every tensor: its number, and how many there are. Memory: one tensor at a time.
 ///
 /// # Errors
 /// [`ModelError::Exists`], [`ModelError::Quantized`], [`ModelError::Setting`] for a precision
 /// that is not made so, and whatever opening `from` and writing give. A folder that is not whole
 /// has no config.json.
 pub fn quantize_checkpoint(
-    from: &Path,
+    from: &ModelSource,
     to: &Path,
     precision: Precision,
     options: &LoadOptions,
@@ -73,28 +79,24 @@ pub fn quantize_checkpoint(
 ) -> Result<QuantizeSummary, ModelError> {
     if !precision.is_quantized() {
         return Err(ModelError::Setting {
-            path: from.into(),
+            path: to.into(),
             key: "precision".into(),
             expected: "q8 or q4".into(),
             got: precision.to_string(),
         });
     }
-    let places = BasePlaces { folder: options.base.as_deref(), hub: options.hub.as_ref() };
-    let checkpoint = Checkpoint::open(from, places)?;
-    let mut weights = Weights::open(&checkpoint)?;
+    let checkpoint = Checkpoint::open(from, options)?;
+    let mut weights = Weights::open(&checkpoint, family_of(&checkpoint)?.names)?;
     let entries: Vec<Entry> = weights
         .left()
         .into_iter()
         .map(|(name, shape)| {
-            let format = match is_quantized(&name, &shape) {
-                true => precision.weight_format(&name),
-                false => None,
-            };
+            let format = precision.weight_format(&name).filter(|_| is_quantized(&name, &shape));
             Entry { name, shape, format }
         })
         .collect();
     if entries.iter().any(|entry| entry.name.ends_with(SCALES)) {
-        return Err(ModelError::Quantized { path: from.into() });
+        return Err(ModelError::Quantized { path: checkpoint.of_weights().shown() });
     }
     if to.exists() {
         return Err(ModelError::Exists { path: to.into() });
@@ -138,19 +140,19 @@ pub fn quantize_checkpoint(
     // config.json last: without it nothing takes the folder for a checkpoint.
     for name in BESIDE.iter().rev() {
         let source = checkpoint.file(name);
-        if !is_there(&source) {
+        if !source.exists() {
             continue;
         }
-        if *name == Recipe::FILE {
-            let recipe = Recipe::read(&source)?;
-            if recipe.precision.is_some() {
-                // Of the weights that were; these have their own.
-                let recipe = Recipe { precision: None, ..recipe };
-                fs::write(to.join(name), recipe.to_json()).map_err(io(&source))?;
+        if *name == RECIPE {
+            let mut recipe: Map<String, Value> = read_json(&source)?;
+            // The precision of the weights as they were; the new ones have their own.
+            if recipe.shift_remove("precision").is_some() {
+                fs::write(to.join(name), Value::Object(recipe).to_string())
+                    .map_err(io(&source.shown()))?;
                 continue;
             }
         }
-        copy_file(&source, &to.join(name)).map_err(io(&source))?;
+        source.copy_to(&to.join(name)).map_err(io(&source.shown()))?;
     }
     let quantized = entries.iter().filter(|entry| entry.format.is_some()).count();
     let kept = entries.len() - quantized;

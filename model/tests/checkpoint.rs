@@ -6,17 +6,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, safetensors};
-use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::seam::{Model, PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
-use pagesight_core::{PageImage, Slices};
-use pagesight_model::{ColPali, LoadOptions, ModelError, ModelInfo, Pooler, Recipe, parity};
+use pagesight_core::{
+    Area, EncodedPage, ModelId, ModelSource, PageImage, PageSize, PictureSize, Slices,
+};
+use pagesight_model::{
+    ColPali, LoadOptions, ModelError, Pooler, Recipe, RecipeChoice, inspect_checkpoint, parity,
+    verify_checkpoint,
+};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity")
 }
 
+fn at(folder: &Path) -> ModelSource {
+    ModelSource::Folder(folder.into())
+}
+
 fn load(folder: &Path) -> Result<ColPali, ModelError> {
-    ColPali::load(folder, &LoadOptions::default())
+    ColPali::load(&at(folder), &LoadOptions::default())
 }
 
 /// A copy of the checkpoint that a test may spoil.
@@ -99,7 +108,7 @@ fn the_encoder_keeps_the_contracts() {
     let model = load(&fixture().join("hf")).unwrap();
     page_encoder_contract(&model);
     query_encoder_contract(&model);
-    assert_eq!(model.patch_grid().vectors(), 70);
+    assert_eq!(model.layout().vectors(), 70);
 }
 
 /// Tensors made by `training/parity.py --rows`, as said there: again whenever the weights change.
@@ -114,20 +123,21 @@ fn the_trained_model_equals_the_reference() {
 fn the_model_inside_is_the_one_in_its_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("nano");
     let (inside, outside) = (ColPali::nano().unwrap(), load(&folder).unwrap());
-    assert_eq!(PageEncoder::model_id(&inside), PageEncoder::model_id(&outside));
+    assert_eq!(inside.model_id(), outside.model_id());
     let ask = |model: &ColPali| model.encode_queries(&["Net sales by region, 2024"]).unwrap();
     assert_eq!(ask(&inside), ask(&outside));
-    let edge = inside.input();
-    let page = page_with_print(edge.width_px(), edge.height_px());
+    let PictureSize { width_px, height_px } = inside.picture(A4);
+    let page = page_with_print(width_px, height_px);
     let encode = |model: &ColPali| model.encode_pages(std::slice::from_ref(&page)).unwrap();
     assert_eq!(encode(&inside), encode(&outside));
-    let nano = Path::new(ColPali::NANO);
-    let info = ModelInfo::read(nano, &LoadOptions::default()).unwrap();
-    assert_eq!(&info.model_id, PageEncoder::model_id(&inside));
-    assert!(
-        ModelInfo::verify(nano, &LoadOptions::default(), &mut |_| {}).unwrap().numbers > 1_000_000
-    );
-    assert!(load(Path::new("embedded:other")).is_err());
+    let options = LoadOptions::default();
+    let info = inspect_checkpoint(&ModelSource::Nano, &options).unwrap();
+    assert_eq!((&info.model_id, info.folder), (inside.model_id(), None));
+    let verified = verify_checkpoint(&ModelSource::Nano, &options, &mut |_| {}).unwrap();
+    assert!(verified.numbers > 1_000_000);
+    assert_eq!(inside.record().source, Some(ModelSource::Nano));
+    assert_eq!(outside.record().source, Some(at(&folder)));
+    assert!(load(Path::new("no/such/folder")).is_err());
 }
 
 #[test]
@@ -135,23 +145,29 @@ fn a_page_in_slices_is_its_slices_side_by_side() {
     let slices = Slices::grid(2, 3);
     let options = LoadOptions { slices: Some(slices), ..LoadOptions::default() };
     let folder = fixture().join("hf");
-    let (sliced, whole) = (ColPali::load(&folder, &options).unwrap(), load(&folder).unwrap());
-    assert_ne!(PageEncoder::model_id(&sliced), PageEncoder::model_id(&whole));
-    let edge = whole.input().edge_px;
+    let (sliced, whole) = (ColPali::load(&at(&folder), &options).unwrap(), load(&folder).unwrap());
+    assert_ne!(sliced.model_id(), whole.model_id());
+    let edge = whole.input_px();
     let (width, height) = (edge * 2, edge * 3);
     let noise = (0..width * height * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
     let page = PageImage::new(width, height, noise.collect()).unwrap();
     let joined = &sliced.encode_pages(std::slice::from_ref(&page)).unwrap()[0];
-    assert_eq!(joined.len(), sliced.patch_grid().vectors());
+    assert_eq!(joined.vectors().len(), sliced.layout().vectors());
+    // The last slice's first patch is where that slice begins on the page.
+    let place = 5 * (sliced.layout().vectors() / 6);
+    let Area { x0, y0, .. } = joined.layout().area(place).unwrap();
+    assert_eq!((x0, y0), (0.5, 2.0 / 3.0));
     let mut expected = Vec::new();
     for row in 0..3 {
         for column in 0..2 {
             let slice = page.crop(column * edge, row * edge, edge, edge);
-            expected.extend_from_slice(whole.encode_pages(&[slice]).unwrap()[0].values());
+            expected.extend_from_slice(whole.encode_pages(&[slice]).unwrap()[0].vectors().values());
         }
     }
-    assert_eq!(joined.values(), expected);
+    assert_eq!(joined.vectors().values(), expected);
 }
+
+const A4: PageSize = PageSize { width_pt: 595.0, height_pt: 842.0 };
 
 /// A page with print in its upper left corner alone.
 fn page_with_print(width: u32, height: u32) -> PageImage {
@@ -168,16 +184,18 @@ fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
     let with_pooler = |prune_blank, pooling, pooler| {
         let recipe = Recipe { prune_blank, pooling, pooler, ..Recipe::default() };
         let slices = Some(slices.clone());
-        let options = LoadOptions { recipe: Some(recipe), slices, ..LoadOptions::default() };
-        ColPali::load(&folder, &options).unwrap()
+        let options = LoadOptions { recipe: Some(recipe.into()), slices, ..LoadOptions::default() };
+        ColPali::load(&at(&folder), &options).unwrap()
     };
     let with = |prune_blank| with_pooler(prune_blank, 1, Pooler::default());
     let (whole, pruned) = (with(None), with(Some(16)));
     page_encoder_contract(&pruned);
-    assert_ne!(PageEncoder::model_id(&whole), PageEncoder::model_id(&pruned));
-    let edge = whole.input().edge_px;
+    assert_ne!(whole.model_id(), pruned.model_id());
+    let edge = whole.input_px();
     let encode = |model: &ColPali, page: &PageImage| {
-        model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+        let encoded = model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0);
+        assert_eq!(encoded.layout(), model.layout());
+        encoded.into_parts().0
     };
     let page = page_with_print(2 * edge, edge);
     let (all, some) = (encode(&whole, &page), encode(&pruned, &page));
@@ -191,7 +209,7 @@ fn what_is_pruned_is_left_out_and_the_rest_says_its_place() {
         assert_eq!(of(&some, row), of(&all, some.place(row)));
     }
     let pooled = [Pooler::Hierarchical, Pooler::KMeans].map(|p| with_pooler(Some(16), 2, p));
-    assert_ne!(PageEncoder::model_id(&pooled[0]), PageEncoder::model_id(&pooled[1]));
+    assert_ne!(pooled[0].model_id(), pooled[1].model_id());
     for pooled in &pooled {
         let fewer = encode(pooled, &page);
         assert_eq!(fewer.len(), 3);
@@ -206,18 +224,20 @@ fn a_pyramid_is_its_grids_one_after_the_other() {
     let folder = fixture().join("hf");
     let with = |slices: &str| {
         let slices = Some(slices.parse().unwrap());
-        ColPali::load(&folder, &LoadOptions { slices, ..LoadOptions::default() }).unwrap()
+        ColPali::load(&at(&folder), &LoadOptions { slices, ..LoadOptions::default() }).unwrap()
     };
     let (pyramid, fine, whole) = (with("1x1+2x2"), with("2x2"), with("1x1"));
-    let edge = whole.input().edge_px;
+    let edge = whole.input_px();
     let page = page_with_print(2 * edge, 2 * edge);
     let small = pagesight_simd::resize_bicubic(&page, edge, edge);
     let encode = |model: &ColPali, page: &PageImage| {
-        model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+        let encoded = model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0);
+        assert_eq!(encoded.layout(), model.layout());
+        encoded.into_parts().0
     };
     let expected = [encode(&whole, &small).values(), encode(&fine, &page).values()].concat();
     let joined = encode(&pyramid, &page);
-    assert_eq!((joined.values(), joined.len()), (&expected[..], pyramid.patch_grid().vectors()));
+    assert_eq!((joined.values(), joined.len()), (&expected[..], pyramid.layout().vectors()));
 }
 
 #[test]
@@ -358,8 +378,8 @@ fn the_recipe_is_part_of_the_model() {
     let recipe = folder.path().join("recipe.json");
     fs::write(&recipe, r#"{"query_prefix": "<bos>Query: ", "slices": "1x2"}"#).unwrap();
     let after = load(folder.path()).unwrap();
-    assert_ne!(PageEncoder::model_id(&before), PageEncoder::model_id(&after));
-    assert_eq!(after.input().slices, Slices::grid(1, 2));
+    assert_ne!(before.model_id(), after.model_id());
+    assert_eq!(after.recipe().slices, Slices::grid(1, 2));
     assert_ne!(before.encode_queries(&["x"]).unwrap(), after.encode_queries(&["x"]).unwrap());
     for wrong in [r#"{"querry_prefix": ""}"#, r#"{"slices": "0x1"}"#, r#"{"slices": "99x1"}"#] {
         fs::write(&recipe, wrong).unwrap();
@@ -375,5 +395,150 @@ fn the_recipe_is_part_of_the_model() {
         tensors.insert(key.into(), changed);
     });
     let changed = load(folder.path()).unwrap();
-    assert_ne!(PageEncoder::model_id(&before), PageEncoder::model_id(&changed));
+    assert_ne!(before.model_id(), changed.model_id());
+}
+
+/// Indexes remember the id of their model: these must never change. The first is in the golden
+/// indexes of `fixtures/index`; the second was computed from nano's files and recipe by a program
+/// of its own.
+#[test]
+fn known_checkpoints_keep_their_ids() {
+    let id = |id: &str| ModelId(id.into());
+    let fixture = load(&fixture().join("hf")).unwrap();
+    let golden = "6ba48faa1f1df337888b7b94a85075800fe99c391263afb70c4f52ceab438577";
+    assert_eq!(*fixture.model_id(), id(golden));
+    let nano = "835b66f9ee116dc8f4510f7562a492f4ac62afd634dfafb01d23df149f954395";
+    assert_eq!(*ColPali::nano().unwrap().model_id(), id(nano));
+}
+
+#[test]
+fn the_record_brings_the_same_model_back() {
+    let folder = fixture().join("lora");
+    let recipe = Recipe { pooling: 2, ..Recipe::named("colpali-v1.3").unwrap() };
+    let options = LoadOptions {
+        recipe: Some(recipe.into()),
+        slices: Some(Slices::grid(1, 2)),
+        base: Some(at(&fixture().join("orig"))),
+        ..LoadOptions::default()
+    };
+    let model = ColPali::load(&at(&folder), &options).unwrap();
+    let record = model.record();
+    assert_eq!((&record.id, record.dim), (model.model_id(), model.dim()));
+    assert_eq!(record.fusion, model.recipe().fusion);
+    let again = LoadOptions {
+        recipe: record.recipe.clone().map(RecipeChoice::Json),
+        base: record.base.clone(),
+        ..LoadOptions::default()
+    };
+    let again = pagesight_model::load(&record.source.clone().unwrap(), &again).unwrap();
+    assert_eq!(again.record(), record);
+    assert!(again.encodes_pages());
+    let queries = LoadOptions { query_only: true, ..LoadOptions::default() };
+    let queries = pagesight_model::load(&ModelSource::Nano, &queries).unwrap();
+    assert!(!queries.encodes_pages());
+}
+
+#[test]
+fn a_model_of_no_family_is_refused_by_name() {
+    let folder = copy();
+    let path = folder.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"colpali\"", "\"colqwen9\"", 1)).unwrap();
+    match pagesight_model::load(&at(folder.path()), &LoadOptions::default()) {
+        Err(ModelError::UnknownFamily { path: got, got: said, known }) => {
+            assert_eq!((got, said.as_str(), &known[..]), (path, "colqwen9", &["colpali"][..]));
+        }
+        other => panic!("{:?}", other.map(|model| model.record())),
+    }
+    // Where the configuration does not say what it is, the names of the tensors do.
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config.as_object_mut().unwrap().remove("model_type");
+    fs::write(&path, config.to_string()).unwrap();
+    pagesight_model::load(&at(folder.path()), &LoadOptions::default()).unwrap();
+    let recipe = Some(RecipeChoice::Named("no-such-recipe".into()));
+    let options = LoadOptions { recipe, ..LoadOptions::default() };
+    match pagesight_model::load(&at(folder.path()), &options) {
+        Err(ModelError::UnknownRecipe { name, known }) => {
+            assert!(name == "no-such-recipe" && known.contains(&"colpali-v1.3"));
+        }
+        other => panic!("{:?}", other.map(|model| model.record())),
+    }
+}
+
+#[test]
+fn every_page_gives_the_same_picture_and_layout() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let wide = PageSize { width_pt: 1000.0, height_pt: 100.0 };
+    assert_eq!(model.picture(A4), PictureSize { width_px: 112, height_px: 112 });
+    assert_eq!(model.picture(wide), model.picture(A4));
+    let page = page_with_print(112, 112);
+    let encoded: EncodedPage = model.encode_pages(&[page]).unwrap().remove(0);
+    assert_eq!(encoded.layout().vectors(), 70);
+    assert_eq!(encoded.layout().area(9), Some(Area { x0: 0.125, y0: 0.125, x1: 0.25, y1: 0.25 }));
+    assert_eq!(encoded.layout().area(64), None, "of the prompt");
+}
+
+/// The parts of `question` that its tokens stand for, each with whether it is spelled; and how many
+/// tokens stand for nothing of it.
+fn spans(model: &ColPali, question: &str) -> (Vec<(String, bool)>, usize) {
+    let query = model.encode_queries(&[question]).unwrap().remove(0);
+    let tokens = query.tokens();
+    let of = |span: std::ops::Range<usize>| question[span].to_string();
+    let parts = tokens.iter().filter_map(|t| Some((of(t.span.clone()?), t.spelled)));
+    (parts.collect(), tokens.iter().filter(|token| token.span.is_none()).count())
+}
+
+#[test]
+fn tokens_say_which_part_of_the_question_they_stand_for() {
+    let prefixed = load(&fixture().join("hf")).unwrap();
+    let nano = ColPali::nano().unwrap();
+    let questions = [
+        "What is the total revenue in 2024?",
+        "Où est la clé ?",
+        "naïve  Café — crème brûlée",
+        "売上高 日本",
+        "sales 📈 up 👩\u{200d}🚀",
+        "  spaces around  ",
+        "x",
+        "",
+    ];
+    for question in questions {
+        for model in [&prefixed, &nano] {
+            let query = model.encode_queries(&[question]).unwrap().remove(0);
+            let mut covered = vec![false; question.len()];
+            for token in query.tokens() {
+                let Some(span) = token.span.clone() else { continue };
+                // Whole characters, and no white space around words.
+                assert_eq!(question[span.clone()].trim(), &question[span.clone()], "{token:?}");
+                covered[span].fill(true);
+            }
+            // Every letter and digit is of some token.
+            for (at, letter) in question.char_indices().filter(|(_, c)| c.is_alphanumeric()) {
+                assert!(covered[at], "{letter} at {at} of {question:?}: {:?}", query.tokens());
+            }
+        }
+    }
+    // Prefix, padding and suffix stand for nothing of the question.
+    let (parts, special) = spans(&prefixed, "page 3");
+    let parts: Vec<&str> = parts.iter().map(|(part, _)| part.as_str()).collect();
+    assert!(parts.concat().replace(' ', "") == "page3", "{parts:?}");
+    let (_, of_nothing) = spans(&prefixed, "");
+    assert!(special >= 12 && of_nothing >= special - 1, "{special} {of_nothing}");
+    // nano's queries are the bare words.
+    assert_eq!(spans(&nano, "net sales").1, 0);
+}
+
+#[test]
+fn letters_without_a_piece_are_not_spelled() {
+    let nano = ColPali::nano().unwrap();
+    // The bytes of a character share its place.
+    let (parts, _) = spans(&nano, "日");
+    let of_bytes: Vec<_> = parts.iter().filter(|(_, spelled)| !spelled).collect();
+    assert!(of_bytes.len() >= 3 && of_bytes.iter().all(|(part, _)| part == "日"), "{parts:?}");
+    for (question, spelled) in
+        [("net sales by region", true), ("日本の売上高", false), ("the 日本 report of 2024", true)]
+    {
+        let query = &nano.encode_queries(&[question]).unwrap()[0];
+        assert_eq!(query.is_spelled(), spelled, "{question}: {:?}", query.tokens());
+    }
 }

@@ -11,11 +11,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use pagesight_core::ModelSource;
 use pagesight_core::seam::QueryEncoder;
 use pagesight_model::{
-    ColPali, FetchError, FetchEvent, FetchOptions, Fetched, HubCache, LoadOptions, Models, fetch,
+    ColPali, FetchError, FetchEvent, FetchOptions, Fetched, HubCache, LoadOptions, ModelError,
+    Models, fetch,
 };
 use sha2::{Digest, Sha256};
+
+fn load(folder: &Path) -> Result<ColPali, ModelError> {
+    ColPali::load(&ModelSource::Folder(folder.into()), &LoadOptions::default())
+}
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -207,10 +213,12 @@ fn a_checkpoint_is_fetched_once_and_loads_by_its_name() {
     assert!(!names.iter().any(|name| name.contains(".bin") || name.contains("README")));
 
     let models = Models { own: None, hub: Some(options.cache.clone()) };
-    let folder = models.find("tiny/colpali").unwrap();
+    let source = models.find("tiny/colpali").unwrap();
+    let folder = models.folder(&source).unwrap().unwrap();
     assert_eq!(folder, fetched.folder);
-    assert_eq!(models.find(format!("tiny/colpali@{COMMIT}")).unwrap(), folder);
-    let model = ColPali::load(&folder, &LoadOptions::default()).unwrap();
+    assert_eq!(models.find(format!("tiny/colpali@{COMMIT}")).unwrap(), source);
+    let hub = LoadOptions { hub: models.hub.clone(), ..LoadOptions::default() };
+    let model = ColPali::load(&source, &hub).unwrap();
     assert!(model.encode_queries(&["x"]).is_ok());
     // A large file is named by its hash, as other programs expect and `verify` checks.
     let blob = folder.join("model.safetensors").canonicalize().unwrap();
@@ -234,7 +242,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     assert!(!options.cache.model_folder("tiny/colpali").join("refs/main").exists());
     server.asked();
     let fetched = get("tiny/colpali", &options).unwrap();
-    assert!(ColPali::load(&fetched.folder, &LoadOptions::default()).is_ok());
+    assert!(load(&fetched.folder).is_ok());
     let resumed = server.asked();
     let large = |path: &str| path.starts_with("/elsewhere") && path.ends_with("model.safetensors");
     assert!(resumed.iter().any(|(path, from)| large(path) && *from == 100_000), "{resumed:?}");
@@ -244,7 +252,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     options.retries = 2;
     server.hub.lock().unwrap().breaks = vec![200_000, 50_000];
     let fetched = get("tiny/colpali", &options).unwrap();
-    assert!(ColPali::load(&fetched.folder, &LoadOptions::default()).is_ok());
+    assert!(load(&fetched.folder).is_ok());
     let starts: Vec<u64> =
         server.asked().iter().filter(|(path, _)| large(path)).map(|(_, from)| *from).collect();
     assert_eq!(starts, [0, 0, 50_000, 250_000]); // the first asks for the length
@@ -300,7 +308,7 @@ fn an_adapter_brings_its_base_and_a_revision_is_pinned() {
     let fetched = get("tiny/lora", &options).unwrap();
     let base = fetched.base.as_deref().unwrap();
     assert_eq!((base.name.as_str(), base.files), ("tiny/base", 8));
-    assert!(ColPali::load(&fetched.folder, &LoadOptions::default()).is_ok());
+    assert!(load(&fetched.folder).is_ok());
 
     options.revision = Some("v1".into());
     get("tiny/lora", &options).unwrap();

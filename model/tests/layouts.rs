@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors};
-use pagesight_core::PageImage;
-use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::seam::{Model, PageEncoder, QueryEncoder};
+use pagesight_core::{ModelSource, PageImage, PatchLayout, Slices};
 use pagesight_model::{
-    ColPali, HubCache, LoadOptions, ModelError, ModelInfo, Models, Precision, Recipe,
+    ColPali, HubCache, LoadOptions, ModelError, Models, Precision, RecipeChoice,
+    inspect_checkpoint, verify_checkpoint,
 };
 
 type Tensors = HashMap<String, Tensor>;
@@ -18,14 +19,18 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity").join(name)
 }
 
+fn at(folder: &Path) -> ModelSource {
+    ModelSource::Folder(folder.into())
+}
+
 fn load(folder: &Path) -> Result<ColPali, ModelError> {
-    ColPali::load(folder, &LoadOptions::default())
+    ColPali::load(&at(folder), &LoadOptions::default())
 }
 
 /// The fixture's layouts store the same weights in different types.
 fn in_f32(folder: &Path) -> Result<ColPali, ModelError> {
     let options = LoadOptions { precision: Some(Precision::F32), ..LoadOptions::default() };
-    ColPali::load(folder, &options)
+    ColPali::load(&at(folder), &options)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -52,11 +57,11 @@ fn change(file: &Path, change: impl FnOnce(&mut Tensors)) {
 /// Vectors of a question and of a page.
 fn vectors(model: &ColPali) -> (Vec<f32>, Vec<f32>) {
     let query = model.encode_queries(&["Où est la clé ?"]).unwrap().remove(0);
-    let edge = model.input().edge_px;
+    let edge = model.input_px();
     let noise = (0..edge * edge * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
     let page = PageImage::new(edge, edge, noise.collect()).unwrap();
     let page = model.encode_pages(&[page]).unwrap().remove(0);
-    (query.values().to_vec(), page.values().iter().map(|v| v.to_f32()).collect())
+    (query.values().to_vec(), page.vectors().values().iter().map(|v| v.to_f32()).collect())
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn every_layout_gives_the_same_vectors() {
         let named = folder.path().join("weights.safetensors");
         fs::rename(folder.path().join("model.safetensors"), named).unwrap();
         assert_eq!(vectors(&in_f32(folder.path()).unwrap()), expected, "{name}");
-        let info = ModelInfo::read(folder.path(), &LoadOptions::default()).unwrap();
+        let info = inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap();
         assert_eq!((info.layout.as_str(), info.parameters), (name, 181_432));
     }
 }
@@ -108,11 +113,11 @@ fn every_layout_gives_the_same_vectors() {
 fn queries_need_no_vision_tower() {
     let options = LoadOptions { query_only: true, ..LoadOptions::default() };
     let whole = load(&fixture("hf")).unwrap();
-    let query = ColPali::load(&fixture("hf"), &options).unwrap();
-    assert_eq!(PageEncoder::model_id(&query), PageEncoder::model_id(&whole));
+    let query = ColPali::load(&at(&fixture("hf")), &options).unwrap();
+    assert_eq!(query.model_id(), whole.model_id());
     let ask = |model: &ColPali| model.encode_queries(&["page 3"]).unwrap();
     assert_eq!(ask(&query), ask(&whole));
-    let edge = whole.input().edge_px;
+    let edge = whole.input_px();
     let page = PageImage::new(edge, edge, vec![255; (edge * edge * 3) as usize]).unwrap();
     let error = query.encode_pages(&[page]).unwrap_err();
     assert!(error.to_string().contains("without its vision tower"), "{error}");
@@ -127,9 +132,9 @@ fn queries_need_no_vision_tower() {
             *tensor = (tensor.zeros_like().unwrap() * f64::NAN).unwrap();
         }
     });
-    assert_eq!(ask(&ColPali::load(folder.path(), &options).unwrap()), ask(&whole));
+    assert_eq!(ask(&ColPali::load(&at(folder.path()), &options).unwrap()), ask(&whole));
     change(&file, |tensors| drop(tensors.remove(key)));
-    match ColPali::load(folder.path(), &options) {
+    match ColPali::load(&at(folder.path()), &options) {
         Err(ModelError::MissingTensor { key: got, .. }) => assert_eq!(got, key),
         other => panic!("{other:?}"),
     }
@@ -162,18 +167,30 @@ fn an_adapter_finds_its_base_beside_it_in_a_cache_or_where_told() {
         other => panic!("{other:?}"),
     }
     let from_hub = LoadOptions { hub: Some(cache.clone()), ..LoadOptions::default() };
-    assert_eq!(vectors(&ColPali::load(lora.path(), &from_hub).unwrap()), expected);
-    let told = LoadOptions { base: Some(fixture("orig")), ..LoadOptions::default() };
-    assert_eq!(vectors(&ColPali::load(lora.path(), &told).unwrap()), expected);
+    assert_eq!(vectors(&ColPali::load(&at(lora.path()), &from_hub).unwrap()), expected);
+    let told = LoadOptions { base: Some(at(&fixture("orig"))), ..LoadOptions::default() };
+    assert_eq!(vectors(&ColPali::load(&at(lora.path()), &told).unwrap()), expected);
     // An adapter that lies in a cache looks there without being told.
     let inside = cache.model_folder("tiny/lora").join("snapshots/4567");
     copy(lora.path(), &inside);
     assert_eq!(vectors(&load(&inside).unwrap()), expected);
     let models = Models { own: None, hub: Some(cache) };
-    assert_eq!(models.find("tiny/lora").unwrap(), inside);
-    assert_eq!(models.find("tiny/lora@4567").unwrap(), inside);
+    // A name is pinned to the commit that was found, and leads there again.
+    let pinned = ModelSource::Hub { name: "tiny/lora".into(), revision: Some("4567".into()) };
+    assert_eq!(models.find("tiny/lora").unwrap(), pinned);
+    assert_eq!(models.find("tiny/lora@4567").unwrap(), pinned);
+    assert_eq!(models.folder(&pinned).unwrap().as_deref(), Some(inside.as_path()));
+    let hub = LoadOptions { hub: models.hub.clone(), ..LoadOptions::default() };
+    let from_hub = ColPali::load(&pinned, &hub).unwrap();
+    assert_eq!(vectors(&from_hub), expected);
+    assert_eq!(from_hub.record().source, Some(pinned.clone()));
+    // Without the cache there is no such model.
+    match ColPali::load(&pinned, &LoadOptions::default()) {
+        Err(ModelError::NotFound { name, .. }) => assert_eq!(name, "tiny/lora@4567"),
+        other => panic!("{other:?}"),
+    }
     let model_folder = root.path().join("models--tiny--lora");
-    assert_eq!(models.find(model_folder.to_str().unwrap()).unwrap(), inside);
+    assert_eq!(models.find(model_folder.to_str().unwrap()).unwrap(), at(&inside));
     match models.find("tiny/none") {
         Err(ModelError::NotFound { looked, .. }) => assert_eq!(looked.len(), 2),
         other => panic!("{other:?}"),
@@ -201,7 +218,7 @@ fn adapters_in_peft_s_newer_names_are_the_same() {
         *tensors = std::mem::take(tensors).into_iter().map(rename).collect();
     });
     let expected = vectors(&load(&fixture("lora")).unwrap());
-    assert_eq!(vectors(&ColPali::load(lora.path(), &options).unwrap()), expected);
+    assert_eq!(vectors(&ColPali::load(&at(lora.path()), &options).unwrap()), expected);
     // alpha over r, or over its root, is taken from the configuration.
     for (from, to, same) in [
         ("\"lora_alpha\": 8", "\"lora_alpha\": 16", false),
@@ -210,7 +227,7 @@ fn adapters_in_peft_s_newer_names_are_the_same() {
         let before = fs::read_to_string(&config).unwrap();
         assert!(before.contains(from));
         fs::write(&config, before.replace(from, to)).unwrap();
-        let changed = vectors(&ColPali::load(lora.path(), &options).unwrap());
+        let changed = vectors(&ColPali::load(&at(lora.path()), &options).unwrap());
         assert_eq!(changed == expected, same, "{to}");
         fs::write(&config, before).unwrap();
     }
@@ -222,8 +239,8 @@ fn an_adapter_that_does_not_fit_is_refused_by_name() {
     let spoil = |spoil: &dyn Fn(&mut Tensors)| {
         let lora = copied("lora");
         change(&lora.path().join("adapter_model.safetensors"), |tensors| spoil(tensors));
-        let options = LoadOptions { base: Some(fixture("orig")), ..LoadOptions::default() };
-        ColPali::load(lora.path(), &options).unwrap_err()
+        let options = LoadOptions { base: Some(at(&fixture("orig"))), ..LoadOptions::default() };
+        ColPali::load(&at(lora.path()), &options).unwrap_err()
     };
     let half = format!("{layer}.lora_B.weight");
     match spoil(&|tensors| drop(tensors.remove(&half))) {
@@ -268,8 +285,8 @@ fn an_adapter_that_does_not_fit_is_refused_by_name() {
         let text = fs::read_to_string(&config).unwrap();
         assert!(text.contains(from), "{from}");
         fs::write(&config, text.replace(from, to)).unwrap();
-        let options = LoadOptions { base: Some(fixture("orig")), ..LoadOptions::default() };
-        match ColPali::load(lora.path(), &options).unwrap_err() {
+        let options = LoadOptions { base: Some(at(&fixture("orig"))), ..LoadOptions::default() };
+        match ColPali::load(&at(lora.path()), &options).unwrap_err() {
             ModelError::Setting { key: got, path, .. } => {
                 assert_eq!((got, path), (key.into(), config))
             }
@@ -277,8 +294,8 @@ fn an_adapter_that_does_not_fit_is_refused_by_name() {
             other => panic!("{other:?}"),
         }
     }
-    let options = LoadOptions { base: Some(fixture("lora")), ..LoadOptions::default() };
-    let error = ColPali::load(&fixture("lora"), &options).unwrap_err();
+    let options = LoadOptions { base: Some(at(&fixture("lora"))), ..LoadOptions::default() };
+    let error = ColPali::load(&at(&fixture("lora")), &options).unwrap_err();
     assert!(matches!(error, ModelError::AdapterOfAdapter { .. }), "{error:?}");
 }
 
@@ -441,10 +458,11 @@ fn the_recipe_is_the_checkpoint_s_own_or_the_one_of_its_name() {
     assert_eq!(model.recipe().page_prompt, "<bos>Look.\n");
     fs::write(named.join("recipe.json"), r#"{"query_prefix": "<bos>"}"#).unwrap();
     assert_eq!(prefix(&named), "<bos>");
-    let options = LoadOptions { recipe: Recipe::named("colpali-v1.2"), ..LoadOptions::default() };
-    let told = ColPali::load(&named, &options).unwrap();
+    let recipe = Some(RecipeChoice::Named("colpali-v1.2".into()));
+    let options = LoadOptions { recipe, ..LoadOptions::default() };
+    let told = ColPali::load(&at(&named), &options).unwrap();
     assert_eq!(told.recipe().query_prefix, "<bos>Question: ");
-    assert_ne!(PageEncoder::model_id(&told), PageEncoder::model_id(&load(&named).unwrap()));
+    assert_ne!(told.model_id(), load(&named).unwrap().model_id());
 }
 
 #[test]
@@ -455,34 +473,36 @@ fn an_imported_model_stands_alone_and_knows_when_it_is_damaged() {
         let from = fixture(name);
         let mut files = 0;
         let options = LoadOptions::default();
-        let folder = models.import(&from, name, &options, &mut |_| files += 1).unwrap();
-        assert_eq!(models.find(name).unwrap(), folder);
+        let folder = models.import(&at(&from), name, &options, &mut |_| files += 1).unwrap();
+        assert_eq!(models.find(name).unwrap(), at(&folder));
         let (there, here) = (load(&from).unwrap(), load(&folder).unwrap());
-        assert_eq!(PageEncoder::model_id(&there), PageEncoder::model_id(&here), "{name}");
+        assert_eq!(there.model_id(), here.model_id(), "{name}");
         assert_eq!(vectors(&there), vectors(&here));
-        let verified = ModelInfo::verify(&folder, &options, &mut |_| {}).unwrap();
+        let verified = verify_checkpoint(&at(&folder), &options, &mut |_| {}).unwrap();
         assert_eq!(verified.hashes, files + 1); // and the recipe
         assert!(verified.numbers >= 181_432);
     }
-    match models.import(&fixture("hf"), "hf", &LoadOptions::default(), &mut |_| {}) {
+    match models.import(&at(&fixture("hf")), "hf", &LoadOptions::default(), &mut |_| {}) {
         Err(ModelError::Io { source, .. }) => {
             assert_eq!(source.kind(), std::io::ErrorKind::AlreadyExists);
         }
         other => panic!("{other:?}"),
     }
     for strange in ["", "..", "a/b", ".x"] {
-        let imported = models.import(&fixture("hf"), strange, &LoadOptions::default(), &mut |_| {});
+        let imported =
+            models.import(&at(&fixture("hf")), strange, &LoadOptions::default(), &mut |_| {});
         assert!(matches!(imported, Err(ModelError::Io { .. })), "{strange}");
     }
     assert_eq!(models.list().len(), 4); // and nano, which is always there
     // One bit.
-    let file = models.find("lora").unwrap().join("base/model-00001-of-00002.safetensors");
+    let lora = models.folder(&models.find("lora").unwrap()).unwrap().unwrap();
+    let file = lora.join("base/model-00001-of-00002.safetensors");
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&file, bytes).unwrap();
     let verify = |name| {
-        let folder = models.find(name).unwrap();
-        ModelInfo::verify(&folder, &LoadOptions::default(), &mut |_| {})
+        let source = models.find(name).unwrap();
+        verify_checkpoint(&source, &LoadOptions::default(), &mut |_| {})
     };
     match verify("lora") {
         Err(ModelError::Hash { path, .. }) => assert_eq!(path, file),
@@ -495,7 +515,7 @@ fn an_imported_model_stands_alone_and_knows_when_it_is_damaged() {
         let spoilt = (tensors[key].zeros_like().unwrap() / 0.0).unwrap();
         tensors.insert(key.into(), spoilt);
     });
-    match ModelInfo::verify(folder.path(), &LoadOptions::default(), &mut |_| {}) {
+    match verify_checkpoint(&at(folder.path()), &LoadOptions::default(), &mut |_| {}) {
         Err(ModelError::NotFinite { key: got, .. }) => assert_eq!(got, key),
         other => panic!("{other:?}"),
     }
@@ -526,7 +546,8 @@ fn every_input_size_of_paligemma_works() {
             tensors.insert(positions.into(), table);
         });
         let model = load(folder.path()).unwrap();
-        assert_eq!((model.input().edge_px, model.patch_grid().side as usize), (edge, side));
+        assert_eq!(model.input_px(), edge);
+        assert_eq!(*model.layout(), PatchLayout::slices(&Slices::default(), side as u32, 6));
         let (_, page) = vectors(&model);
         assert_eq!(page.len(), (side * side + 6) * 128);
         for row in page.chunks_exact(128) {
@@ -566,7 +587,7 @@ fn published_configurations_parse_with_what_they_leave_out() {
             let preprocessor = folder.path().join("preprocessor_config.json");
             let text = fs::read_to_string(&preprocessor).unwrap();
             fs::write(&preprocessor, text.replace("112", &image_size.to_string())).unwrap();
-            match ModelInfo::read(folder.path(), &LoadOptions::default()) {
+            match inspect_checkpoint(&at(folder.path()), &LoadOptions::default()) {
                 Err(ModelError::Shape { key, expected, .. }) => {
                     assert!(key.ends_with("patch_embedding.weight"), "{key}");
                     assert_eq!(expected, [1152, 3, 14, 14]);

@@ -3,23 +3,27 @@
 
 use std::path::{Path, PathBuf};
 
-use pagesight_core::PageImage;
-use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::seam::{Model, PageEncoder, QueryEncoder};
+use pagesight_core::{ModelSource, PageImage};
 use pagesight_model::{
-    ColPali, Device, LoadOptions, ModelError, ModelInfo, Precision, QuantizeSummary, Recipe,
-    quantize_checkpoint,
+    ColPali, Device, LoadOptions, ModelError, Precision, QuantizeSummary, Recipe, RecipeChoice,
+    inspect_checkpoint, quantize_checkpoint,
 };
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity/hf")
 }
 
+fn at(folder: &Path) -> ModelSource {
+    ModelSource::Folder(folder.into())
+}
+
 fn load(folder: &Path, precision: Option<Precision>) -> ColPali {
-    ColPali::load(folder, &LoadOptions { precision, ..LoadOptions::default() }).unwrap()
+    ColPali::load(&at(folder), &LoadOptions { precision, ..LoadOptions::default() }).unwrap()
 }
 
 fn pages(model: &ColPali, count: u32) -> Vec<PageImage> {
-    let edge = model.input().edge_px;
+    let edge = model.input_px();
     let page = |seed: u32| {
         let noise = (0..edge * edge * 3)
             .map(|i| (i.wrapping_add(seed * 977).wrapping_mul(2_654_435_761) >> 24) as u8);
@@ -32,7 +36,7 @@ const QUESTIONS: [&str; 3] = ["page 3", "net sales by region, 2024", "é"];
 
 fn page_vectors(model: &ColPali) -> Vec<f32> {
     let encoded = model.encode_pages(&pages(model, 2)).unwrap();
-    encoded.iter().flat_map(|page| page.values().iter().map(|v| v.to_f32())).collect()
+    encoded.iter().flat_map(|page| page.vectors().values().iter().map(|v| v.to_f32())).collect()
 }
 
 fn query_vectors(model: &ColPali) -> Vec<f32> {
@@ -78,67 +82,68 @@ fn the_precision_is_part_of_the_model_and_the_weights_own_is_the_default() {
     let default = load(&fixture(), None);
     assert_eq!(default.precision(), Precision::F32);
     let half = load(&fixture(), Some(Precision::Bf16));
-    assert_ne!(PageEncoder::model_id(&half), PageEncoder::model_id(&default));
+    assert_ne!(half.model_id(), default.model_id());
     // Said or not, f32 weights in f32 are the same model.
     let said = load(&fixture(), Some(Precision::F32));
-    assert_eq!(PageEncoder::model_id(&said), PageEncoder::model_id(&default));
+    assert_eq!(said.model_id(), default.model_id());
     assert_eq!(said.recipe(), default.recipe());
 }
 
 #[test]
 fn a_recipe_says_the_precision_and_an_option_takes_its_place() {
     let recipe = Recipe { precision: Some(Precision::Q8), ..Recipe::default() };
-    let options = LoadOptions { recipe: Some(recipe.clone()), ..LoadOptions::default() };
-    let model = ColPali::load(&fixture(), &options).unwrap();
+    let options = LoadOptions { recipe: Some(recipe.clone().into()), ..LoadOptions::default() };
+    let model = ColPali::load(&at(&fixture()), &options).unwrap();
     assert_eq!((model.precision(), model.recipe()), (Precision::Q8, &recipe));
     assert_eq!(vectors(&model), vectors(&load(&fixture(), Some(Precision::Q8))));
     // What an index keeps is the recipe's JSON: it brings the same model back.
-    let kept = Recipe::from_json(&model.recipe().to_json()).unwrap();
+    let kept = RecipeChoice::Json(model.record().recipe.unwrap());
     let again = LoadOptions { recipe: Some(kept), ..LoadOptions::default() };
-    let again = ColPali::load(&fixture(), &again).unwrap();
-    assert_eq!(PageEncoder::model_id(&again), PageEncoder::model_id(&model));
-    let info = ModelInfo::read(&fixture(), &options).unwrap();
-    assert_eq!((&info.model_id, info.precision), (PageEncoder::model_id(&model), Precision::Q8));
+    let again = ColPali::load(&at(&fixture()), &again).unwrap();
+    assert_eq!(again.model_id(), model.model_id());
+    let info = inspect_checkpoint(&at(&fixture()), &options).unwrap();
+    assert_eq!((&info.model_id, info.precision), (model.model_id(), Precision::Q8));
     let options = LoadOptions { precision: Some(Precision::Bf16), ..options };
-    let other = ColPali::load(&fixture(), &options).unwrap();
+    let other = ColPali::load(&at(&fixture()), &options).unwrap();
     assert_eq!(other.precision(), Precision::Bf16);
-    assert_ne!(PageEncoder::model_id(&other), PageEncoder::model_id(&model));
+    assert_ne!(other.model_id(), model.model_id());
 }
 
 #[test]
-fn a_card_that_is_not_built_in_is_refused() {
+fn a_gpu_that_is_not_built_in_is_refused() {
     for device in [Device::Cuda, Device::Metal].into_iter().filter(|d| !d.is_built_in()) {
-        let error = ColPali::load(&fixture(), &LoadOptions { device, ..LoadOptions::default() });
+        let error =
+            ColPali::load(&at(&fixture()), &LoadOptions { device, ..LoadOptions::default() });
         assert!(matches!(error, Err(ModelError::DeviceNotBuilt { .. })), "{error:?}");
     }
     assert_ne!(load(&fixture(), None).device(), Device::Auto);
 }
 
-/// The gates of a card: `cargo test -p pagesight-model --features cuda -- --ignored`.
+/// The gates of a GPU: `cargo test -p pagesight-model --features cuda -- --ignored`.
 #[test]
-#[ignore = "needs a graphics card"]
-fn a_card_gives_the_vectors_of_the_processor() {
+#[ignore = "needs a GPU"]
+fn a_gpu_gives_the_vectors_of_the_cpu() {
     let exact = load_on(Device::Cpu, Precision::F32);
-    let card = [Device::Cuda, Device::Metal].into_iter().find(|d| d.is_built_in());
-    let card = card.expect("a build with feature cuda or metal");
+    let gpu = [Device::Cuda, Device::Metal].into_iter().find(|d| d.is_built_in());
+    let gpu = gpu.expect("a build with feature cuda or metal");
     for (precision, least) in
         [(Precision::F32, 0.999_999), (Precision::Bf16, 0.999), (Precision::Q8, 0.999)]
     {
-        let model = load_on(card, precision);
-        assert_eq!(model.device(), card);
+        let model = load_on(gpu, precision);
+        assert_eq!(model.device(), gpu);
         let cosine = least_cosine(&vectors(&model), &vectors(&exact));
-        println!("{card} {precision:4} least cosine to f32 on the processor: {cosine:.7}");
+        println!("{gpu} {precision:4} least cosine to f32 on the CPU: {cosine:.7}");
         assert!(cosine > least, "{precision}: {cosine}");
     }
 }
 
 fn load_on(device: Device, precision: Precision) -> ColPali {
     let options = LoadOptions { device, precision: Some(precision), ..LoadOptions::default() };
-    ColPali::load(&fixture(), &options).unwrap()
+    ColPali::load(&at(&fixture()), &options).unwrap()
 }
 
 fn quantize(from: &Path, to: &Path, precision: Precision) -> Result<QuantizeSummary, ModelError> {
-    quantize_checkpoint(from, to, precision, &LoadOptions::default(), |_, _| ())
+    quantize_checkpoint(&at(from), to, precision, &LoadOptions::default(), |_, _| ())
 }
 
 #[test]
@@ -147,11 +152,16 @@ fn a_quantized_checkpoint_gives_what_quantizing_while_loading_gives() {
     for precision in [Precision::Q8, Precision::Q4] {
         let out = folder.path().join(precision.to_string());
         let mut told = Vec::new();
-        let summary =
-            quantize_checkpoint(&fixture(), &out, precision, &LoadOptions::default(), |i, of| {
+        let summary = quantize_checkpoint(
+            &at(&fixture()),
+            &out,
+            precision,
+            &LoadOptions::default(),
+            |i, of| {
                 told.push((i, of));
-            })
-            .unwrap();
+            },
+        )
+        .unwrap();
         assert_eq!(told.last(), Some(&(summary.quantized + summary.kept, told.len() - 1)));
         assert!(summary.bytes_after < summary.bytes_before, "{summary:?}");
         let model = load(&out, None);
@@ -162,7 +172,7 @@ fn a_quantized_checkpoint_gives_what_quantizing_while_loading_gives() {
         assert!(least_cosine(&vectors(&wide), &vectors(&model)) > 0.999);
         let other = if precision == Precision::Q8 { Precision::Q4 } else { Precision::Q8 };
         let options = LoadOptions { precision: Some(other), ..LoadOptions::default() };
-        assert!(matches!(ColPali::load(&out, &options), Err(ModelError::Setting { .. })));
+        assert!(matches!(ColPali::load(&at(&out), &options), Err(ModelError::Setting { .. })));
         let again = quantize(&out, &folder.path().join("x"), precision);
         assert!(matches!(again, Err(ModelError::Quantized { .. })), "{again:?}");
         let there = quantize(&fixture(), &out, precision);
@@ -193,7 +203,7 @@ fn pages_and_queries_get_the_same_vectors_alone_and_together() {
 fn a_model_for_queries_gives_the_same_query_vectors() {
     let whole = load(&fixture(), None);
     let options = LoadOptions { query_only: true, ..LoadOptions::default() };
-    let queries = ColPali::load(&fixture(), &options).unwrap();
+    let queries = ColPali::load(&at(&fixture()), &options).unwrap();
     let ask = |model: &ColPali| model.encode_queries(&QUESTIONS).unwrap();
     assert_eq!(ask(&queries), ask(&whole));
 }

@@ -1,142 +1,247 @@
 //! Optical character recognition with the tesseract program, where it is installed.
 
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pagesight_core::PageImage;
+use pagesight_core::seam::{BoxError, Ocr};
+use pagesight_core::{OcrText, PageImage};
 
-/// Resolution that tesseract's models were trained near.
-pub(crate) const DPI: u32 = 200;
+use crate::error::OcrError;
+
+/// The resolution near which tesseract's models were trained.
+const DPI: u32 = 200;
 
 /// A page takes about 2 s; one that takes this long is noise.
 const TIME: Duration = Duration::from_secs(60);
 
-/// tesseract and what it can read.
+/// The tesseract program, and the languages that it reads. It is started once for each page, with
+/// one thread, since several pages are read at once.
+///
+/// ```no_run
+/// use std::sync::atomic::AtomicBool;
+/// use pagesight_core::PageImage;
+/// use pagesight_core::seam::Ocr;
+/// use pagesight_ocr::Tesseract;
+///
+/// let ocr = Tesseract::find("eng+deu")?;
+/// println!("reads {}; not installed: {:?}", ocr.languages(), ocr.missing());
+/// let page = PageImage::new(1654, 2339, vec![255; 1654 * 2339 * 3])?; // A4 at ocr.dpi()
+/// println!("{}", ocr.read(&page, &AtomicBool::new(false))?.text);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug, Clone)]
-pub struct Ocr {
+pub struct Tesseract {
     program: PathBuf,
     languages: String,
-    /// Languages asked for that are not installed.
-    pub missing: Vec<String>,
+    missing: Vec<String>,
 }
 
-impl Ocr {
-    /// Looks for tesseract, to read `languages` (`eng+deu`); `None` when it is not there or
-    /// knows none of them.
-    pub fn find(languages: &str) -> Option<Self> {
-        let program = PathBuf::from("tesseract");
-        let installed = installed_languages(&program)?;
+impl Tesseract {
+    /// Looks for the program, to read `languages` (`eng+deu`). Those that are not installed are
+    /// left out.
+    ///
+    /// # Errors
+    /// [`OcrError::NotInstalled`], and [`OcrError::NoLanguage`] when none of them is installed.
+    pub fn find(languages: &str) -> Result<Self, OcrError> {
+        Self::at(PathBuf::from("tesseract"), languages)
+    }
+
+    fn at(program: PathBuf, languages: &str) -> Result<Self, OcrError> {
+        let installed = installed_languages(&program).ok_or(OcrError::NotInstalled)?;
         let (known, missing): (Vec<&str>, Vec<&str>) = languages
             .split('+')
             .filter(|language| !language.is_empty())
             .partition(|language| installed.iter().any(|i| i == language));
         if known.is_empty() {
-            return None;
+            return Err(OcrError::NoLanguage { languages: languages.into() });
         }
         let missing = missing.into_iter().map(String::from).collect();
-        Some(Self { program, languages: known.join("+"), missing })
+        Ok(Self { program, languages: known.join("+"), missing })
     }
 
-    /// The languages in use, `+` between them.
+    /// The languages that it reads, `+` between them.
     pub fn languages(&self) -> &str {
         &self.languages
     }
 
-    /// Reads a picture of a page drawn at 200 dpi, or gives up when the run is `over`. `Err` is
-    /// one line for a person.
-    pub(crate) fn read(&self, image: &PageImage, over: &AtomicBool) -> Result<String, String> {
+    /// The languages that were asked for and are not installed.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    fn run(&self, image: &PageImage, stop: &AtomicBool) -> Result<String, OcrError> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(OcrError::Stopped);
+        }
         let mut child = Command::new(&self.program)
             .args(["stdin", "stdout", "-l", &self.languages, "--dpi", &DPI.to_string()])
-            // One thread a page: the workers beside it have the other cores.
+            // One thread a page: the readers of other pages have the other cores.
             .env("OMP_THREAD_LIMIT", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("tesseract does not start: {error}"))?;
-        let mut input = child.stdin.take().expect("stdin is piped");
-        let mut output = child.stdout.take().expect("stdout is piped");
-        let reader = thread::spawn(move || {
-            let mut text = Vec::new();
-            output.read_to_end(&mut text).map(|_| text)
-        });
-        let picture = {
-            let header = format!("P6 {} {} 255\n", image.width_px(), image.height_px());
-            [header.as_bytes(), image.rgb()].concat()
-        };
-        // When tesseract ends early the pipe breaks; its exit status tells.
-        let writer = thread::spawn(move || input.write_all(&picture));
-        let start = Instant::now();
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if start.elapsed() > TIME => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(format!("tesseract took longer than {} s", TIME.as_secs()));
-                }
-                Ok(None) if over.load(Ordering::Relaxed) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err("the run was stopped".into());
-                }
-                Ok(None) => thread::sleep(Duration::from_millis(10)),
-                Err(error) => return Err(format!("tesseract is lost: {error}")),
+            .map_err(OcrError::Run)?;
+        let mut input = child.stdin.take().expect("standard input is piped");
+        let mut output = child.stdout.take().expect("standard output is piped");
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut text = Vec::new();
+                output.read_to_end(&mut text).map(|_| text)
+            });
+            scope.spawn(move || {
+                let header = format!("P6 {} {} 255\n", image.width_px(), image.height_px());
+                // When tesseract ends early the pipe breaks; its exit status says why.
+                let _ =
+                    input.write_all(header.as_bytes()).and_then(|()| input.write_all(image.rgb()));
+            });
+            let status = wait(&mut child, stop)?;
+            let text = reader.join().expect("reading does not panic").map_err(OcrError::Run)?;
+            if !status.success() {
+                return Err(OcrError::Failed { status });
             }
+            // Pages end with a form feed.
+            Ok(String::from_utf8_lossy(&text).replace('\x0C', "").trim().to_string())
+        })
+    }
+}
+
+/// Waits for the program to end, and ends it when its time is over or it is stopped.
+fn wait(child: &mut Child, stop: &AtomicBool) -> Result<ExitStatus, OcrError> {
+    let start = Instant::now();
+    loop {
+        let given_up = match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if start.elapsed() > TIME => OcrError::Timeout { seconds: TIME.as_secs() },
+            Ok(None) if stop.load(Ordering::Relaxed) => OcrError::Stopped,
+            Ok(None) => {
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            Err(error) => OcrError::Run(error),
         };
-        let _ = writer.join();
-        let text = reader.join().map_err(|_| "the reader of tesseract's output ended")?;
-        let text = text.map_err(|error| format!("tesseract's output: {error}"))?;
-        match status.success() {
-            true => Ok(String::from_utf8_lossy(&text).replace('\x0C', "").trim().to_string()),
-            false => Err(format!("tesseract failed ({status})")),
-        }
+        let ended: io::Result<ExitStatus> = child.kill().and_then(|()| child.wait());
+        drop(ended);
+        return Err(given_up);
+    }
+}
+
+impl Ocr for Tesseract {
+    fn dpi(&self) -> u32 {
+        DPI
+    }
+
+    fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError> {
+        Ok(OcrText::new(self.run(page, stop)?))
     }
 }
 
 /// What `tesseract --list-langs` prints after its first line.
-fn installed_languages(program: &PathBuf) -> Option<Vec<String>> {
+fn installed_languages(program: &Path) -> Option<Vec<String>> {
     let output = Command::new(program).arg("--list-langs").stdin(Stdio::null()).output().ok()?;
-    // Older versions print the list to stderr.
+    // Older versions print the list to standard error.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     output.status.success().then(|| text.lines().skip(1).map(|l| l.trim().to_string()).collect())
-}
-
-/// Whether a page has so few letters and digits that OCR should look.
-pub(crate) fn needs_ocr(text: &str) -> bool {
-    const FEW: usize = 16;
-    text.chars().filter(|c| c.is_alphanumeric()).take(FEW).count() < FEW
-}
-
-/// Whether a picture shows nothing: every pixel within a few steps of the first.
-pub(crate) fn is_blank(image: &PageImage) -> bool {
-    const STEPS: u8 = 8;
-    let first = &image.rgb()[..3];
-    image
-        .rgb()
-        .chunks_exact(3)
-        .all(|pixel| pixel.iter().zip(first).all(|(value, first)| value.abs_diff(*first) <= STEPS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pages_without_words_are_known() {
-        for (text, expected) in
-            [("", true), ("- 12 -", true), ("Chapter one begins here.", false), ("第一章", true)]
-        {
-            assert_eq!(needs_ocr(text), expected, "{text}");
+    /// Letters of five by five fields, each ten pixels wide: large enough for any OCR.
+    fn picture(word: &str) -> PageImage {
+        let shape = |letter| match letter {
+            'H' => ["X   X", "X   X", "XXXXX", "X   X", "X   X"],
+            'E' => ["XXXXX", "X    ", "XXXX ", "X    ", "XXXXX"],
+            'L' => ["X    ", "X    ", "X    ", "X    ", "XXXXX"],
+            'T' => ["XXXXX", "  X  ", "  X  ", "  X  ", "  X  "],
+            _ => panic!("no shape of {letter}"),
+        };
+        let (cell, margin) = (10, 60);
+        let width = word.len() * 7 * cell + 2 * margin;
+        let height = 5 * cell + 2 * margin;
+        let mut rgb = vec![255; width * height * 3];
+        for (at, letter) in word.chars().enumerate() {
+            for y in 0..5 * cell {
+                for x in 0..5 * cell {
+                    if shape(letter)[y / cell].as_bytes()[x / cell] == b'X' {
+                        let pixel = (y + margin) * width + x + margin + at * 7 * cell;
+                        rgb[pixel * 3..pixel * 3 + 3].fill(0);
+                    }
+                }
+            }
         }
-        let mut pixels = vec![250; 30];
-        assert!(is_blank(&PageImage::new(5, 2, pixels.clone()).unwrap()));
-        pixels[13] = 20;
-        assert!(!is_blank(&PageImage::new(5, 2, pixels).unwrap()));
+        PageImage::new(width as u32, height as u32, rgb).unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs tesseract with English"]
+    fn tesseract_keeps_the_contract() {
+        let tesseract = Tesseract::find("eng").unwrap();
+        pagesight_core::testing::ocr_contract(&tesseract, &picture("THE"), "THE");
+    }
+
+    /// A program in the place of tesseract, so that what is done around it is tested without it.
+    #[cfg(unix)]
+    fn pretended(folder: &tempfile::TempDir, then: &str) -> Tesseract {
+        use std::os::unix::fs::PermissionsExt;
+        let program = folder.path().join("tesseract");
+        let languages = "printf 'List of languages (2):\\neng\\ndeu\\n'";
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = --list-langs ]; then {languages}; exit; fi\n{then}\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Tesseract::at(program, "eng+fra").unwrap()
+    }
+
+    /// One after the other: a script that another thread still writes cannot be started.
+    #[cfg(unix)]
+    #[test]
+    fn its_output_is_the_text_of_the_page_or_an_error() {
+        output_is_the_text();
+        what_goes_wrong_is_an_error();
+    }
+
+    #[cfg(unix)]
+    fn output_is_the_text() {
+        let folder = tempfile::tempdir().unwrap();
+        // What comes in is the picture, whole: its size, and as many bytes as that says.
+        let words = "test $(wc -c) = $((15 + 470 * 170 * 3)) && printf '  found\\nwords\\n\\014'";
+        let tesseract = pretended(&folder, words);
+        assert_eq!((tesseract.languages(), tesseract.missing()), ("eng", &["fra".to_string()][..]));
+        let never = AtomicBool::new(false);
+        let page = picture("HELLT");
+        assert_eq!((page.width_px(), page.height_px()), (470, 170));
+        assert_eq!(tesseract.read(&page, &never).unwrap().text, "found\nwords");
+    }
+
+    #[cfg(unix)]
+    fn what_goes_wrong_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let never = AtomicBool::new(false);
+        let page = picture("THE");
+        let failed = pretended(&folder, "printf half; exit 3").run(&page, &never);
+        assert!(matches!(failed, Err(OcrError::Failed { .. })), "{failed:?}");
+        let (start, stop) = (Instant::now(), AtomicBool::new(false));
+        let tesseract = pretended(&folder, "exec sleep 30");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                stop.store(true, Ordering::Relaxed);
+            });
+            let stopped = tesseract.run(&page, &stop);
+            assert!(matches!(stopped, Err(OcrError::Stopped)), "{stopped:?}");
+        });
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let nowhere = Tesseract::at(folder.path().join("nowhere"), "eng");
+        assert!(matches!(nowhere, Err(OcrError::NotInstalled)), "{nowhere:?}");
+        let unknown = Tesseract::at(folder.path().join("tesseract"), "tlh");
+        assert!(matches!(unknown, Err(OcrError::NoLanguage { .. })), "{unknown:?}");
     }
 }

@@ -40,10 +40,8 @@ impl PathFilter {
         for pattern in patterns {
             let pattern = pattern.as_ref();
             let error = |source| PathFilterError { glob: pattern.to_string(), source };
-            let anywhere = match pattern.contains('/') {
-                true => pattern.to_string(),
-                false => format!("**/{pattern}"),
-            };
+            let anywhere =
+                if pattern.contains('/') { pattern.to_string() } else { format!("**/{pattern}") };
             set.add(GlobBuilder::new(&anywhere).literal_separator(true).build().map_err(error)?);
         }
         let error = |source| PathFilterError { glob: "all patterns together".into(), source };

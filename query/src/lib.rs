@@ -1,22 +1,38 @@
 //! The read path: a question in, ranked pages out.
 //!
-//! [`search()`] asks two channels and [`fuse`]s them; each [`Hit`](pagesight_core::Hit) keeps what
-//! each channel said. The picture: exact MaxSim, over codes first and over the stored multi-vectors
-//! where those leave a doubt; of very many pages, over those that sketches choose. The words: BM25.
-//! [`metrics`] measures rankings against labelled questions.
+//! [`search()`] asks each [`Channel`](pagesight_core::Channel) of a request for its ranking and
+//! [`fuse`]s them; a [`Hit`](pagesight_core::Hit) keeps what each channel said of it.
+//!
+//! * *Patches* rank by late interaction. How much of it is read is the request's [`Effort`]:
+//!   compressed codes first, and full-precision vectors where the error of the codes may matter; of
+//!   very many pages, only those that small sketches choose.
+//! * *Words* rank by BM25.
+//!
+//! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
+//! [`explain`] says which part of a page answers a query token, [`measure`] says how good a ranking
+//! is and what an approximation loses.
 
-#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
-mod candidates;
+mod effort;
+mod error;
 mod explain;
 mod filter;
 mod fusion;
-pub mod ladder;
-pub mod metrics;
+pub mod measure;
+mod notice;
+mod question;
 mod search;
+#[cfg(test)]
+mod testing;
+mod visual;
 
-pub use candidates::{Code, EXACT_BYTES, Shortcut, Work};
-pub use explain::TokenMatch;
+pub use effort::{AUTO_EXACT_BYTES, Effort};
+pub use error::QueryError;
+pub use explain::{TokenMatch, explain};
 pub use filter::{PathFilter, PathFilterError};
-pub use fusion::{Fusion, Visual, fuse};
-pub use search::{Channel, Channels, QueryError, Ranking, Request, Timings, search};
+pub use fusion::{ChannelRanking, Wordless, fuse};
+pub use notice::Notice;
+pub use question::Question;
+pub use search::{Ranking, Request, Sources, Timings, search};
+pub use visual::{Code, Work};

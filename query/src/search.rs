@@ -1,118 +1,133 @@
 //! One search, from question to ranked pages.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource};
-use pagesight_core::{Hit, PageId, QueryVectors};
-use pagesight_maxsim::{DimMismatch, Segments};
+use pagesight_core::seam::{DocumentFilter, QueryEncoder, TextIndex, VectorSource};
+use pagesight_core::{Channel, Fusion, Hit, PageId, QueryToken, QueryVectors};
+use pagesight_maxsim::{Segments, pool_k_means};
 
-use crate::candidates::{CodesError, Depth, Shortcut, Work, rank_by_codes, rank_by_masters};
-use crate::explain::{TokenMatch, explain};
-use crate::{Fusion, Visual, fuse};
+use crate::effort::Effort;
+use crate::error::QueryError;
+use crate::explain::{TokenMatch, explain_hits};
+use crate::fusion::{ChannelRanking, Wordless, fuse};
+use crate::notice::Notice;
+use crate::question::Question;
+use crate::visual::{self, Depth, Work};
 
-/// What looks at a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Channel {
-    /// The picture: MaxSim.
-    Visual,
-    /// The words: BM25.
-    Text,
-    /// Both, fused.
-    #[default]
-    Both,
-}
+/// Vectors that a page is reduced to, about, when it is the question.
+const VECTORS_OF_A_PAGE: usize = 64;
 
-/// What a search runs on. All of one snapshot.
-pub struct Channels<'a> {
+/// What a search runs on, all of one snapshot. [`new`](Self::new) fills in the rest:
+/// `Sources { codes, ..Sources::new(vectors, text) }`.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
     /// The stored multi-vectors.
     pub vectors: &'a dyn VectorSource,
-    /// Codes of all of them; without, the multi-vectors themselves are scanned.
-    pub codes: Option<&'a Segments>,
-    /// The model; without one there is no visual channel.
-    pub encoder: Option<&'a dyn QueryEncoder>,
     /// The words.
     pub text: &'a dyn TextIndex,
+    /// Codes of all multi-vectors. Without them the multi-vectors themselves are scanned.
+    pub codes: Option<&'a Segments>,
+    /// The model, which encodes words for the patches. Without one, a question of words is asked in
+    /// the words alone.
+    pub encoder: Option<&'a dyn QueryEncoder>,
 }
 
-/// A question.
-#[derive(Debug, Clone, Copy)]
+impl<'a> Sources<'a> {
+    /// Vectors and words, without codes and without a model.
+    pub fn new(vectors: &'a dyn VectorSource, text: &'a dyn TextIndex) -> Self {
+        Self { vectors, text, codes: None, encoder: None }
+    }
+}
+
+/// A question, and how it is to be answered. [`new`](Self::new) fills in the defaults:
+/// `Request { k: 3, ..Request::new(&question) }`.
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// What the user typed.
-    pub query: &'a str,
-    /// Which channels to ask.
-    pub channel: Channel,
-    /// How many hits to return.
+    /// What is asked.
+    pub question: &'a Question,
+    /// The channels to ask; patches and words by default. One that cannot answer is passed over as
+    /// long as another can.
+    pub channels: Vec<Channel>,
+    /// How many hits to return; 10 by default.
     pub k: usize,
-    /// How deep each channel looks before fusion; at least `k` is used. The first `k` ranks of the
-    /// visual channel are exact, those after them, which only fusion sees, in the order of codes.
+    /// How many pages each channel finds before they are fused; 100 by default.
     pub depth: usize,
-    /// Only pages of these documents.
+    /// Which documents may be found; `None` for all.
     pub documents: DocumentFilter<'a>,
-    /// Say what of each hit answers each query token.
+    /// Whether to say what of each hit answers each query token.
     pub explain: bool,
-    /// Whether the visual ranking may be approximate.
-    pub shortcut: Shortcut,
-    /// How far the pictures are to be trusted beside words.
+    /// How much is read to rank by late interaction.
+    pub effort: Effort,
+    /// How far the patches are trusted beside the other channels.
     pub fusion: Fusion,
 }
 
-/// Where the time went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// Query to vectors.
-    pub encode: Duration,
-    /// Reading and scoring multi-vectors.
-    pub visual: Duration,
-    /// BM25.
-    pub text: Duration,
+impl<'a> Request<'a> {
+    /// Asks `question` with the defaults.
+    pub fn new(question: &'a Question) -> Self {
+        Self {
+            question,
+            channels: vec![Channel::Patches, Channel::Words],
+            k: 10,
+            depth: 100,
+            documents: None,
+            explain: false,
+            effort: Effort::default(),
+            fusion: Fusion::default(),
+        }
+    }
 }
 
-/// Ranked pages.
+/// Where the time went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// From the question to its vectors.
+    pub encode: Duration,
+    /// Reading and scoring, for each channel that answered.
+    pub channels: Vec<(Channel, Duration)>,
+}
+
+impl Timings {
+    /// What `channel` took; nothing when it was not asked.
+    pub fn channel(&self, channel: Channel) -> Duration {
+        let took = self.channels.iter().find(|(other, _)| *other == channel);
+        took.map_or(Duration::ZERO, |(_, took)| *took)
+    }
+}
+
+/// Ranked pages, and how they were found.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Ranking {
-    /// Best first.
+    /// The hits, best first.
     pub hits: Vec<Hit>,
-    /// Where the time went.
-    pub timings: Timings,
-    /// What the visual channel did.
-    pub work: Work,
     /// For each hit, what answers each query token; empty unless asked for.
     pub matches: Vec<Vec<TokenMatch>>,
-    /// Why the codes did not answer, one line; the ranking is exact all the same.
-    pub notice: Option<String>,
-    /// The visual channel was asked.
-    pub visual: bool,
-    /// The text channel was asked.
-    pub text: bool,
-    /// Pages with words were ranked by them alone, though both channels were asked: the model has
-    /// no pieces for most of the query's letters.
-    pub words_alone: bool,
+    /// The channels that answered, in the order of [`Channel`].
+    pub channels: Vec<Channel>,
+    /// What late interaction did.
+    pub work: Work,
+    /// Where the time went.
+    pub timings: Timings,
+    /// What a user should know of the ranking.
+    pub notices: Vec<Notice>,
 }
 
-/// Why a search failed.
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    /// The visual channel was asked for and there is no model.
-    #[error("the visual channel needs a model and none is loaded")]
-    NoModel,
-    /// The model could not encode the query.
-    #[error("the query could not be encoded")]
-    Encode(#[source] BoxError),
-    /// Stored vectors could not be read.
-    #[error("the stored vectors could not be read")]
-    Vectors(#[source] BoxError),
-    /// The words could not be read.
-    #[error("the text index could not be read")]
-    Text(#[source] BoxError),
-    /// The model and the index do not belong together.
-    #[error("the model does not fit the stored vectors")]
-    Dim(#[from] DimMismatch),
+impl Ranking {
+    /// Whether `channel` answered.
+    pub fn asked(&self, channel: Channel) -> bool {
+        self.channels.contains(&channel)
+    }
 }
 
-/// Answers `request`. With [`Channel::Both`] and no model, the words alone answer; and where most of
-/// the query is in letters that the model has no pieces for, they alone order the pages that have
-/// words.
+/// Answers `request`.
+///
+/// A channel that cannot answer is passed over as long as another can: the patches where the
+/// question is words and there is no model, the words where the question has none. Where the model
+/// has no pieces for most of a query, pages with words are ranked by the other channels alone.
+/// [`Ranking::notices`] says so.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.
@@ -121,7 +136,7 @@ pub enum QueryError {
 /// use pagesight_core::seam::{Batch, PageSink};
 /// use pagesight_core::testing::{FakeStore, document_record, page_record};
 /// use pagesight_core::DocumentId;
-/// use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
+/// use pagesight_query::{Notice, Request, Sources, search};
 ///
 /// let mut store = FakeStore::default();
 /// let id = DocumentId::of(b"a");
@@ -130,98 +145,111 @@ pub enum QueryError {
 ///     pages: vec![page_record(id, 1, "net revenue by region", None)],
 ///     ..Batch::default()
 /// })?;
-/// let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
-/// let request = Request {
-///     query: "revenue",
-///     channel: Channel::Both,
-///     k: 10,
-///     depth: 100,
-///     documents: None,
-///     explain: false,
-///     shortcut: Shortcut::Auto,
-///     fusion: Fusion::default(),
-/// };
-/// assert_eq!(search(&channels, &request)?.hits[0].page.number, 1);
+/// let ranking = search(&Sources::new(&store, &store), &Request::new(&"revenue".into()))?;
+/// assert_eq!(ranking.hits[0].page.number, 1);
+/// assert_eq!(ranking.notices, [Notice::NoModel]);
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
-pub fn search(channels: &Channels<'_>, request: &Request<'_>) -> Result<Ranking, QueryError> {
-    let depth = request.depth.max(request.k);
+pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, QueryError> {
+    let (channels, mut notices) = answering(sources, request)?;
     let mut timings = Timings::default();
-    let (mut work, mut notice) = (Work::default(), None);
-    let query = match (request.channel, channels.encoder) {
-        (Channel::Text, _) | (Channel::Both, None) => None,
-        (Channel::Visual, None) => return Err(QueryError::NoModel),
-        (_, Some(encoder)) => Some(timed(&mut timings.encode, || encode(encoder, request.query))?),
-    };
-    let visual = match &query {
-        None => None,
-        Some(query) => {
-            // Below the last hit nothing is fused with one channel alone.
-            let pages = if request.channel == Channel::Visual { request.k } else { depth };
-            let depth = Depth { pages, certain: request.k };
-            let (ranking, done, why) =
-                timed(&mut timings.visual, || rank_by_pictures(channels, query, depth, request))?;
-            (work, notice) = (done, why);
-            Some(ranking)
+    let mut work = Work::default();
+    // A page that is the question is found and left out: one more is wanted.
+    let unwanted = request.question.page();
+    let more = usize::from(unwanted.is_some());
+    let (k, depth) = (request.k + more, request.depth.max(request.k) + more);
+    let mut query = None;
+    let mut rankings: Vec<(Channel, Vec<(PageId, f32)>)> = Vec::with_capacity(channels.len());
+    for &channel in &channels {
+        let start;
+        let mut pages = match channel {
+            Channel::Patches => {
+                let vectors = timed(&mut timings.encode, || encode(sources, request.question))?;
+                start = Instant::now();
+                // Below the last hit nothing is fused with one channel alone.
+                let pages = if channels.len() == 1 { k } else { depth };
+                let ((pages, done), notice) = visual::rank(
+                    sources.vectors,
+                    sources.codes,
+                    query.insert(vectors),
+                    Depth { pages, certain: k },
+                    request.documents,
+                    request.effort,
+                )?;
+                work = done;
+                notices.extend(notice);
+                pages
+            }
+            _ => {
+                start = Instant::now();
+                let words = request.question.words().ok_or(QueryError::NoWords)?;
+                let found = sources.text.search_text(words, depth, request.documents);
+                found.map_err(QueryError::Text)?
+            }
+        };
+        if let Some(at) = pages.iter().position(|(page, _)| Some(*page) == unwanted) {
+            pages.remove(at);
+            if channel == Channel::Patches && at < work.certain {
+                work.certain -= 1;
+            }
         }
-    };
-    let text = match request.channel {
-        Channel::Visual => None,
-        Channel::Text | Channel::Both => Some(timed(&mut timings.text, || {
-            channels
-                .text
-                .search_text(request.query, depth, request.documents)
-                .map_err(QueryError::Text)
-        })?),
-    };
-    let wordless = match (&visual, &text) {
-        (Some(visual), Some(_)) => {
-            let pages: Vec<PageId> = visual.iter().map(|(page, _)| *page).collect();
-            channels.text.wordless(&pages).map_err(QueryError::Text)?
-        }
-        _ => HashSet::new(),
-    };
-    let seen = visual.as_ref().zip(query.as_ref()).map(|(ranking, query)| Visual {
-        ranking,
-        tokens: query.len(),
-        wordless: &wordless,
-    });
-    let mut fusion = request.fusion;
-    let words_alone = text.is_some() && query.as_ref().is_some_and(is_spelled_in_bytes);
-    if words_alone {
-        fusion.visual_weight = 0.0;
+        timings.channels.push((channel, start.elapsed()));
+        rankings.push((channel, pages));
     }
-    let mut hits = fuse(fusion, seen, text.as_deref());
+    let mut fusion = request.fusion;
+    let mut wordless = HashSet::new();
+    if let Some(query) = query.as_ref().filter(|_| channels.len() > 1) {
+        let seen = rankings.iter().filter(|(channel, _)| *channel == Channel::Patches);
+        let seen: Vec<PageId> = seen.flat_map(|(_, pages)| pages).map(|(page, _)| *page).collect();
+        wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
+        if !query.is_spelled() {
+            fusion.visual_weight = 0.0;
+            let unspelled = query.tokens().iter().filter(|token| !token.spelled).count();
+            notices.push(Notice::Unspelled { unspelled, tokens: query.len() });
+        }
+    }
+    let tokens = query.as_ref().map_or(0, QueryVectors::len);
+    let said: Vec<ChannelRanking<'_>> = rankings
+        .iter()
+        .map(|(channel, pages)| ChannelRanking { channel: *channel, pages })
+        .collect();
+    let mut hits = fuse(fusion, &said, Some(Wordless { pages: &wordless, tokens }));
     hits.truncate(request.k);
     let matches = match &query {
-        Some(query) if request.explain => explain(channels.vectors, query, &hits)?,
+        Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,
         _ => Vec::new(),
     };
-    let (visual, text) = (visual.is_some(), text.is_some());
-    Ok(Ranking { hits, timings, work, matches, notice, visual, text, words_alone })
+    Ok(Ranking { hits, matches, channels, work, timings, notices })
 }
 
-type Pictures = (Vec<(PageId, f32)>, Work, Option<String>);
-
-/// The visual ranking. Codes are derived: when they are damaged the masters answer, and the
-/// notice says so.
-fn rank_by_pictures(
-    channels: &Channels<'_>,
-    query: &QueryVectors,
-    depth: Depth,
+/// The channels of `request` that can answer it, in the order of [`Channel`], and what to say of
+/// those that cannot.
+fn answering(
+    sources: &Sources<'_>,
     request: &Request<'_>,
-) -> Result<Pictures, QueryError> {
-    let (documents, shortcut) = (request.documents, request.shortcut);
-    let mut notice = None;
-    if let Some(codes) = channels.codes {
-        match rank_by_codes(codes, channels.vectors, query, depth, documents, shortcut) {
-            Ok((ranking, work)) => return Ok((ranking, work, None)),
-            Err(CodesError::Failed(error)) => return Err(error),
-            Err(CodesError::Damaged(why)) => notice = Some(format!("{why}: all vectors were read")),
-        }
+) -> Result<(Vec<Channel>, Vec<Notice>), QueryError> {
+    let asked: BTreeSet<Channel> = request.channels.iter().copied().collect();
+    let (mut channels, mut notices, mut failed) = (Vec::new(), Vec::new(), None);
+    for channel in asked {
+        let needs_a_model = matches!(request.question, Question::Words(_));
+        let (error, notice) = match channel {
+            Channel::Patches if needs_a_model && sources.encoder.is_none() => {
+                (QueryError::NoModel, Some(Notice::NoModel))
+            }
+            Channel::Words if request.question.words().is_none() => (QueryError::NoWords, None),
+            Channel::Patches | Channel::Words => {
+                channels.push(channel);
+                continue;
+            }
+            _ => (QueryError::NoChannel { channel }, Some(Notice::NoChannel { channel })),
+        };
+        notices.extend(notice);
+        failed.get_or_insert(error);
     }
-    let (ranking, work) = rank_by_masters(channels.vectors, query, depth.pages, documents)?;
-    Ok((ranking, work, notice))
+    if channels.is_empty() {
+        return Err(failed.unwrap_or(QueryError::NothingAsked));
+    }
+    Ok((channels, notices))
 }
 
 fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
@@ -231,23 +259,41 @@ fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
     result
 }
 
-fn encode(encoder: &dyn QueryEncoder, query: &str) -> Result<QueryVectors, QueryError> {
-    let mut vectors = encoder.encode_queries(&[query]).map_err(QueryError::Encode)?;
-    vectors.pop().ok_or_else(|| QueryError::Encode("the encoder gave nothing back".into()))
+/// The vectors of a question.
+fn encode(sources: &Sources<'_>, question: &Question) -> Result<QueryVectors, QueryError> {
+    match question {
+        Question::Words(words) => {
+            let encoder = sources.encoder.ok_or(QueryError::NoModel)?;
+            let mut vectors = encoder.encode_queries(&[words]).map_err(QueryError::Encode)?;
+            vectors.pop().ok_or_else(|| QueryError::Encode("the encoder gave nothing back".into()))
+        }
+        Question::Vectors { vectors, .. } => Ok(vectors.clone()),
+        Question::Page { page, .. } => vectors_of_page(sources.vectors, *page),
+    }
 }
 
-/// Whether most of a query is in letters that the model has no pieces for, so that its tokenizer
-/// falls back to their bytes: what such a model sees of them is no vote against words.
-fn is_spelled_in_bytes(query: &QueryVectors) -> bool {
-    let is_byte = |token: &&String| token.starts_with("<0x") && token.ends_with('>');
-    2 * query.tokens().iter().filter(is_byte).count() > query.len()
+/// The stored vectors of a page as those of a query. Similar ones are merged until about
+/// [`VECTORS_OF_A_PAGE`] are left: a search then takes as long as that of a long question, and the
+/// many vectors of blank paper count as the few that they are. A token is called by the place of the
+/// vector that is most like it.
+fn vectors_of_page(source: &dyn VectorSource, page: PageId) -> Result<QueryVectors, QueryError> {
+    let found = source.vectors_of(&[page]).map_err(QueryError::Vectors)?;
+    let (_, vectors) = found.into_iter().next().ok_or(QueryError::NoVectors { page })?;
+    let rows: Vec<f32> = vectors.values().iter().map(|value| value.to_f32()).collect();
+    let factor = vectors.len().div_ceil(VECTORS_OF_A_PAGE);
+    let pooled = pool_k_means(vectors.dim(), &rows, factor);
+    let name = |&row: &usize| QueryToken::special(vectors.place(row).to_string());
+    let tokens = pooled.representatives.iter().map(name).collect();
+    QueryVectors::new(vectors.dim(), pooled.vectors, tokens)
+        .map_err(|error| QueryError::Vectors(error.into()))
 }
 
 #[cfg(test)]
 mod tests {
-    use pagesight_core::seam::{Batch, PageSink};
+    use pagesight_core::seam::{Batch, BoxError, PageSink};
     use pagesight_core::testing::{FakeEncoder, FakeStore, document_record, page_record};
     use pagesight_core::{DocumentId, Slices};
+    use pagesight_maxsim::DimMismatch;
 
     use super::*;
 
@@ -266,18 +312,36 @@ mod tests {
         (store, id)
     }
 
-    fn ask<'a>(channel: Channel, k: usize, documents: DocumentFilter<'a>) -> Request<'a> {
-        let (query, shortcut, fusion) = ("number3 words", Shortcut::Auto, Fusion::default());
-        Request { query, channel, k, depth: 100, documents, explain: false, shortcut, fusion }
+    const BOTH: [Channel; 2] = [Channel::Patches, Channel::Words];
+
+    fn encoder() -> FakeEncoder {
+        FakeEncoder::new(8, Slices::default())
+    }
+
+    fn ask(
+        store: &FakeStore,
+        encoder: Option<&dyn QueryEncoder>,
+        question: impl Into<Question>,
+        with: impl FnOnce(&mut Request<'_>),
+    ) -> Result<Ranking, QueryError> {
+        let question = question.into();
+        let mut request = Request::new(&question);
+        with(&mut request);
+        search(&Sources { encoder, ..Sources::new(store, store) }, &request)
+    }
+
+    fn numbers(ranking: &Ranking) -> Vec<u32> {
+        ranking.hits.iter().map(|hit| hit.page.number).collect()
     }
 
     #[test]
     fn the_visual_ranking_is_the_brute_force_ranking() {
         let (store, _) = store();
-        let encoder = FakeEncoder::new(8, Slices::default());
-        let channels =
-            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-        let ranking = search(&channels, &ask(Channel::Visual, 3, None)).unwrap();
+        let encoder = encoder();
+        let ranking = ask(&store, Some(&encoder), "number3 words", |request| {
+            (request.channels, request.k) = (vec![Channel::Patches], 3);
+        })
+        .unwrap();
         let query = &encoder.encode_queries(&["number3 words"]).unwrap()[0];
         let mut expected: Vec<(PageId, f64)> = store
             .pages()
@@ -298,59 +362,130 @@ mod tests {
     #[test]
     fn both_channels_show_in_a_fused_hit() {
         let (store, _) = store();
-        let encoder = FakeEncoder::new(8, Slices::default());
-        let channels =
-            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-        let ranking = search(&channels, &ask(Channel::Both, 10, None)).unwrap();
-        assert!(ranking.hits.iter().all(|h| h.visual.is_some() && h.text.is_some()));
-        let third = ranking.hits.iter().find(|h| h.page.number == 3).unwrap();
-        assert_eq!(third.text.unwrap().rank, 1);
+        let ranking = ask(&store, Some(&encoder()), "number3 words", |_| ()).unwrap();
+        assert_eq!((ranking.hits.len(), &ranking.channels[..]), (7, &BOTH[..]));
+        assert!(ranking.hits.iter().all(|hit| BOTH.iter().all(|c| hit.channel(*c).is_some())));
+        let third = ranking.hits.iter().find(|hit| hit.page.number == 3).unwrap();
+        assert_eq!(third.channel(Channel::Words).unwrap().rank, 1);
+        assert_eq!(ranking.notices, []);
+        assert!(ranking.matches.is_empty());
+        // Matches name the bytes of the question.
+        let ranking = ask(&store, Some(&encoder()), "number3 words", |r| r.explain = true).unwrap();
+        assert_eq!(ranking.matches.len(), 7);
+        let spans: Vec<_> = ranking.matches[0].iter().map(|found| found.span.clone()).collect();
+        assert_eq!(spans, [None, Some(0..7), Some(8..13)]);
     }
 
     #[test]
-    fn without_a_model_words_answer_and_the_visual_channel_says_so() {
+    fn a_channel_that_cannot_answer_is_passed_over_while_another_can() {
+        let (store, id) = store();
+        let ranking = ask(&store, None, "number3 words", |request| request.k = 1).unwrap();
+        assert_eq!((numbers(&ranking), ranking.asked(Channel::Patches)), (vec![3], false));
+        assert_eq!(ranking.notices, [Notice::NoModel]);
+        let ask = |channels: &[Channel], question: Question, encoder| {
+            ask(&store, encoder, question, |request| request.channels = channels.to_vec())
+        };
+        let words = || Question::from("number3 words");
+        let alone = ask(&[Channel::Patches], words(), None);
+        assert!(matches!(alone, Err(QueryError::NoModel)));
+        let vectors = || Question::from(QueryVectors::of_rows(4, vec![0.5; 4]).unwrap());
+        let alone = ask(&[Channel::Words], vectors(), None);
+        assert!(matches!(alone, Err(QueryError::NoWords)));
+        assert!(matches!(ask(&[], words(), None), Err(QueryError::NothingAsked)));
+        let passages = Channel::Passages;
+        let model = encoder();
+        let alone = ask(&[passages], words(), Some(&model));
+        assert!(matches!(alone, Err(QueryError::NoChannel { channel }) if channel == passages));
+        let ranking = ask(&[passages, Channel::Words], words(), None).unwrap();
+        assert_eq!(ranking.notices, [Notice::NoChannel { channel: passages }]);
+        let nowhere = PageId { document: id, number: 99 };
+        let error = ask(&BOTH, nowhere.into(), None).unwrap_err();
+        assert!(matches!(error, QueryError::NoVectors { page } if page == nowhere));
+    }
+
+    #[test]
+    fn vectors_made_elsewhere_find_what_the_model_would() {
         let (store, _) = store();
-        let channels = Channels { vectors: &store, codes: None, encoder: None, text: &store };
-        let ranking = search(&channels, &ask(Channel::Both, 1, None)).unwrap();
-        assert_eq!((ranking.hits[0].page.number, ranking.visual), (3, false));
-        let error = search(&channels, &ask(Channel::Visual, 1, None)).unwrap_err();
-        assert!(matches!(error, QueryError::NoModel));
+        let vectors = encoder().encode_queries(&["number3 words"]).unwrap().remove(0);
+        for words in [None, Some("number3 words".to_string())] {
+            let channels = if words.is_some() { BOTH.to_vec() } else { vec![Channel::Patches] };
+            let expected = ask(&store, Some(&encoder()), "number3 words", |request| {
+                request.channels = channels.clone();
+            });
+            let question = Question::Vectors { vectors: vectors.clone(), words };
+            let got = ask(&store, None, question, |_| ()).unwrap();
+            assert_eq!((&got.hits, got.channels), (&expected.unwrap().hits, channels));
+        }
     }
 
     #[test]
-    fn a_page_without_words_is_found_by_its_picture() {
+    fn more_like_a_page_finds_its_like_and_not_itself() {
+        let (mut store, id) = store();
+        // A large page, and its twin with a few other vectors.
+        let row = |n: usize| {
+            let row = [(n % 7) as f32 - 3.0, (n % 5) as f32 - 2.0, (n % 3) as f32, 1.0];
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.map(|x| x / length)
+        };
+        let large: Vec<f32> = (0..300).flat_map(row).collect();
+        let twin: Vec<f32> = (5..305).flat_map(row).collect();
+        let pages = vec![
+            page_record(id, 8, "", Some((4, &large))),
+            page_record(id, 9, "", Some((4, &twin))),
+        ];
+        store.commit(Batch { pages, ..Batch::default() }).unwrap();
+        let page = |number| PageId { document: id, number };
+        for k in [1, 3, 20] {
+            let like = ask(&store, None, page(8), |request| request.k = k).unwrap();
+            assert_eq!((like.hits[0].page, like.hits.len()), (page(9), k.min(8)));
+            assert!(like.hits.iter().all(|hit| hit.page != page(8)));
+            assert_eq!(like.hits[0].channels[0].rank, 1);
+            assert_eq!(
+                (&like.channels[..], like.work.certain),
+                (&[Channel::Patches][..], k.min(8))
+            );
+        }
+        // Few vectors are taken as they are, many are merged.
+        let vectors = |number| vectors_of_page(&store, page(number)).unwrap();
+        assert_eq!(vectors(3).len(), 1);
+        assert!((32..=VECTORS_OF_A_PAGE).contains(&vectors(8).len()), "{}", vectors(8).len());
+        let question = Question::Page { page: page(8), words: Some("number3".into()) };
+        let like = ask(&store, None, question, |request| request.explain = true).unwrap();
+        assert_eq!(like.channels, BOTH);
+        assert_eq!(like.matches[0].len(), vectors(8).len());
+        assert!(like.matches[0].iter().all(|found| found.token.parse::<usize>().unwrap() < 300));
+    }
+
+    #[test]
+    fn a_page_without_words_is_found_by_its_patches() {
         let (mut store, id) = store();
         let vectors = store.pages()[2].vectors.clone().unwrap();
         let mut scan = page_record(id, 8, "", None);
         scan.vectors = Some(vectors);
         store.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
-        let encoder = FakeEncoder::new(8, Slices::default());
-        let channels =
-            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-        let fusion = Fusion { visual_weight: 0.0, visual_margin: 0.0 };
-        let ranking =
-            search(&channels, &Request { fusion, ..ask(Channel::Both, 8, None) }).unwrap();
+        let ranking = ask(&store, Some(&encoder()), "number3 words", |request| {
+            request.fusion = Fusion { visual_weight: 0.0, visual_margin: 0.0 };
+        })
+        .unwrap();
         let place = |number| ranking.hits.iter().position(|hit| hit.page.number == number).unwrap();
-        // Its picture is that of page 3, which the words put first.
+        // It looks as page 3 does, which the words put first.
         assert_eq!((place(3), ranking.hits.len()), (0, 8));
-        let better =
-            |hit: &Hit| hit.visual.unwrap().score >= ranking.hits[place(8)].visual.unwrap().score;
+        let score = |hit: &Hit| hit.channel(Channel::Patches).unwrap().score;
+        let better = |hit: &Hit| score(hit) >= score(&ranking.hits[place(8)]);
         let before = ranking.hits[..place(8)].iter().filter(|hit| better(hit)).count();
         assert_eq!(before, place(8));
-        let ranking = search(&channels, &ask(Channel::Text, 8, None)).unwrap();
-        assert!(ranking.hits.iter().all(|hit| hit.page.number != 8));
+        let words = ask(&store, Some(&encoder()), "number3 words", |request| {
+            request.channels = vec![Channel::Words];
+        });
+        assert!(words.unwrap().hits.iter().all(|hit| hit.page.number != 8));
     }
 
     #[test]
     fn letters_that_the_model_has_no_pieces_for_leave_the_order_to_words() {
         struct Bytes(usize);
         impl QueryEncoder for Bytes {
-            fn model_id(&self) -> &pagesight_core::ModelId {
-                unimplemented!("nobody asks")
-            }
-
             fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-                let token = |i| if i < self.0 { "<0xE6>" } else { "re" }.to_string();
+                let token = |i| QueryToken { spelled: i >= self.0, ..QueryToken::special("re") };
                 // Page 7 looks like it, page 3 reads like it.
                 let values = [1.0, 0.0, 0.3, 0.2].repeat(4);
                 let query = QueryVectors::new(4, values, (0..4).map(token).collect())?;
@@ -358,37 +493,44 @@ mod tests {
             }
         }
         let (store, _) = store();
-        let fusion = Fusion { visual_weight: 9.0, visual_margin: 0.0 };
-        let request = Request { fusion, ..ask(Channel::Both, 7, None) };
         for (bytes, first) in [(2, 7), (3, 3)] {
-            let encoder = Bytes(bytes);
-            let channels =
-                Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-            let ranking = search(&channels, &request).unwrap();
-            assert_eq!((ranking.hits[0].page.number, ranking.hits.len()), (first, 7));
-            assert_eq!(ranking.words_alone, first == 3);
+            let ranking = ask(&store, Some(&Bytes(bytes)), "number3 words", |request| {
+                request.fusion = Fusion { visual_weight: 9.0, visual_margin: 0.0 };
+            })
+            .unwrap();
+            assert_eq!((numbers(&ranking)[0], ranking.hits.len()), (first, 7));
+            let expected = (first == 3).then_some(Notice::Unspelled { unspelled: 3, tokens: 4 });
+            assert_eq!(ranking.notices, Vec::from_iter(expected));
         }
+        // Alone, the patches are no less trusted.
+        let ranking = ask(&store, Some(&Bytes(4)), "number3 words", |request| {
+            request.channels = vec![Channel::Patches];
+        });
+        let ranking = ranking.unwrap();
+        assert_eq!((numbers(&ranking)[0], &ranking.notices[..]), (7, &[][..]));
     }
 
     #[test]
-    fn a_filter_holds_in_both_channels() {
+    fn a_filter_holds_in_every_channel() {
         let (store, _) = store();
-        let encoder = FakeEncoder::new(8, Slices::default());
-        let channels =
-            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-        let none = std::collections::HashSet::from([DocumentId::of(b"another")]);
-        assert!(search(&channels, &ask(Channel::Both, 9, Some(&none))).unwrap().hits.is_empty());
+        let none = HashSet::from([DocumentId::of(b"another")]);
+        let question = Question::from("number3 words");
+        let request = Request { documents: Some(&none), ..Request::new(&question) };
+        let encoder = encoder();
+        let sources = Sources { encoder: Some(&encoder), ..Sources::new(&store, &store) };
+        assert!(search(&sources, &request).unwrap().hits.is_empty());
     }
 
     #[test]
-    fn a_model_of_another_dim_is_refused() {
+    fn vectors_of_another_dim_are_refused() {
         let (mut store, id) = store();
         let pages = vec![page_record(id, 8, "", Some((2, &[1.0, 0.0])))];
         store.commit(Batch { pages, ..Batch::default() }).unwrap();
-        let encoder = FakeEncoder::new(8, Slices::default());
-        let channels =
-            Channels { vectors: &store, codes: None, encoder: Some(&encoder), text: &store };
-        let error = search(&channels, &ask(Channel::Visual, 3, None)).unwrap_err();
+        let error = ask(&store, Some(&encoder()), "number3 words", |_| ()).unwrap_err();
         assert!(matches!(error, QueryError::Dim(DimMismatch { query: 4, page: 2 })));
+        assert_eq!(
+            pagesight_core::chain(&error),
+            "the query does not fit the stored vectors: query vectors have dim 4, page vectors 2"
+        );
     }
 }

@@ -33,16 +33,12 @@ macro_rules! compiled_for_each_cpu {
                     fn avx2($($argument: $type),*) {
                         body::<true>($($argument),*);
                     }
-                    if is_x86_feature_detected!("avx512f")
-                        && is_x86_feature_detected!("avx512bw")
-                        && is_x86_feature_detected!("avx512dq")
-                        && is_x86_feature_detected!("avx512vl")
-                    {
-                        // SAFETY: the features were found.
+                    if $crate::Instructions::Avx512.is_available() {
+                        // SAFETY: the CPU has the features.
                         return unsafe { avx512($($argument),*) };
                     }
-                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                        // SAFETY: the features were found.
+                    if $crate::Instructions::Avx2.is_available() {
+                        // SAFETY: the CPU has the features.
                         return unsafe { avx2($($argument),*) };
                     }
                 }

@@ -3,10 +3,19 @@
 use std::io::Write;
 
 use anyhow::Result;
-use clap::CommandFactory;
+use clap::{ArgAction, Args, CommandFactory};
 
-use super::Outcome;
-use super::args::{Arguments, CompletionsVerb};
+use super::{Arguments, Outcome};
+
+/// A completion script for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    pagesight completions bash > ~/.local/share/bash-completion/completions/pagesight")]
+pub struct CompletionsVerb {
+    /// The shell.
+    #[arg(value_enum, action = ArgAction::Set)]
+    pub shell: clap_complete::Shell,
+}
 
 pub fn run(verb: &CompletionsVerb) -> Result<Outcome> {
     let mut script = Vec::new();

@@ -4,11 +4,28 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pagesight::{ColPali, Index, LoadOptions, ModelInfo, Ocr, StageReport, parity};
+use clap::{Args, ValueHint};
+use pagesight::Index;
+use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
+use pagesight::pdf::Tesseract;
 use serde_json::json;
 
-use super::args::{DoctorVerb, Place};
-use super::{Outcome, locate, model, renderer};
+use super::args::Place;
+use super::{Outcome, checkpoint, locate, renderer};
+
+/// Check what pagesight needs on this machine, or a model against reference tensors.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight doctor\n  \
+    pagesight doctor --parity fixtures/parity --json")]
+pub struct DoctorVerb {
+    /// Run the model against a folder of reference tensors; exit code 2 when a stage is off.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub parity: Option<PathBuf>,
+    /// A line of JSON a check or stage.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &DoctorVerb) -> Result<Outcome> {
     match &verb.parity {
@@ -94,7 +111,7 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         Finding {
             check: "tesseract",
             needed: false,
-            found: match Ocr::find("eng") {
+            found: match Tesseract::find("eng") {
                 Some(_) => Ok("reads pages without words (eng)".into()),
                 None => Err("not installed, or without eng".into()),
             },
@@ -116,8 +133,8 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                     Ok(index) => Ok(format!(
                         "{}: snapshot {}, {} pages",
                         index.folder().display(),
-                        index.snapshot().number,
-                        index.snapshot().pages
+                        index.snapshot().number(),
+                        index.snapshot().pages()
                     )),
                     Err(error) => Err(causes(error)),
                 },
@@ -160,17 +177,19 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
 /// The model of the index here, or of a new one, when it would load.
 fn model_of(place: &Place) -> Result<String, String> {
     let index = locate::existing(place).ok().and_then(|folder| Index::open(folder).ok());
-    let stored = index.as_ref().and_then(|index| index.snapshot().model.as_ref());
-    let folder = match (&index, stored) {
-        (_, Some(stored)) => stored.folder.clone(),
-        (Some(index), None) if index.documents().next().is_some() => {
+    let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
+    let source = match (&index, stored) {
+        (_, Some(stored)) => stored.source,
+        (Some(index), None) if !index.documents().is_empty() => {
             return Err("none: the index was made for words alone".into());
         }
-        _ => ColPali::NANO.into(),
+        _ => Some(ModelSource::Nano),
     };
-    let found = ModelInfo::read(&folder, &LoadOptions::default());
-    let info = found.map_err(|error| super::chain_of(&error))?;
-    Ok(format!("{}: {} numbers", model::name(&folder), info.parameters))
+    let name = checkpoint::name(source.as_ref());
+    let Some(source) = source else { return Ok(name) };
+    let info = inspect_checkpoint(&source, &checkpoint::places());
+    let info = info.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("{name}: {} numbers", info.parameters))
 }
 
 fn causes(error: pagesight::Error) -> String {

@@ -7,20 +7,52 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use pagesight::metrics::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
-use pagesight::{Channel, DocumentId, Index};
+use clap::{Args, ValueHint};
+use pagesight::eval::{LabelledQuery, Measures, mean, measure, parse_queries, quantile};
+use pagesight::Index;
+use pagesight::index::DocumentId;
+use pagesight::search::Channel;
 use serde_json::json;
 
-use super::args::{EvalVerb, Place};
-use super::query::{channel, open};
+use super::args::{ModelChoice, Place};
+use super::query::{channels, open};
 use super::terminal::Terminal;
-use super::{Outcome, hinted, model};
+use super::{Outcome, checkpoint, hinted};
 
 /// How deep a ranking is measured.
 const DEPTH: usize = 100;
 
 /// How deep all measures look but MRR, which ends where the first relevant page is.
 const FIRST: usize = 10;
+
+/// Measure rankings against labelled questions.
+///
+/// The queries file has a line of JSON a query: id, query, doc (a path or the end of one), pages
+/// (1-based) and, where each page alone answers, any_page.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight eval --queries fixtures/queries.jsonl\n  \
+    pagesight eval --queries q.jsonl --per-document --json --run run.jsonl")]
+pub struct EvalVerb {
+    /// Labelled questions, JSON Lines.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub queries: PathBuf,
+    /// Also rank the pages of the labelled document alone.
+    #[arg(long)]
+    pub per_document: bool,
+    /// Measure one channel only [default: each one that can answer, and both fused].
+    #[arg(long, value_enum)]
+    pub channel: Option<ChannelChoice>,
+    /// Write each query's ranking, JSON Lines: {"id", "results": [[doc, page], ...]}; with
+    /// several channels or settings their names are put before the ending.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub run: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a channel and setting.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcome> {
     let reading = || format!("reading {}", verb.queries.display());
@@ -38,23 +70,24 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             labels.missing[0]
         );
     }
-    let words_alone = verb.model.model.as_deref().is_some_and(model::is_none);
-    let channels = match verb.channel {
-        Some(choice) => vec![channel(choice, &verb.model)?],
-        None if words_alone => vec![Channel::Text],
-        None if index.snapshot().model.is_some() => {
-            vec![Channel::Visual, Channel::Text, Channel::Both]
+    let words_alone = verb.model.model.as_deref().is_some_and(checkpoint::is_none);
+    let both = vec![Channel::Patches, Channel::Words];
+    let asked = match verb.channel {
+        Some(choice) => vec![channels(choice, &verb.model)?],
+        None if words_alone => vec![vec![Channel::Words]],
+        None if index.snapshot().model().is_some() => {
+            vec![vec![Channel::Patches], vec![Channel::Words], both]
         }
         None => {
             eprintln!("no vision model: the text channel alone is measured");
-            vec![Channel::Text]
+            vec![vec![Channel::Words]]
         }
     };
     let settings: &[Setting] = match verb.per_document {
         true => &[Setting::Corpus, Setting::Document],
         false => &[Setting::Corpus],
     };
-    let runs = channels.len() * settings.len();
+    let runs = asked.len() * settings.len();
     let mut out = io::stdout().lock();
     if !verb.json {
         writeln!(
@@ -62,17 +95,17 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             "channel  setting       queries  nDCG@5  R@1     R@5     R@10    MRR     p50 ms  p95 ms"
         )?;
     }
-    for &channel in &channels {
+    for channels in &asked {
         for &setting in settings {
-            let bar = terminal.bar(queries.len() as u64, name(channel));
+            let bar = terminal.bar(queries.len() as u64, name(channels));
             let mut measured = Run::default();
             for query in &queries {
                 // Each certain rank costs reading: as many as people ask for, unless a miss or a
                 // file of rankings wants more.
                 let depth = if verb.run.is_none() { FIRST } else { DEPTH };
-                let found = measured.add(&index, &labels, query, (channel, setting), depth)?;
+                let found = measured.add(&index, &labels, query, (channels, setting), depth)?;
                 if !found && depth < DEPTH {
-                    measured.look_deeper(&index, &labels, query, (channel, setting))?;
+                    measured.look_deeper(&index, &labels, query, (channels, setting))?;
                 }
                 bar.inc(1);
             }
@@ -80,11 +113,11 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
             if let Some(file) = &verb.run {
                 let file = match runs {
                     1 => file.clone(),
-                    _ => named(file, name(channel), setting.name()),
+                    _ => named(file, name(channels), setting.name()),
                 };
                 measured.write(&file).with_context(|| format!("writing {}", file.display()))?;
             }
-            measured.report(&mut out, channel, setting, verb.json)?;
+            measured.report(&mut out, name(channels), setting, verb.json)?;
         }
     }
     Ok(Outcome::Done)
@@ -106,11 +139,11 @@ impl Setting {
     }
 }
 
-fn name(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Visual => "visual",
-        Channel::Text => "text",
-        Channel::Both => "both",
+fn name(channels: &[Channel]) -> &'static str {
+    match channels {
+        [Channel::Patches] => "visual",
+        [Channel::Words] => "text",
+        _ => "both",
     }
 }
 
@@ -126,7 +159,8 @@ impl Labels {
     pub fn new(index: &Index, queries: &[LabelledQuery]) -> Result<Self> {
         let mut this =
             Self { documents: BTreeMap::new(), names: HashMap::new(), missing: Vec::new() };
-        for record in index.documents() {
+        let records = index.documents();
+        for record in &records {
             if let Some(document) = record.document {
                 this.names.entry(document).or_insert_with(|| record.path.clone());
             }
@@ -140,8 +174,8 @@ impl Labels {
             let ends = |long: &str, short: &str| {
                 long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
             };
-            let mut found: Vec<DocumentId> = index
-                .documents()
+            let mut found: Vec<DocumentId> = records
+                .iter()
                 .filter(|record| ends(&record.path, label) || ends(label, &record.path))
                 .filter_map(|record| record.document)
                 .collect();
@@ -180,7 +214,7 @@ impl Run {
         index: &Index,
         labels: &Labels,
         query: &LabelledQuery,
-        how: (Channel, Setting),
+        how: (&[Channel], Setting),
         depth: usize,
     ) -> Result<bool> {
         let start = Instant::now();
@@ -199,7 +233,7 @@ impl Run {
         index: &Index,
         labels: &Labels,
         query: &LabelledQuery,
-        how: (Channel, Setting),
+        how: (&[Channel], Setting),
     ) -> Result<()> {
         let ranking = ranked(index, labels, query, how, DEPTH)?;
         let last = self.measures.last_mut().expect("a query was added");
@@ -219,13 +253,13 @@ impl Run {
     fn report(
         mut self,
         out: &mut impl Write,
-        channel: Channel,
+        channel: &str,
         setting: Setting,
         as_json: bool,
     ) -> io::Result<()> {
         let m = mean(&self.measures);
         let [p50, p95] = [0.5, 0.95].map(|q| (quantile(&mut self.ms, q) * 1e3).round() / 1e3);
-        let (channel, setting, queries) = (name(channel), setting.name(), self.measures.len());
+        let (channel, setting, queries) = (name(channels), setting.name(), self.measures.len());
         match as_json {
             true => writeln!(
                 out,
@@ -251,10 +285,10 @@ fn ranked(
     index: &Index,
     labels: &Labels,
     query: &LabelledQuery,
-    (channel, setting): (Channel, Setting),
+    (channels, setting): (&[Channel], Setting),
     depth: usize,
 ) -> Result<Vec<(String, u32)>> {
-    let mut search = index.search(&query.query).k(depth).channel(channel);
+    let mut search = index.search(query.query.as_str()).k(depth).channels(channels.iter().copied());
     if setting == Setting::Document {
         search = search.documents(labels.documents.get(&query.doc).copied());
     }

@@ -3,16 +3,34 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::args::{ExportVerb, Place};
+use super::args::Place;
 use super::{Outcome, locate};
+
+/// Write the index as plain Arrow files, to move it to another machine.
+///
+/// The folder gets documents.arrow, pages.arrow (Arrow IPC: pyarrow, polars and DuckDB read them)
+/// and export.json with their hashes. A compact index has no whole vectors: copy its folder instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight export reports.export\n  \
+    tar c reports.export | ssh host 'tar x && pagesight import reports.export'")]
+pub struct ExportVerb {
+    /// A folder that is not there yet, or empty.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
-    let snapshot = pagesight::export(&folder, &verb.folder)
+    let snapshot = pagesight::upkeep::export(&folder, &verb.folder)
         .with_context(|| format!("exporting {} to {}", folder.display(), verb.folder.display()))?;
-    let bytes: u64 = snapshot.files.values().map(|file| file.bytes).sum();
+    let bytes = snapshot.bytes();
     let mut out = io::stdout().lock();
     match verb.json {
         true => writeln!(
@@ -20,15 +38,15 @@ pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
             "{}",
             json!({
                 "v": 1, "type": "summary", "export": verb.folder.display().to_string(),
-                "snapshot": snapshot.number, "documents": snapshot.documents,
-                "pages": snapshot.pages, "bytes": bytes,
+                "snapshot": snapshot.number(), "documents": snapshot.documents(),
+                "pages": snapshot.pages(), "bytes": bytes,
             })
         )?,
         false => writeln!(
             out,
             "exported {} documents, {} pages, {:.1} MB to {}",
-            snapshot.documents,
-            snapshot.pages,
+            snapshot.documents(),
+            snapshot.pages(),
             bytes as f64 / 1e6,
             verb.folder.display()
         )?,

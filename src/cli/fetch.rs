@@ -6,15 +6,15 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagesight::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
+use pagesight::model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 use serde_json::{Value, json};
 
-use super::args::FetchModel;
-use super::model::{hub_cache, object};
+use super::checkpoint::hub_cache;
+use super::output::object;
 use super::terminal::{Terminal, printable};
 use super::{Outcome, chain_of, hinted};
 
-pub fn run(wanted: &FetchModel, terminal: &Terminal) -> Result<Outcome> {
+pub fn run(wanted: &super::model::FetchModel, terminal: &Terminal) -> Result<Outcome> {
     let (name, revision) = match wanted.name.split_once('@') {
         Some((name, revision)) => (name, Some(revision.to_string())),
         None => (wanted.name.as_str(), None),

@@ -3,17 +3,30 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::json;
 
-use super::args::{GcVerb, Place};
+use super::args::Place;
 use super::interrupt::Interrupt;
 use super::{Outcome, locate};
+
+/// Join small files of the index and remove what nothing needs any more.
+///
+/// `index` does the same at the end of a run. Files of a snapshot that another process reads are
+/// kept until it ends or moves on.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight gc")]
+pub struct GcVerb {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &GcVerb) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
     let folder = locate::existing(place)?;
-    let swept = match pagesight::collect_garbage(&folder, &interrupt.flag()) {
-        Err(pagesight::Error::Store(pagesight::StoreError::Interrupted { .. })) => {
+    let swept = match pagesight::upkeep::collect_garbage(&folder, &interrupt.flag()) {
+        Err(pagesight::Error::Store(pagesight::index::StoreError::Interrupted { .. })) => {
             return Ok(Outcome::Interrupted);
         }
         swept => swept.with_context(|| format!("collecting garbage in {}", folder.display()))?,

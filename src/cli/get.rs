@@ -5,13 +5,41 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use pagesight::{Error, Index, PageImage, RenderOptions};
+use pagesight::model::PageImage;
+use pagesight::pdf::RenderOptions;
+use pagesight::search::Page;
+use pagesight::{Error, Index};
 
-use super::args::{GetVerb, Place};
+use super::args::{Place, SandboxChoice};
 use super::{Outcome, hinted, locate, renderer, sandbox};
+
+/// The words of a page, or its picture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight get reports/q3.pdf#12\n  \
+    pagesight get reports/q3.pdf#12 --image page.png --width 1200")]
+pub struct GetVerb {
+    /// A document of the index and a page number.
+    #[arg(value_name = "PATH#PAGE")]
+    pub page: String,
+    /// Draw the page into a PNG or WebP file (by its ending); `-` writes PNG to stdout.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub image: Option<PathBuf>,
+    /// Width of the picture, px.
+    #[arg(long, value_name = "PX", default_value_t = 1200, requires = "image")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub width: u32,
+    /// Password to try on an encrypted document; may be given several times.
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Vec<String>,
+    /// Shut the PDF reader in: no files, no network, no processes (landlock and seccomp).
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SandboxChoice::BestEffort)]
+    pub sandbox: SandboxChoice,
+}
 
 pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let wrong = || {
@@ -23,12 +51,11 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
     let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
     let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
     let folder = locate::existing(place)?;
-    let mut index =
+    let index =
         Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
     let renderer = renderer(place, &verb.password);
     index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    let here = std::env::current_dir().context("finding the current folder")?;
-    let page = index.page(&here, path, number).map_err(|error| match error {
+    let page = page(&index, path, number).map_err(|error| match error {
         Error::NoSuchDocument { .. } => {
             hinted(error.to_string(), "`pagesight status --all` lists the documents")
         }
@@ -51,6 +78,15 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Page `number` of the document that `path` names: as the ledger has it, or as a file relative to
+/// the current folder.
+fn page(index: &Index, path: &str, number: u32) -> Result<Page, Error> {
+    match index.page(&index.ledger_path(Path::new(path)), number) {
+        Err(Error::NoSuchDocument { .. }) => index.page(path, number),
+        found => found,
+    }
 }
 
 /// Writes beside the file and renames, so that a failure leaves nothing half done.

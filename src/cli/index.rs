@@ -4,17 +4,115 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagesight::{
-    BatchSize, ColPali, DocumentRecord, DocumentStatus, Event, FolderWatch, Index, Limits,
-    LoadOptions, Outcome as Did, RenderOptions, Summary, SyncOptions,
+use pagesight::Index;
+use pagesight::index::{
+    BatchSize, DocumentStatus, Event, FolderWatch, Limits, Outcome as Did, Summary, SyncOptions,
 };
+use pagesight::model::{LoadOptions, ModelSource};
+use pagesight::pdf::RenderOptions;
 use serde_json::{Value, json};
 
-use super::args::{IndexVerb, Place};
+use super::args::{ModelChoice, Place, SandboxChoice};
 use super::interrupt::Interrupt;
-use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, model, renderer, sandbox, watch};
+use super::report::{document_json, failure_line, summary_json};
+use super::terminal::Terminal;
+use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
+use super::watch::{self, Watching};
+
+/// Index the PDFs below folders; a second run reads only what changed.
+///
+/// New files are added, changed ones read again, missing ones dropped, renamed ones kept without
+/// reading. One bad file never ends the run: it is named at the end and in `pagesight status`.
+///
+/// Pages are found by their words and by their looks: nano, the model inside this program, sees
+/// one to five pages a second on two cores. It reads print and knows no meaning; a ColPali
+/// checkpoint does, and is one flag (--model) and a new index away. `--model none` is words alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight index reports papers\n  \
+    pagesight index --model none reports      words alone\n  \
+    pagesight index --model ~/colpali-v1.3-hf --slices 2x2 reports\n  \
+    pagesight index --password secret --ocr-lang eng+deu scans\n  \
+    pagesight index --watch ~/inbox")]
+pub struct IndexVerb {
+    /// Folders to walk, or single PDF files.
+    #[arg(required = true, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
+    pub folders: Vec<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// Cut each page into a grid of model inputs, COLSxROWS, or several joined by +, e.g. 1x1+2x3
+    /// [default: the recipe's].
+    #[arg(long, value_name = "COLSxROWS")]
+    pub slices: Option<pagesight::Slices>,
+    /// Password to try on encrypted documents; may be given several times.
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Vec<String>,
+    /// Languages for tesseract, on pages without words.
+    #[arg(long, value_name = "LANGS", default_value = "eng")]
+    pub ocr_lang: String,
+    /// Do not read pages without words.
+    #[arg(long)]
+    pub no_ocr: bool,
+    /// Read documents again that failed before and have not changed.
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Worker processes [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Shut the PDF reader in: no files, no network, no processes (landlock and seccomp).
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SandboxChoice::BestEffort)]
+    pub sandbox: SandboxChoice,
+    /// Seconds that a page may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub page_timeout: u64,
+    /// Megabytes that a worker may use for a page; a page that needs more is left out and named.
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u64).range(128..=1_048_576))]
+    pub worker_memory: u64,
+    /// Pages read of a document; the rest is left out and noted.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_pages: u32,
+    /// Megabytes that a file may have.
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub max_file_size: u64,
+    /// Megapixels that a page is drawn with; a larger one is drawn smaller.
+    #[arg(long, value_name = "MP", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub max_pixels: u64,
+    /// Kilobytes of text read of a page; the rest is left out and noted.
+    #[arg(long, value_name = "KB", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub max_text: u64,
+    /// Documents after which a worker is replaced by a new one.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker_documents: u32,
+    /// Megabytes that a worker may keep between documents before it is replaced by a new one.
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub worker_keep: u64,
+    /// Go on when done: index again whenever something changes, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds after which --watch looks even if nothing was told, for network drives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub rescan: u64,
+    /// Commit after this many pages [default: 256; at the latest after 64 MB or 20 s].
+    #[arg(long, value_name = "PAGES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub commit_every: Option<u32>,
+    /// A line of JSON a document and a summary line, on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
@@ -23,13 +121,13 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         std::fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     }
     let folder = locate::for_writing(place)?;
-    let mut index =
+    let index =
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
     // Before a model is loaded for nothing.
     index.check_writable()?;
     let renderer = renderer(place, &verb.password);
     index.set_renderer(RenderOptions { sandbox: sandbox(verb.sandbox), ..renderer });
-    load_model(&mut index, verb)?;
+    load_model(&index, verb)?;
     let stop = interrupt.flag();
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
@@ -60,7 +158,15 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
     progress.failed?;
     let outcome = report(&index, verb, &summary, progress.start.elapsed())?;
     match watch {
-        Some(watch) if !summary.interrupted => watch::run(&mut index, verb, &options, watch),
+        Some(watch) if !summary.interrupted => {
+            let watching = Watching {
+                folders: &verb.folders,
+                rescan: Duration::from_secs(verb.rescan),
+                json: verb.json,
+                quiet: verb.quiet,
+            };
+            watch::run(&index, &watching, &options, watch)
+        }
         _ => Ok(outcome),
     }
 }
@@ -69,29 +175,31 @@ fn opening(folder: &str) -> String {
     format!("indexing into {folder}")
 }
 
-fn load_model(index: &mut Index, verb: &IndexVerb) -> Result<()> {
-    index.set_loading(model::options(&verb.model.loading)?);
-    let stored = index.snapshot().model.as_ref().map(|stored| stored.folder.clone());
-    let is_new = index.documents().next().is_none();
-    let folder = match (&verb.model.model, stored) {
-        (Some(name), Some(stored)) if model::is_none(name) => {
+fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
+    index.set_loading(checkpoint::options(&verb.model.loading)?);
+    let stored = index.snapshot().model().cloned();
+    let is_new = index.documents().is_empty();
+    let source = match (&verb.model.model, stored) {
+        (Some(name), Some(stored)) if checkpoint::is_none(name) => {
             if !verb.quiet {
-                let name = model::name(&stored);
+                let name = checkpoint::name(stored.source.as_ref());
                 eprintln!("the index has vectors of {name}: new pages get them too");
             }
-            Some(stored)
+            stored.source
         }
-        (Some(name), None) if model::is_none(name) => None,
-        (Some(name), _) => Some(model::find(name)?),
-        (None, Some(stored)) => Some(stored),
-        (None, None) => is_new.then(|| ColPali::NANO.into()),
+        (Some(name), None) if checkpoint::is_none(name) => None,
+        (Some(name), _) => Some(checkpoint::find(name)?),
+        (None, Some(stored)) => stored.source,
+        (None, None) => is_new.then_some(ModelSource::Nano),
     };
-    match folder {
-        Some(folder) => {
-            let options =
-                LoadOptions { slices: verb.slices.clone(), ..model::options(&verb.model.loading)? };
-            let loaded = index.load_model(&folder, &options);
-            loaded.map_err(model::new_index).with_context(|| model::loading(&folder))
+    match source {
+        Some(source) => {
+            let options = LoadOptions {
+                slices: verb.slices.clone(),
+                ..checkpoint::options(&verb.model.loading)?
+            };
+            let loaded = index.load_model(&source, &options);
+            loaded.map_err(checkpoint::new_index).with_context(|| checkpoint::loading(&source))
         }
         None if verb.slices.is_some()
             || verb.model.loading.recipe.is_some()
@@ -208,49 +316,6 @@ impl Progress {
     }
 }
 
-/// The line of `--json` for a document.
-pub fn document_json(record: &DocumentRecord, outcome: Did) -> Value {
-    let status = match (outcome, record.status) {
-        (Did::Skipped | Did::Renamed, DocumentStatus::Ok) => "skipped",
-        (_, status) => status.as_str(),
-    };
-    let failures: Vec<Value> = record
-        .failed_pages
-        .iter()
-        .map(|failure| json!({"page": failure.page, "reason": failure.reason}))
-        .collect();
-    json!({
-        "v": 1,
-        "type": "document",
-        "path": record.path,
-        "status": status,
-        "pages": record.pages_indexed,
-        "failed_pages": record.failed_pages.len(),
-        "reason": reason(record),
-        "failures": failures,
-        "notes": record.notes,
-        "document": record.document.map(|id| id.to_string()),
-        "renamed": outcome == Did::Renamed,
-    })
-}
-
-/// Why a document is not whole: its own reason, or that of its first page that failed.
-pub fn reason(record: &DocumentRecord) -> Option<String> {
-    let page = record.failed_pages.first();
-    record.reason.clone().or(page.map(|page| format!("page {}: {}", page.page, page.reason)))
-}
-
-/// One line for a person.
-pub fn failure_line(record: &DocumentRecord) -> String {
-    let path = printable(&record.path);
-    let reason = printable(&reason(record).unwrap_or_default());
-    match (record.status, record.failed_pages.len()) {
-        (DocumentStatus::Failed, _) => format!("failed: {path}: {reason}"),
-        (_, 1) => format!("1 page failed: {path}: {reason}"),
-        (_, n) => format!("{n} pages failed: {path}: {reason}"),
-    }
-}
-
 fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) -> Result<Outcome> {
     let found_any = summary.documents_indexed
         + summary.documents_skipped
@@ -274,29 +339,6 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
         summary if !summary.failures.is_empty() => Outcome::SomeFailed,
         _ if !found_any => Outcome::NothingFound,
         _ => Outcome::Done,
-    })
-}
-
-/// The last line of `--json`.
-pub fn summary_json(index: &Index, summary: &Summary, time: Duration) -> Value {
-    let snapshot = index.snapshot();
-    json!({
-        "v": 1,
-        "type": "summary",
-        "documents": {
-            "indexed": summary.documents_indexed,
-            "skipped": summary.documents_skipped,
-            "renamed": summary.documents_renamed,
-            "dropped": summary.documents_dropped,
-            "partial": summary.documents_partial,
-            "failed": summary.documents_failed,
-        },
-        "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
-        "interrupted": summary.interrupted,
-        "seconds": (time.as_secs_f64() * 1e3).round() / 1e3,
-        "snapshot": snapshot.number,
-        "model_id": snapshot.model.as_ref().map(|model| &model.id),
-        "index": index.folder().display().to_string(),
     })
 }
 

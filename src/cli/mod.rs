@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, everything else to stderr.
 
 mod args;
+mod checkpoint;
 mod compact;
 mod completions;
 mod doctor;
@@ -14,11 +15,14 @@ mod import;
 mod index;
 mod interrupt;
 mod locate;
+mod manual;
 mod model;
+mod output;
 mod paths;
 mod query;
 mod questions;
 mod repair;
+mod report;
 mod status;
 mod terminal;
 mod tune;
@@ -27,11 +31,49 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use pagesight::{RenderOptions, Sandbox};
+use clap::{Parser, Subcommand};
+use pagesight::pdf::{RenderOptions, Sandbox};
 
-use args::{Arguments, Place, SandboxChoice, Verb};
+use args::{Place, SandboxChoice};
 use terminal::Terminal;
+
+/// Search PDFs by how their pages look.
+#[derive(Debug, Parser)]
+#[command(name = "pagesight", version, about, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    pagesight index ~/reports                 index a folder of PDFs\n  \
+    pagesight query \"net sales by region\"     ranked pages\n  \
+    pagesight get reports/q3.pdf#12           the words of a page\n\n\
+    Exit codes: 0 found or done, 1 nothing found, 2 error, 3 done but some files failed, \
+    130 interrupted.")]
+struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Index(index::IndexVerb),
+    #[command(visible_alias = "search")]
+    Query(query::QueryVerb),
+    Get(get::GetVerb),
+    Eval(eval::EvalVerb),
+    Tune(tune::TuneVerb),
+    Compact(compact::CompactVerb),
+    Status(status::StatusVerb),
+    Verify(verify::VerifyVerb),
+    Repair(repair::RepairVerb),
+    Gc(gc::GcVerb),
+    Export(export::ExportVerb),
+    Import(import::ImportVerb),
+    Doctor(doctor::DoctorVerb),
+    Model(model::ModelVerb),
+    Paths(paths::PathsVerb),
+    Completions(completions::CompletionsVerb),
+    Manual(manual::ManualVerb),
+}
 
 /// What a run came to; the numbers are the exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +115,7 @@ pub fn run() -> ExitCode {
         Verb::Model(verb) => model::run(&arguments.place, verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),
         Verb::Completions(verb) => completions::run(verb),
+        Verb::Manual(verb) => manual::run(verb),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome as u8),

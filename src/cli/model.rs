@@ -1,23 +1,165 @@
-//! `pagesight model`: the checkpoints of this machine. The environment of Hugging Face's programs
-//! is read here, the library does not.
+//! `pagesight model`: the checkpoints of this machine.
 
-use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
-use pagesight::{
-    ColPali, Error, HubCache, Index, LoadOptions, ModelEntry, ModelError, ModelInfo, Models,
-    Recipe, Trust, is_embedded,
+use pagesight::Index;
+use pagesight::model::{
+    HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, RecipeChoice,
+    inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::args::{
-    ImportModel, InfoTarget, Loading, ModelAction, ModelTarget, ModelVerb, Place, QuantizeModel,
-};
+use super::args::{Loading, Place};
+use super::checkpoint::{self, find, models, options};
+use super::output::{line, object};
 use super::terminal::{Terminal, printable};
-use super::{Outcome, hinted, locate, paths};
+use super::{Outcome, hinted, locate};
+
+/// Fetch, list and check ColPali checkpoints.
+///
+/// A model is a folder, nano (which is inside this program), a model of ours (imported), or
+/// ORG/NAME[@REVISION] in the cache that Hugging Face's programs share.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight model fetch vidore/colpali-v1.3-hf\n  \
+    pagesight model list\n  \
+    pagesight model info\n  \
+    pagesight model info vidore/colpali-v1.3-hf\n  \
+    pagesight model import ~/my-checkpoint --name invoices\n  \
+    pagesight model verify invoices")]
+pub struct ModelVerb {
+    #[command(subcommand)]
+    pub action: ModelAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelAction {
+    /// The checkpoints of this machine.
+    #[command(after_help = "Example:\n  pagesight model list --json")]
+    List {
+        /// A line of JSON a model.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a checkpoint is: layout, sizes, recipe, identity.
+    #[command(after_help = "Examples:\n  \
+        pagesight model info                          the model of this index\n  \
+        pagesight model info vidore/colpali-v1.3-hf\n  \
+        pagesight model info ~/adapter --base ~/colpaligemma-3b-pt-448-base --json")]
+    Info(InfoTarget),
+    /// Read all of a checkpoint: every tensor there, every hash that is known right, every number
+    /// finite.
+    #[command(after_help = "Example:\n  pagesight model verify invoices")]
+    Verify(ModelTarget),
+    /// Copy a checkpoint, with the base of an adapter, into pagesight's own folder.
+    #[command(after_help = "Example:\n  \
+        pagesight model import ~/my-checkpoint --name invoices --recipe colpali-v1.3")]
+    Import(ImportModel),
+    /// Write a checkpoint again with 8-bit or 4-bit weights: a half or a quarter of the memory.
+    #[command(after_help = "Example:\n  \
+        pagesight model quantize vidore/colpali-v1.3-hf ~/colpali-q8 --to q8")]
+    Quantize(QuantizeModel),
+    /// Download a checkpoint, with the base of an adapter, into the Hugging Face cache.
+    ///
+    /// Goes on where an earlier download stopped. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and
+    /// HF_HUB_OFFLINE are respected.
+    #[command(after_help = "Examples:\n  \
+        pagesight model fetch vidore/colpali-v1.3-hf\n  \
+        pagesight model fetch vidore/colpali-v1.2 --revision main")]
+    Fetch(FetchModel),
+}
+
+/// One checkpoint, or that of the index.
+#[derive(Debug, Args)]
+pub struct InfoTarget {
+    /// A folder or a name that `pagesight model list` shows [default: the one that the index here
+    /// uses].
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One checkpoint.
+#[derive(Debug, Args)]
+pub struct ModelTarget {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A checkpoint to keep.
+#[derive(Debug, Args)]
+pub struct ImportModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// What it is called from then on [default: its folder's name].
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint to make smaller.
+#[derive(Debug, Args)]
+pub struct QuantizeModel {
+    /// A folder or a name that `pagesight model list` shows.
+    #[arg(value_name = "IN", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// The new folder.
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Bits of the weights: q8 or q4.
+    #[arg(long, value_name = "q8|q4")]
+    pub to: pagesight::Precision,
+    #[command(flatten)]
+    pub loading: Loading,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A checkpoint of a hub.
+#[derive(Debug, Args)]
+pub struct FetchModel {
+    /// ORG/NAME, or ORG/NAME@REVISION.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A commit, branch or tag [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Ask nobody: what is in the cache, or an error.
+    #[arg(long)]
+    pub offline: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
 
 pub fn run(place: &Place, verb: &ModelVerb, terminal: &Terminal) -> Result<Outcome> {
     match &verb.action {
@@ -39,102 +181,12 @@ pub fn run(place: &Place, verb: &ModelVerb, terminal: &Terminal) -> Result<Outco
     }
 }
 
-/// Where checkpoints are kept.
-pub fn models() -> Models {
-    let own = paths::data_folder().map(|folder| folder.join("models"));
-    Models { own, hub: hub_cache() }
-}
-
-/// The folder of the model that a user calls `name`.
-pub fn find(name: &Path) -> Result<PathBuf> {
-    models().find(name).map_err(|error| {
-        let name = name.to_str().filter(|name| HubCache::is_name(name));
-        let fetch = name.map(|name| format!(", `pagesight model fetch {name}` downloads it"));
-        let hint =
-            format!("`pagesight model list` shows what there is{}", fetch.unwrap_or_default());
-        hinted(error.to_string(), hint)
-    })
-}
-
-/// Whether `name` asks for words alone.
-pub fn is_none(name: &Path) -> bool {
-    name == Path::new("none")
-}
-
-/// What the model in `folder` is called.
-pub fn name(folder: &Path) -> String {
-    match is_embedded(folder) {
-        true => format!("{} (inside this program)", Models::NANO),
-        false => folder.display().to_string(),
-    }
-}
-
-/// What was being done with the model in `folder`.
-pub fn loading(folder: &Path) -> String {
-    format!("loading the model {}", name(folder))
-}
-
-/// Adds the way out to the error of an index that has vectors of another model.
-pub fn new_index(error: Error) -> anyhow::Error {
-    match error {
-        Error::ModelChanged { .. } => hinted(super::chain_of(&error), NEW_INDEX),
-        error => error.into(),
-    }
-}
-
-const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
-    `pagesight --index NEW index --model MODEL FOLDER`";
-
-/// How a model is loaded, by what was typed and by the environment.
-pub fn options(loading: &Loading) -> Result<LoadOptions> {
-    let device = loading.device;
-    if !device.is_built_in() {
-        return Err(hinted(
-            format!("this pagesight was built without {device}"),
-            format!("leave --device out, or build it with --features {device}"),
-        ));
-    }
-    Ok(LoadOptions {
-        precision: loading.precision,
-        device,
-        recipe: loading.recipe.as_deref().map(recipe).transpose()?,
-        base: loading.base.as_deref().map(find).transpose()?,
-        hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
-        ..LoadOptions::default()
-    })
-}
-
-fn recipe(name: &Path) -> Result<Recipe> {
-    if let Some(recipe) = name.to_str().and_then(Recipe::named) {
-        return Ok(recipe);
-    }
-    if !name.exists() {
-        let known: Vec<&str> = Recipe::names().collect();
-        return Err(hinted(
-            format!("there is no recipe {}", name.display()),
-            format!("pagesight has {}; or name a JSON file", known.join(", ")),
-        ));
-    }
-    Recipe::read(name).context("reading the recipe")
-}
-
-/// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.
-pub fn hub_cache() -> Option<HubCache> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || dirs::home_dir().map(|home| home.join(".cache"));
-    let shared = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
-    variable("HF_HUB_CACHE")
-        .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
-        .map(HubCache::new)
-}
-
 fn list(as_json: bool) -> Result<Outcome> {
     let models = models();
     let entries = models.list();
     let mut out = io::stdout().lock();
     let width = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(0);
-    for ModelEntry { name, revision, folder, state } in &entries {
+    for ModelEntry { name, revision, folder, state, .. } in &entries {
         if as_json {
             let (layout, bytes) = state.as_ref().ok().cloned().unzip();
             writeln!(
@@ -142,7 +194,8 @@ fn list(as_json: bool) -> Result<Outcome> {
                 "{}",
                 json!({
                     "v": 1, "type": "model", "name": name, "revision": revision,
-                    "folder": folder.display().to_string(), "layout": layout, "bytes": bytes,
+                    "folder": folder.as_ref().map(|folder| folder.display().to_string()),
+                    "layout": layout, "bytes": bytes,
                     "error": state.as_ref().err(),
                 })
             )?;
@@ -168,11 +221,12 @@ fn list(as_json: bool) -> Result<Outcome> {
 fn info(place: &Place, target: &InfoTarget) -> Result<Outcome> {
     let options = options(&target.loading)?;
     let Some(model) = &target.model else { return info_of_index(place, target.json, options) };
-    let info = read(&find(model)?, &options)?;
+    let info = inspect(&find(model)?, &options)?;
     let mut out = io::stdout().lock();
-    match target.json {
-        true => writeln!(out, "{}", object("model", serde_json::to_value(&info)?))?,
-        false => describe(&mut out, &info)?,
+    if target.json {
+        writeln!(out, "{}", line("model", &info)?)?;
+    } else {
+        describe(&mut out, &info)?;
     }
     Ok(Outcome::Done)
 }
@@ -187,33 +241,32 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
         Err(error) if place.index.is_some() => return Err(error),
         Err(_) => None,
     };
-    let stored = index.as_ref().and_then(|index| index.snapshot().model.clone());
+    let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
     let mut out = io::stdout().lock();
-    let folder = match (&index, &stored) {
-        (Some(index), None) if index.documents().next().is_some() => {
-            match as_json {
-                true => writeln!(out, "{}", object("model", json!({"index": index.folder()})))?,
-                false => {
-                    writeln!(out, "index       {}", index.folder().display())?;
-                    writeln!(out, "model       none: pages are found by their words alone")?;
-                    writeln!(out, "\n`pagesight index --model nano FOLDER` adds their pictures.")?;
-                }
+    let source = match (&index, &stored) {
+        (Some(index), None) if !index.documents().is_empty() => {
+            if as_json {
+                writeln!(out, "{}", object("model", json!({"index": index.folder()})))?;
+            } else {
+                writeln!(out, "index       {}", index.folder().display())?;
+                writeln!(out, "model       none: pages are found by their words alone")?;
+                writeln!(out, "\n`pagesight index --model nano FOLDER` adds their pictures.")?;
             }
             return Ok(Outcome::NothingFound);
         }
         (_, Some(stored)) => {
-            // The recipe and the grid are the index's own.
-            options.slices = Some(stored.grid.slices.clone());
-            let recipe = stored.recipe.as_deref().map(Recipe::from_json).transpose();
-            options.recipe = recipe.context("reading the recipe of the index")?;
-            stored.folder.clone()
+            // The recipe is the index's own.
+            options.recipe = stored.recipe.clone().map(RecipeChoice::Json);
+            stored.source.clone()
         }
-        (_, None) => PathBuf::from(ColPali::NANO),
+        (_, None) => Some(ModelSource::Nano),
     };
-    let info = read(&folder, &options);
+    let info = source.as_ref().map(|source| inspect(source, &options));
+    let name = checkpoint::name(source.as_ref());
     if as_json {
-        let mut line = object("model", info.map(serde_json::to_value)??);
-        line["name"] = json!(name(&folder));
+        let info = info.transpose()?.map(serde_json::to_value).transpose()?;
+        let mut line = object("model", info.unwrap_or_else(|| json!({})));
+        line["name"] = json!(name);
         line["index"] = json!(index.as_ref().map(|index| index.folder()));
         line["model_id_of_index"] = json!(stored.map(|stored| stored.id));
         writeln!(out, "{line}")?;
@@ -223,10 +276,14 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
         Some(index) => writeln!(out, "index       {}", index.folder().display())?,
         None => writeln!(out, "index       none here; this is the model of a new one")?,
     }
-    writeln!(out, "model       {}", name(&folder))?;
-    let info = info?;
-    describe(&mut out, &info)?;
-    if let Some(stored) = stored.filter(|stored| stored.id != info.model_id) {
+    writeln!(out, "model       {name}")?;
+    let info = info.transpose()?;
+    if let Some(info) = &info {
+        describe(&mut out, info)?;
+    }
+    if let Some(stored) = stored
+        && info.is_some_and(|info| info.model_id != stored.id)
+    {
         writeln!(out, "of index    {}: not this one, so words alone answer", stored.id)?;
     }
     writeln!(
@@ -238,20 +295,17 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
 }
 
 fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
-    let folder = find(&wanted.model)?;
+    let source = find(&wanted.model)?;
     let options = options(&wanted.loading)?;
-    let bar = match wanted.quiet {
-        true => ProgressBar::hidden(),
-        false => terminal.bar(0, "tensors"),
-    };
+    let bar = if wanted.quiet { ProgressBar::hidden() } else { terminal.bar(0, "tensors") };
     let summary =
-        pagesight::quantize_checkpoint(&folder, &wanted.out, wanted.to, &options, |done, of| {
+        quantize_checkpoint(&source, &wanted.out, wanted.to, &options, |done, of| {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
         });
     bar.finish_and_clear();
     let summary =
-        summary.map_err(with_hint).with_context(|| format!("quantizing {}", folder.display()))?;
+        summary.map_err(with_hint).with_context(|| format!("quantizing {}", checkpoint::name(Some(&source))))?;
     let mut out = io::stdout().lock();
     if wanted.json {
         let what = json!({
@@ -275,26 +329,21 @@ fn quantize(wanted: &QuantizeModel, terminal: &Terminal) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn read(folder: &Path, options: &LoadOptions) -> Result<ModelInfo> {
-    ModelInfo::read(folder, options)
+fn inspect(source: &ModelSource, options: &LoadOptions) -> Result<ModelInfo> {
+    inspect_checkpoint(source, options)
         .map_err(with_hint)
-        .with_context(|| format!("looking at {}", folder.display()))
-}
-
-/// `value` with the fields that each line of ours has.
-pub fn object(kind: &str, value: Value) -> Value {
-    let mut line = json!({"v": 1, "type": kind});
-    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), value) {
-        line.extend(fields);
-    }
-    line
+        .with_context(|| format!("looking at {}", checkpoint::name(Some(source))))
 }
 
 fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     let types: Vec<String> = info.types.keys().cloned().collect();
-    writeln!(out, "folder      {}", name(&info.folder))?;
+    writeln!(out, "family      {}", info.family)?;
+    match &info.folder {
+        Some(folder) => writeln!(out, "folder      {}", folder.display())?,
+        None => writeln!(out, "folder      none: inside this program")?,
+    }
     if let Some(base) = &info.base {
-        writeln!(out, "adapts      {}", base.display())?;
+        writeln!(out, "adapts      {base}")?;
     }
     writeln!(out, "layout      {}, {} files", info.layout, info.files.len())?;
     writeln!(
@@ -309,61 +358,40 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         "layers      {} of vision, {} of language",
         info.vision_layers, info.language_layers
     )?;
-    let edge = info.input_px;
-    writeln!(out, "input       {edge} x {edge} px, {} patches", info.patches)?;
+    if let (Some(edge), Some(patches)) = (info.input_px, info.patches) {
+        writeln!(out, "input       {edge} x {edge} px, {patches} patches")?;
+    }
     writeln!(out, "vectors     {} numbers each", info.dim)?;
     writeln!(out, "precision   {}", info.precision)?;
-    let recipe = &info.recipe;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
-    writeln!(out, "  page      {} slices, {:?}", recipe.slices, recipe.page_prompt)?;
-    if let Some(range) = recipe.prune_blank {
-        writeln!(out, "            patches that vary by {range} of 255 at most are left out")?;
+    for (what, words) in &info.recipe_in_words {
+        writeln!(out, "  {what:9} {}", printable(words))?;
     }
-    if recipe.pooling > 1 {
-        let (factor, pooler) = (recipe.pooling, recipe.pooler);
-        writeln!(out, "            vectors are pooled to one in {factor}, {pooler}")?;
-    }
-    writeln!(
-        out,
-        "  query     {:?}, the question, {} <pad>, {:?}{}",
-        recipe.query_prefix,
-        recipe.query_pads,
-        recipe.query_suffix,
-        if recipe.causal_queries { ", causal" } else { "" }
-    )?;
-    let Trust { visual_weight, visual_margin } = recipe.fusion;
-    writeln!(
-        out,
-        "  trust     beside words {visual_weight}, for pages without {visual_margin} more"
-    )?;
     writeln!(out, "model id    {}", info.model_id)
 }
 
 fn verify(target: &ModelTarget) -> Result<Outcome> {
-    let folder = find(&target.model)?;
+    let source = find(&target.model)?;
     let options = options(&target.loading)?;
-    let info = read(&folder, &options)?;
-    let verified = ModelInfo::verify(&folder, &options, &mut |path| {
+    let info = inspect(&source, &options)?;
+    let verified = verify_checkpoint(&source, &options, &mut |path| {
         if !target.json {
             eprintln!("reading {}", path.display());
         }
     });
-    let verified =
-        verified.map_err(with_hint).with_context(|| format!("verifying {}", folder.display()))?;
+    let verifying = || format!("verifying {}", checkpoint::name(Some(&source)));
+    let verified = verified.map_err(with_hint).with_context(verifying)?;
     let mut out = io::stdout().lock();
-    match target.json {
-        true => {
-            let mut line = object("verified", serde_json::to_value(verified)?);
-            line["model_id"] = json!(info.model_id);
-            writeln!(out, "{line}")?;
-        }
-        false => {
-            let hashes = match verified.hashes {
-                0 => "no hash is known to compare with".to_string(),
-                n => format!("{n} files have the hash that they should have"),
-            };
-            writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
-        }
+    if target.json {
+        let mut line = line("verified", &verified)?;
+        line["model_id"] = json!(info.model_id);
+        writeln!(out, "{line}")?;
+    } else {
+        let hashes = match verified.hashes {
+            0 => "no hash is known to compare with".to_string(),
+            n => format!("{n} files have the hash that they should have"),
+        };
+        writeln!(out, "sound: {} numbers, all finite; {hashes}", verified.numbers)?;
     }
     Ok(Outcome::Done)
 }
@@ -380,38 +408,33 @@ fn copy(import: &ImportModel) -> Result<Outcome> {
             eprintln!("copying {}", path.display());
         }
     });
-    let folder = copied
-        .map_err(|error| match &error {
-            ModelError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
-                hinted(format!("there is a model {name} already"), "choose another one with --name")
-            }
-            _ => with_hint(error),
-        })
-        .with_context(|| format!("importing {}", from.display()))?;
+    let copied = copied.map_err(|error| match &error {
+        ModelError::Exists { .. } => {
+            hinted(format!("there is a model {name} already"), "choose another one with --name")
+        }
+        _ => with_hint(error),
+    });
+    let folder =
+        copied.with_context(|| format!("importing {}", checkpoint::name(Some(&from))))?;
     let mut out = io::stdout().lock();
-    match import.json {
-        true => {
-            let folder = folder.display().to_string();
-            writeln!(
-                out,
-                "{}",
-                json!({"v": 1, "type": "imported", "name": name, "folder": folder})
-            )?;
-        }
-        false => {
-            writeln!(out, "{name} is in {}", folder.display())?;
-            writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
-        }
+    if import.json {
+        let folder = folder.display().to_string();
+        writeln!(out, "{}", json!({"v": 1, "type": "imported", "name": name, "folder": folder}))?;
+    } else {
+        writeln!(out, "{name} is in {}", folder.display())?;
+        writeln!(out, "use it: pagesight index --model {name} FOLDER")?;
     }
     Ok(Outcome::Done)
 }
 
-/// The last part of a name or folder; a snapshot's folder is only a commit.
-fn called(typed: &Path, folder: &Path) -> String {
+/// What a model is called that is copied without a name: the last part of what was typed, or of its
+/// folder.
+fn called(typed: &Path, source: &ModelSource) -> String {
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = match typed.is_dir() {
-        true => std::path::absolute(folder).ok().as_deref().and_then(last),
-        false => last(typed),
+    let name = match source {
+        ModelSource::Folder(folder) => last(folder),
+        ModelSource::Hub { name, .. } => last(Path::new(name)),
+        _ => last(typed),
     };
     name.unwrap_or_default().split('@').next().unwrap_or_default().into()
 }

@@ -4,10 +4,20 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::{PathsVerb, Place};
+use super::args::Place;
 use super::{Outcome, locate, renderer};
+
+/// Where pagesight keeps and looks for things.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight paths")]
+pub struct PathsVerb {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     let index = locate::existing(place).ok();

@@ -3,16 +3,17 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use pagesight::metrics::{LabelledQuery, parse_queries};
-use pagesight::{Index, PageId, Question};
+use pagesight::Index;
+use pagesight::eval::{Labelled, LabelledQuery, parse_queries};
+use pagesight::search::PageId;
 
 use super::args::QuestionChoice;
 use super::eval::Labels;
 use super::hinted;
 
 /// The questions that `choice` asks for; at least one, of an index with vectors.
-pub fn make(index: &Index, choice: &QuestionChoice) -> Result<Vec<Question>> {
-    if index.snapshot().model.is_none() {
+pub fn make(index: &Index, choice: &QuestionChoice) -> Result<Vec<Labelled>> {
+    if index.snapshot().model().is_none() {
         return Err(hinted(
             "this index has no vectors: it was made without a model",
             "index again with --model DIR",
@@ -31,16 +32,16 @@ pub fn make(index: &Index, choice: &QuestionChoice) -> Result<Vec<Question>> {
                 let document = labels.documents.get(&query.doc);
                 let page = |&number| document.map(|&document| PageId { document, number });
                 let answers = query.pages.iter().filter_map(page).collect();
-                Question { answers, text: query.query }
+                Labelled { answers, text: query.query }
             };
             queries.into_iter().map(question).collect()
         }
     };
-    match questions.is_empty() {
-        false => Ok(questions),
-        true => Err(hinted(
+    if questions.is_empty() {
+        return Err(hinted(
             "no page has words to make questions of",
             "give labelled questions with --queries FILE",
-        )),
+        ));
     }
+    Ok(questions)
 }

@@ -3,16 +3,30 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::json;
 
-use super::args::{Place, RepairVerb};
+use super::args::Place;
 use super::terminal::printable;
 use super::{Outcome, locate};
+
+/// Mend the index: what can be made again is, what cannot is marked to be read again.
+///
+/// Damaged files are restored from their copies, the text index is built again from the pages,
+/// and pages that are lost are listed; the next `pagesight index` reads those pages again, and
+/// only those.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight repair && pagesight index reports")]
+pub struct RepairVerb {
+    /// A line of JSON a page to read again and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &RepairVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
     let repaired =
-        pagesight::repair(&folder).with_context(|| format!("repairing {}", folder.display()))?;
+        pagesight::upkeep::repair(&folder).with_context(|| format!("repairing {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for (path, page) in &repaired.to_read {

@@ -3,20 +3,35 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::{Compact, DocumentStatus, Index, Outcome as Did, Tuning};
+use clap::Args;
+use pagesight::Index;
+use pagesight::eval::Quality;
+use pagesight::index::{DocumentStatus, Outcome as Did};
 use serde_json::json;
 
-use super::args::{Place, StatusVerb};
-use super::index::{document_json, failure_line};
+use super::args::Place;
+use super::report::{document_json, failure_line, notes};
 use super::terminal::printable;
-use super::{Outcome, locate, model};
+use super::{Outcome, checkpoint, locate};
+
+/// What the index holds, and what failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pagesight status --json")]
+pub struct StatusVerb {
+    /// List every document, not only those with failures.
+    #[arg(long)]
+    pub all: bool,
+    /// A line of JSON a document and a summary line.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
     let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-    let snapshot = index.snapshot();
+    let (snapshot, documents) = (index.snapshot(), index.documents());
     let mut out = io::stdout().lock();
-    let count = |status| index.documents().filter(|record| record.status == status).count();
+    let count = |status| documents.iter().filter(|record| record.status == status).count();
     let [ok, partial, failed, in_progress] = [
         DocumentStatus::Ok,
         DocumentStatus::Partial,
@@ -25,10 +40,10 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
     ]
     .map(count);
     let wanted = |status| verb.all || status != DocumentStatus::Ok;
-    let bytes: u64 = snapshot.files.values().map(|file| file.bytes).sum();
+    let bytes = snapshot.bytes();
     if verb.json {
         // Machines get every document.
-        for record in index.documents() {
+        for record in &documents {
             writeln!(out, "{}", document_json(record, Did::Indexed))?;
         }
         writeln!(
@@ -38,49 +53,50 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 "v": 1,
                 "type": "summary",
                 "index": index.folder().display().to_string(),
-                "snapshot": snapshot.number,
-                "format": snapshot.format,
-                "model_id": snapshot.model.as_ref().map(|model| &model.id),
-                "model_folder": snapshot.model.as_ref().map(|m| m.folder.display().to_string()),
+                "snapshot": snapshot.number(),
+                "format": snapshot.format(),
+                "model_id": snapshot.model().map(|model| &model.id),
+                "model": snapshot.model().and_then(|model| model.source.as_ref()).map(ToString::to_string),
                 "documents": {
                     "ok": ok, "partial": partial, "failed": failed, "in_progress": in_progress,
                 },
-                "pages": snapshot.pages,
+                "pages": snapshot.pages(),
                 "bytes": bytes,
-                "tuning": snapshot.tuning,
-                "compact": snapshot.compact,
+                "tuning": snapshot.tuning(),
+                "compact": snapshot.compact(),
             })
         )?;
         return Ok(Outcome::Done);
     }
     writeln!(out, "index     {}", printable(&index.folder().display().to_string()))?;
-    writeln!(out, "snapshot  {}", snapshot.number)?;
-    match &snapshot.model {
-        Some(model) => writeln!(out, "model     {}, {}", model::name(&model.folder), model.id)?,
+    writeln!(out, "snapshot  {}", snapshot.number())?;
+    match snapshot.model() {
+        Some(model) => writeln!(out, "model     {}, {}", checkpoint::name(model.source.as_ref()), model.id)?,
         None => writeln!(out, "model     none: pages are found by their words alone")?,
     }
-    writeln!(out, "pages     {} in {} documents", snapshot.pages, snapshot.documents)?;
-    if let Some(tuning) = &snapshot.tuning {
-        let Tuning { overlap10, ndcg_ratio, questions, snapshot, .. } = tuning;
+    writeln!(out, "pages     {} in {} documents", snapshot.pages(), snapshot.documents())?;
+    if let Some(tuning) = snapshot.tuning() {
+        let Quality { overlap10, ndcg_ratio, questions } = tuning.quality;
         let how = match tuning.compared {
             None => "exact".to_string(),
             Some(count) => format!(
                 "{count} pages compared: overlap@10 {overlap10:.4}, nDCG ratio {ndcg_ratio:.4}"
             ),
         };
-        writeln!(out, "searches  {how} ({questions} questions, snapshot {snapshot})")?;
+        writeln!(out, "searches  {how} ({questions} questions, snapshot {})", tuning.snapshot)?;
     }
-    if let Some(cost) = &snapshot.compact {
-        let Compact { overlap10, ndcg_ratio, questions, snapshot } = cost;
+    if let Some(cost) = snapshot.compact() {
+        let Quality { overlap10, ndcg_ratio, questions } = cost.quality;
         writeln!(
             out,
             "vectors   in 4 bits: overlap@10 {overlap10:.4}, nDCG ratio {ndcg_ratio:.4} ({questions} \
-             questions, snapshot {snapshot})"
+             questions, snapshot {})",
+            cost.snapshot
         )?;
     }
     writeln!(out, "disk      {:.1} MB", bytes as f64 / 1e6)?;
     writeln!(out, "whole     {ok}, partial {partial}, failed {failed}, unfinished {in_progress}")?;
-    for record in index.documents().filter(|record| wanted(record.status)) {
+    for record in documents.iter().filter(|record| wanted(record.status)) {
         match record.status {
             DocumentStatus::Ok => {
                 let path = printable(&record.path);
@@ -96,9 +112,9 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
             _ => writeln!(out, "  {}", failure_line(record))?,
         }
     }
-    for record in index.documents().filter(|record| !record.notes.is_empty()) {
-        for note in &record.notes {
-            writeln!(out, "  note: {}: {}", printable(&record.path), printable(note))?;
+    for record in &documents {
+        for note in notes(record) {
+            writeln!(out, "  note: {}: {}", printable(&record.path), printable(&note))?;
         }
     }
     Ok(Outcome::Done)

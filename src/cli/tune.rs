@@ -3,17 +3,53 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::ladder::{CODES, DEPTH, Rung, cheapest};
-use pagesight::{ENOUGH, Setting, choose};
+use clap::Args;
+use pagesight::eval::{
+    CODES, CodeCost, FAST_ENOUGH, Quality, Setting, Tally, cheapest, choose,
+};
+use pagesight::wire::ms;
 use serde_json::json;
 
-use super::args::{Place, TuneVerb};
-use super::query::{ms, open};
+use super::args::{Measuring, Place, share};
+use super::query::open;
 use super::terminal::Terminal;
 use super::{Outcome, questions};
 
+/// How deep rankings are compared.
+const DEPTH: usize = Tally::DEPTH;
+
+/// Make searches as fast as your pages allow within a loss, and measure it.
+///
+/// Searches are exact until there are very many pages; then sketches choose those whose codes are
+/// compared. Questions made from the words of your pages (or `--queries`) are asked exactly and
+/// with shortcuts of all depths, and the cheapest within the loss holds for all searches from now
+/// on, with what it was measured to lose. An exact search that takes 50 ms or less stays exact.
+///
+/// Beside that, every code of the vectors, from f16 down to 1 bit, is compared on a sample of pages.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pagesight tune --max-loss 1%\n  \
+    pagesight tune --queries q.jsonl --json\n  \
+    pagesight tune --reset")]
+pub struct TuneVerb {
+    /// What may be lost of nDCG@10 and of the ten best, e.g. 1% or 0.01.
+    #[arg(long, value_name = "LOSS", default_value = "1%", value_parser = share)]
+    pub max_loss: f64,
+    /// Compare this many pages in each search, whatever it loses, instead of choosing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub compare: Option<u32>,
+    /// Leave it to searches again: exact, unless there are very many pages.
+    #[arg(long, conflicts_with_all = ["compare", "dry_run"])]
+    pub reset: bool,
+    #[command(flatten)]
+    pub measuring: Measuring,
+    /// A line of JSON a code and depth, and one a setting of searches.
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
-    let mut index = open(place, &verb.model)?;
+    let index = open(place, &verb.measuring.model)?;
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;
@@ -23,10 +59,10 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         }
         return Ok(Outcome::Done);
     }
-    let questions = questions::make(&index, &verb.questions)?;
+    let questions = questions::make(&index, &verb.measuring.questions)?;
     let bar = terminal.bar(questions.len() as u64, "asking");
     let compared = verb.compare.map(|count| count as usize);
-    let settings = index.settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
+    let settings = index.measure_settings(&questions, compared, &mut || bar.inc(1)).context("asking")?;
     bar.finish_and_clear();
     let best = match compared {
         None => choose(&settings, verb.max_loss),
@@ -34,26 +70,26 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         Some(count) => settings.iter().find(|s| s.compared == Some(count)).or(settings.first()),
     };
     let bar = terminal.bar(CODES.len() as u64, "measuring codes");
-    let rungs = index.climb(&questions, verb.pages as usize, &CODES, &mut |_| bar.inc(1));
-    let rungs = rungs.context("measuring codes")?;
+    let costs = index.measure_codes(&questions, verb.measuring.pages as usize, &CODES, &mut |_| bar.inc(1));
+    let costs = costs.context("measuring codes")?;
     bar.finish_and_clear();
     if !verb.json {
         writeln!(out, "{} questions, exact MaxSim is the measure", questions.len())?;
-        if index.snapshot().compact.is_some() {
+        if index.snapshot().compact().is_some() {
             writeln!(out, "over vectors in 4 bits: the index is compact, codes are not measured")?;
         }
     }
-    if !verb.json && !rungs.is_empty() {
+    if !verb.json && !costs.is_empty() {
         writeln!(out, "code       rerank  bytes/page  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
-    let cheapest = cheapest(&rungs, verb.max_loss);
-    for rung in &rungs {
-        print_rung(&mut out, rung, Some(rung) == cheapest, verb.json)?;
+    let cheapest = cheapest(&costs, verb.max_loss);
+    for cost in &costs {
+        print_cost(&mut out, cost, Some(cost) == cheapest, verb.json)?;
     }
     if !verb.json {
         writeln!(out, "\ncompared pages  overlap@{DEPTH}  nDCG ratio  p50 ms")?;
     }
-    let apply = !verb.dry_run;
+    let apply = !verb.measuring.dry_run;
     for setting in &settings {
         print_setting(&mut out, setting, Some(setting) == best, apply, verb.json)?;
     }
@@ -68,7 +104,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
 
 /// What holds from now on, and why.
 fn chosen(setting: &Setting, asked_for: bool) -> String {
-    let quick = setting.p50 <= ENOUGH;
+    let quick = setting.p50 <= FAST_ENOUGH;
     match setting.compared {
         Some(count) => format!("compare {count} pages from now on; tune --reset undoes it"),
         None if asked_for => "stay exact: there are not so many pages".into(),
@@ -84,12 +120,13 @@ fn print_setting(
     apply: bool,
     as_json: bool,
 ) -> io::Result<()> {
-    let Setting { compared, overlap10, ndcg_ratio, .. } = setting;
+    let Setting { compared, quality, .. } = setting;
+    let Quality { overlap10, ndcg_ratio, .. } = quality;
     let p50 = ms(setting.p50);
     if as_json {
         let line = json!({
             "v": 1, "type": "setting", "compared": compared, "overlap@10": overlap10,
-            "ndcg_ratio": ndcg_ratio, "loss": setting.loss(), "p50_ms": p50, "chosen": best,
+            "ndcg_ratio": ndcg_ratio, "loss": setting.quality.loss(), "p50_ms": p50, "chosen": best,
             "applied": best && apply,
         });
         return writeln!(out, "{line}");
@@ -99,17 +136,19 @@ fn print_setting(
     writeln!(out, "{compared:>14}  {overlap10:>10.4}  {ndcg_ratio:>10.4}  {p50:>6.1}{mark}")
 }
 
-fn print_rung(out: &mut impl Write, rung: &Rung, best: bool, as_json: bool) -> io::Result<()> {
-    let (bytes, p50) = (rung.bytes_per_page.round(), ms(rung.p50));
+fn print_cost(out: &mut impl Write, cost: &CodeCost, best: bool, as_json: bool) -> io::Result<()> {
+    let (bytes, p50) = (cost.bytes_per_page.round(), ms(cost.p50));
     if as_json {
-        let rung = json!({
-            "v": 1, "type": "rung", "code": rung.code, "rerank": rung.rerank,
-            "bytes_per_page": bytes, "overlap@10": rung.overlap10, "ndcg_ratio": rung.ndcg_ratio,
-            "loss": rung.loss(), "p50_ms": p50, "cheapest_within_max_loss": best,
+        let cost = json!({
+            "v": 1, "type": "rung", "code": cost.code, "rerank": cost.rerank,
+            "bytes_per_page": bytes, "overlap@10": cost.quality.overlap10,
+            "ndcg_ratio": cost.quality.ndcg_ratio,
+            "loss": cost.quality.loss(), "p50_ms": p50, "cheapest_within_max_loss": best,
         });
-        return writeln!(out, "{rung}");
+        return writeln!(out, "{cost}");
     }
-    let Rung { code, rerank, overlap10, ndcg_ratio, .. } = rung;
+    let CodeCost { code, rerank, quality, .. } = cost;
+    let Quality { overlap10, ndcg_ratio, .. } = quality;
     let mark = if best { "  <-" } else { "" };
     writeln!(
         out,

@@ -3,17 +3,44 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use pagesight::ladder::DEPTH;
-use pagesight::{Compact, Damage, Receipt};
+use clap::Args;
+use pagesight::eval::{Quality, Receipt, Tally};
+use pagesight::upkeep::Damage;
+use pagesight::wire::ms;
 use serde_json::json;
 
-use super::args::{Place, VerifyVerb};
-use super::query::{ms, open};
+use super::args::{ModelChoice, Place, QuestionChoice};
+use super::query::open;
 use super::terminal::{Terminal, printable};
 use super::{Outcome, locate, questions};
 
+/// How deep rankings are compared.
+const DEPTH: usize = Tally::DEPTH;
+
 /// Damages that a person is shown; `--json` has all.
 const SHOWN: usize = 50;
+
+/// Check every file, page and word of the index, and name what is damaged.
+///
+/// Every file is compared with its BLAKE3 hash, every page with its CRC32C, and the ledger, the
+/// pages and the text index with each other. Exit code 2 when something is damaged. Runs of
+/// `index` may go on meanwhile.
+///
+/// With `--recall`, what searches find is compared with exact MaxSim over all vectors instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pagesight verify --json\n  pagesight verify --recall")]
+pub struct VerifyVerb {
+    /// Compare the searches of this index with exact MaxSim: overlap@10 and nDCG ratio.
+    #[arg(long)]
+    pub recall: bool,
+    #[command(flatten)]
+    pub questions: QuestionChoice,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    /// A line of JSON a damage and a summary line, or one for the recall.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outcome> {
     if verb.recall {
@@ -21,7 +48,7 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
     }
     let folder = locate::existing(place)?;
     let verified =
-        pagesight::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
+        pagesight::upkeep::verify(&folder).with_context(|| format!("verifying {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for damage in &verified.damage {
@@ -58,13 +85,11 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
             }
         )?;
     }
-    Ok(match verified.damage.is_empty() {
-        true => Outcome::Done,
-        false => {
-            eprintln!("hint: `pagesight repair` mends it");
-            Outcome::Failed
-        }
-    })
+    if !verified.damage.is_empty() {
+        eprintln!("hint: `pagesight repair` mends it");
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Done)
 }
 
 /// What searches find, against exact MaxSim.
@@ -72,17 +97,18 @@ fn recall(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outco
     let index = open(place, &verb.model)?;
     let questions = questions::make(&index, &verb.questions)?;
     let bar = terminal.bar(questions.len() as u64, "asking");
-    let receipt = index.receipt(&questions, &mut || bar.inc(1)).context("comparing")?;
+    let receipt = index.measure_receipt(&questions, &mut || bar.inc(1)).context("comparing")?;
     bar.finish_and_clear();
     let mut out = io::stdout().lock();
-    let compact = index.snapshot().compact.as_ref();
+    let snapshot = index.snapshot();
+    let compact = snapshot.compact();
     print_receipt(&mut out, &receipt, compact.is_some(), verb.json)?;
     if let Some(cost) = compact.filter(|_| !verb.json) {
-        let Compact { overlap10, ndcg_ratio, questions, .. } = cost;
+        let Quality { overlap10, ndcg_ratio, questions } = cost.quality;
         writeln!(
             out,
-            "the vectors are in 4 bits: against whole ones they had overlap@{DEPTH} {overlap10:.4}, nDCG \
-             ratio {ndcg_ratio:.4} ({questions} questions)"
+            "the vectors are in 4 bits: against full-precision ones they had overlap@{DEPTH} \
+             {overlap10:.4}, nDCG ratio {ndcg_ratio:.4} ({questions} questions)"
         )?;
     }
     Ok(Outcome::Done)
@@ -95,7 +121,8 @@ fn print_receipt(
     as_json: bool,
 ) -> io::Result<()> {
     let (p50, p50_exact) = (ms(receipt.p50), ms(receipt.p50_exact));
-    let Receipt { questions, pages, overlap10, ndcg_ratio, reranked, compared, .. } = receipt;
+    let Receipt { quality, pages, reranked, compared, .. } = receipt;
+    let Quality { overlap10, ndcg_ratio, questions } = quality;
     if as_json {
         let receipt = json!({
             "v": 1, "type": "recall", "questions": questions, "pages": pages,

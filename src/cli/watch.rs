@@ -1,34 +1,47 @@
 //! `pagesight index --watch`: an index that keeps in step with its folders.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pagesight::{DocumentStatus, Event, FolderWatch, Index, Outcome as Did, Summary, SyncOptions};
+use pagesight::Index;
+use pagesight::index::{
+    DocumentStatus, Event, FolderWatch, Outcome as Did, Summary, SyncOptions,
+};
 use serde_json::Value;
 
 use super::Outcome;
-use super::args::IndexVerb;
-use super::index::{document_json, failure_line, summary_json};
+use super::report::{document_json, failure_line, summary_json};
+
+/// What is watched, and how that is shown.
+#[derive(Debug)]
+pub struct Watching<'a> {
+    pub folders: &'a [PathBuf],
+    /// A look at all folders after this long, even if the system told of no change.
+    pub rescan: Duration,
+    pub json: bool,
+    pub quiet: bool,
+}
 
 /// Syncs whenever a folder has changed, until Ctrl-C. A sync that fails, because a drive is gone
 /// or another process writes, is told and tried again.
 pub fn run(
-    index: &mut Index,
-    verb: &IndexVerb,
+    index: &Index,
+    watching: &Watching<'_>,
     options: &SyncOptions,
     mut watch: FolderWatch,
 ) -> Result<Outcome> {
-    let rescan = Duration::from_secs(verb.rescan);
+    let rescan = watching.rescan;
+    let seconds = rescan.as_secs();
     for (root, why) in watch.unwatched() {
         eprintln!(
-            "warning: {} cannot be watched ({why}): looked at every {} s",
+            "warning: {} cannot be watched ({why}): looked at every {seconds} s",
             root.display(),
-            verb.rescan
         );
     }
-    if !verb.quiet {
+    if !watching.quiet {
         eprintln!("watching for changes, Ctrl-C to end");
     }
     // A drive that stays away is told once.
@@ -40,11 +53,11 @@ pub fn run(
         }
         let start = Instant::now();
         let mut news = News::default();
-        match index.sync_all(&verb.folders, options, &mut |event| news.hear(event)) {
+        match index.sync_all(watching.folders, options, &mut |event| news.hear(event)) {
             Ok(summary) => {
                 last_error.clear();
                 if news.any {
-                    news.print(index, verb, &summary, start.elapsed())?;
+                    news.print(index, watching.json, &summary, start.elapsed())?;
                 }
                 if summary.interrupted {
                     return Ok(Outcome::Interrupted);
@@ -53,11 +66,11 @@ pub fn run(
             Err(error) => {
                 let error = super::chain(&error.into());
                 if error != last_error {
-                    eprintln!("warning: {error}; tried again every {} s", verb.rescan);
+                    eprintln!("warning: {error}; tried again every {seconds} s");
                 }
                 last_error = error;
                 // What went away and came back is not watched any more.
-                watch = FolderWatch::new(&verb.folders, index.folder());
+                watch = FolderWatch::new(watching.folders, index.folder());
             }
         }
     }
@@ -89,7 +102,7 @@ impl News {
     fn print(
         &self,
         index: &Index,
-        verb: &IndexVerb,
+        as_json: bool,
         summary: &Summary,
         time: Duration,
     ) -> io::Result<()> {
@@ -97,7 +110,7 @@ impl News {
         for line in &self.failures {
             eprintln!("{line}");
         }
-        if verb.json {
+        if as_json {
             for line in &self.documents {
                 writeln!(out, "{line}")?;
             }

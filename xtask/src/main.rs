@@ -1,9 +1,16 @@
-//! `cargo xtask setup` prepares a clone: what the build and the program need and crates.io
-//! does not link in. Everything lands in `.tools/`, pinned by `xtask/pdfium.lock.json`; a second
-//! run finds it there and does nothing. `cargo xtask cuda` does the same for CUDA, pinned by
-//! `xtask/cuda.requirements.txt`.
+//! What this repository needs beside cargo; `cargo xtask` lists it.
+//!
+//! `setup` prepares a clone: what the build and the program need and crates.io does not link in.
+//! Everything lands in `.tools/`, pinned by `xtask/pdfium.lock.json`; a second run finds it there
+//! and does nothing. `cuda` does the same for CUDA, pinned by `xtask/cuda.requirements.txt`. The
+//! others check what no compiler checks, and pack what users install.
 
+mod api;
+mod clone;
 mod cuda;
+mod dist;
+mod licences;
+mod pack;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -13,19 +20,32 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+/// See `clone`.
+const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+setup        put protoc (for the build) and libpdfium (for the program) into .tools/
+cuda         NVIDIA's compiler and libraries, to build feature cuda
+licences     check that the licence of every dependency is one that deny.toml allows
+api          compare the public names of the library with api.txt; --write writes it anew
+dist         pack the release build: an archive and a Python wheel in dist/ of the target folder";
+
 const LOCK: &str = include_str!("../pdfium.lock.json");
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
+    let clone = clone();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["setup"] => setup(),
-        ["cuda"] => cuda::place(&tools().join("cuda")),
+        ["setup"] => setup(&clone),
+        ["cuda"] => cuda::place(&clone.join(".tools/cuda")),
+        ["licences"] => licences::check(&clone),
+        ["api"] => api::run(&clone, false),
+        ["api", "--write"] => api::run(&clone, true),
+        ["dist"] => dist::dist(&clone, &target(&clone)),
         _ => {
-            eprintln!(
-                "usage: cargo xtask setup|cuda\n\n\
-                 setup puts protoc (for the build) and libpdfium (for the program) into .tools/,\n\
-                 cuda NVIDIA's compiler and libraries (to build feature cuda)."
-            );
+            eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -38,16 +58,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Of the clone that cargo was asked in, which is not always the one that this was compiled in: they
-/// may share a target folder.
-fn tools() -> PathBuf {
+/// The clone that cargo was asked in.
+fn clone() -> PathBuf {
     let here = env::var_os("CARGO_MANIFEST_DIR");
     let here = here.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    here.join("../.tools")
+    here.parent().expect("xtask lies in the clone").to_path_buf()
 }
 
-fn setup() -> Result<()> {
-    let tools = tools();
+/// Where cargo puts programs.
+fn target(clone: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| clone.join("target"), |path| clone.join(path))
+}
+
+fn setup(clone: &Path) -> Result<()> {
+    clone::name(clone)?;
+    let tools = clone.join(".tools");
     place_protoc(&tools.join("protoc"))?;
     place_pdfium(&tools.join("pdfium"))
 }

@@ -1,4 +1,4 @@
-//! AMX: a matrix unit beside AVX-512, for int8 and bf16. One instruction multiplies 16 page rows
+//! AMX: a matrix unit beside AVX-512, for int8. One instruction multiplies 16 page rows
 //! of 64 bytes with those bytes of 16 query tokens, 16 rows and two blocks at a time.
 //!
 //! The compiler has no stable names for these instructions, so they are written in assembly. It
@@ -6,192 +6,115 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
-use std::sync::LazyLock;
 
-use half::bf16;
+use pagesight_simd::amx::Tiles;
 
-use super::{LANES, Lanes, Pairs, Quads, avx512, tiles};
+use super::{LANES, Lanes, Quads, avx512, tiles};
 
 /// Rows of a tile register, and of its square of sums.
-const SQUARE: usize = 16;
+const SQUARE: usize = pagesight_simd::amx::ROWS;
 
 /// Rows of a tile.
 const TILE: usize = SQUARE;
 
 /// Bytes of a row of a tile register.
-const STEP: usize = 64;
+const STEP: usize = pagesight_simd::amx::ROW_BYTES;
 
-/// Whether the processor has AMX tiles with int8 and bf16, and the system lets us use them: Linux
-/// makes room for the registers when a process asks, once.
-pub fn available() -> bool {
-    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| has_tiles() && ask_permission());
-    *AVAILABLE
-}
-
-fn has_tiles() -> bool {
-    /// AMX-BF16, AMX-TILE and AMX-INT8 in EDX of leaf 7 (Intel SDM vol. 2A, CPUID).
-    const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-    // Every x86-64 processor has leaf 0, which names the last.
-    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
-}
-
-/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; the kernel's Documentation/arch/x86/xstate.
-fn ask_permission() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    let result: i64;
-    // SAFETY: a system call that touches none of our memory; the kernel overwrites rcx and r11.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-/// The shapes of the tile registers, loaded for as long as this lives: an unused register that
-/// stays loaded makes every switch of threads save 8 KB.
-struct Shapes;
-
-/// What `ldtilecfg` reads (Intel SDM vol. 1, 18.3).
-#[repr(C, align(64))]
-struct Layout {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    /// # Safety
-    /// [`available`].
-    unsafe fn load() -> Self {
-        let mut layout = Layout {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        layout.row_bytes[..8].fill(STEP as u16);
-        layout.rows[..8].fill(SQUARE as u8);
-        // SAFETY: 64 bytes that describe eight registers within the limits of palette 1.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const layout, options(nostack)) }
-        Self
-    }
-}
-
-impl Drop for Shapes {
-    fn drop(&mut self) {
-        // SAFETY: AMX is there, since a value of this type is.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
-    }
+/// The tile registers, set up.
+fn tiles_set_up() -> Tiles {
+    Tiles::load().expect("kernels for AMX are called where it is available")
 }
 
 /// Squares of sums, `[block][row][token]`.
-type Sums<T> = [[Lanes<T>; SQUARE]; 2];
+type Sums = [[Lanes<i32>; SQUARE]; 2];
 
 /// The sums of this tile and of the one before. Together they take one page of memory: with more,
 /// a load would wait for stores that only look as if they went to the same place.
 #[repr(C, align(4096))]
-struct Turns<T>([Sums<T>; 2]);
+struct Turns([Sums; 2]);
 
 /// Multiplies 16 rows with one or two blocks.
-macro_rules! multiply {
-    ($name:ident, $multiply:literal, $number:ty) => {
-        /// # Safety
-        /// [`available`], with [`Shapes`] loaded; `steps` (at least 1) times 64 bytes in each of
-        /// 16 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
-        /// `query`, as many `start`.
-        unsafe fn $name<const B: usize>(
-            steps: usize,
-            query: *const u8,
-            start: &[Lanes<$number>],
-            rows: *const u8,
-            sums: &mut Sums<$number>,
-        ) {
-            const { assert!(B == 1 || B == 2) };
-            let row_bytes = steps * STEP;
-            let (start, sums) = (start.as_ptr(), std::ptr::from_mut(sums));
-            // SAFETY: the caller promises the extent of `query` and `rows`; `start` has B lanes,
-            // read 16 times over with a stride of 0; `sums` has room for 2 squares.
-            unsafe {
-                if B == 2 {
-                    asm!(
-                        "tileloadd tmm0, [{start} + 1*{zero}]",
-                        "tileloadd tmm1, [{start} + 1*{zero} + 64]",
-                        "2:",
-                        "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
-                        "tileloadd tmm3, [{first} + 1*{step}]",
-                        "tileloadd tmm4, [{second} + 1*{step}]",
-                        concat!($multiply, " tmm0, tmm2, tmm3"),
-                        concat!($multiply, " tmm1, tmm2, tmm4"),
-                        "add {rows}, 64",
-                        "add {first}, 1024",
-                        "add {second}, 1024",
-                        "dec {steps}",
-                        "jnz 2b",
-                        "tilestored [{sums} + 1*{step}], tmm0",
-                        "tilestored [{sums} + 1*{step} + 1024], tmm1",
-                        start = in(reg) start,
-                        zero = in(reg) 0usize,
-                        rows = inout(reg) rows => _,
-                        first = inout(reg) query => _,
-                        second = inout(reg) query.add(SQUARE * row_bytes) => _,
-                        row_bytes = in(reg) row_bytes,
-                        step = in(reg) STEP,
-                        steps = inout(reg) steps => _,
-                        sums = in(reg) sums,
-                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                        out("tmm4") _,
-                        options(nostack),
-                    );
-                } else {
-                    asm!(
-                        "tileloadd tmm0, [{start} + 1*{zero}]",
-                        "2:",
-                        "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
-                        "tileloadd tmm3, [{first} + 1*{step}]",
-                        concat!($multiply, " tmm0, tmm2, tmm3"),
-                        "add {rows}, 64",
-                        "add {first}, 1024",
-                        "dec {steps}",
-                        "jnz 2b",
-                        "tilestored [{sums} + 1*{step}], tmm0",
-                        start = in(reg) start,
-                        zero = in(reg) 0usize,
-                        rows = inout(reg) rows => _,
-                        first = inout(reg) query => _,
-                        row_bytes = in(reg) row_bytes,
-                        step = in(reg) STEP,
-                        steps = inout(reg) steps => _,
-                        sums = in(reg) sums,
-                        out("tmm0") _, out("tmm2") _, out("tmm3") _,
-                        options(nostack),
-                    );
-                }
-            }
+///
+/// # Safety
+/// AMX, with its tiles set up; `steps` (at least 1) times 64 bytes in each of
+/// 16 rows at `rows` and in each of 16 rows of 64 bytes of `B` (1 or 2) blocks at
+/// `query`, as many `start`.
+unsafe fn multiply<const B: usize>(
+    steps: usize,
+    query: *const u8,
+    start: &[Lanes<i32>],
+    rows: *const u8,
+    sums: &mut Sums,
+) {
+    const { assert!(B == 1 || B == 2) };
+    let row_bytes = steps * STEP;
+    let (start, sums) = (start.as_ptr(), std::ptr::from_mut(sums));
+    // SAFETY: the caller promises the extent of `query` and `rows`; `start` has B lanes,
+    // read 16 times over with a stride of 0; `sums` has room for 2 squares.
+    unsafe {
+        if B == 2 {
+            asm!(
+                "tileloadd tmm0, [{start} + 1*{zero}]",
+                "tileloadd tmm1, [{start} + 1*{zero} + 64]",
+                "2:",
+                "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
+                "tileloadd tmm3, [{first} + 1*{step}]",
+                "tileloadd tmm4, [{second} + 1*{step}]",
+                "tdpbusd tmm0, tmm2, tmm3",
+                "tdpbusd tmm1, tmm2, tmm4",
+                "add {rows}, 64",
+                "add {first}, 1024",
+                "add {second}, 1024",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + 1*{step}], tmm0",
+                "tilestored [{sums} + 1*{step} + 1024], tmm1",
+                start = in(reg) start,
+                zero = in(reg) 0usize,
+                rows = inout(reg) rows => _,
+                first = inout(reg) query => _,
+                second = inout(reg) query.add(SQUARE * row_bytes) => _,
+                row_bytes = in(reg) row_bytes,
+                step = in(reg) STEP,
+                steps = inout(reg) steps => _,
+                sums = in(reg) sums,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _,
+                options(nostack),
+            );
+        } else {
+            asm!(
+                "tileloadd tmm0, [{start} + 1*{zero}]",
+                "2:",
+                "tileloadd tmm2, [{rows} + 1*{row_bytes}]",
+                "tileloadd tmm3, [{first} + 1*{step}]",
+                "tdpbusd tmm0, tmm2, tmm3",
+                "add {rows}, 64",
+                "add {first}, 1024",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + 1*{step}], tmm0",
+                start = in(reg) start,
+                zero = in(reg) 0usize,
+                rows = inout(reg) rows => _,
+                first = inout(reg) query => _,
+                row_bytes = in(reg) row_bytes,
+                step = in(reg) STEP,
+                steps = inout(reg) steps => _,
+                sums = in(reg) sums,
+                out("tmm0") _, out("tmm2") _, out("tmm3") _,
+                options(nostack),
+            );
         }
-    };
+    }
 }
 
-multiply!(multiply_int8, "tdpbusd", i32);
-multiply!(multiply_bf16, "tdpbf16ps", f32);
-
 /// # Safety
-/// [`available`]; AVX-512 F, BW and VNNI; the lengths fit as in the parent.
+/// AMX; AVX-512 F, BW and VNNI; the lengths fit as in the parent.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub unsafe fn raise_int8(
     query: &[Quads],
@@ -208,7 +131,7 @@ pub unsafe fn raise_int8(
     // SAFETY: the caller promises AMX; a block of the query has `row_bytes / 4` rows of 64 bytes,
     // and there are as many offsets as blocks.
     unsafe {
-        let _shapes = Shapes::load();
+        let _set_up = tiles_set_up();
         let mut lines = Lines::new();
         let mut blocks = query.chunks(2 * row_bytes / 4);
         for (best, offsets) in best.chunks_mut(2).zip(offsets.chunks(2)) {
@@ -264,13 +187,8 @@ const PACKED: usize = TWO_STEPS / 4;
 /// Multiplies 32 rows of 128 bytes with one block, which is loaded once for both tiles.
 ///
 /// # Safety
-/// [`available`], with [`Shapes`] loaded; 32 rows of 128 bytes at `rows`, 32 of 64 at `query`.
-unsafe fn multiply_pair(
-    query: *const u8,
-    start: &Lanes<i32>,
-    rows: *const u8,
-    sums: &mut Sums<i32>,
-) {
+/// AMX, with its tiles set up; 32 rows of 128 bytes at `rows`, 32 of 64 at `query`.
+unsafe fn multiply_pair(query: *const u8, start: &Lanes<i32>, rows: *const u8, sums: &mut Sums) {
     // SAFETY: the caller promises the extent of `query` and `rows`; `start` has 64 bytes, read 16
     // times over with a stride of 0; `sums` has room for 2 squares.
     unsafe {
@@ -311,7 +229,7 @@ struct Unpacked([[[u8; TWO_STEPS]; PAIR]; 2]);
 /// memory and the vector registers are at the next two, the matrix unit is at these.
 ///
 /// # Safety
-/// [`available`]; AVX-512 F, BW and VBMI; the lengths fit as in the parent, and [`takes`].
+/// AMX; AVX-512 F, BW and VBMI; the lengths fit as in the parent, and [`takes`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub unsafe fn raise_pairs(
     query: &[Quads],
@@ -321,13 +239,12 @@ pub unsafe fn raise_pairs(
     lengths: &[usize],
     best: &mut [Lanes<f32>],
 ) {
-    // SAFETY: the caller promises AMX.
-    let _shapes = unsafe { Shapes::load() };
+    let _set_up = tiles_set_up();
     let (mut lines, blocks) = (Lines::new(), offsets.len());
     let query = lines.hold(query);
     let mut rows = Unpacked([[[0; TWO_STEPS]; PAIR]; 2]);
     let packed = packed.as_chunks::<PACKED>().0;
-    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
+    let mut sums = Turns([[[[0; LANES]; SQUARE]; 2]; 2]);
     let mut pages =
         (0..).zip(lengths).flat_map(|(page, &length)| (0..length / TILE).map(move |_| page));
     let (mut turn, mut of) = (0, [0; 2]);
@@ -359,7 +276,7 @@ pub unsafe fn raise_pairs(
 /// Raises `best[to]` by the sums of two tiles times the scale of each row, f16.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn take_pair(sums: &Sums<i32>, scales: &[[u8; 2]], to: [usize; 2], best: &mut [Lanes<f32>]) {
+fn take_pair(sums: &Sums, scales: &[[u8; 2]], to: [usize; 2], best: &mut [Lanes<f32>]) {
     for ((sums, scales), to) in sums.iter().zip(scales.as_chunks::<TILE>().0).zip(to) {
         // SAFETY: 32 bytes.
         let halves = unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) };
@@ -385,7 +302,7 @@ fn take_pair(sums: &Sums<i32>, scales: &[[u8; 2]], to: [usize; 2], best: &mut [L
 }
 
 /// # Safety
-/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, and [`Shapes`].
+/// As [`raise_int8`], with `B` blocks at `query`, in `offsets` and in `best`, with the tiles set up.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn cover_int8<const B: usize>(
     row_bytes: usize,
@@ -397,12 +314,12 @@ unsafe fn cover_int8<const B: usize>(
 ) {
     let mut held = load::<B>(best);
     // The sums of a tile are taken up while the next one is multiplied.
-    let mut sums = Turns([[[[0i32; LANES]; SQUARE]; 2]; 2]);
+    let mut sums = Turns([[[[0; LANES]; SQUARE]; 2]; 2]);
     let mut before = None;
     for (t, first) in tiles(scales.len(), TILE).into_iter().flatten().enumerate() {
         let (steps, rows) = (row_bytes / STEP, rows.as_ptr().wrapping_add(first * row_bytes));
         // SAFETY: tiles lie inside `rows`.
-        unsafe { multiply_int8::<B>(steps, query, offsets, rows, &mut sums.0[t % 2]) };
+        unsafe { multiply::<B>(steps, query, offsets, rows, &mut sums.0[t % 2]) };
         prefetch(rows, row_bytes);
         if let Some(before) = before.replace(first) {
             take_int8(&sums.0[(t + 1) % 2], &scales[before..before + TILE], &mut held);
@@ -417,81 +334,13 @@ unsafe fn cover_int8<const B: usize>(
 /// Raises `held` by the sums of a tile times the scale of each row.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn take_int8<const B: usize>(sums: &Sums<i32>, scales: &[f32], held: &mut [__m512; B]) {
+fn take_int8<const B: usize>(sums: &Sums, scales: &[f32], held: &mut [__m512; B]) {
     for (r, &scale) in scales.iter().enumerate() {
         let scale = _mm512_set1_ps(scale);
         for b in 0..B {
             // SAFETY: 16 numbers, aligned: they lie in `Turns`.
             let sum = unsafe { _mm512_load_si512(sums[b][r].as_ptr().cast()) };
             let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-            held[b] = _mm512_max_ps(sum, held[b]);
-        }
-    }
-}
-
-/// # Safety
-/// [`available`]; AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of
-/// `dim`.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
-    let pairs = query.len() / best.len();
-    let (row_bytes, n) = (pairs * 4, rows.len() / (2 * pairs));
-    if !row_bytes.is_multiple_of(STEP) || n < TILE {
-        // SAFETY: the caller promises the same.
-        return unsafe { avx512::raise_bf16(query, rows, best) };
-    }
-    // SAFETY: as in `raise_int8`.
-    unsafe {
-        let _shapes = Shapes::load();
-        let mut blocks = query.chunks(2 * pairs);
-        for best in best.chunks_mut(2) {
-            let block = blocks.next().expect("as many blocks as maxima").as_ptr().cast();
-            match best {
-                [_, _] => cover_bf16::<2>(row_bytes, block, rows, n, best),
-                _ => cover_bf16::<1>(row_bytes, block, rows, n, best),
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`raise_bf16`], with `B` blocks at `query` and in `best`, `n` rows, and [`Shapes`].
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn cover_bf16<const B: usize>(
-    row_bytes: usize,
-    query: *const u8,
-    rows: &[bf16],
-    n: usize,
-    best: &mut [Lanes<f32>],
-) {
-    let start = [[0.0; LANES]; B];
-    let mut held = load::<B>(best);
-    let mut sums = Turns([[[[0.0f32; LANES]; SQUARE]; 2]; 2]);
-    let last = n.div_ceil(TILE) - 1;
-    for (t, first) in tiles(n, TILE).into_iter().flatten().enumerate() {
-        let rows = rows.as_ptr().cast::<u8>().wrapping_add(first * row_bytes);
-        // SAFETY: tiles lie inside `rows`.
-        unsafe { multiply_bf16::<B>(row_bytes / STEP, query, &start, rows, &mut sums.0[t % 2]) };
-        prefetch(rows, row_bytes);
-        if t > 0 {
-            take_f32(&sums.0[(t + 1) % 2], &mut held);
-        }
-        if t == last {
-            take_f32(&sums.0[t % 2], &mut held);
-        }
-    }
-    store(best, held);
-}
-
-/// Raises `held` by the sums of a tile.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn take_f32<const B: usize>(sums: &Sums<f32>, held: &mut [__m512; B]) {
-    for r in 0..SQUARE {
-        for b in 0..B {
-            // SAFETY: 16 numbers, aligned: they lie in `Turns`.
-            let sum = unsafe { _mm512_load_ps(sums[b][r].as_ptr()) };
-            // The second operand wins when the first is not a number.
             held[b] = _mm512_max_ps(sum, held[b]);
         }
     }

@@ -1,16 +1,15 @@
 //! AVX-512: 16 lanes are one register, and a tile's sums take 24 of the 32 registers.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
     _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-    _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_max_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use half::{bf16, f16};
+use half::f16;
 
-use super::{CENTRES, Lanes, Near, Pairs, Quads};
+use super::{CENTRES, Lanes, Near, Quads};
 
 mod bits;
 
@@ -31,7 +30,7 @@ const PART_BYTES: usize = 24 << 10;
 /// Rows ahead that are asked for from memory: the hardware alone does not keep up with int8.
 const AHEAD: usize = 24;
 
-/// Words of 32 bits: a number in f32, two in bf16, four in int8.
+/// Words of 32 bits: a number in f32, four in int8.
 #[derive(Clone, Copy)]
 struct Query<'a> {
     /// In a row.
@@ -238,17 +237,6 @@ kernel!(
 );
 
 kernel!(
-    words_bf16,
-    "avx512f,avx512bf16",
-    64,
-    |sum, x, q| {
-        let (x, q) = (as_bf16(x), as_bf16(q));
-        _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), x, q))
-    },
-    |sums, _scale, _near| _mm512_castsi512_ps(sums)
-);
-
-kernel!(
     words_int8,
     "avx512f,avx512vnni",
     32,
@@ -271,13 +259,6 @@ kernel!(
     }
 );
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn as_bf16(bits: __m512i) -> __m512bh {
-    // SAFETY: 512 bits are 512 bits.
-    unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
-}
-
 /// # Safety
 /// AVX-512 F; `query` is `[best.len(), dim]`, `rows` whole rows of `dim`.
 #[target_feature(enable = "avx512f")]
@@ -286,17 +267,6 @@ pub unsafe fn raise_f32(dim: usize, query: &[Lanes<f32>], rows: &[f32], best: &m
     let page = Page::of(rows.as_ptr().cast(), rows.len() / dim);
     // SAFETY: the caller promises it.
     unsafe { words_f32::raise(query, page, best) }
-}
-
-/// # Safety
-/// AVX-512 F and BF16; `query` is `[best.len(), dim / 2]`, `rows` whole rows of `dim`.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn raise_bf16(query: &[Pairs], rows: &[bf16], best: &mut [Lanes<f32>]) {
-    let words = query.len() / best.len();
-    let query = Query::of(words, query.as_ptr().cast());
-    let page = Page::of(rows.as_ptr().cast(), rows.len() / (2 * words));
-    // SAFETY: the caller promises it.
-    unsafe { words_bf16::raise(query, page, best) }
 }
 
 /// # Safety

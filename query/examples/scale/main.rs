@@ -25,15 +25,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use pagesight_core::seam::{
-    BoxError, DocumentFilter, QueryEncoder, TextIndex, VectorSource, Visit,
-};
-use pagesight_core::{DocumentId, ModelId, PageId, PageVectors, QueryVectors};
+use pagesight_core::seam::{BoxError, DocumentFilter, TextIndex, VectorSource, Visit};
+use pagesight_core::{Channel, DocumentId, PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{
-    Bf16Page, Bf16Query, Instructions, Int8Page, Int8Query, Segment, SegmentWriter, Segments,
-    SketchCoder,
+    ExactQuery, Instructions, Int8Page, Int8Query, Segment, SegmentWriter, Segments, SketchCoder,
 };
-use pagesight_query::{Channel, Channels, Fusion, Request, Shortcut, search};
+use pagesight_query::measure::metrics::{Tally, gain, quantile};
+use pagesight_query::{Effort, Question, Request, Sources, search};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use world::{DIM, World};
@@ -80,7 +78,7 @@ fn number(id: PageId) -> u64 {
     (u64::from_be_bytes(*document) - 1) * 12 + u64::from(id.number) - 1
 }
 
-fn questions(world: &World, pages: u64, pooled: bool) -> (Vec<QueryVectors>, Vec<u64>) {
+fn questions_of(world: &World, pages: u64, pooled: bool) -> (Vec<QueryVectors>, Vec<u64>) {
     let targets: Vec<u64> = (0..QUESTIONS as u64).map(|n| n * pages / QUESTIONS as u64).collect();
     let ask = |(n, &page): (usize, &u64)| world.query(n as u64, &world.page(page, pooled));
     (targets.iter().enumerate().map(ask).collect(), targets)
@@ -109,9 +107,10 @@ impl Write for Holey {
         if is_page {
             places.push(self.at);
         }
-        let written = match is_page && self.holes {
-            true => self.file.seek_relative(bytes.len() as i64).map(|()| bytes.len()),
-            false => self.file.write(bytes),
+        let written = if is_page && self.holes {
+            self.file.seek_relative(bytes.len() as i64).map(|()| bytes.len())
+        } else {
+            self.file.write(bytes)
         }?;
         self.at += written as u64;
         Ok(written)
@@ -126,7 +125,7 @@ fn build(folder: &Path, pages: u64, pooled: bool) -> Outcome<()> {
     fs::create_dir_all(folder)?;
     let start = Instant::now();
     let world = World::new(SEED);
-    let (queries, targets) = questions(&world, pages, pooled);
+    let (queries, targets) = questions_of(&world, pages, pooled);
     let batch = Int8Query::batch(Instructions::best(), &queries.iter().collect::<Vec<_>>())?;
     let sample: Vec<PageVectors> =
         (0..256.min(pages)).map(|n| vectors(&world, n * 7 % pages, pooled)).collect();
@@ -181,23 +180,22 @@ fn build(folder: &Path, pages: u64, pooled: bool) -> Outcome<()> {
     read.extend(all[..TIMED].iter().flatten().copied());
     let mut quality = Vec::new();
     for count in counts(pages) {
-        let (mut overlap, mut gain, mut ideal) = (0.0, 0.0, 0.0);
+        let (mut tally, mut ideal) = (Tally::default(), 0.0);
         for (n, chosen) in all.iter().enumerate() {
             let score = |page: u64| scores[n][page as usize];
             let mut best = chosen[..count].to_vec();
             best.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
             best.truncate(K);
-            let shared = exact[n].iter().filter(|page| best.contains(page)).count();
-            overlap += shared as f64 / K as f64;
-            gain += gained(&best, targets[n]);
-            ideal += gained(&exact[n], targets[n]);
+            tally.add(&best, &exact[n], &[targets[n]]);
+            ideal += gain(&exact[n], &[targets[n]], K);
             if n < TIMED {
                 answers.push(json!({"count": count, "question": n, "pages": best}));
             }
         }
+        let measured = tally.quality();
         quality.push(json!({
-            "compared": count, "overlap_at_10": overlap / QUESTIONS as f64,
-            "ndcg_ratio_to_exact": gain / ideal, "ndcg10_exact": ideal / QUESTIONS as f64,
+            "compared": count, "overlap_at_10": measured.overlap10,
+            "ndcg_ratio_to_exact": measured.ndcg_ratio, "ndcg10_exact": ideal / QUESTIONS as f64,
         }));
     }
     // What the timed questions read, put into the holes.
@@ -247,21 +245,13 @@ fn exact_best(
         let mut pages: Vec<u64> = (0..scores.len() as u64).collect();
         pages.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
         pages.truncate(JUDGED);
-        let query = Bf16Query::new(query);
-        let exact = |&n: &u64| {
-            let page = Bf16Page::encode(&vectors(world, n, pooled));
-            (n, query.score(&page).expect("one dim"))
-        };
+        let query = ExactQuery::new(query);
+        let exact = |&n: &u64| (n, query.score(&vectors(world, n, pooled)).expect("one dim"));
         let mut exact: Vec<(u64, f32)> = pages.iter().map(exact).collect();
         exact.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         exact.into_iter().take(K).map(|(page, _)| page).collect()
     };
     queries.par_iter().zip(scores).map(judge).collect()
-}
-
-fn gained(found: &[u64], target: u64) -> f64 {
-    let at = found.iter().position(|&page| page == target);
-    at.map_or(0.0, |at| 1.0 / (at as f64 + 2.0).log2())
 }
 
 /// The `count` best pages by sketch.
@@ -285,25 +275,12 @@ fn open(folder: &Path, meta: &Value) -> Outcome<Segments> {
     Ok(Segments::new(names.iter().map(open).collect::<Outcome<Vec<_>>>()?)?)
 }
 
-/// No words, no masters, and questions that are known by their number.
-struct Surroundings {
-    model: ModelId,
-    queries: Vec<QueryVectors>,
-}
-
-impl QueryEncoder for Surroundings {
-    fn model_id(&self) -> &ModelId {
-        &self.model
-    }
-
-    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-        queries.iter().map(|n| Ok(self.queries[n.parse::<usize>()?].clone())).collect()
-    }
-}
+/// No words, and no full-precision vectors.
+struct Surroundings;
 
 impl VectorSource for Surroundings {
     fn scan(&self, _: DocumentFilter<'_>, _: Visit<'_>) -> Result<(), BoxError> {
-        Err("there are no masters".into())
+        Err("there are no full-precision vectors".into())
     }
 }
 
@@ -325,33 +302,27 @@ fn ask(folder: &Path, best: Option<usize>, exact: bool, start: Instant) -> Outco
     let opened = start.elapsed();
     // Making the questions is no part of a search.
     let making = Instant::now();
-    let (queries, _) = questions(&World::new(SEED), pages, pooled);
+    let (queries, _) = questions_of(&World::new(SEED), pages, pooled);
     let making = making.elapsed();
-    let around = Surroundings { model: ModelId("none".into()), queries };
-    let channels =
-        Channels { vectors: &around, codes: Some(&codes), encoder: Some(&around), text: &around };
-    let shortcut =
-        best.map_or(Shortcut::Best(*counts(pages).last().unwrap_or(&64)), Shortcut::Best);
-    let Shortcut::Best(count) = shortcut else { return Err("a count".into()) };
+    let questions: Vec<Question> = queries.iter().cloned().map(Question::from).collect();
+    let sources = Sources { codes: Some(&codes), ..Sources::new(&Surroundings, &Surroundings) };
+    let count = best.or(counts(pages).last().copied()).unwrap_or(64);
     let (mut first, mut ms, mut scans, mut reranks) = (None, Vec::new(), Vec::new(), Vec::new());
     let (mut agree, mut asked) = (0, 0);
     for round in 0..5 {
         for n in 0..TIMED {
-            let query = n.to_string();
-            let (channel, k, depth, documents, explain) = (Channel::Visual, K, K, None, false);
-            let (query, fusion) = (query.as_str(), Fusion::default());
+            let (channels, effort) = (vec![Channel::Patches], Effort::Best(count));
             let request =
-                Request { query, channel, k, depth, documents, explain, shortcut, fusion };
+                Request { k: K, depth: K, channels, effort, ..Request::new(&questions[n]) };
             let asking = Instant::now();
             let seconds = if exact {
-                let query = Int8Query::new(&around.queries[n]);
-                let score =
-                    |slot| query.score_view(&codes.page(slot).expect("checked")).expect("dim");
+                let query = Int8Query::new(&queries[n]);
+                let score = |slot| query.score(codes.page(slot).expect("checked")).expect("dim");
                 let scores: Vec<f32> = codes.living().par_iter().map(score).collect();
                 assert_eq!(scores.len(), codes.living().len());
                 asking.elapsed()
             } else {
-                let ranking = search(&channels, &request)?;
+                let ranking = search(&sources, &request)?;
                 let seconds = asking.elapsed();
                 let found: Vec<u64> = ranking.hits.iter().map(|hit| number(hit.page)).collect();
                 let answers = meta["answers"].as_array().ok_or("answers")?;
@@ -390,9 +361,4 @@ fn memory() -> Value {
         line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1e3)
     };
     json!({"most": of("VmHWM:"), "anonymous": of("RssAnon:"), "mapped_files": of("RssFile:")})
-}
-
-fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get((values.len().checked_sub(1)? as f64 * q).round() as usize).copied()
 }

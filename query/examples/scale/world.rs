@@ -284,7 +284,7 @@ impl World {
             tokens.push(mix(&[(0.5, &middle), (0.55, &self.gap), (0.25, &other)]));
         }
         let values: Vec<f32> = tokens.iter().flat_map(|&token| finished(token)).collect();
-        QueryVectors::new(DIM, values, vec![String::new(); tokens.len()]).expect("unit vectors")
+        QueryVectors::of_rows(DIM, values).expect("unit vectors")
     }
 }
 

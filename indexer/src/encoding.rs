@@ -1,0 +1,108 @@
+//! Pages on their way through the encoder.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pagesight_core::seam::{BoxError, PageEncoder};
+use pagesight_core::{EncodedPage, PageImage, PageRecord};
+
+use crate::discover::Found;
+use crate::error::IndexError;
+
+/// Pages that the model encodes at once, where it is quick.
+const ENCODE_PAGES: usize = 8;
+
+/// A model that takes longer for a page is given one at a time, so that a run shows how far it is
+/// and commits what is done.
+const SLOW_PAGE: Duration = Duration::from_millis(200);
+
+/// How often a waiting run looks whether it should stop.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Pages that wait for the encoder.
+#[derive(Default)]
+pub(crate) struct Encoding {
+    pages: Vec<(Arc<Found>, PageRecord)>,
+    images: Vec<PageImage>,
+    /// What a page of the last ones took.
+    page_time: Option<Duration>,
+}
+
+/// Pages with their vectors, or nothing because the run is to stop.
+pub(crate) enum Encoded {
+    Pages(Vec<(Arc<Found>, PageRecord)>),
+    Stopped,
+}
+
+impl Encoding {
+    /// Adds a page. Returns whether enough wait to be encoded, at most `most`.
+    pub fn add(
+        &mut self,
+        found: Arc<Found>,
+        page: PageRecord,
+        image: PageImage,
+        most: usize,
+    ) -> bool {
+        self.pages.push((found, page));
+        self.images.push(image);
+        let together = match self.page_time {
+            Some(time) if time < SLOW_PAGE => ENCODE_PAGES.min(most),
+            _ => 1,
+        };
+        self.pages.len() >= together
+    }
+
+    /// Encodes the pages that wait.
+    pub fn run(
+        &mut self,
+        encoder: Option<&Arc<dyn PageEncoder>>,
+        stop: &AtomicBool,
+    ) -> Result<Encoded, IndexError> {
+        let mut pages = std::mem::take(&mut self.pages);
+        let images = std::mem::take(&mut self.images);
+        let (Some(encoder), Some((found, first))) = (encoder, pages.first()) else {
+            return Ok(Encoded::Pages(pages));
+        };
+        let (path, page) = (found.path.clone(), first.id.number);
+        let start = Instant::now();
+        let encoded = match encode(Arc::clone(encoder), images, stop) {
+            Some(Ok(encoded)) if encoded.len() == pages.len() => encoded,
+            Some(Ok(encoded)) => {
+                let text = format!("{} pages gave {} multi-vectors", pages.len(), encoded.len());
+                return Err(IndexError::Encode { path, page, source: text.into() });
+            }
+            Some(Err(source)) => return Err(IndexError::Encode { path, page, source }),
+            None => return Ok(Encoded::Stopped),
+        };
+        self.page_time = Some(start.elapsed() / pages.len() as u32);
+        for ((_, page), encoded) in pages.iter_mut().zip(encoded) {
+            let (vectors, layout) = encoded.into_parts();
+            (page.vectors, page.layout) = (Some(vectors), Some(layout));
+        }
+        Ok(Encoded::Pages(pages))
+    }
+}
+
+/// Encodes on a thread of its own; `None` when the run is to stop before it is done. A large model
+/// takes minutes for a batch, and nobody should wait for that after Ctrl-C.
+fn encode(
+    encoder: Arc<dyn PageEncoder>,
+    images: Vec<PageImage>,
+    stop: &AtomicBool,
+) -> Option<Result<Vec<EncodedPage>, BoxError>> {
+    let (send, receive) = sync_channel(1);
+    thread::spawn(move || send.send(encoder.encode_pages(&images)));
+    loop {
+        match receive.recv_timeout(TICK) {
+            Ok(encoded) => return Some(encoded),
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Some(Err("the encoder panicked".into()));
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Pages on their way from the reading threads through the encoder to the store.
+//!
+//! Threads read documents; this thread encodes their pages and is the only one that commits. The
+//! queue between them is short, so memory does not grow with the folder.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use pagesight_core::seam::{PageSink, PdfError};
+use pagesight_core::{DocumentId, DocumentRecord, Failure, PageFailure, PageRecord};
+
+use crate::claims::Claims;
+use crate::committing::Committing;
+use crate::discover::{Discovery, Found};
+use crate::encoding::{Encoded, Encoding};
+use crate::error::IndexError;
+use crate::event::{Event, Outcome, Summary};
+use crate::ledger::{self, Failed, Ledger, Wants};
+use crate::options::{Engines, SyncOptions};
+use crate::reading::{DocumentReader, Message, Said};
+use crate::scan::needs_ocr;
+
+/// How often a waiting run looks whether it should stop.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A run under way.
+pub(crate) struct Pipeline<'a> {
+    engines: &'a Engines,
+    options: &'a SyncOptions,
+    /// As it was before the run.
+    ledger: &'a Ledger,
+    wants: Wants,
+    tell: &'a mut dyn FnMut(Event<'_>),
+    summary: Summary,
+    committing: Committing<'a>,
+    encoding: Encoding,
+    /// Documents that are being read, by path.
+    open: HashMap<String, OpenDocument>,
+    /// Final records of this run, by document.
+    done: HashMap<DocumentId, DocumentRecord>,
+    /// Files whose bytes are read under another name.
+    duplicates: Vec<(Arc<Found>, DocumentId)>,
+}
+
+struct OpenDocument {
+    record: DocumentRecord,
+    /// Bytes of the plan that its pages have reported.
+    bytes_told: u64,
+    /// Pages of this run that are not encoded yet.
+    waiting: u32,
+    /// No page is to come.
+    is_read: bool,
+}
+
+/// Why a run ends before all is read.
+enum Stop {
+    /// It was asked to.
+    Asked,
+    Error(IndexError),
+}
+
+impl From<IndexError> for Stop {
+    fn from(error: IndexError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<PdfError> for Stop {
+    fn from(error: PdfError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl<'a> Pipeline<'a> {
+    pub fn new(
+        sink: &'a mut dyn PageSink,
+        engines: &'a Engines,
+        options: &'a SyncOptions,
+        ledger: &'a Ledger,
+        tell: &'a mut dyn FnMut(Event<'_>),
+    ) -> Self {
+        let wants = Wants {
+            model: engines.encoder.as_ref().map(|encoder| encoder.model_id().clone()),
+            retry_failed: options.retry_failed,
+            has_passwords: engines.pdf.has_passwords(),
+            file_bytes: options.limits.file_bytes,
+        };
+        Self {
+            engines,
+            options,
+            ledger,
+            wants,
+            tell,
+            summary: Summary::default(),
+            committing: Committing::new(sink, &options.batch),
+            encoding: Encoding::default(),
+            open: HashMap::new(),
+            done: HashMap::new(),
+            duplicates: Vec::new(),
+        }
+    }
+
+    /// The files that must be read; the others are counted as unchanged.
+    pub fn plan(&mut self, discovery: &Discovery) -> Vec<Found> {
+        let mut jobs = Vec::new();
+        for (path, found) in &discovery.files {
+            match self.ledger.get(path).filter(|record| self.wants.is_settled(found, record)) {
+                Some(record) => {
+                    self.summary.count(record, Outcome::Skipped);
+                    let outcome = Outcome::Skipped;
+                    (self.tell)(Event::Document { record, outcome, bytes: 0 });
+                }
+                None => jobs.push(found.clone()),
+            }
+        }
+        let bytes = jobs.iter().map(|found| found.bytes).sum();
+        (self.tell)(Event::Planned { documents: jobs.len(), bytes });
+        jobs
+    }
+
+    /// Reads the documents of `jobs`, until all are read or the run is to stop.
+    pub fn read_all(&mut self, jobs: Vec<Found>) -> Result<(), IndexError> {
+        // That nothing can be read is an error of the run, and not of each document.
+        if let Some(text) = self.engines.pdf.ready()? {
+            (self.tell)(Event::Warning { text });
+        }
+        let claims = Claims::new(
+            self.ledger.values(),
+            |record| self.wants.is_whole(record),
+            |record| self.wants.is_resumable(record),
+        );
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.options.workers.unwrap_or_else(cores).clamp(1, jobs.len().max(1));
+        let jobs: Mutex<VecDeque<Found>> = Mutex::new(jobs.into());
+        let (to_run, from_readers) = sync_channel(workers * 2);
+        let over = Arc::new(AtomicBool::new(false));
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                let reader = DocumentReader {
+                    engines: self.engines,
+                    limits: &self.options.limits,
+                    claims: &claims,
+                    to_run: to_run.clone(),
+                    over: Arc::clone(&over),
+                };
+                let jobs = &jobs;
+                scope.spawn(move || reader.read_all(jobs));
+            }
+            drop(to_run);
+            let outcome = self.consume(from_readers);
+            over.store(true, Ordering::Relaxed);
+            match outcome {
+                Ok(()) | Err(Stop::Asked) => Ok(()),
+                Err(Stop::Error(error)) => Err(error),
+            }
+        })
+    }
+
+    /// Takes what the readers say until they are done or the run is to stop. Leaving drops the
+    /// channel, which ends the readers.
+    fn consume(&mut self, from_readers: Receiver<Said>) -> Result<(), Stop> {
+        loop {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Err(Stop::Asked);
+            }
+            match from_readers.recv_timeout(TICK) {
+                Ok((found, message)) => self.take(found, message?)?,
+                Err(RecvTimeoutError::Timeout) => self.encode()?,
+                Err(RecvTimeoutError::Disconnected) => return self.encode(),
+            }
+            if self.committing.is_due() {
+                self.commit()?;
+            }
+        }
+    }
+
+    fn take(&mut self, found: Arc<Found>, message: Message) -> Result<(), Stop> {
+        match message {
+            Message::Opened { document, page_count, title, before } => {
+                if before.is_none() {
+                    // Pages of another model, or of a run that did not get to its ledger.
+                    self.committing.drop_pages(document);
+                }
+                let (model, before) = (self.wants.model.clone(), before.map(|before| *before));
+                let record = ledger::opened(&found, document, page_count, title, model, before);
+                let open = OpenDocument { record, bytes_told: 0, waiting: 0, is_read: false };
+                self.open.insert(found.path.clone(), open);
+            }
+            Message::Page(page, image) => {
+                let missing = self
+                    .options
+                    .missing_ocr
+                    .as_ref()
+                    .filter(|_| self.engines.ocr.is_none() && needs_ocr(&page.text));
+                let open = self.open.get_mut(&found.path).expect("opened before its pages");
+                if let Some(why) = missing {
+                    ledger::note(&mut open.record, format!("some pages have no text: {why}"));
+                }
+                open.waiting += 1;
+                let document = open.record.document.expect("opened with its document");
+                let page = page.into_record(document);
+                match image {
+                    Some(image) => {
+                        let most = self.options.batch.pages;
+                        if self.encoding.add(found, page, image, most) {
+                            self.encode()?;
+                        }
+                    }
+                    None => self.page_done(&found, page),
+                }
+            }
+            Message::PageFailed(failure) => {
+                // Pages before it that wait for the encoder are counted first, in order.
+                self.encode()?;
+                self.page_failed(&found, failure);
+            }
+            Message::Note(note) => self.opened(&found).record.notes.push(note),
+            Message::Finished => {
+                self.opened(&found).is_read = true;
+                self.close_if_done(&found);
+            }
+            Message::Failed { document, failure } => self.fail(&found, document, failure),
+            Message::Known(known) => self.close_as(&found, &known),
+            Message::Duplicate(document) => self.duplicates.push((found, document)),
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, found: &Found) -> &mut OpenDocument {
+        self.open.get_mut(&found.path).expect("opened before its pages")
+    }
+
+    fn encode(&mut self) -> Result<(), Stop> {
+        match self.encoding.run(self.engines.encoder.as_ref(), &self.options.stop)? {
+            Encoded::Stopped => Err(Stop::Asked),
+            Encoded::Pages(pages) => {
+                pages.into_iter().for_each(|(found, page)| self.page_done(&found, page));
+                Ok(())
+            }
+        }
+    }
+
+    fn page_done(&mut self, found: &Found, page: PageRecord) {
+        let open = self.opened(found);
+        open.waiting -= 1;
+        ledger::page_indexed(&mut open.record, page.id.number);
+        self.summary.pages_indexed += 1;
+        self.committing.add_page(page);
+        self.tell_page(found);
+        self.close_if_done(found);
+    }
+
+    fn page_failed(&mut self, found: &Found, failure: PageFailure) {
+        ledger::page_failed(&mut self.opened(found).record, failure);
+        self.summary.pages_failed += 1;
+        self.tell_page(found);
+    }
+
+    fn tell_page(&mut self, found: &Found) {
+        let open = self.opened(found);
+        let bytes = found.bytes / u64::from(open.record.page_count.max(1));
+        open.bytes_told += bytes;
+        (self.tell)(Event::Page { path: &found.path, bytes });
+    }
+
+    fn close_if_done(&mut self, found: &Found) {
+        let open = self.opened(found);
+        if !open.is_read || open.waiting > 0 {
+            return;
+        }
+        let open = self.open.remove(&found.path).expect("looked up above");
+        self.close(found, ledger::closed(open.record), Outcome::Indexed, open.bytes_told);
+    }
+
+    fn fail(&mut self, found: &Found, document: Option<DocumentId>, failure: Failure) {
+        match ledger::failed(found, document, failure, self.ledger.get(&found.path)) {
+            Failed::Record(record) => self.close(found, record, Outcome::Indexed, 0),
+            Failed::Stale { seen, kept } => {
+                self.tell_document(found, &seen, Outcome::Indexed, 0);
+                self.committing.add_record(kept);
+            }
+        }
+    }
+
+    fn close_as(&mut self, found: &Found, known: &DocumentRecord) {
+        let (record, outcome) = ledger::known(found, known, self.ledger.get(&found.path));
+        self.close(found, record, outcome, 0);
+    }
+
+    fn close(&mut self, found: &Found, record: DocumentRecord, outcome: Outcome, bytes_told: u64) {
+        self.tell_document(found, &record, outcome, bytes_told);
+        if let Some(document) = record.document {
+            self.done.insert(document, record.clone());
+        }
+        self.committing.add_record(record);
+    }
+
+    fn tell_document(
+        &mut self,
+        found: &Found,
+        record: &DocumentRecord,
+        outcome: Outcome,
+        bytes_told: u64,
+    ) {
+        self.summary.count(record, outcome);
+        let bytes = found.bytes.saturating_sub(bytes_told);
+        (self.tell)(Event::Document { record, outcome, bytes });
+    }
+
+    fn commit(&mut self) -> Result<(), IndexError> {
+        let open = self.open.values().map(|open| &open.record);
+        if let Some(pages) = self.committing.commit(open)? {
+            (self.tell)(Event::Committed { pages });
+        }
+        Ok(())
+    }
+
+    /// Ends a run: files that were read under another name, files that are gone, and the last
+    /// commit. Pages that wait for the encoder are left to the next run.
+    pub fn finish(mut self, gone: impl Iterator<Item = &'a str>) -> Result<Summary, IndexError> {
+        self.summary.interrupted = self.options.stop.load(Ordering::Relaxed);
+        for (found, document) in std::mem::take(&mut self.duplicates) {
+            // Without a final record the run was stopped, and the next one looks again.
+            if let Some(record) = self.done.get(&document).cloned() {
+                self.close_as(&found, &record);
+            }
+        }
+        // Dropped last: a file with another name has its new path in the ledger by now. A run that
+        // was stopped has not seen all new paths and drops nothing.
+        if !self.summary.interrupted {
+            for path in gone {
+                (self.tell)(Event::Dropped { path });
+                self.summary.documents_dropped += 1;
+                self.committing.drop_path(path);
+            }
+        }
+        self.commit()?;
+        self.summary.failures.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(self.summary)
+    }
+}

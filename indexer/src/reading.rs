@@ -1,0 +1,306 @@
+//! Documents, each read by one thread: its pages come out in order.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use pagesight_core::seam::{Ocr, PdfDocument, PdfError};
+use pagesight_core::{
+    DocumentId, DocumentRecord, DrawSize, Failure, FailureKind, PageFailure, PageId, PageImage,
+    PageRecord, PageSize, TextSource, chain,
+};
+
+use crate::claims::{Claim, Claims};
+use crate::discover::{Found, modified_ns};
+use crate::ledger;
+use crate::options::{Engines, Limits};
+use crate::scan::{is_blank, needs_ocr};
+
+/// The words of a page.
+#[derive(Debug)]
+pub(crate) struct PageRead {
+    /// 1-based.
+    pub number: u32,
+    pub size: PageSize,
+    pub text: String,
+    pub text_source: TextSource,
+    /// There is more text than the limit.
+    pub cut: bool,
+}
+
+impl PageRead {
+    /// The page as a store takes it, without vectors.
+    pub fn into_record(self, document: DocumentId) -> PageRecord {
+        PageRecord {
+            id: PageId { document, number: self.number },
+            size: self.size,
+            text: self.text,
+            text_source: self.text_source,
+            vectors: None,
+            layout: None,
+        }
+    }
+}
+
+/// What a reading thread says of a document.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// It is open, and its pages follow.
+    Opened {
+        document: DocumentId,
+        page_count: u32,
+        title: Option<String>,
+        /// What an interrupted run knew of it.
+        before: Option<Box<DocumentRecord>>,
+    },
+    /// A page, with its picture when there is an encoder.
+    Page(PageRead, Option<PageImage>),
+    PageFailed(PageFailure),
+    /// For a person who wonders.
+    Note(String),
+    /// No more pages.
+    Finished,
+    /// Nothing of it can be read.
+    Failed {
+        document: Option<DocumentId>,
+        failure: Failure,
+    },
+    /// Its bytes are in the index already.
+    Known(Box<DocumentRecord>),
+    /// Its bytes are being read under another name.
+    Duplicate(DocumentId),
+}
+
+/// A document and what is said of it, or why no document can be read.
+pub(crate) type Said = (Arc<Found>, Result<Message, PdfError>);
+
+/// Why reading ends before its time.
+enum Stop {
+    /// Nobody listens any more: the run is over.
+    Closed,
+    /// No document can be read.
+    Reader(PdfError),
+}
+
+/// What became of a page.
+enum PageOutcome {
+    Read(PageRead, Option<PageImage>),
+    Failed(Failure),
+}
+
+/// What a thread reads documents with.
+pub(crate) struct DocumentReader<'a> {
+    pub engines: &'a Engines,
+    pub limits: &'a Limits,
+    pub claims: &'a Claims,
+    pub to_run: SyncSender<Said>,
+    /// Set when the run is over: what is being drawn or read is given up.
+    pub over: Arc<AtomicBool>,
+}
+
+impl DocumentReader<'_> {
+    /// Reads documents until there are none or nobody listens.
+    pub fn read_all(&self, jobs: &Mutex<VecDeque<Found>>) {
+        loop {
+            let job = jobs.lock().expect("no panic under the lock").pop_front();
+            let Some(found) = job.filter(|_| !self.over.load(Ordering::Relaxed)) else { return };
+            let found = Arc::new(found);
+            match self.read(&found) {
+                Ok(()) => {}
+                Err(Stop::Closed) => return,
+                Err(Stop::Reader(error)) => {
+                    let _ = self.to_run.send((found, Err(error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, found: &Arc<Found>, message: Message) -> Result<(), Stop> {
+        self.to_run.send((Arc::clone(found), Ok(message))).map_err(|_| Stop::Closed)
+    }
+
+    /// Reads one document and tells what it finds, page by page.
+    fn read(&self, found: &Arc<Found>) -> Result<(), Stop> {
+        let failed = |document, failure| self.tell(found, Message::Failed { document, failure });
+        let bytes = match read_file(found, self.limits.file_bytes) {
+            Ok(bytes) => bytes,
+            Err(failure) => return failed(None, failure),
+        };
+        let document = DocumentId::of(&bytes);
+        let before = match self.claims.claim(document) {
+            Claim::Indexed(record) => return self.tell(found, Message::Known(record)),
+            Claim::Taken => return self.tell(found, Message::Duplicate(document)),
+            Claim::Yours(before) => before,
+        };
+        let opened = self.engines.pdf.open(document, Arc::new(bytes), &self.over);
+        let mut pdf = match opened {
+            Ok(pdf) => pdf,
+            Err(PdfError::Failed(failure)) => return failed(Some(document), failure),
+            Err(error) => return Err(Stop::Reader(error)),
+        };
+        let page_count = pdf.page_count();
+        if page_count == 0 {
+            let failure = Failure::new(FailureKind::Damaged, "the PDF has no pages");
+            return failed(Some(document), failure);
+        }
+        let numbers = ledger::pages_to_read(before.as_deref(), page_count, self.limits.pages);
+        let title = pdf.title().map(String::from);
+        self.tell(found, Message::Opened { document, page_count, title, before })?;
+        if let Some(note) = pages_note(page_count, self.limits) {
+            self.tell(found, Message::Note(note))?;
+        }
+        let mut was_cut = false;
+        for number in numbers {
+            let message = match self.page(found, &mut *pdf, number)? {
+                PageOutcome::Read(page, image) => {
+                    // Once a document: a bomb has it on every page.
+                    if page.cut && !std::mem::replace(&mut was_cut, true) {
+                        self.tell(found, Message::Note(text_note(number, self.limits)))?;
+                    }
+                    Message::Page(page, image)
+                }
+                PageOutcome::Failed(failure) => {
+                    Message::PageFailed(PageFailure::new(number, failure))
+                }
+            };
+            self.tell(found, message)?;
+        }
+        self.tell(found, Message::Finished)
+    }
+
+    /// Reads one page: its words, its picture for the encoder, and with OCR the words of a page
+    /// that has none of its own.
+    fn page(
+        &self,
+        found: &Arc<Found>,
+        pdf: &mut dyn PdfDocument,
+        number: u32,
+    ) -> Result<PageOutcome, Stop> {
+        let mut page = match read_words(pdf, number, self.limits.text_bytes) {
+            Ok(page) => page,
+            Err(error) => return failed_page(error),
+        };
+        let image = match &self.engines.encoder {
+            Some(encoder) => match pdf.draw(number, DrawSize::Exact(encoder.picture(page.size))) {
+                Ok(image) => Some(image),
+                Err(error) => return failed_page(error),
+            },
+            None => None,
+        };
+        if let Some(ocr) = &self.engines.ocr {
+            match recognise(pdf, &mut page, &**ocr, &self.over) {
+                Ok(None) => {}
+                Ok(Some(note)) => self.tell(found, Message::Note(note))?,
+                Err(error) => return Err(Stop::Reader(error)),
+            }
+        }
+        Ok(PageOutcome::Read(page, image))
+    }
+}
+
+fn failed_page(error: PdfError) -> Result<PageOutcome, Stop> {
+    match error {
+        PdfError::Failed(failure) => Ok(PageOutcome::Failed(failure)),
+        error => Err(Stop::Reader(error)),
+    }
+}
+
+/// Reads the words that the PDF holds for page `number`.
+pub(crate) fn read_words(
+    pdf: &mut dyn PdfDocument,
+    number: u32,
+    most_bytes: usize,
+) -> Result<PageRead, PdfError> {
+    let page = pdf.text(number, most_bytes)?;
+    let is_bare = page.text.trim().is_empty();
+    let text_source = if is_bare { TextSource::None } else { TextSource::Layer };
+    Ok(PageRead { number, size: page.size, text: page.text, text_source, cut: page.cut })
+}
+
+/// Reads a page with OCR when it has hardly a word of its own, and keeps what is more. A page that
+/// OCR cannot read keeps what it has; the note that comes back says why.
+///
+/// # Errors
+/// [`PdfError::Reader`] alone.
+pub(crate) fn recognise(
+    pdf: &mut dyn PdfDocument,
+    page: &mut PageRead,
+    ocr: &dyn Ocr,
+    stop: &AtomicBool,
+) -> Result<Option<String>, PdfError> {
+    if !needs_ocr(&page.text) {
+        return Ok(None);
+    }
+    let number = page.number;
+    let image = match pdf.draw(number, DrawSize::Dpi(ocr.dpi())) {
+        Ok(image) => image,
+        Err(PdfError::Failed(why)) => {
+            return Ok(Some(format!("page {number} could not be drawn for OCR: {why}")));
+        }
+        Err(error) => return Err(error),
+    };
+    if is_blank(&image) {
+        return Ok(None);
+    }
+    match ocr.read(&image, stop) {
+        Ok(found) => {
+            if found.text.len() > page.text.trim().len() {
+                page.text = found.text;
+                page.text_source = TextSource::Ocr;
+            }
+            Ok(None)
+        }
+        Err(error) => {
+            Ok(Some(format!("page {number} could not be read by OCR: {}", chain(&*error))))
+        }
+    }
+}
+
+/// What a person should know of a document with more pages than are read.
+pub(crate) fn pages_note(page_count: u32, limits: &Limits) -> Option<String> {
+    let most = limits.pages;
+    (most < page_count).then(|| format!("of {page_count} pages only the first {most} are read"))
+}
+
+/// What a person should know of a page with more text than is kept.
+pub(crate) fn text_note(number: u32, limits: &Limits) -> String {
+    let kb = limits.text_bytes / 1000;
+    format!("page {number} has more than {kb} KB of text, the rest is left out")
+}
+
+/// Reads the file as the walk saw it, when it is within `limit` bytes.
+pub(crate) fn read_file(found: &Found, limit: u64) -> Result<Vec<u8>, Failure> {
+    let too_large = |bytes: u64| {
+        let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+        let reason = format!("{} MB, more than the limit of {} MB", mb(bytes), mb(limit));
+        Failure::new(FailureKind::TooLarge, reason)
+    };
+    let unreadable = |reason: String| Failure::new(FailureKind::Unreadable, reason);
+    if found.bytes > limit {
+        return Err(too_large(found.bytes));
+    }
+    let read = || -> std::io::Result<(Vec<u8>, std::fs::Metadata)> {
+        let file = File::open(&found.file)?;
+        let mut bytes = Vec::with_capacity(found.bytes as usize + 1);
+        // A file that grows while it is read is cut at the limit, and refused below.
+        (&file).take(limit + 1).read_to_end(&mut bytes)?;
+        Ok((bytes, file.metadata()?))
+    };
+    match read() {
+        Ok((bytes, _)) if bytes.len() as u64 > limit => Err(too_large(bytes.len() as u64)),
+        Ok((bytes, meta))
+            if bytes.len() as u64 != found.bytes || modified_ns(&meta) != found.modified_ns =>
+        {
+            Err(unreadable("changed while it was read: run again".into()))
+        }
+        Ok((bytes, _)) => Ok(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(unreadable("vanished before it was read".into()))
+        }
+        Err(error) => Err(unreadable(format!("cannot be read: {error}"))),
+    }
+}

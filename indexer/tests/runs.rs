@@ -1,0 +1,478 @@
+//! Whole runs over folders, with fakes in the place of PDF library, model, OCR and store.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pagesight_core::seam::{BoxError, PageEncoder, PageSink};
+use pagesight_core::testing::{FakeEncoder, FakeOcr, FakePdfReader, FakeStore};
+use pagesight_core::{
+    DocumentRecord, DocumentStatus, EncodedPage, FailureKind, ModelId, ModelRecord, PageImage,
+    PageSize, PageVectors, PatchLayout, PictureSize, Slices, TextSource, VectorError,
+};
+use pagesight_indexer::{
+    AddError, BatchSize, Engines, Event, IndexError, Limits, Outcome, Summary, SyncOptions, add,
+    sync,
+};
+
+/// A folder, an index of it, and what reads.
+struct Place {
+    folder: tempfile::TempDir,
+    store: FakeStore,
+    reader: Arc<FakePdfReader>,
+    engines: Engines,
+    options: SyncOptions,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::with(FakePdfReader::default())
+    }
+
+    fn with(reader: FakePdfReader) -> Self {
+        let reader = Arc::new(reader);
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            store: FakeStore::default(),
+            engines: Engines::new(Arc::clone(&reader) as _),
+            reader,
+            options: SyncOptions { workers: Some(3), ..SyncOptions::default() },
+        }
+    }
+
+    fn encoder(&mut self) {
+        self.engines.encoder = Some(Arc::new(FakeEncoder::new(8, Slices::grid(2, 1))));
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    fn write(&self, name: &str, pages: &[&str]) {
+        fs::write(self.path(name), FakePdfReader::pdf(pages)).unwrap();
+    }
+
+    fn run_told(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<Summary, IndexError> {
+        let base = self.path("");
+        let roots = [base.clone()];
+        sync(&mut self.store, &self.engines, &base, &roots, &self.options, tell)
+    }
+
+    fn run(&mut self) -> Summary {
+        self.run_told(&mut |_| {}).unwrap()
+    }
+
+    fn record(&mut self, path: &str) -> Option<DocumentRecord> {
+        self.store.documents().unwrap().into_iter().find(|record| record.path == path)
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.store.pages().into_iter().map(|page| page.text).collect();
+        texts.sort();
+        texts
+    }
+}
+
+fn counts(summary: &Summary) -> [u64; 5] {
+    [
+        summary.documents_indexed,
+        summary.documents_skipped,
+        summary.documents_renamed,
+        summary.documents_dropped,
+        summary.documents_failed,
+    ]
+}
+
+#[test]
+fn a_folder_is_read_once_and_then_followed() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples", "pears"]);
+    place.write("b.pdf", &["quinces"]);
+    place.write("copy.pdf", &["quinces"]);
+    let mut planned = (0, 0);
+    let mut told = 0;
+    let summary = place.run_told(&mut |event| match event {
+        Event::Planned { documents, bytes } => planned = (documents, bytes),
+        Event::Page { bytes, .. } | Event::Document { bytes, .. } => told += bytes,
+        _ => {}
+    });
+    assert_eq!(counts(&summary.unwrap()), [2, 0, 1, 0, 0]);
+    assert_eq!((planned.0, told), (3, planned.1), "every byte of the plan is reported once");
+    assert_eq!(place.texts(), ["apples", "pears", "quinces"]);
+    assert_eq!(place.reader.opened(), 2, "equal files are read once");
+    // Nothing new, then another name, other bytes, and a file that is gone.
+    assert_eq!(counts(&place.run()), [0, 3, 0, 0, 0]);
+    fs::rename(place.path("a.pdf"), place.path("z.pdf")).unwrap();
+    place.write("b.pdf", &["quinces and", "medlars"]);
+    fs::remove_file(place.path("copy.pdf")).unwrap();
+    assert_eq!(counts(&place.run()), [1, 0, 1, 2, 0]);
+    assert_eq!(place.texts(), ["apples", "medlars", "pears", "quinces and"]);
+    assert_eq!(place.reader.opened(), 3);
+    assert!(place.record("a.pdf").is_none() && place.record("z.pdf").is_some());
+}
+
+#[test]
+fn what_fails_is_named_with_its_kind() {
+    let mut place = Place::new();
+    place.write("partial.pdf", &["fine", "!timeout", "!crashed", "also fine"]);
+    place.write("none.pdf", &["!crashed"]);
+    fs::write(place.path("broken.pdf"), "nothing").unwrap();
+    fs::write(place.path("locked.pdf"), FakePdfReader::encrypted_pdf("open", &["x"])).unwrap();
+    fs::write(place.path("large.pdf"), vec![b'x'; 2000]).unwrap();
+    place.options.limits = Limits { file_bytes: 1000, ..Limits::default() };
+    let summary = place.run();
+    assert_eq!(counts(&summary), [1, 0, 0, 0, 4]);
+    assert_eq!((summary.pages_indexed, summary.pages_failed), (2, 3));
+    let paths: Vec<&str> = summary.failures.iter().map(|record| record.path.as_str()).collect();
+    assert_eq!(paths, ["broken.pdf", "large.pdf", "locked.pdf", "none.pdf", "partial.pdf"]);
+    for (path, status, expected) in [
+        ("broken.pdf", DocumentStatus::Failed, FailureKind::Damaged),
+        ("large.pdf", DocumentStatus::Failed, FailureKind::TooLarge),
+        ("locked.pdf", DocumentStatus::Failed, FailureKind::Encrypted),
+        ("none.pdf", DocumentStatus::Failed, FailureKind::Crashed),
+    ] {
+        let record = place.record(path).unwrap();
+        assert_eq!((record.status, record.failure.unwrap().kind), (status, expected), "{path}");
+    }
+    let partial = place.record("partial.pdf").unwrap();
+    assert_eq!((partial.status, partial.failure), (DocumentStatus::Partial, None));
+    let failed: Vec<(u32, FailureKind)> =
+        partial.failed_pages.iter().map(|failed| (failed.page, failed.failure.kind)).collect();
+    assert_eq!(failed, [(2, FailureKind::Timeout), (3, FailureKind::Crashed)]);
+    // Nothing has changed, so nothing is tried again; with a password, or when asked, it is.
+    assert_eq!(counts(&place.run()), [0, 5, 0, 0, 4]);
+    place.options.retry_failed = true;
+    assert_eq!(counts(&place.run()), [0, 1, 0, 0, 4]);
+    place.options.retry_failed = false;
+    place.engines.pdf = Arc::new(FakePdfReader::with_passwords(&["wrong", "open"]));
+    assert_eq!(counts(&place.run()), [1, 4, 0, 0, 3]);
+    assert_eq!(place.record("locked.pdf").unwrap().status, DocumentStatus::Ok);
+    place.options.limits.file_bytes = 10_000;
+    place.run();
+    let now = place.record("large.pdf").unwrap().failure.unwrap();
+    assert_eq!(now.kind, FailureKind::Damaged, "it is read now, and is no PDF");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_keeps_its_pages() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples"]);
+    place.run();
+    // It has changed, and is not read: here because it is too large.
+    let store = place.store.clone();
+    place.options.limits.file_bytes = 3;
+    place.write("a.pdf", &["apples and pears"]);
+    let summary = place.run();
+    assert_eq!(counts(&summary), [0, 0, 0, 0, 1]);
+    let record = place.record("a.pdf").unwrap();
+    assert_eq!(record.status, DocumentStatus::Ok);
+    assert_eq!(record.stale.unwrap().kind, FailureKind::TooLarge);
+    assert_eq!(store.pages().len(), 1);
+    // The next run looks again.
+    place.options.limits = Limits::default();
+    assert_eq!(counts(&place.run()), [1, 0, 0, 0, 0]);
+    assert_eq!(place.record("a.pdf").unwrap().stale, None);
+    assert_eq!(place.texts(), ["apples and pears"]);
+}
+
+#[test]
+fn pages_get_vectors_with_their_layout() {
+    let mut place = Place::new();
+    let pages: Vec<String> = (0..20).map(|n| format!("page {n}")).collect();
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    place.write("a.pdf", &pages);
+    place.run();
+    assert!(place.store.pages().iter().all(|page| page.vectors.is_none()));
+    // With a model, the same files are read again.
+    place.encoder();
+    assert_eq!(counts(&place.run()), [1, 0, 0, 0, 0]);
+    let stored = place.store.pages();
+    assert_eq!(stored.len(), 20);
+    for page in &stored {
+        let vectors = page.vectors.as_ref().expect("it was encoded");
+        page.layout.as_ref().expect("it has a layout").check(vectors).unwrap();
+    }
+    assert_ne!(stored[0].vectors, stored[1].vectors);
+    assert_eq!(counts(&place.run()), [0, 1, 0, 0, 0]);
+    // Without one, vectors that are there are kept.
+    place.engines.encoder = None;
+    assert_eq!(counts(&place.run()), [0, 1, 0, 0, 0]);
+}
+
+/// A model that wants pictures in the shape of the page.
+struct Shaped {
+    model: ModelId,
+    asked: AtomicU32,
+}
+
+impl PageEncoder for Shaped {
+    fn model_id(&self) -> &ModelId {
+        &self.model
+    }
+
+    fn dim(&self) -> usize {
+        2
+    }
+
+    fn picture(&self, page: PageSize) -> PictureSize {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let side = |pt: f32| (pt / 100.0).ceil() as u32;
+        PictureSize { width_px: side(page.width_pt), height_px: side(page.height_pt) }
+    }
+
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        let encode = |page: &PageImage| {
+            let layout = PatchLayout::grid(page.width_px(), page.height_px());
+            let rows = [1.0, 0.0].repeat(layout.vectors());
+            Ok(EncodedPage::new(PageVectors::from_f32(2, &rows)?, layout)?)
+        };
+        pages.iter().map(encode).collect()
+    }
+}
+
+#[test]
+fn each_page_is_drawn_in_the_size_that_the_model_wants_of_it() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["@400x200\nwide", "@200x500\ntall", "@400x200\n"]);
+    let shaped = Arc::new(Shaped { model: ModelId("shaped".into()), asked: AtomicU32::new(0) });
+    place.engines.encoder = Some(Arc::clone(&shaped) as _);
+    place.run();
+    let layouts: Vec<_> =
+        place.store.pages().into_iter().map(|page| page.layout.unwrap()).collect();
+    let expected = [(4, 2), (2, 5), (4, 2)].map(|(cols, rows)| PatchLayout::grid(cols, rows));
+    assert_eq!(layouts, expected);
+    assert_eq!(shaped.asked.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn pages_without_words_are_read_by_ocr() {
+    let mut place = Place::new();
+    // White, hardly a word, and enough of them.
+    place.write("a.pdf", &["", "- 1 -", "long enough to be the text of a page"]);
+    place.options.missing_ocr = Some("tesseract is not installed".into());
+    place.run();
+    let notes = place.record("a.pdf").unwrap().notes;
+    assert_eq!(notes, ["some pages have no text: tesseract is not installed"]);
+    place.engines.ocr = Some(Arc::new(FakeOcr::new("words of the scan")));
+    place.write("b.pdf", &["", "- 2 -", "again long enough to be the text"]);
+    place.run();
+    let b = place.record("b.pdf").unwrap();
+    assert_eq!(b.notes, [""; 0]);
+    let pages = place.store.pages().into_iter().filter(|page| Some(page.id.document) == b.document);
+    let read: Vec<_> = pages.map(|page| (page.text, page.text_source)).collect();
+    let expected = [
+        ("", TextSource::None),
+        ("words of the scan", TextSource::Ocr),
+        ("again long enough to be the text", TextSource::Layer),
+    ];
+    assert_eq!(read, expected.map(|(text, source)| (text.to_string(), source)));
+}
+
+#[test]
+fn limits_leave_out_the_rest_and_say_so() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["x".repeat(3000).as_str(), "second", "third"]);
+    place.options.limits = Limits { pages: 2, text_bytes: 1000, ..Limits::default() };
+    place.run();
+    let record = place.record("a.pdf").unwrap();
+    assert_eq!((record.status, record.pages_indexed), (DocumentStatus::Ok, 2));
+    let expected = [
+        "of 3 pages only the first 2 are read",
+        "page 1 has more than 1 KB of text, the rest is left out",
+    ];
+    assert_eq!(record.notes, expected);
+}
+
+#[test]
+fn a_stopped_run_is_gone_on_with() {
+    let mut place = Place::new();
+    let pages: Vec<String> = (0..40).map(|n| format!("page {n}")).collect();
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    place.write("a.pdf", &pages);
+    place.write("gone.pdf", &["gone"]);
+    place.run();
+    place.write("a.pdf", &[&pages[..], &["one more"]].concat());
+    fs::remove_file(place.path("gone.pdf")).unwrap();
+    place.options.batch = BatchSize { pages: 5, ..BatchSize::default() };
+    let stop = Arc::clone(&place.options.stop);
+    let summary = place.run_told(&mut |event| {
+        if let Event::Committed { .. } = event {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    let summary = summary.unwrap();
+    assert!(summary.interrupted && summary.pages_indexed < 41, "{summary:?}");
+    let record = place.record("a.pdf").unwrap();
+    assert_eq!(record.status, DocumentStatus::InProgress);
+    assert!(place.record("gone.pdf").is_some(), "a stopped run drops nothing");
+    let stored = place.store.pages();
+    let done = stored.iter().filter(|page| Some(page.id.document) == record.document).count();
+    assert_eq!(done as u32, record.pages_indexed, "ledger and pages are committed together");
+    place.options.stop.store(false, Ordering::Relaxed);
+    let summary = place.run();
+    assert_eq!(summary.pages_indexed + done as u64, 41, "no page is read twice");
+    assert_eq!(place.record("a.pdf").unwrap().pages_indexed, 41);
+    assert!(place.record("gone.pdf").is_none());
+}
+
+#[test]
+fn a_missing_root_ends_the_run_and_drops_nothing() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples"]);
+    place.run();
+    let base = place.path("");
+    let missing = [base.join("nowhere")];
+    let options = place.options.clone();
+    let outcome = sync(&mut place.store, &place.engines, &base, &missing, &options, &mut |_| {});
+    assert!(matches!(outcome, Err(IndexError::Root { path, .. }) if path == missing[0]));
+    assert_eq!(place.texts(), ["apples"]);
+}
+
+/// An encoder that answers something else than it was asked.
+struct Broken(FakeEncoder, bool);
+
+impl PageEncoder for Broken {
+    fn model_id(&self) -> &ModelId {
+        self.0.model_id()
+    }
+
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    fn picture(&self, page: PageSize) -> PictureSize {
+        self.0.picture(page)
+    }
+
+    fn encode_pages(&self, _: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        assert!(self.1, "a panic of the model");
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn an_encoder_that_fails_ends_the_run_and_names_the_page() {
+    for answers in [true, false] {
+        let mut place = Place::new();
+        place.write("a.pdf", &["apples"]);
+        let broken = Broken(FakeEncoder::new(8, Slices::grid(1, 1)), answers);
+        place.engines.encoder = Some(Arc::new(broken));
+        let error = place.run_told(&mut |_| {}).unwrap_err();
+        assert!(
+            matches!(&error, IndexError::Encode { path, page: 1, .. } if path == "a.pdf"),
+            "{error}"
+        );
+    }
+}
+
+fn encoded(dim: usize, rows: &[f32]) -> EncodedPage {
+    let vectors = PageVectors::from_f32(dim, rows).unwrap();
+    let layout = PatchLayout::grid(vectors.len() as u32, 1);
+    EncodedPage::new(vectors, layout).unwrap()
+}
+
+fn model(name: &str) -> ModelRecord {
+    ModelRecord::new(ModelId(name.into()), 2)
+}
+
+fn add_to(
+    place: &mut Place,
+    file: &str,
+    model: &ModelRecord,
+    pages: Vec<EncodedPage>,
+) -> Result<DocumentRecord, AddError> {
+    let (base, file) = (place.path(""), place.path(file));
+    let options = place.options.clone();
+    add(&mut place.store, &place.engines, &base, Path::new(&file), model, pages, &options)
+}
+
+#[test]
+fn vectors_made_elsewhere_come_with_the_words_of_the_pdf() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples of this orchard", "", "!crashed"]);
+    place.write("copy.pdf", &["apples of this orchard", "", "!crashed"]);
+    place.run();
+    place.engines.ocr = Some(Arc::new(FakeOcr::new("never seen on a white page")));
+    let pages = || {
+        vec![encoded(2, &[1.0, 0.0, 0.6, 0.8]), encoded(2, &[0.0, 1.0]), encoded(2, &[1.0, 0.0])]
+    };
+    let record = add_to(&mut place, "a.pdf", &model("ours"), pages()).unwrap();
+    assert_eq!((record.status, record.pages_indexed), (DocumentStatus::Partial, 2));
+    assert_eq!(record.failed_pages[0].page, 3);
+    assert_eq!(record.model, Some(ModelId("ours".into())));
+    assert_eq!(place.record("a.pdf").unwrap(), record);
+    assert_eq!(place.record("copy.pdf").unwrap().model, record.model, "it has the same pages");
+    let stored = place.store.pages();
+    assert_eq!((stored.len(), stored[0].text.as_str()), (2, "apples of this orchard"));
+    assert_eq!(stored[0].vectors, Some(pages()[0].vectors().clone()));
+    assert_eq!(stored[0].layout, Some(PatchLayout::grid(2, 1)));
+    // Again, it is replaced; a run without a model leaves it as it is.
+    add_to(&mut place, "a.pdf", &model("ours"), pages()).unwrap();
+    assert_eq!(place.store.pages().len(), 2);
+    assert_eq!(counts(&place.run()), [0, 2, 0, 0, 0]);
+    assert_eq!(place.store.pages()[0].vectors, Some(pages()[0].vectors().clone()));
+}
+
+#[test]
+fn vectors_that_do_not_fit_are_refused_and_nothing_is_committed() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples", "pears"]);
+    place.write("bad.pdf", &["!timeout"]);
+    fs::write(place.path("text.pdf"), "no PDF").unwrap();
+    let good = || encoded(2, &[1.0, 0.0]);
+    let ours = model("ours");
+    let error = add_to(&mut place, "a.pdf", &ours, vec![good()]).unwrap_err();
+    assert!(matches!(error, AddError::Pages { expected: 2, got: 1, .. }), "{error}");
+    let wide = vec![good(), encoded(3, &[1.0, 0.0, 0.0])];
+    let error = add_to(&mut place, "a.pdf", &ours, wide).unwrap_err();
+    assert!(matches!(error, AddError::Dim { page: 2, expected: 2, got: 3, .. }), "{error}");
+    let long = vec![good(), encoded(2, &[1.0, 0.0, 3.0, 4.0])];
+    let error = add_to(&mut place, "a.pdf", &ours, long).unwrap_err();
+    let AddError::Vectors { page: 2, source: VectorError::NotUnit { row: 1, .. }, .. } = error
+    else {
+        panic!("{error}");
+    };
+    let error = add_to(&mut place, "nowhere.pdf", &ours, vec![good()]).unwrap_err();
+    assert!(matches!(error, AddError::File { .. }), "{error}");
+    for (file, kind) in [("text.pdf", FailureKind::Damaged), ("bad.pdf", FailureKind::Timeout)] {
+        let error = add_to(&mut place, file, &ours, vec![good()]).unwrap_err();
+        assert!(
+            matches!(&error, AddError::Document { failure, .. } if failure.kind == kind),
+            "{error}"
+        );
+    }
+    place.options.stop.store(true, Ordering::Relaxed);
+    let error = add_to(&mut place, "a.pdf", &ours, vec![good(), good()]).unwrap_err();
+    assert!(matches!(error, AddError::Stopped { .. }), "{error}");
+    place.options.stop.store(false, Ordering::Relaxed);
+    assert_eq!((place.store.pages().len(), place.store.commits()), (0, 0));
+    add_to(&mut place, "a.pdf", &ours, vec![good(), good()]).unwrap();
+    let error = add_to(&mut place, "a.pdf", &model("theirs"), vec![good(), good()]).unwrap_err();
+    let AddError::Model { expected, got } = error else { panic!("{error}") };
+    assert_eq!((expected.0.as_str(), got.0.as_str()), ("ours", "theirs"));
+    assert_eq!(place.store.pages().len(), 2);
+}
+
+#[test]
+fn events_say_what_became_of_each_document() {
+    let mut place = Place::new();
+    place.write("a.pdf", &["apples"]);
+    place.write("b.pdf", &["apples"]);
+    let mut outcomes = Vec::new();
+    let mut listen = |event: Event<'_>| {
+        if let Event::Document { record, outcome, .. } = event {
+            outcomes.push((record.path.clone(), outcome));
+        }
+    };
+    place.options.workers = Some(1);
+    place.run_told(&mut listen).unwrap();
+    place.run_told(&mut listen).unwrap();
+    let expected = [
+        ("a.pdf", Outcome::Indexed),
+        ("b.pdf", Outcome::Renamed),
+        ("a.pdf", Outcome::Skipped),
+        ("b.pdf", Outcome::Skipped),
+    ];
+    assert_eq!(outcomes, expected.map(|(path, outcome)| (path.to_string(), outcome)));
+}

@@ -1,0 +1,259 @@
+//! The segments of one snapshot as a search sees them: the pages that are left of all.
+
+use std::collections::HashSet;
+
+use pagesight_core::{PageId, PageVectors, QueryVectors};
+
+use pagesight_simd::Instructions;
+
+use super::read::{Segment, SegmentError};
+use crate::codes::{Int8View, ResidualQuery, SketchCoder, SketchQuery};
+use crate::error::DimMismatch;
+
+/// Where a living page is: a segment, and the page in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Which page.
+    pub id: PageId,
+    /// Index of the segment.
+    pub segment: u32,
+    /// Index in the segment.
+    pub index: u32,
+}
+
+/// The segments of one snapshot, the oldest first, and the pages that are left of them.
+#[derive(Debug, Default)]
+pub struct Segments {
+    segments: Vec<Segment>,
+    living: Vec<Slot>,
+}
+
+impl Segments {
+    /// Finds the living pages of `segments`, the oldest first: a later copy of a page counts, and
+    /// no page of an earlier segment whose document was dropped.
+    ///
+    /// # Errors
+    /// [`SegmentError::Dim`] when the segments differ in dim, [`SegmentError::Kinds`] when only some
+    /// are in residual codes.
+    pub fn new(segments: Vec<Segment>) -> Result<Self, SegmentError> {
+        if let Some(other) = segments.iter().find(|other| other.dim() != segments[0].dim()) {
+            return Err(DimMismatch { query: segments[0].dim(), page: other.dim() }.into());
+        }
+        let residual = segments.iter().filter(|s| s.residual_coder().is_some()).count();
+        if residual > 0 && residual < segments.len() {
+            return Err(SegmentError::Kinds);
+        }
+        let living = living(&segments);
+        Ok(Self { segments, living })
+    }
+
+    /// The living pages, in the order in which they lie in the files.
+    pub fn living(&self) -> &[Slot] {
+        &self.living
+    }
+
+    /// The codes of a page.
+    ///
+    /// # Errors
+    /// [`SegmentError::Page`].
+    pub fn page(&self, slot: &Slot) -> Result<Int8View<'_>, SegmentError> {
+        self.segments[slot.segment as usize].page(slot.index as usize)
+    }
+
+    /// Whether pages are in residual codes.
+    pub fn are_residual(&self) -> bool {
+        self.segments.first().is_some_and(|segment| segment.residual_coder().is_some())
+    }
+
+    /// Lays `query` out for the residual codes of each file.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when its dim is another one.
+    pub fn residual_queries(
+        &self,
+        query: &QueryVectors,
+    ) -> Result<Vec<ResidualQuery>, DimMismatch> {
+        let coders = self.segments.iter().filter_map(Segment::residual_coder);
+        coders.map(|coder| coder.query(Instructions::best(), &[query])).collect()
+    }
+
+    /// An estimate of MaxSim for a page in residual codes, of what
+    /// [`residual_queries`](Self::residual_queries) gave.
+    ///
+    /// # Errors
+    /// [`SegmentError::Page`].
+    pub fn score_residual(
+        &self,
+        queries: &[ResidualQuery],
+        slot: &Slot,
+    ) -> Result<f32, SegmentError> {
+        let page = self.segments[slot.segment as usize].residual_page(slot.index as usize)?;
+        Ok(queries[slot.segment as usize].score(page).expect("one dim in an index"))
+    }
+
+    /// The vectors that the residual codes of a page stand for, with their places.
+    ///
+    /// # Errors
+    /// [`SegmentError::Page`].
+    pub fn vectors(&self, slot: &Slot) -> Result<PageVectors, SegmentError> {
+        self.segments[slot.segment as usize].vectors(slot.index as usize)
+    }
+
+    /// Lays `query` out for the sketches of each file.
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when its dim is another one.
+    pub fn sketch_queries(&self, query: &QueryVectors) -> Result<Vec<SketchQuery>, DimMismatch> {
+        let lay_out = |segment: &Segment| SketchCoder::around(segment.mean().to_vec()).query(query);
+        self.segments.iter().map(lay_out).collect()
+    }
+
+    /// Estimates of MaxSim for the pages `slots`, of what [`sketch_queries`](Self::sketch_queries)
+    /// gave: fastest where the slots follow each other as in [`living`](Self::living).
+    ///
+    /// # Errors
+    /// [`SegmentError::Page`].
+    pub fn score_sketches(
+        &self,
+        queries: &[SketchQuery],
+        slots: &[Slot],
+    ) -> Result<Vec<f32>, SegmentError> {
+        let mut scores = Vec::with_capacity(slots.len());
+        let follows = |a: &Slot, b: &Slot| a.segment == b.segment && a.index + 1 == b.index;
+        for run in slots.chunk_by(follows) {
+            let (segment, mut first) = (run[0].segment as usize, run[0].index as usize);
+            let end = first + run.len();
+            while first < end {
+                let (sketches, rows) = self.segments[segment].sketches(first..end)?;
+                scores.extend(queries[segment].scores(sketches, &rows));
+                first += rows.len();
+            }
+        }
+        Ok(scores)
+    }
+
+    /// The files.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}
+
+fn living(segments: &[Segment]) -> Vec<Slot> {
+    let (mut dropped, mut seen) = (HashSet::new(), HashSet::new());
+    let mut living = Vec::new();
+    for (segment, content) in segments.iter().enumerate().rev() {
+        for index in (0..content.len()).rev() {
+            let id = content.id(index);
+            // A page is in a segment once, and nothing comes before the first.
+            let first = if segment == 0 { !seen.contains(&id) } else { seen.insert(id) };
+            if first && !dropped.contains(&id.document) {
+                living.push(Slot { id, segment: segment as u32, index: index as u32 });
+            }
+        }
+        dropped.extend(content.dropped());
+    }
+    living.reverse();
+    living
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::testing::{coder, id, page, residual, segment};
+    use crate::testing::query;
+    use crate::{Bits, Int8Page, Int8Query, ResidualCoder, SegmentWriter};
+
+    fn open(files: &[&Vec<u8>]) -> Segments {
+        let segments = files.iter().map(|&file| Segment::open(file.clone()).unwrap());
+        Segments::new(segments.collect()).unwrap()
+    }
+
+    fn ids(segments: &Segments) -> Vec<PageId> {
+        segments.living().iter().map(|slot| slot.id).collect()
+    }
+
+    #[test]
+    fn a_page_scores_as_its_code_does() {
+        let query = Int8Query::new(&query(3, vec![0.5, 0.25, 1.0]));
+        let segments = open(&[&segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.9)])]);
+        for (slot, seed) in segments.living().iter().zip([0.1, 0.9]) {
+            let (view, code) = (segments.page(slot).unwrap(), Int8Page::encode(&page(seed)));
+            assert_eq!(query.score(&view), query.score(&code));
+            assert_eq!(query.bound(&view), query.bound(&code));
+        }
+    }
+
+    #[test]
+    fn sketches_score_in_runs_as_each_alone() {
+        let q = query(3, vec![0.5, 0.25, 1.0]);
+        let first: Vec<_> = (0..40).map(|n| (id(1, n), n as f32 / 40.0)).collect();
+        // Gaps: pages that the second segment replaces.
+        let segments = open(&[&segment(&[], &first), &segment(&[], &first[7..9])]);
+        let queries = segments.sketch_queries(&q).unwrap();
+        let coder = SketchCoder::around(vec![0.0, 0.25, 0.0]);
+        let alone = |slot: &Slot| {
+            let seed = first.iter().find(|(id, _)| *id == slot.id).unwrap().1;
+            coder.query(&q).unwrap().score(&coder.encode(&page(seed)).unwrap())
+        };
+        let expected: Vec<f32> = segments.living().iter().map(alone).collect();
+        assert_eq!(segments.score_sketches(&queries, segments.living()).unwrap(), expected);
+        assert_eq!(expected.len(), 40);
+    }
+
+    #[test]
+    fn later_segments_replace_and_drop() {
+        let first = segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.2), (id(2, 1), 0.3)]);
+        let second = segment(&[2], &[(id(1, 2), 0.4), (id(3, 1), 0.5)]);
+        // Dropped and added again in one step: the new pages stay.
+        let third = segment(&[3], &[(id(3, 2), 0.6)]);
+        assert_eq!(ids(&open(&[&first])), [id(1, 1), id(1, 2), id(2, 1)]);
+        assert_eq!(ids(&open(&[&first, &second])), [id(1, 1), id(1, 2), id(3, 1)]);
+        let all = open(&[&first, &second, &third]);
+        assert_eq!(ids(&all), [id(1, 1), id(1, 2), id(3, 2)]);
+        // Copies of the living pages in one file are what a reader sees.
+        let mut writer = SegmentWriter::new(Vec::new(), &SketchCoder::around(vec![0.0, 0.25, 0.0]));
+        for slot in all.living() {
+            writer.copy(&all.segments()[slot.segment as usize], slot.index as usize).unwrap();
+        }
+        let again = open(&[&writer.finish().unwrap()]);
+        assert_eq!(ids(&again), ids(&all));
+        for (a, b) in all.living().iter().zip(again.living()) {
+            assert_eq!(all.page(a), again.page(b));
+        }
+    }
+
+    #[test]
+    fn residual_codes_score_as_each_page_alone() {
+        let coder = coder(Bits::Four);
+        let first = residual(&coder, &[], &[(id(1, 1), 0.1), (id(1, 2), 0.9)]);
+        // Other centres: each file is asked with its own.
+        let other = ResidualCoder::fit(Bits::Four, &[page(0.5)]).unwrap();
+        let segments = open(&[&first, &residual(&other, &[], &[(id(2, 1), 0.4)])]);
+        assert!(segments.are_residual());
+        let q = query(3, vec![0.5, 0.25, 1.0]);
+        let queries = segments.residual_queries(&q).unwrap();
+        for (slot, (coder, seed)) in
+            segments.living().iter().zip([(&coder, 0.1), (&coder, 0.9), (&other, 0.4)])
+        {
+            let code = coder.encode(&page(seed)).unwrap();
+            let expected = coder.query(Instructions::best(), &[&q]).unwrap().score(&code);
+            assert_eq!(segments.score_residual(&queries, slot), Ok(expected.unwrap()));
+            assert_eq!(segments.vectors(slot).unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn segments_of_two_kinds_do_not_go_together() {
+        let int8 = segment(&[], &[(id(1, 1), 0.1)]);
+        let files = [int8, residual(&coder(Bits::Two), &[], &[(id(1, 2), 0.1)])];
+        let segments = files.map(|file| Segment::open(file).unwrap());
+        assert_eq!(Segments::new(segments.into()).unwrap_err(), SegmentError::Kinds);
+    }
+
+    #[test]
+    fn an_empty_segment_is_one() {
+        let empty = open(&[&segment(&[], &[])]);
+        assert!(empty.living().is_empty() && empty.segments()[0].is_empty());
+        assert!(open(&[]).living().is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! `y = x W^T + b`, in the precision that the model was loaded with.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+use safetensors::Dtype;
+
+use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, gelu_rows};
+use crate::blocks::lanes::{LANES, Lanes};
+use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
+use crate::blocks::quantize::{Quantized, quantize};
+use crate::checkpoint::stored::Stored;
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
+use crate::precision::Precision;
+
+/// A linear layer.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    arithmetic: Arithmetic,
+    /// `[out, in]`.
+    weight: Matrix,
+    /// `[out]`, or none.
+    bias: Vec<f32>,
+}
+
+impl Linear {
+    /// Takes `key.weight` and, if asked, `key.bias`. The weight stays where it lies unless
+    /// `precision` asks for fewer bits than it has.
+    pub fn take(
+        weights: &mut Weights,
+        precision: Precision,
+        key: &str,
+        input: usize,
+        output: usize,
+        bias: bool,
+    ) -> Result<Self, ModelError> {
+        Self::take_shaped(weights, precision, key, &[output, input], bias)
+    }
+
+    /// As [`take`](Self::take), for a weight whose `shape` has more axes, e.g. a convolution's.
+    pub fn take_shaped(
+        weights: &mut Weights,
+        precision: Precision,
+        key: &str,
+        shape: &[usize],
+        bias: bool,
+    ) -> Result<Self, ModelError> {
+        let output = shape[0];
+        let weight = take_matrix(weights, precision, &format!("{key}.weight"), shape)?;
+        let bias = if bias {
+            weights.take(&format!("{key}.bias"), &[output])?.to_vec1()?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { arithmetic: precision.arithmetic(), weight, bias })
+    }
+
+    /// Its weight, `[out, in]`.
+    pub fn weight(&self) -> &Matrix {
+        &self.weight
+    }
+
+    /// Its bias, `[out]`, or nothing.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// `x` through the layer.
+    pub fn apply(&self, x: &Operand, lengths: &[usize]) -> Lanes {
+        let mut y = Lanes::zeros(lengths, self.weight.rows());
+        let writer = y.writer();
+        product([&self.weight], x, |group, first, [products]| {
+            // SAFETY: `product` gives each group and rows once.
+            let y = unsafe { writer.rows(group, first, LANES) };
+            copy_rows(y, products, self.bias_from(first));
+        });
+        y
+    }
+
+    /// Adds `x` through the layer to `y`.
+    pub fn add_to(&self, x: &Operand, y: &mut Lanes) {
+        let writer = y.writer();
+        product([&self.weight], x, |group, first, [products]| {
+            // SAFETY: `product` gives each group and rows once.
+            let y = unsafe { writer.rows(group, first, LANES) };
+            add_rows(y, products, self.bias_from(first));
+        });
+    }
+
+    /// `gelu` of `x` through the layer, ready for the next one.
+    pub fn apply_gelu(&self, x: &Operand) -> Operand {
+        let mut y = x.like(self.weight.rows());
+        let filler = y.filler();
+        product([&self.weight], x, |group, first, [products]| {
+            let rows = LANES.min(self.weight.rows() - first);
+            let mut values = [[0.0; LANES]; LANES];
+            copy_rows(&mut values[..rows], products, self.bias_from(first));
+            gelu_rows(&mut values[..rows]);
+            // SAFETY: `product` gives each group and rows once, and 32 rows are whole tiles.
+            unsafe { filler.fill(group, first, &values[..rows]) };
+        });
+        y
+    }
+
+    /// `gelu` of `x` through `gate`, times `x` through `up`, ready for the next layer; both
+    /// without bias.
+    pub fn apply_gated(gate: &Self, up: &Self, x: &Operand) -> Operand {
+        let mut y = x.like(gate.weight.rows());
+        let filler = y.filler();
+        product([&gate.weight, &up.weight], x, |group, first, [gates, ups]| {
+            let rows = LANES.min(gate.weight.rows() - first);
+            let mut values = *gates;
+            gated_rows(&mut values[..rows], ups);
+            // SAFETY: as in `apply_gelu`.
+            unsafe { filler.fill(group, first, &values[..rows]) };
+        });
+        y
+    }
+
+    /// `[n, in]` to `[n, out]`, f32.
+    pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let x = lanes(x)?;
+        tensor(&self.apply(&self.operand(&x), x.lengths()))
+    }
+
+    /// `x` rounded to what this layer multiplies.
+    pub fn operand(&self, x: &Lanes) -> Operand {
+        Operand::round(self.arithmetic, x)
+    }
+
+    fn bias_from(&self, row: usize) -> &[f32] {
+        self.bias.get(row..).unwrap_or_default()
+    }
+}
+
+/// The rows of a tensor, `[n, width]` f32, as one sequence.
+pub fn lanes(x: &Tensor) -> CandleResult<Lanes> {
+    let (n, width) = x.dims2()?;
+    Ok(Lanes::from_rows(&[n], width, &x.flatten_all()?.to_vec1::<f32>()?))
+}
+
+/// All positions as rows of a tensor, `[n, width]` f32.
+pub fn tensor(x: &Lanes) -> CandleResult<Tensor> {
+    let n: usize = x.lengths().iter().sum();
+    Tensor::from_vec(x.to_rows(), (n, x.width()), &Device::Cpu)
+}
+
+/// Each row of a tensor, `[n, dim]` f32, divided by its length, without an epsilon, as the
+/// reference does.
+pub fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
+    let (n, dim) = x.dims2()?;
+    let mut rows = x.flatten_all()?.to_vec1::<f32>()?;
+    for row in rows.chunks_mut(dim.max(1)) {
+        let squares: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+        let length = squares.sqrt() as f32;
+        row.iter_mut().for_each(|value| *value /= length);
+    }
+    Tensor::from_vec(rows, (n, dim), &Device::Cpu)
+}
+
+/// The weight in the precision asked for: as it lies in the file where that is it, made anew
+/// where it is not.
+fn take_matrix(
+    weights: &mut Weights,
+    precision: Precision,
+    key: &str,
+    shape: &[usize],
+) -> Result<Matrix, ModelError> {
+    let columns = shape[1..].iter().product();
+    let flat = [shape[0], columns];
+    if let Some(matrix) = Quantized::take(weights, key, flat)? {
+        return Ok(matrix);
+    }
+    let matrix = stored_matrix(weights.take_stored(key, shape)?, flat)?;
+    Ok(match precision.weight_format(key) {
+        Some(to) if to != matrix.format() => quantize(&matrix, to),
+        _ => matrix,
+    })
+}
+
+/// A weight where it lies.
+pub fn stored_matrix(stored: Stored, shape: [usize; 2]) -> Result<Matrix, ModelError> {
+    let format = match stored.dtype() {
+        Dtype::F32 => Format::F32,
+        Dtype::BF16 => Format::Bf16,
+        Dtype::F16 => Format::F16,
+        got => {
+            let (key, got) = (stored.key().into(), got.to_string());
+            return Err(ModelError::Dtype { key, got });
+        }
+    };
+    Ok(Matrix::stored(format, shape, stored, Vec::new()))
+}

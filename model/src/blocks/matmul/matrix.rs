@@ -1,0 +1,191 @@
+//! Weights as files have them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use super::tile::ROWS;
+use crate::blocks::lanes::LANES;
+use crate::checkpoint::stored::Stored;
+
+/// Where the numbers of a weight are.
+#[derive(Debug, Clone)]
+enum Bytes {
+    /// In a file, or as an adapter was merged.
+    Stored(Stored),
+    /// Made while loading.
+    Owned(Arc<[u8]>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Stored(stored) => stored.bytes(),
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// How a number of a weight is stored, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    F32,
+    Bf16,
+    F16,
+    /// A signed byte, to be multiplied by the scale of its row.
+    Q8,
+    /// Half a byte less 8, two to a byte (the first in the low half), 16 bytes for
+    /// [`Q4_BLOCK`] numbers of a row, each block with a scale; the last block of a row is filled
+    /// with zeros.
+    Q4,
+}
+
+/// Numbers that share a scale in [`Format::Q4`].
+pub const Q4_BLOCK: usize = 32;
+
+impl Format {
+    /// Bytes of a row.
+    pub const fn row_bytes(self, columns: usize) -> usize {
+        match self {
+            Self::F32 => columns * 4,
+            Self::Bf16 | Self::F16 => columns * 2,
+            Self::Q8 => columns,
+            Self::Q4 => columns.div_ceil(Q4_BLOCK) * (Q4_BLOCK / 2),
+        }
+    }
+
+    /// Scales of a row, f32.
+    pub const fn row_scales(self, columns: usize) -> usize {
+        match self {
+            Self::F32 | Self::Bf16 | Self::F16 => 0,
+            Self::Q8 => 1,
+            Self::Q4 => columns.div_ceil(Q4_BLOCK),
+        }
+    }
+}
+
+/// A weight, `[rows, columns]` as stored: `[out, in]`.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    rows: usize,
+    columns: usize,
+    format: Format,
+    bytes: Bytes,
+    scales: Arc<[f32]>,
+}
+
+impl Matrix {
+    /// The weight that lies in a file, with the scales that its format has.
+    ///
+    /// # Panics
+    /// When lengths do not fit: `Weights` checked shapes before.
+    pub fn stored(
+        format: Format,
+        [rows, columns]: [usize; 2],
+        stored: Stored,
+        scales: Vec<f32>,
+    ) -> Self {
+        Self::checked(format, [rows, columns], Bytes::Stored(stored), scales)
+    }
+
+    /// A weight made while loading.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn owned(
+        format: Format,
+        shape: [usize; 2],
+        bytes: impl Into<Arc<[u8]>>,
+        scales: Vec<f32>,
+    ) -> Self {
+        Self::checked(format, shape, Bytes::Owned(bytes.into()), scales)
+    }
+
+    fn checked(
+        format: Format,
+        [rows, columns]: [usize; 2],
+        bytes: Bytes,
+        scales: Vec<f32>,
+    ) -> Self {
+        assert_eq!(bytes.get().len(), rows * format.row_bytes(columns), "bytes of the weight");
+        assert_eq!(scales.len(), rows * format.row_scales(columns), "scales of the weight");
+        Self { rows, columns, format, bytes, scales: scales.into() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes of a row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let length = self.format.row_bytes(self.columns);
+        &self.bytes.get()[row * length..(row + 1) * length]
+    }
+
+    /// Scales of a row.
+    pub fn row_scales(&self, row: usize) -> &[f32] {
+        let length = self.format.row_scales(self.columns);
+        &self.scales[row * length..(row + 1) * length]
+    }
+
+    /// The numbers of a row, as f32.
+    pub fn values(&self, row: usize) -> Vec<f32> {
+        let (bytes, scales) = (self.row(row), self.row_scales(row));
+        let mut values: Vec<f32> = match self.format {
+            Format::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Format::Bf16 => {
+                bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Format::F16 => {
+                bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Format::Q8 => bytes.iter().map(|b| f32::from(b.cast_signed()) * scales[0]).collect(),
+            Format::Q4 => {
+                let nibbles = bytes.iter().flat_map(|b| [b & 15, b >> 4]);
+                nibbles
+                    .enumerate()
+                    .map(|(i, nibble)| (f32::from(nibble) - 8.0) * scales[i / Q4_BLOCK])
+                    .collect()
+            }
+        };
+        values.truncate(self.columns);
+        values
+    }
+
+    /// Asks for the numbers of rows to be brought near; those past the end are left out.
+    pub fn prefetch(&self, rows: Range<usize>, columns: Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        for row in rows.start..rows.end.min(self.rows) {
+            let row = self.row(row);
+            let end = self.format.row_bytes(columns.end.min(self.columns));
+            let start = self.format.row_bytes(columns.start).min(end);
+            for byte in row[start..end].iter().step_by(64) {
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                // SAFETY: a hint, and the address is inside the row.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *byte).cast()) };
+            }
+        }
+        let _ = (rows, columns);
+    }
+
+    /// Applies the scales that a whole row has to its products, `first` the first of their rows.
+    pub fn scale(&self, first: usize, products: &mut [[[f32; LANES]; ROWS]]) {
+        if self.format == Format::Q8 {
+            let scales = &self.scales[first..self.rows.min(first + ROWS)];
+            for products in products {
+                for (row, scale) in products.iter_mut().zip(scales) {
+                    row.iter_mut().for_each(|value| *value *= scale);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What models are made of on the CPU: our own kernels over weights where they lie in their files.
+//! The same parts on a GPU are in [`gpu`](crate::gpu).
+
+pub mod attention;
+pub mod elementwise;
+pub mod lanes;
+pub mod linear;
+pub mod matmul;
+pub mod quantize;

@@ -1,0 +1,207 @@
+//! Weights in 8 and 4 bits.
+//!
+//! 8 bits: a scale a row, so that the whole numbers are multiplied exactly (they are bf16 numbers)
+//! and the scale is applied once to the sum. 4 bits: a scale for [`Q4_BLOCK`] numbers of a row,
+//! the one of a few that leaves the smallest squared error; a row whose width is no multiple
+//! (SigLIP's 4304) ends with a block that is filled with zeros.
+
+use std::path::PathBuf;
+
+use half::f16;
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use crate::blocks::matmul::{Format, Matrix, Q4_BLOCK};
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
+use crate::precision::Precision;
+
+/// What a quantized checkpoint adds to the name of a weight for its scales.
+pub const SCALES: &str = "_scale";
+
+/// Rows as a quantized checkpoint stores them.
+pub struct Quantized;
+
+impl Quantized {
+    /// Takes the weight `key`, `[rows, columns]`, if it was quantized: `key` holds the numbers
+    /// (I8 `[rows, columns]`, or U8 `[rows, blocks * 16]`) and `key` + [`SCALES`] the scales
+    /// (f32 `[rows]`, or f16 `[rows, blocks]`).
+    pub fn take(
+        weights: &mut Weights,
+        key: &str,
+        [rows, columns]: [usize; 2],
+    ) -> Result<Option<Matrix>, ModelError> {
+        let scales = format!("{key}{SCALES}");
+        let Some(format) = Self::format(weights, key) else { return Ok(None) };
+        let scale_shape = match format {
+            Format::Q4 => vec![rows, format.row_scales(columns)],
+            _ => vec![rows],
+        };
+        let scales = weights.take(&scales, &scale_shape)?.flatten_all()?.to_vec1()?;
+        let stored = weights.take_stored(key, &[rows, format.row_bytes(columns)])?;
+        Ok(Some(Matrix::stored(format, [rows, columns], stored, scales)))
+    }
+
+    /// The format of the weight `key` if it was quantized.
+    pub fn format(weights: &Weights, key: &str) -> Option<Format> {
+        if !weights.contains(&format!("{key}{SCALES}")) {
+            return None;
+        }
+        match weights.dtype(key)? {
+            Dtype::I8 => Some(Format::Q8),
+            Dtype::U8 => Some(Format::Q4),
+            _ => None,
+        }
+    }
+}
+
+/// The precision that a model runs in: the one `asked` for, else the one that its weight `key`, a
+/// matrix inside the language model, is stored in; and whether it is the one that it is stored in.
+///
+/// # Errors
+/// [`ModelError::Setting`], with the `path` of the weights, when fewer or other bits are asked for
+/// than quantized weights have.
+pub fn choose_precision(
+    asked: Option<Precision>,
+    weights: &Weights,
+    key: &str,
+    path: PathBuf,
+) -> Result<(Precision, bool), ModelError> {
+    let stored = match (Quantized::format(weights, key), weights.dtype(key)) {
+        (Some(Format::Q8), _) => Precision::Q8,
+        (Some(_), _) => Precision::Q4,
+        (None, Some(Dtype::BF16)) => Precision::Bf16,
+        (None, Some(Dtype::F16)) => Precision::F16,
+        (None, _) => Precision::F32,
+    };
+    let chosen = asked.unwrap_or(stored);
+    let widened = matches!(chosen, Precision::F32 | Precision::Bf16);
+    if stored.is_quantized() && chosen != stored && !widened {
+        return Err(ModelError::Setting {
+            path,
+            key: "precision".into(),
+            expected: format!("{stored}, as its weights are, f32 or bf16"),
+            got: chosen.to_string(),
+        });
+    }
+    Ok((chosen, chosen == stored))
+}
+
+/// `matrix` in another format.
+///
+/// # Panics
+/// For the formats of [`Format`] that nothing is converted to: f32 and bf16.
+pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let (bytes, scales) = (to.row_bytes(columns), to.row_scales(columns));
+    let mut all_bytes = vec![0; rows * bytes];
+    let mut all_scales = vec![0.0; rows * scales];
+    // A row without scales still needs a place in the walk over both.
+    let mut none = vec![[0.0f32; 0]; rows];
+    let scale_rows: Vec<&mut [f32]> = match scales {
+        0 => none.iter_mut().map(|row| row.as_mut_slice()).collect(),
+        scales => all_scales.chunks_mut(scales).collect(),
+    };
+    all_bytes.par_chunks_mut(bytes).zip(scale_rows).enumerate().for_each(
+        |(row, (bytes, scales))| {
+            let values = matrix.values(row);
+            match to {
+                Format::F16 => {
+                    for (value, bytes) in values.iter().zip(bytes.as_chunks_mut().0) {
+                        *bytes = f16::from_f32(*value).to_le_bytes();
+                    }
+                }
+                Format::Q8 => scales[0] = row_to_q8(&values, bytes),
+                Format::Q4 => {
+                    let blocks = values.chunks(Q4_BLOCK).zip(bytes.as_chunks_mut().0);
+                    for ((values, bytes), scale) in blocks.zip(scales) {
+                        *scale = block_to_q4(values, bytes);
+                    }
+                }
+                Format::F32 | Format::Bf16 => panic!("nothing is converted to {to:?}"),
+            }
+        },
+    );
+    Matrix::owned(to, [rows, columns], all_bytes, all_scales)
+}
+
+/// Rounds a row to whole numbers from -127 to 127 and gives their scale.
+fn row_to_q8(values: &[f32], bytes: &mut [u8]) -> f32 {
+    let highest = values.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
+    let scale = highest / 127.0;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    for (value, byte) in values.iter().zip(bytes) {
+        *byte = ((value * inverse).round_ties_even() as i8).cast_unsigned();
+    }
+    scale
+}
+
+/// Rounds up to [`Q4_BLOCK`] numbers to whole ones from -8 to 7 and gives their scale, an f16.
+fn block_to_q4(values: &[f32], bytes: &mut [u8; Q4_BLOCK / 2]) -> f32 {
+    // The number farthest from zero may be -8, so that the range is used to its end.
+    let farthest = values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
+    let nearest = |scale: f32, value: f32| {
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        (value * inverse).round_ties_even().clamp(-8.0, 7.0)
+    };
+    let error = |scale: f32| -> f32 {
+        values.iter().map(|&value| (value - nearest(scale, value) * scale).powi(2)).sum()
+    };
+    // Cutting off the farthest number often serves the others better.
+    let candidates = (0..=12).map(|step| {
+        let scale = farthest / -(7.0 + 0.25 * f32::from(step as u8));
+        f16::from_f32(scale).to_f32()
+    });
+    let best = candidates.min_by(|&a, &b| error(a).total_cmp(&error(b))).unwrap_or(0.0);
+    let code = |i: usize| {
+        let value = values.get(i).map_or(0.0, |&value| nearest(best, value));
+        (value + 8.0) as u8
+    };
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = code(2 * i) | (code(2 * i + 1) << 4);
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::matmul::tests::Noise;
+
+    fn matrix(rows: usize, columns: usize, values: &[f32]) -> Matrix {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Matrix::owned(Format::F32, [rows, columns], bytes, Vec::new())
+    }
+
+    #[test]
+    fn each_format_keeps_values_within_its_step() {
+        let mut noise = Noise::new(3);
+        for columns in [1, 31, 32, 33, 72, 1152, 4304] {
+            let values = noise.values(3 * columns, 1.0);
+            let matrix = matrix(3, columns, &values);
+            for (format, tolerance) in
+                [(Format::F16, 5e-4), (Format::Q8, 0.5 / 127.0 + 1e-6), (Format::Q4, 0.16)]
+            {
+                let small = quantize(&matrix, format);
+                assert_eq!((small.rows(), small.columns()), (3, columns));
+                for row in 0..3 {
+                    let exact = &values[row * columns..][..columns];
+                    for (a, b) in small.values(row).iter().zip(exact) {
+                        assert!((a - b).abs() <= tolerance, "{format:?} {columns}: {a} for {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_format_can_hold_it_holds_exactly() {
+        let q8: Vec<f32> = (-127..=127).map(|n| n as f32 * 0.5).collect();
+        assert_eq!(quantize(&matrix(1, 255, &q8), Format::Q8).values(0), q8);
+        let q4: Vec<f32> = (0..64).map(|n| ((n % 16) - 8) as f32 * 0.25).collect();
+        assert_eq!(quantize(&matrix(1, 64, &q4), Format::Q4).values(0), q4);
+        for format in [Format::F16, Format::Q8, Format::Q4] {
+            assert_eq!(quantize(&matrix(2, 40, &[0.0; 80]), format).values(1), [0.0; 40]);
+        }
+    }
+}

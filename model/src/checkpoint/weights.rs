@@ -1,0 +1,197 @@
+//! The tensors of a checkpoint under their canonical names, whatever the layout of its files.
+//! Every tensor is used exactly once, in the shape that the configuration gives it, or loading
+//! fails: a half-loaded model gives vectors that look right and are not.
+//!
+//! Canonical names begin with `vision_tower.`, `language_model.` or the name of another part of the
+//! family's model; layers are numbered below `.layers.`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+use safetensors::Dtype;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::adapter::Adapter;
+use crate::checkpoint::inventory::Entry;
+use crate::checkpoint::layout::{Layout, Names};
+use crate::checkpoint::stored::Stored;
+use crate::error::ModelError;
+
+/// The tensors, taken out one by one. Until one is taken, only headers have been read.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    layout: Layout,
+    tensors: BTreeMap<String, Stored>,
+    adapter: Option<Adapter>,
+    /// Names that the layout does not have.
+    unknown: BTreeSet<String>,
+}
+
+impl Weights {
+    /// Gives the tensors of `checkpoint` their canonical names, by one of the layouts in `names`.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownLayout`]; [`ModelError::UnknownTensor`] for an adapter that changes a
+    /// weight which its base does not have, [`ModelError::MissingTensor`] for one with a factor
+    /// alone, [`ModelError::Shape`] for one that does not fit.
+    pub fn open(checkpoint: &Checkpoint, names: &Names) -> Result<Self, ModelError> {
+        let path = checkpoint.of_weights().shown();
+        let shards = &checkpoint.shards;
+        let keys = shards.iter().flat_map(|shard| shard.keys());
+        let layout = names.detect(keys.clone()).ok_or_else(|| ModelError::UnknownLayout {
+            path: path.clone(),
+            key: keys.clone().next().unwrap_or_default().into(),
+        })?;
+        let mut tensors = BTreeMap::new();
+        let mut unknown = BTreeSet::new();
+        for (shard, key) in shards.iter().flat_map(|s| s.keys().map(move |key| (s, key))) {
+            match layout.canonical(key).zip(shard.get(key)) {
+                Some((name, tensor)) => drop(tensors.insert(name, tensor)),
+                None if names.is_unused(key) => {}
+                None => drop(unknown.insert(key.to_string())),
+            }
+        }
+        let adapter = checkpoint.adapter.as_ref();
+        let adapter = adapter.map(|(config, shard)| Adapter::new(config, shard, names));
+        let adapter = adapter.transpose()?;
+        if let Some(adapter) = &adapter {
+            let (known, strange): (Vec<_>, Vec<_>) =
+                adapter.targets().partition(|(name, _)| tensors.contains_key(*name));
+            if let Some((_, key)) = strange.first() {
+                let (path, key) = (adapter.path(), key.to_string());
+                return Err(ModelError::UnknownTensor { path, key, count: strange.len() });
+            }
+            for (name, _) in known {
+                adapter.check(name, &tensors[name])?;
+            }
+        }
+        Ok(Self { path, layout, tensors, adapter, unknown })
+    }
+
+    /// How the files name their tensors.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// What has not been taken yet.
+    pub fn tensors(&self) -> impl Iterator<Item = &Stored> {
+        self.tensors.values()
+    }
+
+    /// Whether tensor `name` is there and was not taken yet.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Names and shapes of all that is left, in order.
+    pub fn left(&self) -> Vec<(String, Vec<usize>)> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, tensor)| (name.clone(), tensor.shape().into())).collect()
+    }
+
+    /// The stored type of tensor `name`, if it is there and was not taken yet.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(Stored::dtype)
+    }
+
+    /// Type and bytes of tensor `name` as it will be when taken: merged weights are f32.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn stored_as(&self, name: &str) -> Result<(Dtype, usize), ModelError> {
+        let Some(tensor) = self.tensors.get(name) else {
+            let (path, key) = (self.path.clone(), self.layout.key(name));
+            return Err(ModelError::MissingTensor { path, key });
+        };
+        let adapted =
+            self.adapter.iter().flat_map(|a| a.targets()).any(|(target, _)| target == name);
+        Ok(if adapted {
+            (Dtype::F32, tensor.shape().iter().product::<usize>() * 4)
+        } else {
+            (tensor.dtype(), tensor.bytes().len())
+        })
+    }
+
+    /// Takes tensor `name` of `shape` as f32, copied out of the map.
+    ///
+    /// # Errors
+    /// As [`take_stored`](Self::take_stored); [`ModelError::Dtype`] for a type that is not a float.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        self.take_stored(name, shape)?.to_f32()
+    }
+
+    /// Takes tensor `name` of `shape` where it lies, in its stored type; nothing of it is read
+    /// yet. A weight that an adapter changes is merged now and comes as f32.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] and [`ModelError::Shape`] with the name in the file.
+    pub fn take_stored(&mut self, name: &str, shape: &[usize]) -> Result<Stored, ModelError> {
+        let Some(tensor) = self.tensors.remove(name) else { return Err(self.missing(name)) };
+        if tensor.shape() != shape {
+            return Err(self.misshapen(&tensor, shape));
+        }
+        match &self.adapter {
+            Some(adapter) => adapter.merge(name, tensor),
+            None => Ok(tensor),
+        }
+    }
+
+    /// Leaves out `entries`, unread; they must be there. What a quantized weight has beside it
+    /// (`NAME_SUFFIX`) goes with it.
+    ///
+    /// # Errors
+    /// As [`take_stored`](Self::take_stored), but shapes only of floats: packed weights have their
+    /// own.
+    pub fn skip(&mut self, entries: &[Entry]) -> Result<(), ModelError> {
+        for Entry { name, shape } in entries {
+            if !self.contains(name) {
+                return Err(self.missing(name));
+            }
+            let tensor = &self.tensors[name];
+            if tensor.is_float() && tensor.shape() != shape {
+                return Err(self.misshapen(tensor, shape));
+            }
+        }
+        let is_left_out = |name: &str| {
+            let is_of = |entry: &Entry| {
+                let rest = name.strip_prefix(&entry.name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            };
+            entries.iter().any(is_of)
+        };
+        self.tensors.retain(|name, _| !is_left_out(name));
+        Ok(())
+    }
+
+    fn missing(&self, name: &str) -> ModelError {
+        ModelError::MissingTensor { path: self.path.clone(), key: self.layout.key(name) }
+    }
+
+    fn misshapen(&self, tensor: &Stored, expected: &[usize]) -> ModelError {
+        ModelError::Shape {
+            path: self.path.clone(),
+            key: tensor.key().into(),
+            expected: expected.into(),
+            got: tensor.shape().into(),
+        }
+    }
+
+    /// Fails when a tensor was neither taken nor skipped.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownTensor`].
+    pub fn finish(self) -> Result<(), ModelError> {
+        let left = self.tensors.values().map(|tensor| tensor.key().to_string());
+        let left: BTreeSet<String> = self.unknown.into_iter().chain(left).collect();
+        match left.first() {
+            None => Ok(()),
+            Some(key) => Err(ModelError::UnknownTensor {
+                path: self.path,
+                key: key.clone(),
+                count: left.len(),
+            }),
+        }
+    }
+}

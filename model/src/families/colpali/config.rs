@@ -1,0 +1,290 @@
+//! `config.json` and `preprocessor_config.json` as published: many fields are left out there and
+//! mean the defaults of transformers' `GemmaConfig` and `SiglipVisionConfig` (4.57.6).
+
+use serde::Deserialize;
+
+use crate::checkpoint::files::CheckpointFile;
+use crate::checkpoint::json::read_json;
+use crate::error::ModelError;
+
+/// What `config.json` says of the model's sizes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub embedding_dim: usize,
+    pub vlm_config: VlmConfig,
+}
+
+/// The two families of files.
+#[derive(Deserialize)]
+struct ConfigFile {
+    /// transformers: the PaliGemma lies inside.
+    vlm_config: Option<VlmConfig>,
+    embedding_dim: Option<usize>,
+    /// colpali-engine: the file is the PaliGemma's own.
+    #[serde(alias = "image_token_id")]
+    image_token_index: Option<u32>,
+    text_config: Option<TextConfig>,
+    vision_config: Option<VisionConfig>,
+}
+
+/// The PaliGemma inside.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VlmConfig {
+    #[serde(default = "image_token", alias = "image_token_id")]
+    pub image_token_index: u32,
+    pub text_config: TextConfig,
+    pub vision_config: VisionConfig,
+}
+
+/// Gemma.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct TextConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub vocab_size: usize,
+    pub head_dim: usize,
+    pub rms_norm_eps: f64,
+    rope_theta: Option<f64>,
+    rope_parameters: Option<RopeParameters>,
+    hidden_act: Option<String>,
+    hidden_activation: Option<String>,
+    attention_bias: bool,
+    model_type: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct RopeParameters {
+    rope_theta: Option<f64>,
+}
+
+/// SigLIP's vision tower.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub image_size: usize,
+    pub patch_size: usize,
+    pub layer_norm_eps: f64,
+    num_channels: usize,
+    hidden_act: Option<String>,
+    model_type: String,
+}
+
+/// `PaliGemmaConfig`'s, where the file says nothing.
+fn image_token() -> u32 {
+    256_000
+}
+
+/// `ColPaliConfig`'s, and the only one that colpali-engine has.
+const EMBEDDING_DIM: usize = 128;
+
+/// `GemmaConfig`'s.
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 3072,
+            intermediate_size: 24576,
+            num_hidden_layers: 28,
+            num_attention_heads: 16,
+            num_key_value_heads: 16,
+            vocab_size: 256_000,
+            head_dim: 256,
+            rms_norm_eps: 1e-6,
+            rope_theta: None,
+            rope_parameters: None,
+            hidden_act: None,
+            hidden_activation: None,
+            attention_bias: false,
+            model_type: GEMMA.into(),
+        }
+    }
+}
+
+/// `SiglipVisionConfig`'s.
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 16,
+            layer_norm_eps: 1e-6,
+            num_channels: 3,
+            hidden_act: None,
+            model_type: SIGLIP.into(),
+        }
+    }
+}
+
+const GEMMA: &str = "gemma";
+const SIGLIP: &str = "siglip_vision_model";
+
+/// The only activation that ColPali has, under the names that configurations use.
+const TANH_GELU: [&str; 3] = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"];
+
+impl TextConfig {
+    pub fn rope_theta(&self) -> f64 {
+        let nested = self.rope_parameters.as_ref().and_then(|p| p.rope_theta);
+        nested.or(self.rope_theta).unwrap_or(10_000.0)
+    }
+}
+
+impl VisionConfig {
+    /// Patches along one edge.
+    pub fn side(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+}
+
+impl Config {
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] for a value that this model cannot be built with, and what reading
+    /// gives.
+    pub fn read(config: &CheckpointFile) -> Result<Self, ModelError> {
+        let file: ConfigFile = read_json(config)?;
+        let wrong = |key: &str, expected: &str, got: String| {
+            let (path, key, expected) = (config.shown(), key.into(), expected.into());
+            Err(ModelError::Setting { path, key, expected, got })
+        };
+        let vlm_config = match (file.vlm_config, file.text_config, file.vision_config) {
+            (Some(vlm), _, _) => vlm,
+            (None, Some(text_config), Some(vision_config)) => VlmConfig {
+                image_token_index: file.image_token_index.unwrap_or_else(image_token),
+                text_config,
+                vision_config,
+            },
+            _ => {
+                let expected = "there, or text_config and vision_config";
+                return wrong("vlm_config", expected, "missing".into());
+            }
+        };
+        let embedding_dim = file.embedding_dim.unwrap_or(EMBEDDING_DIM);
+        let config = Self { embedding_dim, vlm_config };
+        let (text, vision) = (&config.vlm_config.text_config, &config.vlm_config.vision_config);
+        for (key, expected, got) in [
+            ("text_config.model_type", GEMMA, &text.model_type),
+            ("vision_config.model_type", SIGLIP, &vision.model_type),
+        ] {
+            if got != expected {
+                return wrong(key, expected, got.clone());
+            }
+        }
+        // `hidden_activation` is null in published files; where both are set they agree.
+        for (key, act) in [
+            ("text_config.hidden_act", &text.hidden_act),
+            ("text_config.hidden_activation", &text.hidden_activation),
+            ("vision_config.hidden_act", &vision.hidden_act),
+        ] {
+            if let Some(act) = act
+                && !TANH_GELU.contains(&act.as_str())
+            {
+                return wrong(key, "gelu_pytorch_tanh", act.clone());
+            }
+        }
+        if text.attention_bias {
+            return wrong("text_config.attention_bias", "false", "true".into());
+        }
+        if vision.num_channels != 3 {
+            return wrong("vision_config.num_channels", "3", vision.num_channels.to_string());
+        }
+        let divides =
+            |whole: usize, part: usize| part > 0 && whole > 0 && whole.is_multiple_of(part);
+        if !divides(vision.image_size, vision.patch_size) {
+            let got = format!("{} with patches of {}", vision.image_size, vision.patch_size);
+            return wrong("vision_config.image_size", "a multiple of patch_size", got);
+        }
+        if !divides(vision.hidden_size, vision.num_attention_heads) {
+            let got = format!("{} for {} heads", vision.hidden_size, vision.num_attention_heads);
+            return wrong("vision_config.hidden_size", "a multiple of the heads", got);
+        }
+        if !divides(text.num_attention_heads, text.num_key_value_heads) {
+            let got = text.num_key_value_heads.to_string();
+            return wrong("text_config.num_key_value_heads", "a divisor of the heads", got);
+        }
+        if text.num_hidden_layers == 0 {
+            return wrong("text_config.num_hidden_layers", "at least 1", "0".into());
+        }
+        if text.head_dim == 0 || !text.head_dim.is_multiple_of(2) {
+            return wrong("text_config.head_dim", "an even number", text.head_dim.to_string());
+        }
+        Ok(config)
+    }
+}
+
+/// What `preprocessor_config.json` (or the `image_processor` inside `processor_config.json`, as
+/// transformers 5 writes it) says of pictures.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PreprocessorConfig {
+    pub image_mean: [f32; 3],
+    pub image_std: [f32; 3],
+    #[serde(default = "rescale_factor")]
+    pub rescale_factor: f64,
+    #[serde(default = "resample")]
+    resample: u32,
+    size: ImageSize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ImageSize {
+    height: usize,
+    width: usize,
+}
+
+#[derive(Deserialize)]
+struct ProcessorConfig {
+    image_processor: PreprocessorConfig,
+}
+
+/// PIL's number for bicubic.
+const BICUBIC: u32 = 3;
+
+fn resample() -> u32 {
+    BICUBIC
+}
+fn rescale_factor() -> f64 {
+    1.0 / 255.0
+}
+
+impl PreprocessorConfig {
+    /// The files that say it, the newer one second; it is read only when the first is missing.
+    pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
+    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against the input
+    /// size of `config`.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] for a value that gives other pixels, and what reading gives.
+    pub fn read([old, new]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
+        let (path, this) = if !old.exists() && new.exists() {
+            (new.shown(), read_json::<ProcessorConfig>(&new)?.image_processor)
+        } else {
+            (old.shown(), read_json(&old)?)
+        };
+        let edge = config.vlm_config.vision_config.image_size;
+        let wrong = |key: &str, expected: String, got: String| {
+            Err(ModelError::Setting { path: path.clone(), key: key.into(), expected, got })
+        };
+        if (this.size.width, this.size.height) != (edge, edge) {
+            let got = format!("{} x {}", this.size.width, this.size.height);
+            return wrong("size", format!("{edge} x {edge} as in config.json"), got);
+        }
+        if this.resample != BICUBIC {
+            return wrong("resample", "3 (bicubic)".into(), this.resample.to_string());
+        }
+        if this.image_std.contains(&0.0) {
+            return wrong("image_std", "no zero".into(), format!("{:?}", this.image_std));
+        }
+        Ok(this)
+    }
+}

@@ -1,0 +1,156 @@
+//! ColPali on the CPU: our kernels over weights where they lie in their files.
+
+pub mod language;
+pub mod vision;
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Result as CandleResult, Tensor};
+
+use crate::blocks::lanes::Lanes;
+use crate::blocks::linear::{Linear, lanes, tensor, unit_rows};
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
+use crate::families::colpali::config::Config;
+use crate::families::colpali::cpu::language::Language;
+use crate::families::colpali::cpu::vision::Vision;
+use crate::families::colpali::inventory;
+use crate::precision::Precision;
+
+/// Both towers, the projector between them and the head.
+#[derive(Debug)]
+pub struct CpuModel {
+    /// The vision tower and its projector; `None` when loaded for queries alone.
+    vision: Option<(Vision, Linear)>,
+    language: Language,
+    head: Linear,
+}
+
+impl CpuModel {
+    /// Takes all of `weights`, or for `query_only` all but what pictures need, which stays unread.
+    pub fn take(
+        mut weights: Weights,
+        precision: Precision,
+        config: &Config,
+        query_only: bool,
+    ) -> Result<Self, ModelError> {
+        let vlm = &config.vlm_config;
+        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
+        let (width, dim) = (text.hidden_size, config.embedding_dim);
+        let vision = if query_only {
+            weights.skip(&inventory::vision(config))?;
+            None
+        } else {
+            let tower = Vision::take(&mut weights, precision, "vision_tower.vision_model", seen)?;
+            let (key, input) = ("multi_modal_projector.linear", seen.hidden_size);
+            let projector = Linear::take(&mut weights, precision, key, input, width, true)?;
+            Some((tower, projector))
+        };
+        let language = Language::take(&mut weights, precision, "language_model", text)?;
+        let head = Linear::take(&mut weights, precision.of_the_ends(), "head", width, dim, true)?;
+        weights.finish()?;
+        Ok(Self { vision, language, head })
+    }
+
+    /// The vision tower and the projector behind it.
+    ///
+    /// # Errors
+    /// [`ModelError::QueryOnly`] when they were not loaded.
+    pub fn vision(&self) -> Result<(&Vision, &Linear), ModelError> {
+        self.vision.as_ref().map(|(v, p)| (v, p)).ok_or(ModelError::QueryOnly)
+    }
+
+    /// Whether it was loaded for queries alone, without its vision tower.
+    pub fn is_query_only(&self) -> bool {
+        self.vision.is_none()
+    }
+
+    /// The language model.
+    pub fn language(&self) -> &Language {
+        &self.language
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Linear {
+        &self.head
+    }
+
+    /// Slices, `[3, edge, edge]` f32 each, to the rows of all, `[sum of n_vectors, dim]` f32.
+    /// `ids`: a page's, its image tokens first.
+    pub fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
+        let x = self.slice_lanes(pictures, ids)?;
+        Ok(self.rows(&self.language.encode(x, false))?)
+    }
+
+    /// As [`encode_slices`](Self::encode_slices), of each slice the rows at the places in `kept`,
+    /// none twice, in ascending order: the same numbers, and the last layer computes no others.
+    pub fn encode_kept(
+        &self,
+        pictures: &[Tensor],
+        ids: &[u32],
+        kept: &[&[usize]],
+    ) -> Result<Tensor, ModelError> {
+        if kept.iter().all(|places| places.len() == ids.len()) {
+            return self.encode_slices(pictures, ids);
+        }
+        let x = self.slice_lanes(pictures, ids)?;
+        Ok(self.rows(&self.language.encode_kept(x, kept))?)
+    }
+
+    fn slice_lanes(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Lanes, ModelError> {
+        let (vision, projector) = self.vision()?;
+        let seen = vision.encode(pictures)?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        Ok(self.page_lanes(&features, ids)?)
+    }
+
+    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32: the weights pass by once.
+    pub fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
+        let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
+        let x = self.language.embed(&texts.concat())?;
+        let (_, width) = x.dims2()?;
+        let x = Lanes::from_rows(&lengths, width, &x.flatten_all()?.to_vec1::<f32>()?);
+        self.rows(&self.language.encode(x, causal))
+    }
+
+    /// The language model's input for a page, `[n_tokens, hidden]`.
+    pub fn page_input(&self, features: &Tensor, ids: &[u32]) -> CandleResult<Tensor> {
+        tensor(&self.page_lanes(&lanes(features)?, ids)?)
+    }
+
+    /// The language model's input for pages: image features, not scaled, where the image tokens
+    /// stand, and scaled token rows after them. (The reference divides the features by the root
+    /// of the width and Gemma multiplies the whole sequence by it again.)
+    fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
+        let patches = image_tokens(ids);
+        if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
+            candle_core::bail!("{patches} image tokens for {got} patches");
+        }
+        let text = self.language.embed(&ids[patches..])?;
+        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
+    }
+
+    /// As [`encode_slices`](Self::encode_slices) of one, and how long the vision tower with its
+    /// projector, the language model and the head took.
+    pub fn time(&self, picture: &Tensor, ids: &[u32]) -> Result<[Duration; 3], ModelError> {
+        let (vision, projector) = self.vision()?;
+        let start = Instant::now();
+        let seen = vision.encode(std::slice::from_ref(picture))?;
+        let features = projector.apply(&projector.operand(&seen), seen.lengths());
+        let after_vision = Instant::now();
+        let x = self.language.encode(self.page_lanes(&features, ids)?, false);
+        let after_language = Instant::now();
+        self.rows(&x)?;
+        let end = Instant::now();
+        Ok([after_vision - start, after_language - after_vision, end - after_language])
+    }
+
+    fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
+        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
+    }
+}
+
+/// How many image tokens a page's ids begin with: all are the same one.
+pub fn image_tokens(ids: &[u32]) -> usize {
+    ids.iter().take_while(|&id| Some(id) == ids.first()).count()
+}

@@ -1,0 +1,64 @@
+//! Every tensor that a ColPali of given sizes has: canonical name and shape. It lists what
+//! [`Weights`](crate::checkpoint::weights::Weights) hands out one by one, so that files can be
+//! checked without being read.
+
+use crate::checkpoint::inventory::{Entry, Inventory};
+use crate::families::colpali::config::Config;
+
+/// The tensors of the vision tower and its projector.
+pub fn vision(config: &Config) -> Vec<Entry> {
+    const TOWER: &str = "vision_tower.vision_model";
+    let vision = &config.vlm_config.vision_config;
+    let (hidden, inner, patch) = (vision.hidden_size, vision.intermediate_size, vision.patch_size);
+    let mut list = Inventory::default();
+    list.add(format!("{TOWER}.embeddings.patch_embedding.weight"), &[hidden, 3, patch, patch]);
+    list.add(format!("{TOWER}.embeddings.patch_embedding.bias"), &[hidden]);
+    let positions = vision.side() * vision.side();
+    list.add(format!("{TOWER}.embeddings.position_embedding.weight"), &[positions, hidden]);
+    for n in 0..vision.num_hidden_layers {
+        let layer = format!("{TOWER}.encoder.layers.{n}");
+        for norm in ["layer_norm1", "layer_norm2"] {
+            list.norm(&format!("{layer}.{norm}"), hidden);
+        }
+        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            list.linear(&format!("{layer}.self_attn.{name}"), hidden, hidden, true);
+        }
+        list.linear(&format!("{layer}.mlp.fc1"), hidden, inner, true);
+        list.linear(&format!("{layer}.mlp.fc2"), inner, hidden, true);
+    }
+    list.norm(&format!("{TOWER}.post_layernorm"), hidden);
+    let width = config.vlm_config.text_config.hidden_size;
+    list.linear("multi_modal_projector.linear", hidden, width, true);
+    list.entries
+}
+
+/// All tensors of the model.
+pub fn all(config: &Config) -> Vec<Entry> {
+    const MODEL: &str = "language_model";
+    let text = &config.vlm_config.text_config;
+    let (hidden, inner) = (text.hidden_size, text.intermediate_size);
+    let queries = text.num_attention_heads * text.head_dim;
+    let keys = text.num_key_value_heads * text.head_dim;
+    let mut list = Inventory { entries: vision(config) };
+    list.add(format!("{MODEL}.embed_tokens.weight"), &[text.vocab_size, hidden]);
+    for n in 0..text.num_hidden_layers {
+        let layer = format!("{MODEL}.layers.{n}");
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            list.add(format!("{layer}.{norm}.weight"), &[hidden]);
+        }
+        for (name, input, output) in [
+            ("self_attn.q_proj", hidden, queries),
+            ("self_attn.k_proj", hidden, keys),
+            ("self_attn.v_proj", hidden, keys),
+            ("self_attn.o_proj", queries, hidden),
+            ("mlp.gate_proj", hidden, inner),
+            ("mlp.up_proj", hidden, inner),
+            ("mlp.down_proj", inner, hidden),
+        ] {
+            list.linear(&format!("{layer}.{name}"), input, output, false);
+        }
+    }
+    list.add(format!("{MODEL}.norm.weight"), &[hidden]);
+    list.linear("head", hidden, config.embedding_dim, true);
+    list.entries
+}

@@ -1,0 +1,417 @@
+//! The whole model: load it, and pages and queries become multi-vectors.
+
+use std::time::Duration;
+
+use candle_core::{Result as CandleResult, Tensor};
+use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
+use pagesight_core::{
+    EncodedPage, ModelId, ModelRecord, ModelSource, PageImage, PageSize, PageVectors, PatchLayout,
+    PictureSize, QueryVectors,
+};
+use pagesight_simd::resize_bicubic;
+use rayon::prelude::*;
+
+use crate::checkpoint::{Checkpoint, absolute};
+use crate::device::Device;
+use crate::error::ModelError;
+use crate::families::colpali::config::{Config, PreprocessorConfig};
+use crate::families::colpali::cpu::CpuModel;
+use crate::families::colpali::gpu::GpuModel;
+use crate::families::colpali::ink::printed;
+use crate::families::colpali::opened::Opened;
+use crate::families::colpali::preprocess::pixel_values;
+use crate::families::colpali::recipe::{Recipe, RecipeOrigin};
+use crate::families::colpali::tokens::{Query, Tokens};
+use crate::gpu;
+use crate::options::LoadOptions;
+use crate::precision::Precision;
+
+/// A ColPali in memory. `&self` throughout: share it between threads.
+#[derive(Debug)]
+pub struct ColPali {
+    record: ModelRecord,
+    precision: Precision,
+    pub(crate) config: Config,
+    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) recipe: Recipe,
+    recipe_origin: RecipeOrigin,
+    pub(crate) tokens: Tokens,
+    engine: Engine,
+    /// Slices that a GPU encodes at once.
+    gpu_slices: usize,
+    /// Ids of a slice of a page: its image tokens, then the prompt.
+    page_ids: Vec<u32>,
+    /// The same for every page.
+    layout: PatchLayout,
+}
+
+/// What does the arithmetic.
+#[derive(Debug)]
+enum Engine {
+    Cpu(Box<CpuModel>),
+    Gpu(Box<GpuModel>),
+}
+
+impl ColPali {
+    /// nano, the small model inside the program. It reads print and knows no meaning: see
+    /// `model/nano/README.md`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// ```
+    /// use pagesight_core::seam::QueryEncoder;
+    /// use pagesight_model::ColPali;
+    ///
+    /// let query = &ColPali::nano()?.encode_queries(&["net sales"]).unwrap()[0];
+    /// assert_eq!(query.dim(), 128);
+    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// ```
+    pub fn nano() -> Result<Self, ModelError> {
+        Self::load(&ModelSource::Nano, &LoadOptions::default())
+    }
+
+    /// Loads the ColPali checkpoint of `source`: whole weights in any published layout (HF-native
+    /// or colpali-engine, one file or shards), or a LoRA adapter over its base.
+    /// [`load`](crate::load) does it for every family.
+    ///
+    /// # Errors
+    /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
+    /// off, or not this model's. Nothing is ever filled in.
+    pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self, ModelError> {
+        Self::of(&Checkpoint::open(source, options)?, options)
+    }
+
+    /// Loads an opened checkpoint.
+    pub(crate) fn of(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
+        let device = gpu::open(options.device)?;
+        let Opened {
+            config,
+            preprocessor,
+            weights,
+            recipe,
+            recipe_origin,
+            precision,
+            tokens,
+            page_ids,
+            id,
+        } = Opened::read(checkpoint, options)?;
+        let cpu = Box::new(CpuModel::take(weights, precision, &config, options.query_only)?);
+        let engine = match device {
+            Some(device) => Engine::Gpu(Box::new(GpuModel::place(&device, precision, &cpu)?)),
+            None => Engine::Cpu(cpu),
+        };
+        let side = config.vlm_config.vision_config.side() as u32;
+        let text = page_ids.len() as u32 - side * side;
+        let record = ModelRecord {
+            id,
+            dim: config.embedding_dim,
+            source: Some(checkpoint.source().clone()),
+            // A base that was found by its name will be found again.
+            base: options.base.as_ref().map(absolute).transpose()?,
+            recipe: Some(recipe.to_json()),
+            fusion: recipe.fusion,
+        };
+        Ok(Self {
+            record,
+            precision,
+            config,
+            preprocessor,
+            layout: PatchLayout::slices(&recipe.slices, side, text),
+            recipe,
+            recipe_origin,
+            tokens,
+            engine,
+            gpu_slices: options.gpu_slices.unwrap_or(GPU_SLICES).max(1),
+            page_ids,
+        })
+    }
+
+    /// What it runs in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Where it runs, never [`Device::Auto`].
+    pub fn device(&self) -> Device {
+        match &self.engine {
+            Engine::Cpu(_) => Device::Cpu,
+            Engine::Gpu(gpu) => gpu.device(),
+        }
+    }
+
+    /// The model on the CPU; `None` when a GPU has it.
+    pub(crate) fn cpu(&self) -> Option<&CpuModel> {
+        match &self.engine {
+            Engine::Cpu(cpu) => Some(cpu),
+            Engine::Gpu(_) => None,
+        }
+    }
+
+    /// What it does around its weights.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Why it does that.
+    pub fn recipe_origin(&self) -> &RecipeOrigin {
+        &self.recipe_origin
+    }
+
+    /// Edge of its square input, px.
+    pub fn input_px(&self) -> u32 {
+        self.config.vlm_config.vision_config.image_size as u32
+    }
+
+    /// How the vectors of a page are laid out: the same for every page.
+    pub fn layout(&self) -> &PatchLayout {
+        &self.layout
+    }
+
+    /// The picture of every page: all slices of its finest grid.
+    fn size(&self) -> PictureSize {
+        let (edge, slices) = (self.input_px(), &self.recipe.slices);
+        PictureSize { width_px: edge * slices.cols(), height_px: edge * slices.rows() }
+    }
+
+    /// One slice, `[3, edge, edge]` f32, to its rows, `[n_vectors, dim]` f32.
+    pub(crate) fn encode_slice(&self, pixels: &Tensor, ids: &[u32]) -> Result<Tensor, ModelError> {
+        let pictures = std::slice::from_ref(pixels);
+        match &self.engine {
+            Engine::Cpu(cpu) => cpu.encode_slices(pictures, ids),
+            Engine::Gpu(gpu) => gpu.encode_slices(pictures, ids),
+        }
+    }
+
+    /// Texts to the rows of all, `[sum of n_tokens, dim]` f32.
+    fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
+        match &self.engine {
+            Engine::Cpu(cpu) => cpu.encode_texts(texts, causal),
+            Engine::Gpu(gpu) => gpu.encode_texts(texts, causal),
+        }
+    }
+
+    /// Text ids to rows, `[n_tokens, dim]` f32.
+    pub(crate) fn encode_ids(&self, ids: &[u32], causal: bool) -> CandleResult<Tensor> {
+        self.encode_texts(&[ids], causal)
+    }
+
+    /// Encodes the first slice of a page on the CPU and says how long the vision tower with its
+    /// projector, the language model and the head took; `None` when a GPU has the model. For
+    /// benches.
+    ///
+    /// # Errors
+    /// As encoding it.
+    pub fn time_page(&self, page: &PageImage) -> Result<Option<[Duration; 3]>, ModelError> {
+        let Some(cpu) = self.cpu() else { return Ok(None) };
+        let pixels = pixel_values(&self.slices(page)?[0], &self.preprocessor)?;
+        cpu.time(&pixels, &self.page_ids).map(Some)
+    }
+
+    /// The model's inputs of a page: grid by grid, row by row. A grid that is not the finest sees
+    /// the page made smaller, as the reference makes pictures smaller.
+    fn slices(&self, page: &PageImage) -> Result<Vec<PageImage>, ModelError> {
+        let PictureSize { width_px, height_px } = self.size();
+        let expected = (width_px, height_px);
+        let got = (page.width_px(), page.height_px());
+        if expected != got {
+            return Err(ModelError::ImageSize { expected, got });
+        }
+        let (edge, grids) = (self.input_px(), &self.recipe.slices);
+        let mut slices = Vec::with_capacity(grids.count());
+        for grid in grids.grids() {
+            let resized = resize_bicubic(page, grid.cols * edge, grid.rows * edge);
+            for (row, column) in (0..grid.rows).flat_map(|r| (0..grid.cols).map(move |c| (r, c))) {
+                slices.push(resized.crop(column * edge, row * edge, edge, edge));
+            }
+        }
+        Ok(slices)
+    }
+
+    /// Pages with the slices of several together, where that suits the engine.
+    fn encode_all(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, ModelError> {
+        let together = match &self.engine {
+            Engine::Cpu(_) => 1,
+            Engine::Gpu(_) => self.gpu_slices,
+        };
+        let pages_together = together.div_ceil(self.recipe.slices.count());
+        let mut encoded = Vec::with_capacity(pages.len());
+        for pages in pages.chunks(pages_together) {
+            let mut rows = vec![KeptRows::default(); pages.len()];
+            let cuts = pages.par_iter().enumerate().map(|(page, image)| self.cut(page, image));
+            let cuts: Vec<Vec<Cut>> = cuts.collect::<Result<_, _>>()?;
+            let cuts: Vec<Cut> = cuts.into_iter().flatten().collect();
+            let kept: Vec<Vec<KeptRows>> = match &self.engine {
+                Engine::Cpu(_) => {
+                    let kept = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    kept.collect::<Result<_, _>>()?
+                }
+                Engine::Gpu(_) => {
+                    let kept = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
+                    kept.collect::<Result<_, _>>()?
+                }
+            };
+            for (cut, kept) in cuts.iter().zip(kept.into_iter().flatten()) {
+                rows[cut.page].rows.extend(kept.rows);
+                rows[cut.page].places.extend(kept.places);
+            }
+            let finished = rows.into_par_iter().map(|rows| self.finish(rows));
+            encoded.extend(finished.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(encoded)
+    }
+
+    /// What is kept of each of `cuts`.
+    fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<KeptRows>, ModelError> {
+        let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
+        let rows = match &self.engine {
+            Engine::Cpu(cpu) => {
+                let pictures =
+                    cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
+                let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
+                cpu.encode_kept(&pictures, &self.page_ids, &kept)?
+            }
+            Engine::Gpu(gpu) => {
+                let pictures: Vec<&PageImage> = cuts.iter().map(|cut| &cut.picture).collect();
+                gpu.encode_pictures(&pictures, &self.preprocessor, &self.page_ids, &kept)?
+            }
+        };
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        let mut rows = rows.as_slice();
+        let of_cuts = cuts.iter().map(|cut| {
+            let (of_cut, others) = rows.split_at(cut.places.len() * self.dim());
+            rows = others;
+            (cut, of_cut)
+        });
+        let of_cuts: Vec<_> = of_cuts.collect();
+        Ok(of_cuts.into_par_iter().map(|(cut, rows)| self.pool(cut, rows)).collect())
+    }
+
+    /// The slices of a page, without those of which the recipe keeps nothing.
+    fn cut(&self, page: usize, image: &PageImage) -> Result<Vec<Cut>, ModelError> {
+        let slices = self.slices(image)?;
+        let patch = self.config.vlm_config.vision_config.patch_size as u32;
+        let of_slice = self.page_ids.len();
+        let places = match self.recipe.prune_blank {
+            None => vec![(0..of_slice).collect(); slices.len()],
+            Some(range) => printed(&slices, patch, range),
+        };
+        let cuts = slices.into_iter().zip(places).enumerate();
+        let cuts =
+            cuts.map(|(n, (picture, places))| Cut { page, first: n * of_slice, picture, places });
+        Ok(cuts.filter(|cut| !cut.places.is_empty()).collect())
+    }
+
+    /// What is kept of a slice, of `vectors` at the places of `cut`: all, or what the recipe pools
+    /// them to. Slice by slice, since hierarchical pooling takes the cube of how many there are.
+    fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
+        let pooled = self.recipe.pooler.pool(self.dim(), vectors, self.recipe.pooling);
+        let places = pooled.representatives.iter().map(|&row| (cut.first + cut.places[row]) as u32);
+        KeptRows { places: places.collect(), rows: pooled.vectors }
+    }
+
+    /// What was kept of a page.
+    fn finish(&self, KeptRows { rows, places }: KeptRows) -> Result<EncodedPage, ModelError> {
+        let mut vectors = PageVectors::from_f32(self.dim(), &rows)?;
+        if places.len() != self.layout.vectors() {
+            vectors = vectors.with_places(places)?;
+        }
+        Ok(EncodedPage::new(vectors, self.layout.clone())?)
+    }
+
+    /// Ids of a slice of a page: its image tokens, then the prompt.
+    pub(crate) fn page_ids(&self) -> &[u32] {
+        &self.page_ids
+    }
+
+    /// A question with all that the recipe puts around it.
+    pub(crate) fn query(&self, question: &str) -> Result<Query, ModelError> {
+        let start = self.recipe.query_prefix.len();
+        self.tokens.query(&self.recipe.query_text(question), start..start + question.len())
+    }
+
+    /// Queries to vectors, together: the weights are read once for all of them.
+    fn encode_together(&self, questions: &[&str]) -> Result<Vec<QueryVectors>, ModelError> {
+        let queries = questions.iter().map(|question| self.query(question));
+        let queries = queries.collect::<Result<Vec<_>, _>>()?;
+        let texts: Vec<&[u32]> = queries.iter().map(|query| query.ids.as_slice()).collect();
+        let rows = self.encode_texts(&texts, self.recipe.causal_queries)?;
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        let mut start = 0;
+        let vectors = queries.into_iter().map(|query| {
+            let end = start + query.ids.len() * self.dim();
+            let rows = rows[start..end].to_vec();
+            start = end;
+            Ok(QueryVectors::new(self.dim(), rows, query.tokens)?)
+        });
+        vectors.collect()
+    }
+}
+
+/// A slice of a page and the places of the vectors that are kept of it.
+struct Cut {
+    page: usize,
+    /// The place, in its page, of its first vector.
+    first: usize,
+    picture: PageImage,
+    places: Vec<usize>,
+}
+
+/// Vectors of a page and their places in it.
+#[derive(Clone, Default)]
+struct KeptRows {
+    rows: Vec<f32>,
+    places: Vec<u32>,
+}
+
+/// Slices that a GPU encodes at once: 4,120 positions of 448 px nearly fill a large one, and their
+/// activations take 0.7 GB. A core has one at a time: the
+/// activations of a small model then stay in its caches.
+const GPU_SLICES: usize = 4;
+
+/// Queries encoded at once.
+const QUERIES_TOGETHER: usize = 32;
+
+impl PageEncoder for ColPali {
+    fn model_id(&self) -> &ModelId {
+        &self.record.id
+    }
+
+    fn dim(&self) -> usize {
+        self.record.dim
+    }
+
+    /// The same picture of every page, whatever its shape: the reference squeezes them too.
+    fn picture(&self, _: PageSize) -> PictureSize {
+        self.size()
+    }
+
+    /// On the CPU the slices of a page run side by side; a core without one helps another.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        Ok(self.encode_all(pages)?)
+    }
+}
+
+impl QueryEncoder for ColPali {
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        let mut vectors = Vec::with_capacity(queries.len());
+        for queries in queries.chunks(QUERIES_TOGETHER) {
+            vectors.extend(self.encode_together(queries)?);
+        }
+        Ok(vectors)
+    }
+}
+
+impl Model for ColPali {
+    fn record(&self) -> ModelRecord {
+        self.record.clone()
+    }
+
+    fn encodes_pages(&self) -> bool {
+        let is_query_only = match &self.engine {
+            Engine::Cpu(cpu) => cpu.is_query_only(),
+            Engine::Gpu(gpu) => gpu.is_query_only(),
+        };
+        !is_query_only
+    }
+}

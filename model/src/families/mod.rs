@@ -1,0 +1,126 @@
+//! The families of models, and the one list of them. A new family is a folder here and a line in
+//! [`FAMILIES`].
+
+pub mod colpali;
+pub mod family;
+
+#[cfg(feature = "parity")]
+use std::path::Path;
+use std::sync::Arc;
+
+use pagesight_core::ModelSource;
+use pagesight_core::seam::Model;
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::read_json;
+use crate::error::ModelError;
+use crate::families::family::Family;
+use crate::info::ModelInfo;
+use crate::options::LoadOptions;
+#[cfg(feature = "parity")]
+use crate::parity::{ParityError, StageReport};
+
+/// All families, a line each.
+pub static FAMILIES: [&Family; 1] = [&colpali::FAMILY];
+
+/// Loads the model of `source`, whichever family it belongs to.
+///
+/// # Errors
+/// [`ModelError::NotFound`] when there is no such checkpoint, [`ModelError::UnknownFamily`] for one
+/// of a model that pagesight does not have, and [`ModelError`] with file and key for whatever is
+/// missing, left over, of another shape or cut off. Nothing is ever filled in.
+///
+/// ```
+/// use pagesight_core::ModelSource;
+/// use pagesight_core::seam::QueryEncoder;
+/// use pagesight_model::LoadOptions;
+///
+/// let model = pagesight_model::load(&ModelSource::Nano, &LoadOptions::default())?;
+/// let query = &model.encode_queries(&["net sales"]).unwrap()[0];
+/// assert_eq!(query.dim(), model.record().dim);
+/// # Ok::<(), pagesight_model::ModelError>(())
+/// ```
+pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Arc<dyn Model>, ModelError> {
+    let checkpoint = Checkpoint::open(source, options)?;
+    (family_of(&checkpoint)?.load)(&checkpoint, options)
+}
+
+/// Says what the checkpoint of `source` is, without reading its weights.
+///
+/// # Errors
+/// [`ModelError`], the same that loading it would give.
+///
+/// ```
+/// use pagesight_core::ModelSource;
+/// use pagesight_model::{LoadOptions, inspect_checkpoint};
+///
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity/orig");
+/// let info = inspect_checkpoint(&ModelSource::Folder(folder.into()), &LoadOptions::default())?;
+/// assert_eq!((info.family, info.layout.as_str()), ("colpali", "colpali-engine"));
+/// assert_eq!(info.parameters, 181_432);
+/// # Ok::<(), pagesight_model::ModelError>(())
+/// ```
+pub fn inspect_checkpoint(
+    source: &ModelSource,
+    options: &LoadOptions,
+) -> Result<ModelInfo, ModelError> {
+    let checkpoint = Checkpoint::open(source, options)?;
+    (family_of(&checkpoint)?.inspect)(&checkpoint, options)
+}
+
+/// Compares a family with tensors that its reference gave, stage by stage: a difference points at
+/// its cause. `folder/fixture.json` names the family (`family`; ColPali where it names none), and
+/// the rest of the folder is as the family's own parity says.
+///
+/// # Errors
+/// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
+///
+/// ```
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity");
+/// let stages = pagesight_model::parity(folder.as_ref())?;
+/// assert!(stages.iter().all(|stage| stage.passed()));
+/// # Ok::<(), pagesight_model::ParityError>(())
+/// ```
+#[cfg(feature = "parity")]
+pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
+    #[derive(Deserialize)]
+    struct Fixture {
+        family: Option<String>,
+    }
+    let path = folder.join("fixture.json");
+    let fixture: Fixture = read_json(&path.as_path().into())?;
+    let name = fixture.family.as_deref().unwrap_or(colpali::FAMILY.name);
+    let found = FAMILIES.iter().find(|family| family.name == name);
+    let family = found.ok_or_else(|| unknown(path, name.into()))?;
+    (family.parity)(folder)
+}
+
+#[derive(Deserialize)]
+struct ModelType {
+    model_type: Option<String>,
+}
+
+/// The family of a checkpoint: the one whose `model_type` its `config.json` has, or, where that
+/// says none, the one whose names its tensors have.
+///
+/// # Errors
+/// [`ModelError::UnknownFamily`], and what reading gives.
+pub fn family_of(checkpoint: &Checkpoint) -> Result<&'static Family, ModelError> {
+    let file = checkpoint.file("config.json");
+    let config: ModelType = read_json(&file)?;
+    let found = match &config.model_type {
+        Some(said) => FAMILIES.iter().find(|family| family.model_types.contains(&said.as_str())),
+        None => {
+            let keys = checkpoint.shards.iter().flat_map(|shard| shard.keys());
+            FAMILIES.iter().find(|family| family.names.detect(keys.clone()).is_some())
+        }
+    };
+    let got = config.model_type.as_deref().unwrap_or("no model_type");
+    found.copied().ok_or_else(|| unknown(file.shown(), got.into()))
+}
+
+fn unknown(path: std::path::PathBuf, got: String) -> ModelError {
+    let known = FAMILIES.iter().map(|family| family.name).collect();
+    ModelError::UnknownFamily { path, got, known }
+}

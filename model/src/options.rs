@@ -1,0 +1,56 @@
+//! How a checkpoint is loaded.
+
+use std::path::PathBuf;
+
+use pagesight_core::{ModelSource, Slices};
+
+use crate::checkpoint::hub_cache::HubCache;
+use crate::device::Device;
+use crate::precision::Precision;
+
+/// What a caller may choose beyond the checkpoint.
+///
+/// ```
+/// use pagesight_model::{LoadOptions, Precision};
+/// let options = LoadOptions { precision: Some(Precision::Bf16), ..LoadOptions::default() };
+/// assert!(options.recipe.is_none(), "the checkpoint's own");
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Takes the place of the checkpoint's recipe.
+    pub recipe: Option<RecipeChoice>,
+    /// Takes the place of the grids that the recipe cuts a page into.
+    pub slices: Option<Slices>,
+    /// Takes the place of the recipe's precision. By default a model runs in the precision that
+    /// its weights are stored in.
+    pub precision: Option<Precision>,
+    /// Where it runs.
+    pub device: Device,
+    /// Slices (model inputs; one a page for ColPali) that a GPU encodes at once [default: 4]. More
+    /// are faster and take more of its memory, 180 MB each for 3B parameters. A core of the CPU
+    /// encodes one at a time.
+    pub gpu_slices: Option<usize>,
+    /// Loads only what queries need: the vision tower stays in its file, unread.
+    pub query_only: bool,
+    /// The whole weights that an adapter is merged into. By default they are looked for by the name
+    /// that the adapter gives.
+    pub base: Option<ModelSource>,
+    /// The hub's local cache, where models of a hub and the bases of adapters are looked up.
+    pub hub: Option<HubCache>,
+    /// A file that remembers the hashes of weights files, so that gigabytes are not read at each
+    /// start; it is made when it is not there.
+    pub digests: Option<PathBuf>,
+}
+
+/// Which recipe to use instead of the checkpoint's own. The family of the model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecipeChoice {
+    /// One that comes with pagesight, by its name.
+    Named(String),
+    /// A JSON file.
+    File(PathBuf),
+    /// JSON text, such as an index keeps in
+    /// [`ModelRecord::recipe`](pagesight_core::ModelRecord::recipe).
+    Json(String),
+}

@@ -1,0 +1,45 @@
+//! Why a search failed.
+
+use pagesight_core::seam::BoxError;
+use pagesight_core::{Channel, PageId};
+use pagesight_maxsim::DimMismatch;
+
+/// Why a search failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Only channels were asked that this question cannot be asked in: the patches with words and
+    /// no model to encode them.
+    #[error("the visual channel needs a model and none is loaded")]
+    NoModel,
+    /// The words were asked, and the question has none.
+    #[error("the words channel was asked with a question that has no words")]
+    NoWords,
+    /// Only a channel was asked that this index does not have.
+    #[error("the index has no channel `{channel}`")]
+    NoChannel {
+        /// The channel.
+        channel: Channel,
+    },
+    /// No channel was asked.
+    #[error("no channel was asked")]
+    NothingAsked,
+    /// The question is a page that has no vectors, or that is not in the index.
+    #[error("page {page} has no vectors to search by")]
+    NoVectors {
+        /// The page.
+        page: PageId,
+    },
+    /// The model could not encode the query.
+    #[error("the query could not be encoded")]
+    Encode(#[source] BoxError),
+    /// Stored vectors could not be read.
+    #[error("the stored vectors could not be read")]
+    Vectors(#[source] BoxError),
+    /// The words could not be read.
+    #[error("the text index could not be read")]
+    Text(#[source] BoxError),
+    /// The query vectors and the stored ones differ in length; the source names both.
+    #[error("the query does not fit the stored vectors")]
+    Dim(#[from] DimMismatch),
+}

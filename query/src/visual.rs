@@ -1,0 +1,94 @@
+//! The ranking of pages by late interaction over their patches, in three ways.
+//!
+//! * [`scan`] reads everything: the full-precision vectors of all pages or, where an index has only
+//!   those, their residual codes.
+//! * [`certified`] reads int8 codes and, where their error may matter, full-precision vectors. The
+//!   first ranks are exact.
+//! * [`sketched`] reads sketches, and the codes of the pages that look best. An approximation.
+
+mod best;
+mod certified;
+mod error;
+mod scan;
+mod sketched;
+mod work;
+
+use std::borrow::Cow;
+
+use pagesight_core::seam::{DocumentFilter, VectorSource};
+use pagesight_core::{PageId, QueryVectors};
+use pagesight_maxsim::{Segment, Segments, Slot};
+
+use crate::effort::Effort;
+use crate::error::QueryError;
+use crate::notice::Notice;
+use error::CodesError;
+pub use work::{Code, Work};
+
+/// How much of a ranking is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Pages.
+    pub pages: usize,
+    /// The first of them, whose ranks and scores are to be exact.
+    pub certain: usize,
+}
+
+/// The pages of a ranking with their scores, best first, and what was done for it.
+type Ranked = (Vec<(PageId, f32)>, Work);
+
+/// The best pages, ties by [`PageId`]. Codes are derived: where they are damaged the full-precision
+/// vectors of all pages answer, and the notice says so.
+pub(crate) fn rank(
+    source: &dyn VectorSource,
+    codes: Option<&Segments>,
+    query: &QueryVectors,
+    depth: Depth,
+    documents: DocumentFilter<'_>,
+    effort: Effort,
+) -> Result<(Ranked, Option<Notice>), QueryError> {
+    let mut notice = None;
+    if let Some(codes) = codes.filter(|_| effort != Effort::Exact) {
+        match rank_by_codes(codes, source, query, depth, documents, effort) {
+            Ok(ranked) => return Ok((ranked, None)),
+            Err(CodesError::Failed(error)) => return Err(error),
+            Err(CodesError::Damaged(reason)) => notice = Some(Notice::CodesDamaged { reason }),
+        }
+    }
+    Ok((scan::rank(source, query, depth.pages, documents)?, notice))
+}
+
+/// The best pages, ties by [`PageId`]: as far as they are to be certain the same as [`scan::rank`]
+/// gives, unless `effort` leaves pages out.
+fn rank_by_codes(
+    codes: &Segments,
+    source: &dyn VectorSource,
+    query: &QueryVectors,
+    depth: Depth,
+    documents: DocumentFilter<'_>,
+    effort: Effort,
+) -> Result<Ranked, CodesError> {
+    let slots = match documents {
+        None => Cow::Borrowed(codes.living()),
+        Some(within) => {
+            let passes = |slot: &&Slot| within.contains(&slot.id.document);
+            Cow::Owned(codes.living().iter().filter(passes).copied().collect())
+        }
+    };
+    let all: usize = codes.segments().iter().map(Segment::len).sum();
+    let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
+    // A page of residual codes takes as long as one of int8, in half of the bytes.
+    let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
+    match effort.compared(slots.len(), bytes) {
+        Some(count) => {
+            Ok(sketched::rank(codes, &slots, query, depth.pages, count.max(depth.pages))?)
+        }
+        None if codes.are_residual() => {
+            Ok(scan::rank_by_residual(codes, &slots, query, depth.pages)?)
+        }
+        None => certified::rank(codes, &slots, source, query, depth),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The three ways to rank, held to the exact one.
+
+use std::collections::HashSet;
+
+use fastrand::Rng;
+use pagesight_core::testing::FakeStore;
+use pagesight_core::{DocumentId, PageVectors};
+use pagesight_maxsim::{
+    Bits, Instructions, Int8Page, ResidualCoder, Segment, SegmentWriter, SketchCoder,
+};
+use proptest::prelude::*;
+
+use super::sketched::chosen;
+use super::*;
+use crate::testing::{DIM, indexed, noise, number, query};
+
+fn all(pages: usize) -> Depth {
+    Depth { pages, certain: pages }
+}
+
+/// Pages of two documents, some of them copies: ties.
+fn filled() -> (FakeStore, Segments, QueryVectors) {
+    let mut random = Rng::with_seed(7);
+    let mut page =
+        |n: usize| if n % 10 == 9 { vec![0.25; DIM] } else { noise(&mut random, 1 + n % 5) };
+    let pages: Vec<Vec<f32>> = (0..120).map(&mut page).collect();
+    let (store, codes) = indexed(&pages);
+    (store, codes, query(noise(&mut random, 3)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Pages that differ by less than the error of their codes, and copies of one another.
+    #[test]
+    fn codes_give_the_exact_ranking_of_pages_that_hardly_differ(
+        seed in any::<u64>(), count in 1usize..90, kinds in 1usize..60, depth in 0usize..100,
+        apart in prop::sample::select(vec![1e-3f32, 1e-2, 0.1, 1.0]),
+    ) {
+        let mut random = Rng::with_seed(seed);
+        let common: Vec<f32> = noise(&mut random, 2);
+        let mut near = |_| common.iter().map(|x| x + apart * number(&mut random)).collect();
+        let kinds: Vec<Vec<f32>> = (0..kinds).map(&mut near).collect();
+        let pages: Vec<Vec<f32>> = kinds.iter().cycle().take(count).cloned().collect();
+        let (store, codes) = indexed(&pages);
+        let query = query(noise(&mut random, 3));
+        let (expected, _) = scan::rank(&store, &query, depth, None).unwrap();
+        let rank = |depth| {
+            rank_by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
+        };
+        let (got, work) = rank(all(depth));
+        prop_assert_eq!(&got, &expected);
+        prop_assert!(work.reranked >= depth.min(count) && work.reranked <= count);
+        // The first of more are the same.
+        let (got, work) = rank(Depth { pages: depth + 30, certain: depth });
+        prop_assert_eq!(work.certain, depth.min(count));
+        prop_assert_eq!(&got[..work.certain], &expected[..]);
+        prop_assert_eq!(got.len(), count.min(depth + 30));
+        prop_assert!(got.is_sorted_by(|a, b| a.1 >= b.1));
+        let pages: HashSet<PageId> = got.iter().map(|(page, _)| *page).collect();
+        prop_assert_eq!(pages.len(), got.len());
+    }
+}
+
+/// The query points where a code is off, so that errors reach their bounds, and the order by
+/// code says little.
+#[test]
+fn codes_give_the_exact_ranking_where_their_errors_are_the_largest() {
+    for seed in 0..200 {
+        let mut random = Rng::with_seed(seed);
+        let row: Vec<f32> = noise(&mut random, 1);
+        let code = Int8Page::encode(&PageVectors::from_f32(DIM, &row).unwrap()).decode();
+        let off: Vec<f32> = row.iter().zip(&code).map(|(x, code)| x - code).collect();
+        let largest = code.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let bound: f32 = off.iter().map(|off| off * off).sum();
+        let mut page = |_| -> Vec<f32> {
+            // To codes beside it, unless that would change the scale, and as far back.
+            let mut step = |code: &f32| {
+                if code.abs() < largest {
+                    number(&mut random).round() * largest / 127.0
+                } else {
+                    0.0
+                }
+            };
+            let steps: Vec<f32> = code.iter().map(&mut step).collect();
+            let gain: f32 = steps.iter().zip(&off).map(|(step, off)| step * off).sum();
+            let along = (-gain / bound).clamp(-1.0, 1.0) + 0.1 * number(&mut random);
+            let codes = code.iter().zip(&steps).map(|(code, step)| code + step);
+            codes.zip(&off).map(|(code, off)| code + along * off).collect()
+        };
+        let pages: Vec<Vec<f32>> = (0..60).map(&mut page).collect();
+        let (store, codes) = indexed(&pages);
+        let query = query(off.iter().map(|x| x * 200.0).collect());
+        for depth in [1, 3, 10] {
+            let (expected, _) = scan::rank(&store, &query, depth, None).unwrap();
+            let ranked = rank_by_codes(&codes, &store, &query, all(depth), None, Effort::Auto);
+            assert_eq!(ranked.ok().unwrap().0, expected, "{seed} {depth}");
+        }
+    }
+}
+
+#[test]
+fn codes_give_the_exact_ranking_at_every_depth() {
+    let (store, codes, query) = filled();
+    for depth in [1, 2, 10, 25, 119, 120, 500] {
+        let (expected, read) = scan::rank(&store, &query, depth, None).unwrap();
+        let Ok((got, work)) = rank_by_codes(&codes, &store, &query, all(depth), None, Effort::Auto)
+        else {
+            panic!("codes failed")
+        };
+        assert_eq!(got, expected, "{depth}");
+        assert_eq!((read.seen, work.seen, work.code), (120, 120, Code::Int8));
+        assert!(work.reranked >= depth.min(120));
+    }
+    let (_, work) = rank_by_codes(&codes, &store, &query, all(1), None, Effort::Auto).ok().unwrap();
+    assert!(work.reranked < 30, "{} of 120 were scored again", work.reranked);
+}
+
+#[test]
+fn what_follows_the_certain_ranks_is_near_and_reads_no_vectors() {
+    let (store, codes, query) = filled();
+    let (exact, _) = scan::rank(&store, &query, 120, None).unwrap();
+    let score = |page| exact.iter().find(|(other, _)| *other == page).unwrap().1;
+    let rank = |pages, certain| {
+        let depth = Depth { pages, certain };
+        rank_by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
+    };
+    let (few, read) = rank(5, 5);
+    let (many, work) = rank(60, 5);
+    assert_eq!((&many[..5], work.reranked, work.certain), (&few[..], read.reranked, 5));
+    assert_eq!(&few[..], &exact[..5]);
+    let last = exact[59].1;
+    for &(page, near) in &many[5..] {
+        let error = (near - score(page)).abs();
+        assert!(error < 0.03 * score(page).abs(), "{near} {}", score(page));
+        assert!(score(page) > last - 0.06 * last.abs(), "{} {last}", score(page));
+    }
+    let (none, work) = rank(60, 0);
+    assert_eq!((none.len(), work.reranked, work.certain), (60, 0, 0));
+}
+
+#[test]
+fn any_number_of_threads_ranks_the_same() {
+    let (store, codes, query) = filled();
+    let ranking = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            rank_by_codes(&codes, &store, &query, all(40), None, Effort::Auto).ok().unwrap().0
+        })
+    };
+    assert_eq!(ranking(1), ranking(4));
+}
+
+#[test]
+fn a_filter_holds_before_scoring() {
+    let (store, codes, query) = filled();
+    let within = HashSet::from([DocumentId::of(b"b")]);
+    let (got, work) =
+        rank_by_codes(&codes, &store, &query, all(9), Some(&within), Effort::Auto).ok().unwrap();
+    assert_eq!(got, scan::rank(&store, &query, 9, Some(&within)).unwrap().0);
+    assert_eq!(work.seen, 60);
+}
+
+#[test]
+fn sketches_choose_and_int8_codes_rank() {
+    let (store, codes, query) = filled();
+    let rank = |depth, within, count| {
+        let effort = Effort::Best(count);
+        rank_by_codes(&codes, &store, &query, all(depth), within, effort).ok().unwrap()
+    };
+    let (truth, _) = scan::rank(&store, &query, 120, None).unwrap();
+    let (best, work) = rank(3, None, 40);
+    assert_eq!((work.code, work.seen, work.reranked), (Code::Sketch, 120, 40));
+    assert_eq!(best[0].0, truth[0].0);
+    for (page, score) in &best {
+        let exact = truth.iter().find(|(other, _)| other == page).unwrap().1;
+        assert!((score - exact).abs() < 0.05 * exact.abs(), "{score} {exact}");
+    }
+    // No fewer than are asked for, and all of them are no shortcut.
+    assert_eq!(rank(60, None, 5).1.reranked, 60);
+    let (same, work) = rank(120, None, 120);
+    assert_eq!((same, work.code), (truth, Code::Int8));
+    let within = HashSet::from([DocumentId::of(b"b")]);
+    let (best, work) = rank(9, Some(&within), 20);
+    assert_eq!((work.seen, work.reranked, best.len()), (60, 20, 9));
+    assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
+}
+
+#[test]
+fn residual_codes_rank_where_there_are_no_vectors() {
+    let (store, _, query) = filled();
+    let pages: Vec<(PageId, PageVectors)> =
+        store.pages().iter().map(|page| (page.id, page.vectors.clone().unwrap())).collect();
+    let all: Vec<PageVectors> = pages.iter().map(|(_, page)| page.clone()).collect();
+    let (sketches, coder) =
+        (SketchCoder::fit(&all).unwrap(), ResidualCoder::fit(Bits::Four, &all).unwrap());
+    let mut writer = SegmentWriter::residual(Vec::new(), &sketches, coder.clone());
+    for (id, page) in &pages {
+        let code = coder.encode(page).unwrap();
+        writer.push_residual(*id, &code, None, &sketches.encode(page).unwrap()).unwrap();
+    }
+    let segment = Segment::open(writer.finish().unwrap()).unwrap();
+    let codes = Segments::new(vec![segment]).unwrap();
+    let asked = coder.query(Instructions::best(), &[&query]).unwrap();
+    let score = |page: &PageVectors| asked.score(&coder.encode(page).unwrap()).unwrap();
+    let mut expected: Vec<(PageId, f32)> =
+        pages.iter().map(|(id, page)| (*id, score(page))).collect();
+    expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    // Nothing reads vectors: there are none in an empty store.
+    let none = FakeStore::default();
+    let rank = |depth, within, effort| {
+        let depth = Depth { pages: depth, certain: depth };
+        rank_by_codes(&codes, &none, &query, depth, within, effort).ok().unwrap()
+    };
+    let (best, work) = rank(9, None, Effort::Auto);
+    assert_eq!(best, expected[..9]);
+    assert_eq!((work.code, work.seen, work.reranked), (Code::Residual, 120, 0));
+    assert_eq!(work.certain, 0);
+    let (best, work) = rank(3, None, Effort::Best(40));
+    assert_eq!((work.code, work.again, work.reranked), (Code::Sketch, Code::Residual, 40));
+    assert_eq!(best[0], expected[0]);
+    let within = HashSet::from([DocumentId::of(b"b")]);
+    let (best, work) = rank(9, Some(&within), Effort::Auto);
+    assert_eq!((best.len(), work.seen), (9, 60));
+    assert!(best.iter().all(|(page, _)| page.document == DocumentId::of(b"b")));
+}
+
+#[test]
+fn the_pages_of_the_best_scores_are_chosen() {
+    let (_, codes, _) = filled();
+    let slots = codes.living();
+    let scores: Vec<f32> = (0..slots.len()).map(|n| (n * 7 % 5) as f32).collect();
+    let mut expected: Vec<usize> = (0..slots.len()).collect();
+    expected.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(slots[a].id.cmp(&slots[b].id)));
+    for count in [0, 1, 7, 30, 119, 120, 999] {
+        let mut got: Vec<PageId> = chosen(slots, &scores, count).iter().map(|s| s.id).collect();
+        let mut best: Vec<PageId> = expected.iter().take(count).map(|&n| slots[n].id).collect();
+        got.sort_unstable();
+        best.sort_unstable();
+        assert_eq!(got, best, "{count}");
+    }
+}
+
+#[test]
+fn nothing_is_found_in_nothing() {
+    let (_, _, query) = filled();
+    let codes = Segments::default();
+    let (got, _) = rank_by_codes(&codes, &FakeStore::default(), &query, all(9), None, Effort::Auto)
+        .ok()
+        .unwrap();
+    assert!(got.is_empty());
+}

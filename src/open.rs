@@ -1,0 +1,121 @@
+//! The wiring: the one place that names concrete technologies together. What an index works with is
+//! made here when it is first needed, unless the program brought its own.
+
+use std::sync::Arc;
+
+use pagesight_core::ModelRecord;
+use pagesight_core::seam::{Model, Ocr, PdfReader};
+#[cfg(feature = "model")]
+use pagesight_core::ModelSource;
+#[cfg(feature = "model")]
+use pagesight_model::{LoadOptions, RecipeChoice};
+#[cfg(feature = "pdf")]
+use pagesight_pdf::{RenderOptions, RendererPool};
+
+use crate::error::Error;
+
+/// How models are loaded and pages are drawn.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Opening {
+    #[cfg(feature = "model")]
+    pub loading: LoadOptions,
+    #[cfg(feature = "pdf")]
+    pub renderer: RenderOptions,
+}
+
+impl Opening {
+    /// Loads the model that `source` names. What `stored` says of the same model holds where
+    /// `options` do not say otherwise: recipe and slices are parts of the model that the vectors of
+    /// an index were made with.
+    #[cfg(feature = "model")]
+    pub fn model(
+        &self,
+        source: &ModelSource,
+        options: &LoadOptions,
+        stored: Option<ModelRecord>,
+    ) -> Result<Arc<dyn Model>, Error> {
+        let mut options = options.clone();
+        if let Some(stored) = stored {
+            options.recipe = options.recipe.or(recipe_of(&stored));
+            if stored.source.as_ref() == Some(source) {
+                options.base = options.base.or(stored.base);
+            }
+        }
+        Ok(pagesight_model::load(source, &options)?)
+    }
+
+    /// Loads the model that an index remembers, from where it was.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::Model`].
+    pub fn remembered_model(
+        &self,
+        record: &ModelRecord,
+        query_only: bool,
+    ) -> Result<Arc<dyn Model>, Error> {
+        let Some(source) = &record.source else {
+            return Err(Error::ModelNotBrought { id: record.id.clone() });
+        };
+        #[cfg(feature = "model")]
+        {
+            if let ModelSource::Folder(folder) = source
+                && !folder.is_dir()
+            {
+                return Err(Error::ModelGone { source_of: source.clone() });
+            }
+            let base = self.loading.base.clone().or_else(|| record.base.clone());
+            let options = LoadOptions {
+                recipe: recipe_of(record),
+                query_only,
+                base,
+                ..self.loading.clone()
+            };
+            let model = pagesight_model::load(source, &options)?;
+            let got = model.record().id;
+            if got != record.id {
+                let (source_of, expected) = (Some(source.clone()), record.id.clone());
+                return Err(Error::ModelChanged { source_of, expected, got });
+            }
+            Ok(model)
+        }
+        #[cfg(not(feature = "model"))]
+        {
+            let _ = query_only;
+            Err(Error::ModelGone { source_of: source.clone() })
+        }
+    }
+
+    /// Starts what reads PDFs: worker processes with pdfium.
+    ///
+    /// # Errors
+    /// [`Error::Pdf`], e.g. when libpdfium is nowhere.
+    pub fn pdf_reader(&self) -> Result<Arc<dyn PdfReader>, Error> {
+        #[cfg(feature = "pdf")]
+        {
+            Ok(Arc::new(RendererPool::new(self.renderer.clone())?))
+        }
+        #[cfg(not(feature = "pdf"))]
+        {
+            Err(Error::NoReader)
+        }
+    }
+}
+
+/// What reads pages without words in `languages`; `None` where nothing on this machine does.
+pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
+    #[cfg(feature = "ocr")]
+    {
+        pagesight_ocr::Tesseract::find(languages).map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
+    }
+    #[cfg(not(feature = "ocr"))]
+    {
+        let _ = languages;
+        None
+    }
+}
+
+/// The recipe of the model that an index remembers.
+#[cfg(feature = "model")]
+fn recipe_of(record: &ModelRecord) -> Option<RecipeChoice> {
+    record.recipe.clone().map(RecipeChoice::Json)
+}

@@ -1,0 +1,92 @@
+//! One snapshot of an index with its ledger, as searches see it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use pagesight_core::{DocumentId, DocumentRecord, chain};
+use pagesight_maxsim::Segments;
+use pagesight_query::Effort;
+use pagesight_store::Reader;
+
+use crate::error::Error;
+
+/// One snapshot with its ledger.
+pub(crate) struct View {
+    pub reader: Reader,
+    /// By path.
+    pub ledger: BTreeMap<String, DocumentRecord>,
+    /// Paths of each document, in order.
+    pub paths: HashMap<DocumentId, Vec<String>>,
+    /// Mapped by the first search; why not, when they are damaged.
+    codes: OnceLock<Result<Option<Segments>, String>>,
+}
+
+impl View {
+    /// Opens the latest snapshot of the index in `folder`.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Self::over(Reader::open(folder)?)
+    }
+
+    /// The latest snapshot, when it is another one than this.
+    pub fn newer(&self) -> Result<Option<Self>, Error> {
+        self.reader.newer()?.map(Self::over).transpose()
+    }
+
+    fn over(reader: Reader) -> Result<Self, Error> {
+        let records = reader.documents()?;
+        let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
+        for record in &records {
+            if let Some(document) = record.document {
+                paths.entry(document).or_default().push(record.path.clone());
+            }
+        }
+        let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
+        Ok(Self { reader, ledger, paths, codes: OnceLock::new() })
+    }
+
+    /// Number of the snapshot.
+    pub fn number(&self) -> u64 {
+        self.reader.snapshot().number()
+    }
+
+    /// What the index was tuned to.
+    pub fn effort(&self) -> Effort {
+        match self.reader.snapshot().tuning().map(|tuning| tuning.compared) {
+            None => Effort::Auto,
+            Some(None) => Effort::Certified,
+            Some(Some(count)) => Effort::Best(count),
+        }
+    }
+
+    /// The codes that searches scan. They are derived from the vectors, so damage to them is no
+    /// error: it is the second value, and the vectors themselves are read.
+    pub fn codes(&self) -> (Option<&Segments>, Option<&str>) {
+        let open = || self.reader.codes().map_err(|error| chain(&error));
+        match self.codes.get_or_init(open) {
+            Ok(codes) => (codes.as_ref(), None),
+            Err(why) => (None, Some(why)),
+        }
+    }
+
+    /// Documents with a path that passes `keep`.
+    pub fn documents_where(&self, keep: impl Fn(&str) -> bool) -> HashSet<DocumentId> {
+        let kept = self.paths.iter().filter(|(_, paths)| paths.iter().any(|path| keep(path)));
+        kept.map(|(document, _)| *document).collect()
+    }
+
+    /// The ledger path that `path` means: itself, or the only ledger path that ends with it.
+    pub fn resolve(&self, path: &str) -> Result<String, Error> {
+        if self.ledger.contains_key(path) {
+            return Ok(path.into());
+        }
+        let end = format!("/{path}");
+        let mut found: Vec<String> =
+            self.ledger.keys().filter(|known| known.ends_with(&end)).cloned().collect();
+        match found.len() {
+            0 => Err(Error::NoSuchDocument { path: path.into() }),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::AmbiguousPath { path: path.into(), candidates: found }),
+        }
+    }
+}

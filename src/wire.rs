@@ -1,0 +1,178 @@
+//! The one JSON of answers. The command line prints it, and whatever else hands answers to other
+//! programs prints the same: the same hit has the same fields everywhere.
+//!
+//! Fields are added within a version (`"v": 1`), never changed: readers ignore what they do not
+//! know.
+
+use std::time::Duration;
+
+use pagesight_core::{Channel, ChannelScore, Quality, Rect};
+use pagesight_query::{Code, Notice};
+use pagesight_store::Snippet;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::answer::{Answer, PageHit, PatchMatch};
+
+/// The version of the fields.
+pub const VERSION: u32 = 1;
+
+/// What one channel said, without its name.
+#[derive(Serialize)]
+struct Said {
+    score: f32,
+    rank: u32,
+}
+
+impl Said {
+    fn of(score: Option<&ChannelScore>) -> Option<Self> {
+        score.map(|said| Self { score: said.score, rank: said.rank })
+    }
+}
+
+impl Serialize for PatchMatch {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_struct("PatchMatch", 3)?;
+        object.serialize_field("token", &self.token)?;
+        object.serialize_field("similarity", &self.similarity)?;
+        object.serialize_field("rect_pt", &self.rect.map(|Rect { x0, y0, x1, y1 }| [x0, y0, x1, y1]))?;
+        object.end()
+    }
+}
+
+impl Serialize for PageHit {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (page, size) = (&self.page, self.page.size());
+        let mut object = to.serialize_struct("PageHit", 16)?;
+        object.serialize_field("rank", &self.rank)?;
+        object.serialize_field("path", page.path())?;
+        object.serialize_field("page", &page.number())?;
+        object.serialize_field("score", &self.score)?;
+        object.serialize_field("visual", &Said::of(self.channel(Channel::Patches)))?;
+        object.serialize_field("text", &Said::of(self.channel(Channel::Words)))?;
+        object.serialize_field("channels", &self.channels)?;
+        object.serialize_field("by_name", &self.is_by_name())?;
+        object.serialize_field("snippet", &self.snippet.text)?;
+        object.serialize_field("marks", &marks(&self.snippet))?;
+        object.serialize_field("document", &page.document())?;
+        object.serialize_field("size_pt", &[size.width_pt, size.height_pt])?;
+        object.serialize_field("text_source", &page.text_source())?;
+        object.serialize_field("matches", &self.matches)?;
+        object.end()
+    }
+}
+
+/// The marks of a snippet in characters, which is what most readers of JSON count.
+fn marks(snippet: &Snippet) -> Vec<[usize; 2]> {
+    let characters = |byte: usize| snippet.text[..byte].chars().count();
+    snippet.marks.iter().map(|mark| [characters(mark.start), characters(mark.end)]).collect()
+}
+
+/// A quality that was measured, and when.
+#[derive(Serialize)]
+struct Measured {
+    #[serde(rename = "overlap@10")]
+    overlap10: f64,
+    ndcg_ratio: f64,
+    questions: usize,
+    snapshot: u64,
+}
+
+impl Measured {
+    fn of(quality: Quality, snapshot: u64) -> Self {
+        let Quality { overlap10, ndcg_ratio, questions } = quality;
+        Self { overlap10, ndcg_ratio, questions, snapshot }
+    }
+}
+
+/// Milliseconds, three decimals, by stage.
+#[derive(Serialize)]
+struct Times {
+    total: f64,
+    encode: f64,
+    visual: f64,
+    scan: f64,
+    rerank: f64,
+    text: f64,
+}
+
+/// Milliseconds with three decimals.
+pub fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// How a search went: the line that ends its hits on the command line.
+#[derive(Serialize)]
+pub struct Summary<'a> {
+    hits: usize,
+    #[serde(flatten)]
+    course: Course<'a>,
+}
+
+impl<'a> Summary<'a> {
+    /// How the search of `answer` went.
+    pub fn of(answer: &'a Answer) -> Self {
+        Self { hits: answer.hits.len(), course: Course::of(answer) }
+    }
+}
+
+/// Everything of an answer but its hits.
+#[derive(Serialize)]
+struct Course<'a> {
+    snapshot: u64,
+    model_id: Option<&'a str>,
+    pages_scored: usize,
+    pages_reranked: usize,
+    code: &'static str,
+    reranked_in: &'static str,
+    exact: bool,
+    exact_ranks: usize,
+    channels: &'a [Channel],
+    recall: Option<Measured>,
+    compact: Option<Measured>,
+    ms: Times,
+    notice: Option<String>,
+    notices: &'a [Notice],
+}
+
+impl<'a> Course<'a> {
+    fn of(answer: &'a Answer) -> Self {
+        let (work, timings) = (&answer.work, &answer.timings);
+        Self {
+            snapshot: answer.snapshot,
+            model_id: answer.model.as_ref().map(|model| model.0.as_str()),
+            pages_scored: work.seen,
+            pages_reranked: work.reranked,
+            code: work.code.as_str(),
+            reranked_in: work.again.as_str(),
+            exact: !matches!(work.code, Code::Sketch | Code::Residual),
+            exact_ranks: work.certain,
+            channels: &answer.channels,
+            recall: answer.recall.as_ref().map(|t| Measured::of(t.quality, t.snapshot)),
+            compact: answer.compact.as_ref().map(|c| Measured::of(c.quality, c.snapshot)),
+            ms: Times {
+                total: ms(answer.total),
+                encode: ms(timings.encode),
+                visual: ms(answer.time_of(Channel::Patches)),
+                scan: ms(work.scan),
+                rerank: ms(work.rerank),
+                text: ms(answer.time_of(Channel::Words)),
+            },
+            notice: answer.notice(),
+            notices: &answer.notices,
+        }
+    }
+}
+
+impl Serialize for Answer {
+    /// How the search went, with the list of hits in place of their number.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            hits: &'a [PageHit],
+            #[serde(flatten)]
+            course: Course<'a>,
+        }
+        Whole { hits: &self.hits, course: Course::of(self) }.serialize(to)
+    }
+}
