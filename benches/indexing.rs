@@ -18,8 +18,8 @@ use pagesight::metrics::quantile;
 use pagesight::{Channel, DocumentId, Limits, ModelId, PageId, Sandbox, Slices};
 use pagesight_core::seam::{Batch, BoxError, PageSink, QueryEncoder};
 use pagesight_core::testing::{document_record, page_record};
-use pagesight_core::{PatchGrid, QueryVectors};
-use pagesight_indexer::Renderer;
+use pagesight_core::{DrawSize, PatchGrid, PictureSize, QueryVectors};
+use pagesight_pdf::{RenderOptions, Renderer};
 use pagesight_query::{Channels, Fusion, Request, Shortcut, search};
 use pagesight_store::{BlockingReader, BlockingWriter, StoredModel};
 
@@ -63,9 +63,8 @@ fn median(mut samples: Vec<f64>) -> f64 {
 }
 
 fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
-    let program = std::env::current_exe().expect("this program");
-    let mut renderer = Renderer::start(&program, pdfium, &Limits::default(), Sandbox::default())
-        .expect("the worker starts");
+    let options = RenderOptions { pdfium: Some(pdfium.into()), ..RenderOptions::default() };
+    let mut renderer = Renderer::start(&options).expect("the worker starts");
     let (mut ours, mut squeezed, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut pages = 0;
     for _ in 0..ROUNDS {
@@ -83,10 +82,12 @@ fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
             f64::from(pages) / start.elapsed().as_secs_f64()
         };
         ours.push(each(&|renderer, number| {
-            renderer.draw(number, WIDTH_PX).expect("a sound page");
+            renderer.draw(number, DrawSize::Width(WIDTH_PX)).expect("a sound page");
         }));
         squeezed.push(each(&|renderer, number| {
-            renderer.read(number, Some((448, 448))).expect("a sound page");
+            renderer.text(number, 1_000_000).expect("a sound page");
+            let input = PictureSize { width_px: 448, height_px: 448 };
+            renderer.draw(number, DrawSize::Exact(input)).expect("a sound page");
         }));
         let mut command = Command::new(python);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pypdfium2_peer.py"));

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Failure, ModelId, PageFailure};
+use crate::failure::{Failure, PageFailure};
+use crate::model::ModelId;
 
 /// The blake3 hash of a document's bytes: the same file under two names is one document.
 ///

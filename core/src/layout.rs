@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PageSize, PageVectors, Rect, Slices, VectorError};
+use crate::geometry::{PageSize, Rect, Slices};
+use crate::multivector::{PageVectors, VectorError};
 
 /// A part of a page in fractions of its sides, from 0 to 1; origin top left.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@
 const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 
 mod document;
+mod encoded;
 mod error;
 mod failure;
 mod geometry;
@@ -37,6 +38,7 @@ pub mod seam;
 pub mod testing;
 
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
+pub use encoded::EncodedPage;
 pub use error::chain;
 pub use failure::{Failure, FailureKind, PageFailure};
 pub use geometry::{PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices};
@@ -44,7 +46,7 @@ pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use layout::{Area, PatchLayout, Run};
 pub use model::{ModelId, ModelRecord, ModelSource};
-pub use multivector::{EncodedPage, PageVectors, QueryToken, QueryVectors, VectorError};
+pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use quality::{Fusion, Quality};
 pub use reading::{DrawSize, OcrText, OcrWord, PageText};

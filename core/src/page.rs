@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DocumentId, PageSize, PageVectors, PatchLayout};
+use crate::document::DocumentId;
+use crate::geometry::PageSize;
+use crate::layout::PatchLayout;
+use crate::multivector::PageVectors;
 
 /// A page: a document and a number. Rankings break ties by it, so results repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

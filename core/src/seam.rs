@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::document::{DocumentId, DocumentRecord};
+use crate::encoded::EncodedPage;
 use crate::failure::{Failure, FailureKind};
 use crate::geometry::{PageSize, PictureSize};
 use crate::image::PageImage;
 use crate::model::{ModelId, ModelRecord};
-use crate::multivector::{EncodedPage, PageVectors, QueryVectors};
+use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
 use crate::reading::{DrawSize, OcrText, PageText};
 

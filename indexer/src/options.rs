@@ -25,21 +25,35 @@ impl Engines {
 }
 
 /// How a run goes about it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SyncOptions {
     /// Documents read at once; one a core when `None`.
     pub workers: Option<usize>,
     /// Reads documents again that failed before and have not changed.
     pub retry_failed: bool,
-    /// Why there is no [`Engines::ocr`] although it is wanted, e.g. "tesseract is not installed".
-    /// Documents with pages that have no words get a note that says so.
-    pub missing_ocr: Option<String>,
+    /// Languages in which pages without words are to be read, `+` between them; `None` reads no
+    /// such page. Whoever makes [`Engines::ocr`] looks here; where there is none although this is
+    /// set, documents with such pages get a note that says so.
+    pub ocr_languages: Option<String>,
     /// How much of a document is read.
     pub limits: Limits,
     /// When what was read is committed.
     pub batch: BatchSize,
     /// Set from elsewhere, it ends the run after a commit. The next run goes on from there.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            retry_failed: false,
+            ocr_languages: Some("eng".into()),
+            limits: Limits::default(),
+            batch: BatchSize::default(),
+            stop: Arc::default(),
+        }
+    }
 }
 
 /// How much of a document is read.

@@ -191,14 +191,15 @@ impl<'a> Pipeline<'a> {
                 self.open.insert(found.path.clone(), open);
             }
             Message::Page(page, image) => {
-                let missing = self
-                    .options
-                    .missing_ocr
-                    .as_ref()
-                    .filter(|_| self.engines.ocr.is_none() && needs_ocr(&page.text));
+                let missing =
+                    self.options.ocr_languages.as_ref().filter(|_| self.engines.ocr.is_none());
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
-                if let Some(why) = missing {
-                    ledger::note(&mut open.record, format!("some pages have no text: {why}"));
+                if let Some(languages) = missing.filter(|_| needs_ocr(&page.text)) {
+                    let note = format!(
+                        "some pages have no text, and no OCR for {languages} is installed to read \
+                         them"
+                    );
+                    ledger::note(&mut open.record, note);
                 }
                 open.waiting += 1;
                 let document = open.record.document.expect("opened with its document");

@@ -250,10 +250,14 @@ fn pages_without_words_are_read_by_ocr() {
     let mut place = Place::new();
     // White, hardly a word, and enough of them.
     place.write("a.pdf", &["", "- 1 -", "long enough to be the text of a page"]);
-    place.options.missing_ocr = Some("tesseract is not installed".into());
     place.run();
     let notes = place.record("a.pdf").unwrap().notes;
-    assert_eq!(notes, ["some pages have no text: tesseract is not installed"]);
+    let note = "some pages have no text, and no OCR for eng is installed to read them";
+    assert_eq!(notes, [note]);
+    place.options.ocr_languages = None;
+    place.write("unasked.pdf", &["", "- 3 -"]);
+    place.run();
+    assert_eq!(place.record("unasked.pdf").unwrap().notes, [""; 0]);
     place.engines.ocr = Some(Arc::new(FakeOcr::new("words of the scan")));
     place.write("b.pdf", &["", "- 2 -", "again long enough to be the text"]);
     place.run();

@@ -1,16 +1,17 @@
 //! Memory that a worker draws in and its parent reads, so that pictures do not go through a pipe.
 //!
-//! Linux only (a sealed memfd); elsewhere the worker draws in its own memory and sends the bytes.
+//! This is a sealed memfd, which Linux alone has; elsewhere the worker draws in its own memory and
+//! sends the bytes.
 
 use std::io;
 
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
 
-/// Both sides' view of the most that one drawing takes, bytes: RGB of the largest picture, and
-/// pdfium's padding of each row to four bytes.
+/// The most that one drawing takes, bytes: RGB of the largest picture, and pdfium's padding of each
+/// row to four bytes. Both sides map as much.
 pub(crate) const CANVAS_BYTES: usize = MAX_PIXELS as usize * 3 + MAX_SIDE_PX as usize * 3;
 
-/// After a larger picture than this its memory is given back, bytes.
+/// The memory of a larger picture than this is given back once the picture is read, bytes.
 const KEPT_BYTES: usize = 32 << 20;
 
 /// The worker's side.
@@ -40,7 +41,7 @@ impl Canvas {
         Ok(Self::Own(Vec::new()))
     }
 
-    /// The first `bytes` of it, with whatever was drawn before.
+    /// Its first `bytes` bytes, which hold whatever was drawn before.
     pub fn take(&mut self, bytes: usize) -> &mut [u8] {
         match self {
             #[cfg(target_os = "linux")]
@@ -52,7 +53,7 @@ impl Canvas {
         }
     }
 
-    /// The drawn bytes that must be sent: none when the parent sees them.
+    /// The drawn bytes that must be sent; empty when the parent sees the canvas.
     pub fn to_send(&self) -> &[u8] {
         match self {
             #[cfg(target_os = "linux")]

@@ -1,25 +1,25 @@
-//! The fonts of pages that bring none: the same on every machine, because none of the machine's
-//! is read.
+//! The fonts for pages that do not embed theirs. No font of the machine is read, so that a page
+//! looks the same on every one.
 //!
-//! pdfium has its own for the Latin, Greek and symbol fonts that PDF names without embedding, and
-//! draws other Latin fonts in the shape of those. For Chinese, Japanese and Korean it looks
-//! through the system's font folders, and draws nothing where they have none. Here it gets one
-//! font for all of them, from memory: a worker needs no file.
+//! pdfium brings its own for the Latin, Greek and symbol fonts that a PDF may name without
+//! embedding them, and draws other Latin fonts in the shape of those. For Chinese, Japanese and
+//! Korean it would search the font folders of the system, and draw nothing where they have none.
+//! Here it gets one font for all three, from memory, so that a worker needs no file.
 //!
-//! pdfium-render's `PdfiumCustomFontProvider` would do, but it refuses names that are not UTF-8,
+//! pdfium-render has `PdfiumCustomFontProvider` for this, but it refuses names that are not UTF-8,
 //! and Chinese PDFs name SimSun in GBK.
 
 use std::ffi::{c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
 
 use pdfium_render::prelude::{Pdfium, PdfiumLibraryBindingsAccessor};
 
-/// See `fonts/README.md`.
+/// Droid Sans Fallback; `fonts/README.md` says where it comes from and under which licence.
 static CJK: &[u8] = include_bytes!("../fonts/DroidSansFallback.ttf");
 
 /// Shift JIS, Hangul, Johab, GB 2312, Big5 (`FXFONT_*_CHARSET` in `fpdf_sysfontinfo.h`).
 const CJK_CHARSETS: [c_int; 5] = [128, 129, 130, 134, 136];
 
-/// Handle of the only font.
+/// What pdfium knows the only font by.
 const HANDLE: usize = 1;
 
 /// `FPDF_SYSFONTINFO` of `fpdf_sysfontinfo.h`, which pdfium-render keeps to itself.
@@ -64,7 +64,7 @@ static FONTS: SystemFonts = SystemFonts {
     delete: Some(delete),
 };
 
-/// Puts our font in the place of the system's.
+/// Gives pdfium our font in place of those of the system.
 pub fn use_ours(pdfium: &Pdfium) {
     // SAFETY: the table is static and has the layout of version 2; pdfium reads it and passes it
     // back to functions that do not look at it.
@@ -80,10 +80,11 @@ unsafe extern "C" fn map(
     _name: *const c_char,
     _exact: *mut c_int,
 ) -> *mut c_void {
-    match CJK_CHARSETS.contains(&charset) {
-        true => std::ptr::without_provenance_mut(HANDLE),
+    if CJK_CHARSETS.contains(&charset) {
+        std::ptr::without_provenance_mut(HANDLE)
+    } else {
         // pdfium takes its own.
-        false => std::ptr::null_mut(),
+        std::ptr::null_mut()
     }
 }
 

@@ -253,6 +253,9 @@ impl PooledDocument {
         let Some((bytes, stop)) = &self.bytes else {
             return Err(crashed("the worker that had the document open has ended".into()));
         };
+        if stop.load(Ordering::Relaxed) {
+            return Err(PdfError::Failed(RendererError::Stopped.into_failure()));
+        }
         if self.worn_out >= MAX_WORKERS {
             let worn_out = self.worn_out;
             return Err(crashed(format!(

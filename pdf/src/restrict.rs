@@ -21,9 +21,9 @@ pub fn restrict(bytes: Option<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor but the standard ones, which the parent may have inherited from a
-/// shell, and forbids new ones, new processes, and growth of files. Needs no kernel feature of
-/// this decade; where a call fails, landlock and seccomp still stand.
+/// Closes every descriptor but the three standard ones, since the parent may have inherited others
+/// from a shell, and forbids new descriptors, new processes and growing files. Old kernels can do
+/// most of this; where a call fails, landlock and seccomp still stand.
 #[cfg(target_os = "linux")]
 pub fn close_the_rest() {
     const FIRST: libc::c_uint = 3;

@@ -1,24 +1,24 @@
-//! What a worker gives up before it reads a byte of a document, so that a hole in the PDF reader
-//! opens onto nothing.
+//! What a worker gives up before it reads a byte of a document, so that code which a malicious
+//! document runs in it reaches nothing.
 //!
-//! On Linux: landlock takes every file, TCP port, abstract socket and signal; seccomp leaves the
-//! system calls that drawing needs; resource limits forbid new descriptors and processes.
-//! Elsewhere a worker is a process with a time limit and, where the system has one, a memory
-//! limit.
+//! On Linux, landlock takes away every file, TCP port, abstract socket and signal; seccomp leaves
+//! only the system calls that drawing needs; resource limits forbid new descriptors and processes.
+//! On other systems a worker is a process with a limit on time and, where the system has one, on
+//! memory.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Whether workers must be shut in.
+/// Whether workers must be shut in before they read a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sandbox {
-    /// Nothing is read where landlock or seccomp is missing.
+    /// They must; nothing is read on a system where landlock or seccomp is missing.
     Require,
-    /// As much of it as the system has.
+    /// They are, by as much of it as the system has.
     #[default]
     BestEffort,
-    /// Only limits on time and memory.
+    /// They are not; limits on time and memory alone hold.
     Off,
 }
 
@@ -41,12 +41,12 @@ impl Sandbox {
     }
 }
 
-/// One wall of the sandbox.
+/// One of the two walls of the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layer {
-    /// It stands: what it takes, one line.
+    /// It stands. The line says what it takes away.
     Holds(String),
-    /// It does not: why, one line.
+    /// It does not stand. The line says why.
     Missing(String),
 }
 
@@ -86,11 +86,12 @@ impl fmt::Display for Confinement {
     }
 }
 
-/// Shuts this process in for the rest of its life: no file can be opened, no connection made, no
-/// process started. Only the calling thread is held, so this is for a process with one. It says
-/// which walls stand; what to do where some are missing is for the caller.
+/// Shuts this process in for the rest of its life: it can open no file, make no connection and
+/// start no process. Only the calling thread is confined, so this is for a process that has one
+/// thread. The value says which walls stand; what to do where some are missing is for the caller to
+/// decide.
 ///
-/// Standard input, output and error stay open; other descriptors are closed.
+/// Standard input, output and error stay open; all other descriptors are closed.
 pub fn shut_in(sandbox: Sandbox) -> Confinement {
     match sandbox {
         Sandbox::Off => Confinement::none("switched off"),
@@ -119,7 +120,8 @@ fn layer(outcome: Result<String, String>) -> Layer {
     }
 }
 
-/// Takes everything that landlock knows of, and allows nothing: fonts come from memory.
+/// Takes away everything that landlock knows of. Nothing has to be allowed, since even fonts come
+/// from memory.
 #[cfg(target_os = "linux")]
 fn landlock() -> Result<String, String> {
     use landlock::{
@@ -141,8 +143,8 @@ fn landlock() -> Result<String, String> {
     }
 }
 
-/// System calls that drawing needs. Everything else fails with EPERM, so that a library that
-/// only tries (a cache, a locale, a thread) takes another way.
+/// System calls that drawing needs. Others fail with EPERM and do not end the process, so that a
+/// library that only tries something, such as a cache or a locale, goes on without it.
 #[cfg(target_os = "linux")]
 const ALLOWED: [libc::c_long; 22] = [
     // Memory; see `rules` for mmap and mprotect.

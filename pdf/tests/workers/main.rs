@@ -59,7 +59,10 @@ fn main() {
             test("idle_workers_end", pool::idle_workers_end),
             test("the_worker_program_serves", pool::the_worker_program_serves),
             sandbox("the_sandbox_refuses_every_way_out", escape::every_way_out_is_refused),
-            sandbox("a_worker_that_serves_is_shut_in", escape::a_worker_that_serves_is_shut_in),
+            sandbox(
+                "the_sandbox_holds_a_worker_that_serves",
+                escape::a_worker_that_serves_is_shut_in,
+            ),
         ]);
     }
     #[cfg(unix)]

@@ -140,6 +140,10 @@ pub fn a_stop_flag_ends_a_drawing() {
         assert_eq!(kind(document.draw(1, DrawSize::Width(500))), Some(FailureKind::Other));
     });
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // What is not wanted any more starts no worker either.
+    let started = pool.started();
+    assert_eq!(kind(document.text(1, 100)), Some(FailureKind::Other));
+    assert_eq!(pool.started(), started);
 }
 
 pub fn a_picture_too_large_costs_no_worker() {
