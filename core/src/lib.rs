@@ -36,6 +36,7 @@ mod quality;
 mod reading;
 pub mod seam;
 pub mod testing;
+mod turn;
 
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
 pub use encoded::EncodedPage;
@@ -50,3 +51,4 @@ pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use quality::{Fusion, Quality};
 pub use reading::{DrawSize, OcrText, OcrWord, PageText};
+pub use turn::Turn;
