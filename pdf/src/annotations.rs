@@ -80,20 +80,24 @@ pub fn append(
             drawn.insert(annotation.index());
         }
     }
-    let appearances = match drawn.is_empty() {
-        true => String::new(),
-        false => appearances(opened, number, &drawn, limit).unwrap_or_default(),
+    let appearances = if drawn.is_empty() {
+        String::new()
+    } else {
+        appearances(opened, number, &drawn, limit).unwrap_or_default()
     };
     // What is drawn comes first; a comment that says the same is not repeated.
     let mut found = letters_of(&appearances);
     let mut append = |text: &str| {
         let text = text.trim();
-        let room = into.text.len() + text.len() < limit;
-        if !text.is_empty() && room {
+        if text.is_empty() {
+            return;
+        }
+        let has_room = into.text.len() + text.len() < limit;
+        if has_room {
             into.text.push('\n');
             into.text.push_str(text);
         }
-        into.cut |= !room;
+        into.cut |= !has_room;
     };
     values.iter().for_each(|value| append(value));
     append(&appearances);
@@ -136,8 +140,9 @@ fn appearances(
     let flattened = objects.pop().filter(|object| object.kind() == Kind::Form)?;
     // The rest of the page was read before.
     objects.iter().for_each(|object| object.set_active(false));
-    let bounds = page.bounds();
+    // A page whose CropBox lies elsewhere is shown whole.
+    let bounds = page.bounds().filter(|bounds| bounds.area() > 0.0);
     let no_layers = || false;
     let survey = Survey::of(&page, &[flattened], bounds, no_layers);
-    words(&page, &survey, &Facts::of(&[]), limit).map(|words| words.text)
+    words(&page, &survey, &Facts::of(&[]), &HashSet::new(), limit).map(|words| words.text)
 }

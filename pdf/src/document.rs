@@ -17,6 +17,8 @@ pub struct Opened<'l> {
     pub facts: Facts<'l>,
     /// Whose pages may be changed.
     copy: OnceCell<Option<Document<'l>>>,
+    /// Whose fonts are ours where it brings none.
+    with_letters: OnceCell<Option<Document<'l>>>,
     /// Pages of the copy that annotations were made part of.
     flattened: RefCell<HashSet<u32>>,
 }
@@ -39,6 +41,7 @@ impl<'l> Opened<'l> {
                         document,
                         facts: Facts::of(bytes),
                         copy: OnceCell::new(),
+                        with_letters: OnceCell::new(),
                         flattened: RefCell::default(),
                     });
                 }
@@ -65,6 +68,47 @@ impl<'l> Opened<'l> {
         self.copy.get_or_init(|| self.open_again()).as_ref()
     }
 
+    /// The document once more, for pages that are drawn with the letters of our font: what pdfium
+    /// knows of fonts belongs to one document.
+    pub fn with_letters(&self) -> Option<&Document<'l>> {
+        self.with_letters.get_or_init(|| self.open_again()).as_ref()
+    }
+
+    /// What a person should know of the document, a line each: that what is displayed of it is not
+    /// all that there is.
+    pub fn notes(&self) -> Vec<String> {
+        const XFA: i32 = 2;
+        const ACROFORM_AND_XFA: i32 = 3;
+        const WIDGET: i32 = 20;
+        let has_no_fields = || {
+            self.document.page(0).is_none_or(|page| {
+                page.annotations(1000).iter().all(|annotation| annotation.subtype() != WIDGET)
+            })
+        };
+        let mut notes = Vec::new();
+        let form = self.document.form_type();
+        if form == XFA || (form == ACROFORM_AND_XFA && has_no_fields()) {
+            notes.push(
+                "an XFA form, which cannot be read: its pages hold only what programs without XFA \
+                 show in its place"
+                    .into(),
+            );
+        }
+        let (names, count) = self.document.attachments(MAX_NAMES);
+        if count > 0 {
+            let what = if self.facts.is_portfolio() { "a portfolio of" } else { "with" };
+            let files = if count == 1 { "file" } else { "files" };
+            let names: Vec<String> = names.iter().map(|name| clean(name)).collect();
+            let more = if count > names.len() { ", ..." } else { "" };
+            let names = names.join(", ");
+            notes.push(format!(
+                "{what} {count} attached {files}, not read ({names}{more}): save them from a PDF \
+                 viewer to index them"
+            ));
+        }
+        notes
+    }
+
     /// Whether page `number` of the copy is as it was; from now on it is not.
     pub fn is_first_flattening(&self, number: u32) -> bool {
         self.flattened.borrow_mut().insert(number)
@@ -73,6 +117,14 @@ impl<'l> Opened<'l> {
     fn open_again(&self) -> Option<Document<'l>> {
         self.library.open(self.bytes, self.password.as_deref()).ok()
     }
+}
+
+/// Names of attached files that a note says.
+const MAX_NAMES: usize = 3;
+
+/// A name that fits on a line.
+fn clean(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 fn not_opened(error: OpenError, bytes: &[u8]) -> Failure {

@@ -67,9 +67,10 @@ impl<'l> Facts<'l> {
 
     /// What the glyphs of `font` are called, where the document or the font itself says so.
     pub fn glyphs_of(&self, font: &Font<'_>) -> Glyphs {
-        let mut glyphs = match font.is_embedded() {
-            true => type1_encoding(&font.program(MAX_PROGRAM)),
-            false => Glyphs::new(),
+        let mut glyphs = if font.is_embedded() {
+            type1_encoding(&font.program(MAX_PROGRAM))
+        } else {
+            Glyphs::new()
         };
         let encodings = self.encodings.get_or_init(|| self.read_encodings());
         if let Some(said) = encodings.get(&font.base_name()) {

@@ -22,6 +22,7 @@ mod facts;
 mod find;
 mod fonts;
 mod glyphs;
+mod letters;
 mod limits;
 mod memory;
 mod options;

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use pagesight_core::{DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize};
+use pagesight_core::{
+    Area, DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize,
+};
 use pagesight_simd::resize_bicubic;
 use pdfium_render::prelude::Pdfium;
 
@@ -11,10 +13,12 @@ use crate::annotations;
 use crate::canvas::Canvas;
 use crate::document::Opened;
 use crate::fonts;
+use crate::letters::{has_beyond_latin_1, in_annotations, in_named_fonts};
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
-use crate::raw::{Drawn, Page};
-use crate::survey::Survey;
-use crate::text::words;
+use crate::protocol::MAX_AREAS;
+use crate::raw::{Box4, Document, Drawn, Page};
+use crate::survey::{Shown, Survey};
+use crate::text::{Words, words};
 
 /// Loads the library at `path` and keeps it from reading any font of the system.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
@@ -30,12 +34,14 @@ pub fn bind(path: &Path) -> Result<Pdfium, String> {
 pub struct Pages<'o, 'l> {
     opened: &'o Opened<'l>,
     loaded: Option<(u32, Page<'o>, PageSize)>,
+    /// Whether the page that was read last has letters beyond Latin 1.
+    letters: Option<(u32, bool)>,
 }
 
 impl<'o, 'l> Pages<'o, 'l> {
     /// The pages of a document.
     pub fn new(opened: &'o Opened<'l>) -> Self {
-        Self { opened, loaded: None }
+        Self { opened, loaded: None, letters: None }
     }
 
     /// The size and words of page `number` (1-based), at most `limit` bytes of them; no words are
@@ -46,15 +52,25 @@ impl<'o, 'l> Pages<'o, 'l> {
         if limit == 0 {
             return Ok(PageText::new(size, "", false));
         }
-        let facts = &opened.facts;
-        let objects = page.objects();
-        let survey = Survey::of(page, &objects, page.bounds(), || facts.has_layers());
-        let read = words(page, &survey, facts, limit).ok_or_else(|| {
-            Failure::new(FailureKind::Damaged, "the text of the page cannot be read")
-        })?;
-        let mut text = PageText::new(size, read.text, read.cut);
+        let (mut text, mut wants_letters) = read(opened, page, number, size, limit)?;
+        let own = text.text.len();
         annotations::append(opened, page, number, limit, &mut text);
+        wants_letters |= has_beyond_latin_1(&text.text[own..]);
+        // A page that was cut may have other letters further on.
+        self.letters = (!text.cut).then_some((number, wants_letters));
         Ok(text)
+    }
+
+    /// Where the text of page `number` (1-based) stands, as it is displayed.
+    pub fn areas(&mut self, number: u32) -> Result<Vec<Area>, Failure> {
+        let opened = self.opened;
+        let (page, _) = self.load(number)?;
+        let objects = page.objects();
+        let survey = Survey::of(page, &objects, page.bounds(), || opened.facts.has_layers());
+        let shown = survey.texts.iter().filter(|text| text.shown != Shown::Nothing);
+        let areas = shown.filter_map(|text| page.displayed(text.bounds?));
+        let areas = areas.map(|[x0, y0, x1, y1]| Area { x0, y0, x1, y1 });
+        Ok(areas.take(MAX_AREAS).collect())
     }
 
     /// Draws page `number` (1-based) on `canvas` as RGB without gaps; the size of the page, and
@@ -67,16 +83,43 @@ impl<'o, 'l> Pages<'o, 'l> {
         limit: u64,
         canvas: &mut Canvas,
     ) -> Result<(PageSize, (u32, u32)), Failure> {
+        let (opened, known) = (self.opened, self.letters.filter(|(known, _)| *known == number));
         let (page, size) = self.load(number)?;
-        let drawn = draw_page(page, size, draw, limit, canvas);
+        let wants_letters = match known {
+            Some((_, wants_letters)) => wants_letters,
+            None => wants_letters(opened, page, number, size),
+        };
+        let drawn = if wants_letters {
+            self.draw_with_letters(number, size, draw, limit, canvas)
+        } else {
+            draw_page(page, size, draw, limit, canvas)
+        };
         self.loaded = None;
         Ok((size, drawn?))
+    }
+
+    /// Draws a page from a copy of the document in which fonts that it does not bring are ours.
+    fn draw_with_letters(
+        &self,
+        number: u32,
+        size: PageSize,
+        draw: DrawSize,
+        limit: u64,
+        canvas: &mut Canvas,
+    ) -> Result<(u32, u32), Failure> {
+        fonts::with_letters(|| {
+            let Some(copy) = self.opened.with_letters() else {
+                return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
+            };
+            let (page, _) = load(copy, number)?;
+            draw_page(&page, size, draw, limit, canvas)
+        })
     }
 
     fn load(&mut self, number: u32) -> Result<(&Page<'o>, PageSize), Failure> {
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
             self.loaded = None;
-            let (page, size) = load(self.opened, number)?;
+            let (page, size) = load(&self.opened.document, number)?;
             self.loaded = Some((number, page, size));
         }
         let (_, page, size) = self.loaded.as_ref().expect("loaded above");
@@ -84,8 +127,7 @@ impl<'o, 'l> Pages<'o, 'l> {
     }
 }
 
-fn load<'o>(opened: &'o Opened<'_>, number: u32) -> Result<(Page<'o>, PageSize), Failure> {
-    let document = &opened.document;
+fn load<'o>(document: &'o Document<'_>, number: u32) -> Result<(Page<'o>, PageSize), Failure> {
     let damaged = |reason: String| Failure::new(FailureKind::Damaged, reason);
     let count = document.page_count();
     if !(1..=count).contains(&number) {
@@ -108,6 +150,64 @@ fn load<'o>(opened: &'o Opened<'_>, number: u32) -> Result<(Page<'o>, PageSize),
         return Err(damaged(format!("the page is {width_pt} x {height_pt} points")));
     }
     Ok((page, PageSize { width_pt, height_pt }))
+}
+
+/// So much text is looked at to see whether a page that is drawn has other letters.
+const MOST_TEXT: usize = 1 << 20;
+
+/// Whether a page that was not read must be drawn with the letters of our font.
+fn wants_letters(opened: &Opened<'_>, page: &Page<'_>, number: u32, size: PageSize) -> bool {
+    let objects = page.objects();
+    let no_layers = || false;
+    let has_named_fonts =
+        || !in_named_fonts(&Survey::of(page, &objects, page.bounds(), no_layers)).is_empty();
+    (has_named_fonts() && read(opened, page, number, size, MOST_TEXT).is_ok_and(|read| read.1))
+        || in_annotations(page)
+}
+
+/// The words of a page, and whether it must be drawn with the letters of our font.
+fn read(
+    opened: &Opened<'_>,
+    page: &Page<'_>,
+    number: u32,
+    size: PageSize,
+    limit: usize,
+) -> Result<(PageText, bool), Failure> {
+    let facts = &opened.facts;
+    let objects = page.objects();
+    let survey = Survey::of(page, &objects, page.bounds(), || facts.has_layers());
+    let named = in_named_fonts(&survey);
+    let images = images_share(&survey, size);
+    let paths = u32::try_from(survey.paths).unwrap_or(u32::MAX);
+    let mut read = words(page, &survey, facts, &named, limit)
+        .ok_or_else(|| Failure::new(FailureKind::Damaged, "the text of the page cannot be read"))?;
+    let mut wants_letters = read.has_named_letters;
+    if read.has_silent_text
+        && !read.cut
+        && let Some(other) = read_with_letters(opened, number, limit)
+        && has_beyond_latin_1(&other.text)
+    {
+        (read, wants_letters) = (other, true);
+    }
+    let text = PageText::new(size, read.text, read.cut).with_drawings(images, paths);
+    Ok((text, wants_letters))
+}
+
+/// The words of a page from the copy of the document whose fonts are ours where it brings none.
+fn read_with_letters(opened: &Opened<'_>, number: u32, limit: usize) -> Option<Words> {
+    fonts::with_letters(|| {
+        let (page, _) = load(opened.with_letters()?, number).ok()?;
+        let objects = page.objects();
+        let survey = Survey::of(&page, &objects, page.bounds(), || opened.facts.has_layers());
+        let named = in_named_fonts(&survey);
+        words(&page, &survey, &opened.facts, &named, limit)
+    })
+}
+
+/// The share of the page that images cover; where they lie over each other it counts twice.
+fn images_share(survey: &Survey<'_>, size: PageSize) -> f32 {
+    let covered: f32 = survey.images.iter().map(Box4::area).sum();
+    (covered / (size.width_pt * size.height_pt)).min(1.0)
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own

@@ -272,29 +272,6 @@ impl<'l> Document<'l> {
         }
     }
 
-    /// The bytes of attachment `index`; `None` when there is none, or it has more than `most`.
-    pub fn attachment(&self, index: u32, most: usize) -> Option<Vec<u8>> {
-        let calls = self.library.0;
-        // SAFETY: the buffer has the size that is said.
-        unsafe {
-            let attachment = calls.FPDFDoc_GetAttachment(self.handle.cast(), index as c_int);
-            if attachment.is_null() {
-                return None;
-            }
-            let mut bytes: c_ulong = 0;
-            let sized =
-                calls.FPDFAttachment_GetFile(attachment, ptr::null_mut(), 0, &raw mut bytes);
-            if sized == 0 || bytes as usize > most {
-                return None;
-            }
-            let mut file = vec![0u8; bytes as usize];
-            let (buffer, room) = (file.as_mut_ptr(), bytes);
-            let read =
-                calls.FPDFAttachment_GetFile(attachment, buffer.cast(), room, &raw mut bytes);
-            (read != 0 && bytes == room).then_some(file)
-        }
-    }
-
     /// Loads page `index` (0-based).
     pub fn page(&self, index: u32) -> Option<Page<'_>> {
         let index = c_int::try_from(index).ok()?;
@@ -341,6 +318,26 @@ impl<'d> Page<'d> {
             self.calls.FPDF_GetPageBoundingBox(self.handle.cast(), (&raw mut bounds).cast())
         };
         (has != 0).then_some(bounds)
+    }
+
+    /// Where a box of the page is displayed, in fractions of its sides from the top left.
+    pub fn displayed(&self, inner: Box4) -> Option<[f32; 4]> {
+        /// The page is mapped onto so many steps.
+        const STEPS: c_int = 1 << 16;
+        let point = |x: f32, y: f32| {
+            let (mut across, mut down): (c_int, c_int) = (0, 0);
+            let (at_x, at_y) = (&raw mut across, &raw mut down);
+            // SAFETY: the page is open.
+            let has = unsafe {
+                let (page, x, y) = (self.handle.cast(), f64::from(x), f64::from(y));
+                self.calls.FPDF_PageToDevice(page, 0, 0, STEPS, STEPS, 0, x, y, at_x, at_y)
+            };
+            let share = |steps: c_int| (steps as f32 / STEPS as f32).clamp(0.0, 1.0);
+            (has != 0).then(|| (share(across), share(down)))
+        };
+        let (one, other) = (point(inner.left, inner.bottom)?, point(inner.right, inner.top)?);
+        let (x0, x1) = (one.0.min(other.0), one.0.max(other.0));
+        Some([x0, one.1.min(other.1), x1, one.1.max(other.1)])
     }
 
     /// Displays all of the page from the next time on that it is loaded, whatever its CropBox says:
@@ -664,21 +661,30 @@ impl Mark<'_> {
 
     /// What stands for its content in text, as it is in the document; `None` when it says nothing.
     pub fn actual_text(&self) -> Option<Vec<u8>> {
-        const KEY: &str = "ActualText";
+        self.string("ActualText")
+    }
+
+    /// The name of a layer; `None` for what depends on several.
+    pub fn layer_name(&self) -> Option<Vec<u8>> {
+        self.string("Name")
+    }
+
+    /// A string of its dictionary, as it is in the document.
+    fn string(&self, key: &str) -> Option<Vec<u8>> {
         const MAX: c_ulong = 1 << 20;
         // SAFETY: the buffer has the size that is said.
         unsafe {
             let (mark, none) = (self.handle.cast(), ptr::null_mut());
             let mut bytes: c_ulong = 0;
             let has =
-                self.calls.FPDFPageObjMark_GetParamBlobValue(mark, KEY, none, 0, &raw mut bytes);
+                self.calls.FPDFPageObjMark_GetParamBlobValue(mark, key, none, 0, &raw mut bytes);
             if has == 0 || bytes > MAX {
                 return None;
             }
             let mut value = vec![0u8; bytes as usize];
             let (at, mark) = (value.as_mut_ptr(), self.handle.cast());
             let room = bytes;
-            self.calls.FPDFPageObjMark_GetParamBlobValue(mark, KEY, at, room, &raw mut bytes);
+            self.calls.FPDFPageObjMark_GetParamBlobValue(mark, key, at, room, &raw mut bytes);
             Some(value)
         }
     }

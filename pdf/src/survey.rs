@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ptr;
 
-use crate::raw::{Box4, Drawn, Handle, Kind, Matrix, Object, Page};
+use crate::raw::{Box4, Drawn, Handle, Kind, Mark, Matrix, Object, Page};
 
 /// A page of more objects is looked at so far and no further.
 const MAX_OBJECTS: usize = 1_000_000;
@@ -33,6 +33,9 @@ pub enum Shown {
     Nothing,
 }
 
+/// What text stands in that may be off: the innermost layer mark, and the innermost form.
+type Layer<'p> = (Option<Mark<'p>>, Handle);
+
 /// Text that is drawn at once.
 pub struct TextObject<'p> {
     pub object: Object<'p>,
@@ -40,8 +43,7 @@ pub struct TextObject<'p> {
     /// Names the piece of marked content with a text of its own that it stands in.
     pub replaced: Option<Handle>,
     pub bounds: Option<Box4>,
-    /// What it stands in that may be off: the innermost layer mark, and the innermost form.
-    layer: (Handle, Handle),
+    layer: Layer<'p>,
 }
 
 /// Marked content that has a text of its own (`ActualText`).
@@ -73,11 +75,11 @@ pub struct Survey<'p> {
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Place<'p> {
     matrix: Matrix,
     clip: Option<Box4>,
     form: Handle,
-    layer: Handle,
+    layer: Option<Mark<'p>>,
     depth: usize,
 }
 
@@ -104,7 +106,7 @@ impl<'p> Survey<'p> {
             matrix: Matrix::IDENTITY,
             clip: None,
             form: ptr::null_mut(),
-            layer: ptr::null_mut(),
+            layer: None,
             depth: 0,
         };
         survey.walk(objects, place);
@@ -121,7 +123,7 @@ impl<'p> Survey<'p> {
         survey
     }
 
-    fn walk(&mut self, objects: &[Object<'p>], place: Place) {
+    fn walk(&mut self, objects: &[Object<'p>], place: Place<'p>) {
         for object in objects {
             self.seen += 1;
             if self.seen > MAX_OBJECTS {
@@ -130,7 +132,7 @@ impl<'p> Survey<'p> {
             let (mut layer, mut replaced) = (place.layer, None);
             for mark in object.marks() {
                 if mark.is_layer() {
-                    layer = mark.handle();
+                    layer = Some(mark);
                     self.has_layer_marks = true;
                 }
                 let known = self.replacements.last().is_some_and(|r| r.mark == mark.handle());
@@ -174,7 +176,7 @@ impl<'p> Survey<'p> {
         }
     }
 
-    fn shown(&self, object: &Object<'_>, bounds: Box4, place: &Place) -> Shown {
+    fn shown(&self, object: &Object<'_>, bounds: Box4, place: &Place<'_>) -> Shown {
         let clip = object.clip().map(|clip| place.matrix.apply(clip));
         match both(self.bounds, both(place.clip, clip)) {
             Some(limit) if limit.misses(&bounds) => Shown::Nothing,
@@ -183,29 +185,49 @@ impl<'p> Survey<'p> {
         }
     }
 
-    fn hide_layers_that_are_off(&mut self, page: &Page<'_>) {
-        let mut layers: HashMap<(Handle, Handle), Vec<usize>> = HashMap::new();
-        let mut order = Vec::new();
+    /// The text that stands in layers, or in forms that may be some, by what `name` tells apart.
+    fn members_of_layers(
+        &self,
+        name: impl Fn(&Layer<'p>) -> (Handle, Handle, Vec<u8>),
+    ) -> Vec<Vec<usize>> {
+        let mut layers: Vec<Vec<usize>> = Vec::new();
+        let mut by_name = HashMap::new();
         for (index, text) in self.texts.iter().enumerate() {
             // Text that is never drawn, as under a scan, cannot say whether its layer is on.
             let is_drawn = text.shown != Shown::Nothing && text.object.text_mode() != 3;
-            if text.layer == (ptr::null_mut(), ptr::null_mut()) || !is_drawn {
+            if (text.layer.0.is_none() && text.layer.1.is_null()) || !is_drawn {
                 continue;
             }
-            let members = layers.entry(text.layer).or_default();
-            if members.is_empty() {
-                order.push(text.layer);
+            let at = *by_name.entry(name(&text.layer)).or_insert(layers.len());
+            if at == layers.len() {
+                layers.push(Vec::new());
             }
-            members.push(index);
+            layers[at].push(index);
         }
-        if order.is_empty() {
+        layers
+    }
+
+    fn hide_layers_that_are_off(&mut self, page: &Page<'_>) {
+        // Text of one piece of marked content is on one layer, and in drawings with thousands of such
+        // pieces, text of layers with one name.
+        let by_mark = |layer: &Layer<'_>| {
+            (layer.0.map_or(ptr::null_mut(), |mark| mark.handle()), layer.1, Vec::new())
+        };
+        let by_name = |layer: &Layer<'_>| {
+            let name = layer.0.and_then(|mark| mark.layer_name()).unwrap_or_default();
+            (ptr::null_mut(), layer.1, name)
+        };
+        let mut layers = self.members_of_layers(by_mark);
+        if layers.len() > MAX_LAYERS {
+            layers = self.members_of_layers(by_name);
+        }
+        if layers.is_empty() {
             return;
         }
         let mut leaves = Vec::new();
         collect_leaves(&page.objects(), 0, &mut leaves);
         leaves.iter().for_each(|leaf| leaf.set_active(false));
-        for layer in order.into_iter().take(MAX_LAYERS) {
-            let members = &layers[&layer];
+        for members in layers.iter().take(MAX_LAYERS) {
             let set_active = |active| {
                 for &index in members {
                     self.texts[index].object.set_active(active);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::facts::{Facts, Glyphs};
 use crate::glyphs::letters_of_glyph;
+use crate::letters::is_beyond_latin_1;
 use crate::raw::{Box4, Handle, TextLayer};
 use crate::survey::{Shown, Survey, TextObject};
 
@@ -14,34 +15,39 @@ pub const LINE_HYPHEN: char = '\u{AD}';
 /// Larger codes of fonts are not looked into: they are taken for the letters that they would be.
 const MAX_CODE: u32 = 0x600;
 
-/// Words, and how well they could be read.
+/// Words of a page.
 #[derive(Debug, Default)]
 pub struct Words {
     pub text: String,
     /// There is more than was asked for.
     pub cut: bool,
-    /// Characters that are codes of their font, because it does not say which letters they are.
-    pub unmapped: usize,
+    /// Letters beyond Latin 1 are among them, in a font that the document names and does not bring.
+    pub has_named_letters: bool,
+    /// Text in such a font has no letters at all, as when the font that stands in has none of them.
+    pub has_silent_text: bool,
 }
 
 /// Reads what `survey` found on a page, at most `limit` bytes, in the order of the text layer.
+/// `named` are those of its objects whose fonts the document names and does not bring.
 pub fn words(
     page: &crate::raw::Page<'_>,
     survey: &Survey<'_>,
     facts: &Facts<'_>,
+    named: &HashSet<Handle>,
     limit: usize,
 ) -> Option<Words> {
     let hidden = || survey.texts.iter().filter(|text| text.shown == Shown::Nothing);
     hidden().for_each(|text| text.object.set_active(false));
     let layer = page.text();
     hidden().for_each(|text| text.object.set_active(true));
-    Some(Reading::new(&layer?, survey, facts, limit).run())
+    Some(Reading::new(&layer?, survey, facts, named, limit).run())
 }
 
 struct Reading<'r> {
     layer: &'r TextLayer<'r>,
     survey: &'r Survey<'r>,
     facts: &'r Facts<'r>,
+    named: &'r HashSet<Handle>,
     limit: usize,
     /// Objects about which something is to be said.
     special: HashMap<Handle, usize>,
@@ -67,6 +73,7 @@ impl<'r> Reading<'r> {
         layer: &'r TextLayer<'r>,
         survey: &'r Survey<'r>,
         facts: &'r Facts<'r>,
+        named: &'r HashSet<Handle>,
         limit: usize,
     ) -> Self {
         let is_special = |text: &TextObject<'_>| {
@@ -81,6 +88,7 @@ impl<'r> Reading<'r> {
             layer,
             survey,
             facts,
+            named,
             limit,
             special,
             words: Words::default(),
@@ -97,12 +105,14 @@ impl<'r> Reading<'r> {
     fn run(mut self) -> Words {
         let (mut last, mut last_end) = (std::ptr::null_mut(), 0);
         let mut special = None;
+        let mut is_named = false;
         for index in 0..self.layer.count() {
             let object = self.layer.object(index);
             if object != last && !object.is_null() {
                 self.ends.push((last, last_end));
                 last = object;
                 special = self.special.get(&object).copied();
+                is_named = !self.named.is_empty() && self.named.contains(&object);
                 if let Some(mark) = special.and_then(|index| self.survey.texts[index].replaced)
                     && self.replaced.insert(mark)
                     && let Some(text) = self.replacement(mark)
@@ -117,6 +127,7 @@ impl<'r> Reading<'r> {
                     continue;
                 }
             }
+            self.words.has_named_letters |= is_named && is_beyond_latin_1(self.layer.unit(index));
             self.character(index, object);
             if !object.is_null() {
                 last_end = self.words.text.len();
@@ -126,6 +137,17 @@ impl<'r> Reading<'r> {
             }
         }
         self.ends.push((last, last_end));
+        if !self.named.is_empty() {
+            let met: HashSet<Handle> = self.ends.iter().map(|(object, _)| *object).collect();
+            let is_silent = |text: &TextObject<'_>| {
+                let object = text.object.handle();
+                self.named.contains(&object)
+                    && text.shown == Shown::All
+                    && text.replaced.is_none()
+                    && !met.contains(&object)
+            };
+            self.words.has_silent_text = self.survey.texts.iter().any(is_silent);
+        }
         self.add_what_has_no_character();
         if self.words.text.len() > self.limit {
             let end = self.words.text.floor_char_boundary(self.limit);
@@ -159,14 +181,13 @@ impl<'r> Reading<'r> {
 
     fn character(&mut self, index: i32, object: Handle) {
         let unit = self.layer.unit(index);
-        if unit < MAX_CODE && !object.is_null() && self.layer.is_unmapped(index) {
-            match self.letters_of(object, unit) {
-                Some(letters) => {
-                    letters.chars().for_each(|c| self.push(c));
-                    return;
-                }
-                None => self.words.unmapped += 1,
-            }
+        if unit < MAX_CODE
+            && !object.is_null()
+            && self.layer.is_unmapped(index)
+            && let Some(letters) = self.letters_of(object, unit)
+        {
+            letters.chars().for_each(|c| self.push(c));
+            return;
         }
         if let (Some(high), low @ 0xDC00..=0xDFFF) = (self.high.take(), unit) {
             let pair = [high, low as u16];

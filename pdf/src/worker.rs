@@ -108,7 +108,8 @@ fn serve_document(
     let document = Opened::open(Library::of(pdfium), bytes, passwords);
     let response = match &document {
         Ok(opened) => {
-            Response::Opened { pages: opened.document.page_count(), title: opened.title() }
+            let (pages, title) = (opened.document.page_count(), opened.title());
+            Response::Opened { pages, title, notes: opened.notes() }
         }
         Err(failure) => Response::NotOpened { failure: failure.clone() },
     };
@@ -135,9 +136,10 @@ fn serve_document(
 fn answer(pages: &mut Pages<'_, '_>, number: u32, asked: Asked, canvas: &mut Canvas) -> Response {
     let answered = match asked {
         Asked::Text { bytes } => pages.text(number, bytes).map(|page| {
-            let PageText { size, text, cut, .. } = page;
-            Response::Text { page: size, text, cut }
+            let PageText { size, text, cut, images, paths, .. } = page;
+            Response::Text { page: size, text, cut, images, paths }
         }),
+        Asked::Areas => pages.areas(number).map(|areas| Response::Areas { areas }),
         Asked::Picture { size, pixels } => pages
             .draw(number, size, pixels, canvas)
             .map(|(page, (width_px, height_px))| Response::Picture { page, width_px, height_px }),

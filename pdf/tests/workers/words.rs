@@ -95,3 +95,42 @@ pub fn keep_every_letter() {
         ]);
     }
 }
+
+pub fn say_where_they_stand() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let pages = read(&mut renderer, "scans.pdf");
+    assert!(pages.iter().all(|page| page.images > 0.99), "{pages:?}");
+    // The stamp at the foot of the first scan is all that its text explains.
+    let areas = renderer.text_areas(1).unwrap();
+    let [stamp] = areas[..] else { panic!("one piece of text: {areas:?}") };
+    assert!(stamp.y0 > 0.93 && stamp.y1 < 1.0 && stamp.x0 > 0.18 && stamp.x1 < 0.8, "{stamp:?}");
+    assert!(renderer.text_areas(2).unwrap().is_empty());
+    // As displayed: of a page that is turned and cropped.
+    read(&mut renderer, "shown.pdf");
+    let areas = renderer.text_areas(6).unwrap();
+    let [turned] = areas[..] else { panic!("what is cropped stands nowhere: {areas:?}") };
+    // Text at the left of a page 420 wide and 200 high stands at the top when it is turned.
+    assert!(turned.y0 < 0.1 && turned.y1 < 0.3 && turned.x1 - turned.x0 < 0.1, "{turned:?}");
+    assert!(renderer.text_areas(99).is_err());
+}
+
+pub fn notes_say_what_is_not_read() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    for (file, has) in [
+        ("forms.pdf", Some("XFA")),
+        ("portfolio.pdf", Some("portfolio of 2 attached files")),
+        ("annotations.pdf", None),
+        ("shown.pdf", None),
+    ] {
+        read(&mut renderer, file);
+        let notes = renderer.notes();
+        match has {
+            Some(has) => {
+                assert!(notes.len() == 1 && notes[0].contains(has), "{file}: {notes:?}");
+            }
+            None => assert!(notes.is_empty(), "{file}: {notes:?}"),
+        }
+    }
+    read(&mut renderer, "portfolio.pdf");
+    assert!(renderer.notes()[0].contains("plan.pdf, table.csv"), "{:?}", renderer.notes());
+}
