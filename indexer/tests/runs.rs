@@ -112,6 +112,29 @@ fn a_folder_is_read_once_and_then_followed() {
     assert!(place.record("a.pdf").is_none() && place.record("z.pdf").is_some());
 }
 
+/// What fonts with wrong tables make of words is not indexed as it is.
+#[test]
+fn garbled_text_gives_way_to_what_the_page_shows() {
+    const WORDS: &str = "Annual maintenance of hydraulic turbines in the power station, and of the \
+        spillway gates which were repaired last autumn";
+    let moved: String = WORDS.chars().map(|c| char::from_u32(c as u32 + 4).unwrap()).collect();
+    let private = "\u{E012}\u{E013}\u{E014} ".repeat(200);
+    let mut place = Place::new();
+    place.engines.ocr = Some(Arc::new(FakeOcr::new("turbines as they are seen")));
+    place.write("garbled.pdf", &[WORDS, &moved, &private]);
+    place.run();
+    let mut pages = place.store.pages();
+    pages.sort_by_key(|page| page.id.number);
+    let read: Vec<(&str, TextSource)> =
+        pages.iter().map(|page| (page.text.as_str(), page.text_source)).collect();
+    let expected = [
+        (WORDS, TextSource::Layer),
+        (WORDS, TextSource::Layer),
+        ("turbines as they are seen", TextSource::Ocr),
+    ];
+    assert_eq!(read, expected);
+}
+
 #[test]
 fn what_fails_is_named_with_its_kind() {
     let mut place = Place::new();
