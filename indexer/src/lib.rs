@@ -33,7 +33,7 @@ mod watch;
 pub use add::add;
 pub use discover::{decode_path, encode_path};
 pub use error::{AddError, IndexError};
-pub use event::{Event, Outcome, Summary};
+pub use event::{Emptied, Event, Outcome, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
 pub use sync::sync;
 pub use watch::FolderWatch;
