@@ -22,7 +22,7 @@ use crate::event::{Event, Outcome, Summary};
 use crate::ledger::{self, Failed, Ledger, Wants};
 use crate::options::{Engines, SyncOptions};
 use crate::reading::{DocumentReader, Message, Said};
-use crate::scan::needs_ocr;
+use crate::recognise::says_nothing;
 
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -194,7 +194,7 @@ impl<'a> Pipeline<'a> {
                 let missing =
                     self.options.ocr_languages.as_ref().filter(|_| self.engines.ocr.is_none());
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
-                if let Some(languages) = missing.filter(|_| needs_ocr(&page.text)) {
+                if let Some(languages) = missing.filter(|_| says_nothing(&page.text)) {
                     let note = format!(
                         "some pages have no text, and no OCR for {languages} is installed to read \
                          them"
@@ -202,12 +202,13 @@ impl<'a> Pipeline<'a> {
                     ledger::note(&mut open.record, note);
                 }
                 open.waiting += 1;
+                let turn = page.turn;
                 let document = open.record.document.expect("opened with its document");
                 let page = page.into_record(document);
                 match image {
                     Some(image) => {
                         let most = self.options.batch.pages;
-                        if self.encoding.add(found, page, image, most) {
+                        if self.encoding.add(found, page, (image, turn), most) {
                             self.encode()?;
                         }
                     }
@@ -219,7 +220,8 @@ impl<'a> Pipeline<'a> {
                 self.encode()?;
                 self.page_failed(&found, failure);
             }
-            Message::Note(note) => self.opened(&found).record.notes.push(note),
+            // Once, when a run goes on where another one was interrupted.
+            Message::Note(note) => ledger::note(&mut self.opened(&found).record, note),
             Message::Finished => {
                 self.opened(&found).is_read = true;
                 self.close_if_done(&found);
