@@ -5,8 +5,8 @@
 //! 1. [`letters`](letters::letters): letters in one form, whatever codes a file has for them;
 //! 2. [`cut`](cut::cut): pieces, which are words, numbers, codes and their parts, and pairs of
 //!    letters in scripts without spaces;
-//! 3. [`folded`](fold::folded): the spelling of those who have no key for an accent;
-//! 4. [`stem`](language::stem): the stem in the language of the page.
+//! 3. [`folded`]: the spelling of those who have no key for an accent;
+//! 4. [`stem`]: the stem in the language of the page.
 //!
 //! A word with accents is stored twice, as it is written and as it is folded, so that a question
 //! finds both spellings and the one that it is written in comes first.
