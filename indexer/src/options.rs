@@ -51,6 +51,7 @@ impl Default for SyncOptions {
         Self {
             workers: None,
             retry_failed: false,
+            drop_emptied: false,
             ocr_languages: Some("eng".into()),
             limits: Limits::default(),
             batch: BatchSize::default(),
