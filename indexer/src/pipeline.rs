@@ -22,7 +22,7 @@ use crate::event::{Event, Outcome, Summary};
 use crate::ledger::{self, Failed, Ledger, Wants};
 use crate::options::{Engines, SyncOptions};
 use crate::reading::{DocumentReader, Message, Said};
-use crate::recognise::says_nothing;
+use crate::scan::needs_ocr;
 
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -194,7 +194,7 @@ impl<'a> Pipeline<'a> {
                 let missing =
                     self.options.ocr_languages.as_ref().filter(|_| self.engines.ocr.is_none());
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
-                if let Some(languages) = missing.filter(|_| says_nothing(&page.text)) {
+                if let Some(languages) = missing.filter(|_| needs_ocr(&page.text)) {
                     let note = format!(
                         "some pages have no text, and no OCR for {languages} is installed to read \
                          them"

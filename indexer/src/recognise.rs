@@ -89,11 +89,6 @@ pub(crate) fn recognise(
     }
 }
 
-/// Whether a page has no words of its own that anybody could look for.
-pub(crate) fn says_nothing(text: &str) -> bool {
-    needs_ocr(text) || is_garbled(text)
-}
-
 fn why(pdf: &mut dyn PdfDocument, page: &PageRead) -> Result<Option<Why>, PdfError> {
     if needs_ocr(&page.text) {
         return Ok(Some(Why::NoWords));

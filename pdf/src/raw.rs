@@ -736,20 +736,6 @@ impl Annotation<'_> {
         })
     }
 
-    pub fn bounds(&self) -> Option<Box4> {
-        let mut bounds = Box4::default();
-        // SAFETY: the rectangle has the layout of FS_RECTF.
-        let has =
-            unsafe { self.calls.FPDFAnnot_GetRect(self.handle.cast(), (&raw mut bounds).cast()) };
-        let Box4 { left, top, right, bottom } = bounds;
-        (has != 0).then(|| Box4 {
-            left: left.min(right),
-            top: top.max(bottom),
-            right: left.max(right),
-            bottom: top.min(bottom),
-        })
-    }
-
     /// `FPDF_FORMFIELD_*` of `fpdf_formfill.h`; -1 for what is no form field.
     pub fn field_type(&self) -> i32 {
         let Some(form) = self.form else { return -1 };
