@@ -215,9 +215,17 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
     }
 }
 
-/// `text`, and those lines of `layer` that have a word which is not `seen` in it.
+/// `text`, and those lines of `layer` that have a word which is not `seen` in it, or letters that
+/// stand alone and are not there.
 fn with_missing(text: &str, layer: &str, seen: &HashSet<String>) -> String {
-    let missing = layer.lines().filter(|line| words(line).any(|word| !seen.contains(&word)));
+    let is_missing = |line: &&str| {
+        let mut words = words(line).peekable();
+        if words.peek().is_none() {
+            return letters(line) > 0 && !text.contains(line.trim());
+        }
+        words.any(|word| !seen.contains(&word))
+    };
+    let missing = layer.lines().filter(is_missing);
     missing.fold(text.to_string(), |text, line| format!("{text}\n{}", line.trim()))
 }
 
@@ -262,6 +270,8 @@ mod tests {
             ("", "7", Why::NoWords, Some("7".into())),
             ("", "", Why::NoWords, None),
             ("12", "", Why::NoWords, None),
+            // Letters that stand alone are no words, and stay.
+            ("Ż ł ć", "oh no", Why::NoWords, Some("oh no\nŻ ł ć".into())),
             // A stamp that OCR reads too, and one that it does not.
             ("Bates ABC 4711", scan, Why::Unread, Some(scan.into())),
             ("Exhibit Q", scan, Why::Unread, Some(format!("Exhibit Q\n{scan}"))),
