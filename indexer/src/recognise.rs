@@ -216,12 +216,12 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
 }
 
 /// `text`, and those lines of `layer` that have a word which is not `seen` in it, or letters that
-/// stand alone and are not there.
+/// stand alone and are not there; a single one is the number of the page.
 fn with_missing(text: &str, layer: &str, seen: &HashSet<String>) -> String {
     let is_missing = |line: &&str| {
         let mut words = words(line).peekable();
         if words.peek().is_none() {
-            return letters(line) > 0 && !text.contains(line.trim());
+            return letters(line) > 1 && !text.contains(line.trim());
         }
         words.any(|word| !seen.contains(&word))
     };
