@@ -148,7 +148,9 @@ impl Engine {
         }
         let Some(record) = self.model_record() else { return Ok(None) };
         // Under the lock, so that two searches do not load it twice.
-        let model = parts.opening.remembered_model(&record, query_only)?;
+        // Indexes of format 1 keep the slices and no recipe.
+        let slices = self.seen().reader.snapshot().slices().cloned();
+        let model = parts.opening.remembered_model(&record, slices, query_only)?;
         parts.model = Some(Arc::clone(&model));
         Ok(Some(model))
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use pagesight_core::ModelRecord;
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 use pagesight_core::seam::{Model, Ocr, PdfReader};
+use pagesight_core::{ModelRecord, Slices};
 #[cfg(feature = "model")]
-use pagesight_model::{LoadOptions, RecipeChoice};
+use pagesight_model::{LoadOptions, ModelError, RecipeChoice};
 #[cfg(feature = "ocr")]
 use pagesight_ocr::Tesseract;
 #[cfg(feature = "pdf")]
@@ -53,6 +53,7 @@ impl Opening {
     pub fn remembered_model(
         &self,
         record: &ModelRecord,
+        slices: Option<Slices>,
         query_only: bool,
     ) -> Result<Arc<dyn Model>, Error> {
         let Some(source) = &record.source else {
@@ -68,7 +69,12 @@ impl Opening {
             let base = self.loading.base.clone().or_else(|| record.base.clone());
             let options =
                 LoadOptions { recipe: recipe_of(record), query_only, base, ..self.loading.clone() };
-            let model = pagesight_model::load(source, &options)?;
+            let gone = || Error::ModelGone { source_of: source.clone() };
+            let model = pagesight_model::load(source, &options).map_err(|error| match error {
+                // A hub's cache may have lost it, as a folder may.
+                ModelError::NotFound { .. } => gone(),
+                error => error.into(),
+            })?;
             let got = model.record().id;
             if got != record.id {
                 let (source_of, expected) = (Some(source.clone()), record.id.clone());
@@ -78,7 +84,7 @@ impl Opening {
         }
         #[cfg(not(feature = "model"))]
         {
-            let _ = query_only;
+            let _ = (slices, query_only);
             Err(Error::ModelGone { source_of: source.clone() })
         }
     }
