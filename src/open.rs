@@ -67,8 +67,9 @@ impl Opening {
                 return Err(Error::ModelGone { source_of: source.clone() });
             }
             let base = self.loading.base.clone().or_else(|| record.base.clone());
-            let options =
-                LoadOptions { recipe: recipe_of(record), query_only, base, ..self.loading.clone() };
+            let slices = slices.or_else(|| self.loading.slices.clone());
+            let recipe = recipe_of(record);
+            let options = LoadOptions { recipe, slices, query_only, base, ..self.loading.clone() };
             let gone = || Error::ModelGone { source_of: source.clone() };
             let model = pagesight_model::load(source, &options).map_err(|error| match error {
                 // A hub's cache may have lost it, as a folder may.
