@@ -38,6 +38,7 @@ mod quality;
 mod reading;
 pub mod seam;
 pub mod testing;
+mod turn;
 
 pub use composed::composed;
 pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
@@ -54,3 +55,4 @@ pub use page::{PageId, PageRecord, TextSource};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
 pub use reading::{DrawSize, OcrText, OcrWord, PageText};
+pub use turn::Turn;

@@ -24,16 +24,29 @@ pub enum DrawSize {
 pub struct PageText {
     /// Size of the page as displayed.
     pub size: PageSize,
-    /// The text layer in its own order, then what was filled into forms.
+    /// What the page shows of its text layer, in its own order, then what its annotations and form
+    /// fields show. Where a line ended with a hyphen within a word stands U+00AD: the parts may be
+    /// one word or two.
     pub text: String,
     /// Whether the page has more text than was asked for.
     pub cut: bool,
+    /// The share of the page that images cover, from 0 to 1. What is written in them is in no text.
+    pub images: f32,
+    /// Lines and shapes on the page. Letters may be among them, drawn and not written.
+    pub paths: u32,
 }
 
 impl PageText {
     /// A page of `size` with `text`, which is all of it unless it was `cut`.
     pub fn new(size: PageSize, text: impl Into<String>, cut: bool) -> Self {
-        Self { size, text: text.into(), cut }
+        Self { size, text: text.into(), cut, images: 0.0, paths: 0 }
+    }
+
+    /// Says what else is on the page: the share of it that images cover, and how many lines and
+    /// shapes.
+    #[must_use]
+    pub fn with_drawings(self, images: f32, paths: u32) -> Self {
+        Self { images, paths, ..self }
     }
 }
 

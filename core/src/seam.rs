@@ -12,10 +12,12 @@ use crate::encoded::EncodedPage;
 use crate::failure::{Failure, FailureKind};
 use crate::geometry::{PageSize, PictureSize};
 use crate::image::PageImage;
+use crate::layout::Area;
 use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
 use crate::reading::{DrawSize, OcrText, PageText};
+use crate::turn::Turn;
 
 /// An error on its way through a seam.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -141,6 +143,12 @@ pub trait PdfDocument: Send {
     /// The title in the document's metadata, when there is a readable one.
     fn title(&self) -> Option<&str>;
 
+    /// What a person should know of the document, a line each: that it is not what it seems, or
+    /// that something in it is not read.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// Size of page `number` (1-based), and its words, of which the first `most_bytes` bytes are
     /// kept. Cheap beside drawing; with 0 bytes it is the way to learn a page's size.
     ///
@@ -156,6 +164,16 @@ pub trait PdfDocument: Send {
     /// As [`text`](Self::text); also when a picture of [`DrawSize::Exact`] would be larger than
     /// the reader draws.
     fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, PdfError>;
+
+    /// Where the words of page `number` (1-based) stand, as it is displayed: boxes around pieces of
+    /// lines, which tell what of its ink its text explains. By default none.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, PdfError> {
+        let _ = number;
+        Ok(Vec::new())
+    }
 }
 
 /// Finds words in the picture of a page. `&self`, from many threads at once.
@@ -173,6 +191,16 @@ pub trait Ocr: Send + Sync {
     /// # Errors
     /// When the engine fails, takes too long, or is stopped; never made-up words.
     fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError>;
+
+    /// How the picture of a page must be turned so that its words stand upright; `None` when the
+    /// engine cannot tell. By default it never can.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn turn(&self, page: &PageImage, stop: &AtomicBool) -> Result<Option<Turn>, BoxError> {
+        let _ = (page, stop);
+        Ok(None)
+    }
 }
 
 /// One step of indexing: it becomes visible and durable as a whole or not at all.

@@ -14,7 +14,8 @@ use crate::discover::Found;
 use crate::error::AddError;
 use crate::ledger;
 use crate::options::{Engines, SyncOptions};
-use crate::reading::{read_file, read_words, recognise, text_note};
+use crate::reading::{read_file, read_words, text_note};
+use crate::recognise::recognise;
 
 /// Adds the PDF `file` to `sink` with vectors that the caller brings: `pages` has those of each
 /// page of the document, in order, made with `model`. The words come from the PDF, and with
@@ -60,6 +61,7 @@ pub fn add(
     }
     let (title, model) = (pdf.title().map(String::from), Some(model.id.clone()));
     let mut record = ledger::opened(&found, document, page_count, title, model, None);
+    pdf.notes().iter().for_each(|note| ledger::note(&mut record, note.clone()));
     let mut read = Vec::with_capacity(pages.len());
     for (number, encoded) in (1..).zip(pages) {
         let page = read_page(&mut *pdf, number, &mut record, engines, options);
@@ -112,7 +114,7 @@ fn read_page(
         ledger::note(record, text_note(number, &options.limits));
     }
     if let Some(ocr) = &engines.ocr
-        && let Some(note) = recognise(pdf, &mut page, &**ocr, &options.stop)?
+        && let Some(note) = recognise(pdf, &mut page, &**ocr, &options.stop)?.note
     {
         ledger::note(record, note);
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, PageEncoder};
-use pagesight_core::{EncodedPage, PageImage, PageRecord};
+use pagesight_core::{EncodedPage, PageImage, PageRecord, Turn};
 
 use crate::discover::Found;
 use crate::error::IndexError;
@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(crate) struct Encoding {
     pages: Vec<(Arc<Found>, PageRecord)>,
+    /// How the picture of each was turned.
+    turns: Vec<Turn>,
     images: Vec<PageImage>,
     /// What a page of the last ones took.
     page_time: Option<Duration>,
@@ -43,11 +45,12 @@ impl Encoding {
         &mut self,
         found: Arc<Found>,
         page: PageRecord,
-        image: PageImage,
+        (image, turn): (PageImage, Turn),
         most: usize,
     ) -> bool {
         self.pages.push((found, page));
         self.images.push(image);
+        self.turns.push(turn);
         let together = match self.page_time {
             Some(time) if time < SLOW_PAGE => ENCODE_PAGES.min(most),
             _ => 1,
@@ -63,6 +66,7 @@ impl Encoding {
     ) -> Result<Encoded, IndexError> {
         let mut pages = std::mem::take(&mut self.pages);
         let images = std::mem::take(&mut self.images);
+        let turns = std::mem::take(&mut self.turns);
         let (Some(encoder), Some((found, first))) = (encoder, pages.first()) else {
             return Ok(Encoded::Pages(pages));
         };
@@ -78,8 +82,9 @@ impl Encoding {
             None => return Ok(Encoded::Stopped),
         };
         self.page_time = Some(start.elapsed() / pages.len() as u32);
-        for ((_, page), encoded) in pages.iter_mut().zip(encoded) {
-            let (vectors, layout) = encoded.into_parts();
+        for (((_, page), encoded), turn) in pages.iter_mut().zip(encoded).zip(turns) {
+            // Vectors stand where their part of the page is displayed.
+            let (vectors, layout) = encoded.turned(turn.back()).into_parts();
             (page.vectors, page.layout) = (Some(vectors), Some(layout));
         }
         Ok(Encoded::Pages(pages))

@@ -1,5 +1,7 @@
 //! What a run tells while it is under way, and at its end.
 
+use std::path::PathBuf;
+
 use pagesight_core::{DocumentRecord, DocumentStatus};
 
 /// What became of one path.
@@ -80,8 +82,27 @@ pub struct Summary {
     pub pages_failed: u64,
     /// Records with failures, by path; their reasons are inside.
     pub failures: Vec<DocumentRecord>,
+    /// Roots that held documents and hold none now; nothing of them was dropped, unless that was
+    /// asked for with [`SyncOptions::drop_emptied`](crate::SyncOptions::drop_emptied).
+    pub emptied: Vec<Emptied>,
     /// The run was asked to stop; the next one goes on.
     pub interrupted: bool,
+}
+
+/// A root below which nothing was found, although the index has documents from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Emptied {
+    /// The root, absolute.
+    pub root: PathBuf,
+    /// Paths that the index has below it.
+    pub documents: usize,
+}
+
+impl Emptied {
+    pub(crate) fn new(root: PathBuf, documents: usize) -> Self {
+        Self { root, documents }
+    }
 }
 
 impl Summary {

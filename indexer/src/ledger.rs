@@ -8,8 +8,8 @@ use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, ModelId, PageFailure,
 };
 
-use crate::discover::{Discovery, Found};
-use crate::event::Outcome;
+use crate::discover::{Discovery, Found, decode_path};
+use crate::event::{Emptied, Outcome};
 
 /// The records of an index before a run, by path.
 pub(crate) type Ledger = BTreeMap<String, DocumentRecord>;
@@ -211,15 +211,37 @@ pub(crate) fn known(
     (record, outcome)
 }
 
-/// Paths of the ledger whose files are gone. What the walk could not look at is not gone.
+/// Paths of the ledger whose files are gone. What the walk could not look at is not gone, and
+/// neither is what was below the roots `kept`.
 pub(crate) fn gone<'a>(
     ledger: &'a Ledger,
     discovery: &'a Discovery,
     base: &'a Path,
+    kept: &'a [Emptied],
 ) -> impl Iterator<Item = &'a str> {
-    let is_gone =
-        |path: &&String| !discovery.files.contains_key(*path) && discovery.covers(base, path);
+    let is_kept = move |path: &str| {
+        let file = decode_path(base, path);
+        kept.iter().any(|emptied| file.starts_with(&emptied.root))
+    };
+    let is_gone = move |path: &&String| {
+        !discovery.files.contains_key(*path) && discovery.covers(base, path) && !is_kept(path)
+    };
     ledger.keys().filter(is_gone).map(String::as_str)
+}
+
+/// Roots below which nothing was found, although the ledger has documents there. A folder that is
+/// empty from one run to the next is more often a drive that is not mounted than a decision.
+pub(crate) fn emptied(ledger: &Ledger, discovery: &Discovery, base: &Path) -> Vec<Emptied> {
+    let roots = discovery
+        .roots
+        .iter()
+        .filter(|root| !discovery.files.values().any(|found| found.file.starts_with(root)));
+    let emptied = roots.map(|root| {
+        let is_below = |path: &&String| decode_path(base, path).starts_with(root);
+        let documents = ledger.keys().filter(is_below).count();
+        Emptied::new(root.clone(), documents)
+    });
+    emptied.filter(|emptied| emptied.documents > 0).collect()
 }
 
 #[cfg(test)]
@@ -425,6 +447,9 @@ mod tests {
         let paths = ["a.pdf", "b.pdf", "locked/c.pdf", "/elsewhere/d.pdf"];
         let ledger: Ledger =
             paths.iter().map(|path| (path.to_string(), document_record(path, id(), 1))).collect();
-        assert_eq!(gone(&ledger, &discovery, Path::new("/b")).collect::<Vec<_>>(), ["b.pdf"]);
+        let base = Path::new("/b");
+        assert_eq!(gone(&ledger, &discovery, base, &[]).collect::<Vec<_>>(), ["b.pdf"]);
+        let kept = [Emptied::new("/b".into(), 3)];
+        assert_eq!(gone(&ledger, &discovery, base, &kept).count(), 0);
     }
 }

@@ -35,6 +35,9 @@ pub struct SyncOptions {
     /// such page. Whoever makes [`Engines::ocr`] looks here; where there is none although this is
     /// set, documents with such pages get a note that says so.
     pub ocr_languages: Option<String>,
+    /// Drops the documents of a root that held some and holds none now. Without it they stay, since
+    /// an empty folder may be a drive that is not mounted.
+    pub drop_emptied: bool,
     /// How much of a document is read.
     pub limits: Limits,
     /// When what was read is committed.
@@ -48,6 +51,7 @@ impl Default for SyncOptions {
         Self {
             workers: None,
             retry_failed: false,
+            drop_emptied: false,
             ocr_languages: Some("eng".into()),
             limits: Limits::default(),
             batch: BatchSize::default(),

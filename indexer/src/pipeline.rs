@@ -202,12 +202,13 @@ impl<'a> Pipeline<'a> {
                     ledger::note(&mut open.record, note);
                 }
                 open.waiting += 1;
+                let turn = page.turn;
                 let document = open.record.document.expect("opened with its document");
                 let page = page.into_record(document);
                 match image {
                     Some(image) => {
                         let most = self.options.batch.pages;
-                        if self.encoding.add(found, page, image, most) {
+                        if self.encoding.add(found, page, (image, turn), most) {
                             self.encode()?;
                         }
                     }
@@ -219,7 +220,8 @@ impl<'a> Pipeline<'a> {
                 self.encode()?;
                 self.page_failed(&found, failure);
             }
-            Message::Note(note) => self.opened(&found).record.notes.push(note),
+            // Once, when a run goes on where another one was interrupted.
+            Message::Note(note) => ledger::note(&mut self.opened(&found).record, note),
             Message::Finished => {
                 self.opened(&found).is_read = true;
                 self.close_if_done(&found);

@@ -7,43 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
-use pagesight_core::seam::{Ocr, PdfDocument, PdfError};
+use pagesight_core::seam::{PdfDocument, PdfError};
 use pagesight_core::{
-    DocumentId, DocumentRecord, DrawSize, Failure, FailureKind, PageFailure, PageId, PageImage,
-    PageRecord, PageSize, TextSource, chain,
+    DocumentId, DocumentRecord, DrawSize, Failure, FailureKind, PageFailure, PageImage, Turn,
 };
 
 use crate::claims::{Claim, Claims};
 use crate::discover::{Found, modified_ns};
 use crate::ledger;
+use crate::legible::{is_garbled, moved_back};
 use crate::options::{Engines, Limits};
-use crate::scan::{is_blank, needs_ocr};
-
-/// The words of a page.
-#[derive(Debug)]
-pub(crate) struct PageRead {
-    /// 1-based.
-    pub number: u32,
-    pub size: PageSize,
-    pub text: String,
-    pub text_source: TextSource,
-    /// There is more text than the limit.
-    pub cut: bool,
-}
-
-impl PageRead {
-    /// The page as a store takes it, without vectors.
-    pub fn into_record(self, document: DocumentId) -> PageRecord {
-        PageRecord {
-            id: PageId { document, number: self.number },
-            size: self.size,
-            text: self.text,
-            text_source: self.text_source,
-            vectors: None,
-            layout: None,
-        }
-    }
-}
+use crate::page::PageRead;
+use crate::recognise::recognise;
 
 /// What a reading thread says of a document.
 #[derive(Debug)]
@@ -150,6 +125,9 @@ impl DocumentReader<'_> {
         let numbers = ledger::pages_to_read(before.as_deref(), page_count, self.limits.pages);
         let title = pdf.title().map(String::from);
         self.tell(found, Message::Opened { document, page_count, title, before })?;
+        for note in pdf.notes() {
+            self.tell(found, Message::Note(note.clone()))?;
+        }
         if let Some(note) = pages_note(page_count, self.limits) {
             self.tell(found, Message::Note(note))?;
         }
@@ -184,20 +162,29 @@ impl DocumentReader<'_> {
             Ok(page) => page,
             Err(error) => return failed_page(error),
         };
-        let image = match &self.engines.encoder {
-            Some(encoder) => match pdf.draw(number, DrawSize::Exact(encoder.picture(page.size))) {
-                Ok(image) => Some(image),
-                Err(error) => return failed_page(error),
-            },
-            None => None,
-        };
         if let Some(ocr) = &self.engines.ocr {
-            match recognise(pdf, &mut page, &**ocr, &self.over) {
-                Ok(None) => {}
-                Ok(Some(note)) => self.tell(found, Message::Note(note))?,
+            let looked = match recognise(pdf, &mut page, &**ocr, &self.over) {
+                Ok(looked) => looked,
                 Err(error) => return Err(Stop::Reader(error)),
+            };
+            page.turn = looked.turn;
+            if let Some(note) = looked.note {
+                self.tell(found, Message::Note(note))?;
             }
         }
+        let image = match &self.engines.encoder {
+            // A page that lies on its side or its head is drawn so, and its picture turned.
+            Some(encoder) => {
+                let turn = page.turn;
+                let size = turn.back().of_picture(encoder.picture(turn.of_page(page.size)));
+                match pdf.draw(number, DrawSize::Exact(size)) {
+                    Ok(image) if turn == Turn::None => Some(image),
+                    Ok(image) => Some(image.turned(turn)),
+                    Err(error) => return failed_page(error),
+                }
+            }
+            None => None,
+        };
         Ok(PageOutcome::Read(page, image))
     }
 }
@@ -215,49 +202,11 @@ pub(crate) fn read_words(
     number: u32,
     most_bytes: usize,
 ) -> Result<PageRead, PdfError> {
-    let page = pdf.text(number, most_bytes)?;
-    let is_bare = page.text.trim().is_empty();
-    let text_source = if is_bare { TextSource::None } else { TextSource::Layer };
-    Ok(PageRead { number, size: page.size, text: page.text, text_source, cut: page.cut })
-}
-
-/// Reads a page with OCR when it has hardly a word of its own, and keeps what is more. A page that
-/// OCR cannot read keeps what it has; the note that comes back says why.
-///
-/// # Errors
-/// [`PdfError::Reader`] alone.
-pub(crate) fn recognise(
-    pdf: &mut dyn PdfDocument,
-    page: &mut PageRead,
-    ocr: &dyn Ocr,
-    stop: &AtomicBool,
-) -> Result<Option<String>, PdfError> {
-    if !needs_ocr(&page.text) {
-        return Ok(None);
+    let mut page = pdf.text(number, most_bytes)?;
+    if let Some(text) = is_garbled(&page.text).then(|| moved_back(&page.text)).flatten() {
+        page.text = text;
     }
-    let number = page.number;
-    let image = match pdf.draw(number, DrawSize::Dpi(ocr.dpi())) {
-        Ok(image) => image,
-        Err(PdfError::Failed(why)) => {
-            return Ok(Some(format!("page {number} could not be drawn for OCR: {why}")));
-        }
-        Err(error) => return Err(error),
-    };
-    if is_blank(&image) {
-        return Ok(None);
-    }
-    match ocr.read(&image, stop) {
-        Ok(found) => {
-            if found.text.len() > page.text.trim().len() {
-                page.text = found.text;
-                page.text_source = TextSource::Ocr;
-            }
-            Ok(None)
-        }
-        Err(error) => {
-            Ok(Some(format!("page {number} could not be read by OCR: {}", chain(&*error))))
-        }
-    }
+    Ok(PageRead::of(number, page))
 }
 
 /// What a person should know of a document with more pages than are read.

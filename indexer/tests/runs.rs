@@ -112,6 +112,74 @@ fn a_folder_is_read_once_and_then_followed() {
     assert!(place.record("a.pdf").is_none() && place.record("z.pdf").is_some());
 }
 
+/// What fonts with wrong tables make of words is not indexed as it is.
+#[test]
+fn garbled_text_gives_way_to_what_the_page_shows() {
+    const WORDS: &str = "Annual maintenance of hydraulic turbines in the power station, and of the \
+        spillway gates which were repaired last autumn";
+    let moved: String = WORDS.chars().map(|c| char::from_u32(c as u32 + 4).unwrap()).collect();
+    let private = "\u{E012}\u{E013}\u{E014} ".repeat(200);
+    let mut place = Place::new();
+    place.engines.ocr = Some(Arc::new(FakeOcr::new("turbines as they are seen")));
+    place.write("garbled.pdf", &[WORDS, &moved, &private]);
+    place.run();
+    let mut pages = place.store.pages();
+    pages.sort_by_key(|page| page.id.number);
+    let read: Vec<(&str, TextSource)> =
+        pages.iter().map(|page| (page.text.as_str(), page.text_source)).collect();
+    let expected = [
+        (WORDS, TextSource::Layer),
+        (WORDS, TextSource::Layer),
+        ("turbines as they are seen", TextSource::Ocr),
+    ];
+    assert_eq!(read, expected);
+}
+
+/// An empty folder in the place of a full one is more often a drive that is not mounted.
+#[test]
+fn an_emptied_root_drops_nothing_unless_that_is_meant() {
+    let mut place = Place::new();
+    let share = place.path("share");
+    fs::create_dir(&share).unwrap();
+    place.write("share/a.pdf", &["apples"]);
+    place.write("share/b.pdf", &["pears"]);
+    place.write("other.pdf", &["quinces"]);
+    let roots = [share.clone(), place.path("other.pdf")];
+    let run = |place: &mut Place, warnings: &mut Vec<String>| {
+        let base = place.path("");
+        let tell = &mut |event: Event<'_>| {
+            if let Event::Warning { text } = event {
+                warnings.push(text);
+            }
+        };
+        sync(&mut place.store, &place.engines, &base, &roots, &place.options, tell).unwrap()
+    };
+    let mut warnings = Vec::new();
+    assert_eq!(counts(&run(&mut place, &mut warnings)), [3, 0, 0, 0, 0]);
+    let away = place.path("away");
+    fs::rename(&share, &away).unwrap();
+    fs::create_dir(&share).unwrap();
+    let summary = run(&mut place, &mut warnings);
+    assert_eq!(counts(&summary), [0, 1, 0, 0, 0], "the other root goes on");
+    assert_eq!((summary.emptied[0].root.clone(), summary.emptied[0].documents), (share.clone(), 2));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("share") && warnings[0].contains('2'), "{warnings:?}");
+    // Back again, nothing is read.
+    fs::remove_dir(&share).unwrap();
+    fs::rename(&away, &share).unwrap();
+    let summary = run(&mut place, &mut warnings);
+    assert_eq!((counts(&summary), summary.emptied.len()), ([0, 3, 0, 0, 0], 0));
+    assert_eq!(place.reader.opened(), 3);
+    // One of two is gone: that is no empty folder. Then the other, and it is meant.
+    fs::remove_file(share.join("a.pdf")).unwrap();
+    assert_eq!(counts(&run(&mut place, &mut warnings)), [0, 2, 0, 1, 0]);
+    fs::remove_file(share.join("b.pdf")).unwrap();
+    place.options.drop_emptied = true;
+    let summary = run(&mut place, &mut warnings);
+    assert_eq!((counts(&summary), summary.emptied.len()), ([0, 1, 0, 1, 0], 1));
+    assert_eq!((place.texts(), warnings.len()), (vec!["quinces".to_string()], 1));
+}
+
 #[test]
 fn what_fails_is_named_with_its_kind() {
     let mut place = Place::new();

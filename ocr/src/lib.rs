@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod table;
 mod tesseract;
 
 pub use error::OcrError;

@@ -8,12 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, Ocr};
-use pagesight_core::{OcrText, PageImage};
+use pagesight_core::{OcrText, PageImage, Turn};
 
 use crate::error::OcrError;
+use crate::table::{read_turn, read_words};
 
 /// The resolution near which tesseract's models were trained.
 const DPI: u32 = 200;
+
+/// The name of the data that tell which way up a page is.
+const ORIENTATION: &str = "osd";
 
 /// A page takes about 2 s; one that takes this long is noise.
 const TIME: Duration = Duration::from_secs(60);
@@ -38,6 +42,8 @@ pub struct Tesseract {
     program: PathBuf,
     languages: String,
     missing: Vec<String>,
+    /// The data for telling which way up a page is are installed.
+    knows_orientation: bool,
 }
 
 impl Tesseract {
@@ -60,7 +66,8 @@ impl Tesseract {
             return Err(OcrError::NoLanguage { languages: languages.into() });
         }
         let missing = missing.into_iter().map(String::from).collect();
-        Ok(Self { program, languages: known.join("+"), missing })
+        let knows_orientation = installed.iter().any(|language| language == ORIENTATION);
+        Ok(Self { program, languages: known.join("+"), missing, knows_orientation })
     }
 
     /// The languages that it reads, `+` between them.
@@ -73,12 +80,19 @@ impl Tesseract {
         &self.missing
     }
 
-    fn run(&self, image: &PageImage, stop: &AtomicBool) -> Result<String, OcrError> {
+    /// Runs the program with `arguments` on a picture: what it prints.
+    fn run(
+        &self,
+        arguments: &[&str],
+        image: &PageImage,
+        stop: &AtomicBool,
+    ) -> Result<String, OcrError> {
         if stop.load(Ordering::Relaxed) {
             return Err(OcrError::Stopped);
         }
         let mut child = Command::new(&self.program)
-            .args(["stdin", "stdout", "-l", &self.languages, "--dpi", &DPI.to_string()])
+            .args(["stdin", "stdout", "--dpi", &DPI.to_string()])
+            .args(arguments)
             // One thread a page: the readers of other pages have the other cores.
             .env("OMP_THREAD_LIMIT", "1")
             .stdin(Stdio::piped())
@@ -104,8 +118,7 @@ impl Tesseract {
             if !status.success() {
                 return Err(OcrError::Failed { status });
             }
-            // Pages end with a form feed.
-            Ok(String::from_utf8_lossy(&text).replace('\x0C', "").trim().to_string())
+            Ok(String::from_utf8_lossy(&text).into_owned())
         })
     }
 }
@@ -136,7 +149,22 @@ impl Ocr for Tesseract {
     }
 
     fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError> {
-        Ok(OcrText::new(self.run(page, stop)?))
+        // A table of words, of which each says where it is and how sure the program is of it.
+        let arguments = ["-l", &self.languages, "-c", "tessedit_create_tsv=1"];
+        let table = self.run(&arguments, page, stop)?;
+        Ok(read_words(&table, (page.width_px(), page.height_px())))
+    }
+
+    fn turn(&self, page: &PageImage, stop: &AtomicBool) -> Result<Option<Turn>, BoxError> {
+        if !self.knows_orientation {
+            return Ok(None);
+        }
+        match self.run(&["-l", ORIENTATION, "--psm", "0"], page, stop) {
+            Ok(said) => Ok(read_turn(&said)),
+            // It ends so where there is too little to go by.
+            Err(OcrError::Failed { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -212,13 +240,20 @@ mod tests {
     fn output_is_the_text() {
         let folder = tempfile::tempdir().unwrap();
         // What comes in is the picture, whole: its size, and as many bytes as that says.
-        let words = "test $(wc -c) = $((15 + 470 * 170 * 3)) && printf '  found\\nwords\\n\\014'";
-        let tesseract = pretended(&folder, words);
+        let row = |line: u32, word: &str| {
+            format!("5\\t1\\t1\\t1\\t{line}\\t1\\t10\\t10\\t20\\t20\\t96\\t{word}\\n")
+        };
+        let table = [row(1, "found"), row(2, "words")].concat();
+        let words = format!("test $(wc -c) = $((15 + 470 * 170 * 3)) && printf '{table}'");
+        let tesseract = pretended(&folder, &words);
         assert_eq!((tesseract.languages(), tesseract.missing()), ("eng", &["fra".to_string()][..]));
         let never = AtomicBool::new(false);
         let page = picture("HELLT");
         assert_eq!((page.width_px(), page.height_px()), (470, 170));
-        assert_eq!(tesseract.read(&page, &never).unwrap().text, "found\nwords");
+        let found = tesseract.read(&page, &never).unwrap();
+        assert_eq!((found.text.as_str(), found.words.len()), ("found\nwords", 2));
+        // Without its data nothing is asked about the orientation.
+        assert_eq!(tesseract.turn(&page, &never).unwrap(), None);
     }
 
     #[cfg(unix)]
@@ -226,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let never = AtomicBool::new(false);
         let page = picture("THE");
-        let failed = pretended(&folder, "printf half; exit 3").run(&page, &never);
+        let failed = pretended(&folder, "printf half; exit 3").run(&[], &page, &never);
         assert!(matches!(failed, Err(OcrError::Failed { .. })), "{failed:?}");
         let (start, stop) = (Instant::now(), AtomicBool::new(false));
         let tesseract = pretended(&folder, "exec sleep 30");
@@ -235,7 +270,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(100));
                 stop.store(true, Ordering::Relaxed);
             });
-            let stopped = tesseract.run(&page, &stop);
+            let stopped = tesseract.run(&[], &page, &stop);
             assert!(matches!(stopped, Err(OcrError::Stopped)), "{stopped:?}");
         });
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());

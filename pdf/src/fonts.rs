@@ -1,15 +1,19 @@
 //! The fonts for pages that do not embed theirs. No font of the machine is read, so that a page
 //! looks the same on every one.
 //!
-//! pdfium brings its own for the Latin, Greek and symbol fonts that a PDF may name without
-//! embedding them, and draws other Latin fonts in the shape of those. For Chinese, Japanese and
-//! Korean it would search the font folders of the system, and draw nothing where they have none.
-//! Here it gets one font for all three, from memory, so that a worker needs no file.
+//! pdfium brings its own for the Latin and symbol fonts that a PDF may name without embedding them,
+//! and draws other Latin fonts in the shape of those. For Chinese, Japanese and Korean it would
+//! search the font folders of the system, and draw nothing where they have none. Here it gets one
+//! font for all three, from memory, so that a worker needs no file.
+//!
+//! Its own Latin fonts end with the letters of Western Europe. Pages with others are drawn
+//! [with another font](with_letters), which has those of Europe and the Near East, Thai and Lao.
 //!
 //! pdfium-render has `PdfiumCustomFontProvider` for this, but it refuses names that are not UTF-8,
 //! and Chinese PDFs name SimSun in GBK.
 
-use std::ffi::{c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pdfium_render::prelude::{Pdfium, PdfiumLibraryBindingsAccessor};
 
@@ -19,8 +23,30 @@ static CJK: &[u8] = include_bytes!("../fonts/DroidSansFallback.ttf");
 /// Shift JIS, Hangul, Johab, GB 2312, Big5 (`FXFONT_*_CHARSET` in `fpdf_sysfontinfo.h`).
 const CJK_CHARSETS: [c_int; 5] = [128, 129, 130, 134, 136];
 
-/// What pdfium knows the only font by.
-const HANDLE: usize = 1;
+/// `FXFONT_SYMBOL_CHARSET`.
+const SYMBOL_CHARSET: c_int = 2;
+
+/// See `fonts/README.md`.
+static LETTERS: &[u8] = include_bytes!("../fonts/PagesightLetters.ttf");
+
+/// The name that pdfium keeps the font under.
+const LETTERS_NAME: &[u8] = b"Pagesight Letters";
+
+/// Handles of the fonts.
+const CJK_HANDLE: usize = 1;
+const LETTERS_HANDLE: usize = 2;
+
+/// Whether Latin fonts are ours now.
+static WITH_LETTERS: AtomicBool = AtomicBool::new(false);
+
+/// Does `run` while fonts that a document does not bring are ours. What pdfium loads for a document
+/// meanwhile it keeps, so this is for a document, and a page of it, that are used in no other way.
+pub fn with_letters<T>(run: impl FnOnce() -> T) -> T {
+    WITH_LETTERS.store(true, Ordering::Relaxed);
+    let done = run();
+    WITH_LETTERS.store(false, Ordering::Relaxed);
+    done
+}
 
 /// `FPDF_SYSFONTINFO` of `fpdf_sysfontinfo.h`, which pdfium-render keeps to itself.
 #[repr(C)]
@@ -32,7 +58,7 @@ struct SystemFonts {
     map: Option<MapFont>,
     get: Option<unsafe extern "C" fn(*mut Self, *const c_char) -> *mut c_void>,
     data: Option<FontData>,
-    name: Option<unsafe extern "C" fn(*mut Self, *mut c_void, *mut c_char, c_ulong) -> c_ulong>,
+    name: Option<FontName>,
     charset: Option<unsafe extern "C" fn(*mut Self, *mut c_void) -> c_int>,
     delete: Option<unsafe extern "C" fn(*mut Self, *mut c_void)>,
 }
@@ -48,6 +74,10 @@ type MapFont = unsafe extern "C" fn(
     *mut c_int,
 ) -> *mut c_void;
 
+/// Interface, font, buffer and its size; returns the size of the name.
+type FontName =
+    unsafe extern "C" fn(*mut SystemFonts, *mut c_void, *mut c_char, c_ulong) -> c_ulong;
+
 /// Interface, font, table, buffer and its size; returns the size of the data.
 type FontData =
     unsafe extern "C" fn(*mut SystemFonts, *mut c_void, c_uint, *mut c_uchar, c_ulong) -> c_ulong;
@@ -59,7 +89,7 @@ static FONTS: SystemFonts = SystemFonts {
     map: Some(map),
     get: None,
     data: Some(data),
-    name: None,
+    name: Some(name),
     charset: None,
     delete: Some(delete),
 };
@@ -77,11 +107,17 @@ unsafe extern "C" fn map(
     _italic: c_int,
     charset: c_int,
     _family: c_int,
-    _name: *const c_char,
+    name: *const c_char,
     _exact: *mut c_int,
 ) -> *mut c_void {
+    // SAFETY: pdfium passes a C string, or null.
+    let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes());
+    let is_symbol = charset == SYMBOL_CHARSET
+        || name.is_some_and(|name| name == b"Symbol" || name == b"ZapfDingbats");
     if CJK_CHARSETS.contains(&charset) {
-        std::ptr::without_provenance_mut(HANDLE)
+        std::ptr::without_provenance_mut(CJK_HANDLE)
+    } else if WITH_LETTERS.load(Ordering::Relaxed) && !is_symbol {
+        std::ptr::without_provenance_mut(LETTERS_HANDLE)
     } else {
         // pdfium takes its own.
         std::ptr::null_mut()
@@ -90,7 +126,7 @@ unsafe extern "C" fn map(
 
 unsafe extern "C" fn data(
     _: *mut SystemFonts,
-    _font: *mut c_void,
+    font: *mut c_void,
     table: c_uint,
     buffer: *mut c_uchar,
     bytes: c_ulong,
@@ -99,11 +135,32 @@ unsafe extern "C" fn data(
     if table != 0 {
         return 0;
     }
-    if !buffer.is_null() && bytes as usize >= CJK.len() {
+    let font = if font.addr() == LETTERS_HANDLE { LETTERS } else { CJK };
+    if !buffer.is_null() && bytes as usize >= font.len() {
         // SAFETY: pdfium says that the buffer has `bytes` bytes, which is enough.
-        unsafe { buffer.copy_from_nonoverlapping(CJK.as_ptr(), CJK.len()) };
+        unsafe { buffer.copy_from_nonoverlapping(font.as_ptr(), font.len()) };
     }
-    CJK.len() as c_ulong
+    font.len() as c_ulong
+}
+
+/// pdfium keeps fonts by their names, and one that has none by the name that the document gives
+/// it: the same for a font of ours and for another one.
+unsafe extern "C" fn name(
+    _: *mut SystemFonts,
+    font: *mut c_void,
+    buffer: *mut c_char,
+    bytes: c_ulong,
+) -> c_ulong {
+    if font.addr() != LETTERS_HANDLE {
+        return 0;
+    }
+    if !buffer.is_null() && bytes as usize >= LETTERS_NAME.len() {
+        // SAFETY: pdfium says that the buffer has `bytes` bytes, which is enough.
+        unsafe {
+            buffer.cast::<u8>().copy_from_nonoverlapping(LETTERS_NAME.as_ptr(), LETTERS_NAME.len());
+        };
+    }
+    LETTERS_NAME.len() as c_ulong
 }
 
 unsafe extern "C" fn delete(_: *mut SystemFonts, _font: *mut c_void) {}

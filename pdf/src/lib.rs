@@ -13,11 +13,16 @@
 //! Pages look the same on every machine: the fonts that a PDF does not bring are ours, and none of
 //! the system is read.
 
+mod annotations;
 mod canvas;
 mod child;
+mod document;
 mod error;
+mod facts;
 mod find;
 mod fonts;
+mod glyphs;
+mod letters;
 mod limits;
 mod memory;
 mod options;
@@ -29,9 +34,12 @@ mod protocol;
 #[cfg(fuzzing)]
 #[allow(missing_docs)]
 pub mod protocol;
+mod raw;
 mod renderer;
 mod restrict;
 mod sandbox;
+mod survey;
+mod text;
 mod worker;
 
 pub use error::{RendererError, StartError};

@@ -3,13 +3,22 @@
 
 use std::path::Path;
 
-use pagesight_core::{DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize};
+use pagesight_core::{
+    Area, DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize,
+};
 use pagesight_simd::resize_bicubic;
-use pdfium_render::prelude::*;
+use pdfium_render::prelude::Pdfium;
 
+use crate::annotations;
 use crate::canvas::Canvas;
+use crate::document::Opened;
 use crate::fonts;
+use crate::letters::{has_beyond_latin_1, in_annotations, in_named_fonts};
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
+use crate::protocol::MAX_AREAS;
+use crate::raw::{Box4, Document, Drawn, Page};
+use crate::survey::{Shown, Survey};
+use crate::text::{Words, words};
 
 /// Loads the library at `path` and keeps it from reading any font of the system.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
@@ -20,77 +29,48 @@ pub fn bind(path: &Path) -> Result<Pdfium, String> {
     Ok(pdfium)
 }
 
-/// Opens a document without a password or with the first of `passwords` that fits.
-pub fn open<'a>(
-    pdfium: &'a Pdfium,
-    bytes: &'a [u8],
-    passwords: &[String],
-) -> Result<PdfDocument<'a>, Failure> {
-    let tries = std::iter::once(None).chain(passwords.iter().map(|p| Some(p.as_str())));
-    for password in tries {
-        match pdfium.load_pdf_from_byte_slice(bytes, password) {
-            Ok(document) => return Ok(document),
-            Err(PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::PasswordError)) => {}
-            Err(error) => return Err(not_opened(&error, bytes)),
-        }
-    }
-    let reason = match passwords {
-        [] => "encrypted, and no password was given",
-        _ => "encrypted, and none of the passwords given fits",
-    };
-    Err(Failure::new(FailureKind::Encrypted, reason))
-}
-
-fn not_opened(error: &PdfiumError, bytes: &[u8]) -> Failure {
-    let head = &bytes[..bytes.len().min(1024)];
-    let damaged = |reason: &str| Failure::new(FailureKind::Damaged, reason);
-    match error {
-        _ if bytes.is_empty() => damaged("the file is empty"),
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError)
-            if !head.windows(5).any(|w| w == b"%PDF-") =>
-        {
-            damaged("not a PDF")
-        }
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::FormatError) => {
-            damaged("damaged: the PDF cannot be opened")
-        }
-        PdfiumError::PdfiumLibraryInternalError(PdfiumInternalError::SecurityError) => {
-            Failure::new(FailureKind::Encrypted, "encrypted in a way that cannot be read")
-        }
-        error => Failure::new(FailureKind::Other, format!("the PDF cannot be opened ({error})")),
-    }
-}
-
-/// The document's title, when its metadata has a readable one.
-pub fn title(document: &PdfDocument<'_>) -> Option<String> {
-    let tag = document.metadata().get(PdfDocumentMetadataTagType::Title)?;
-    let title: String = tag.value().chars().filter(|c| !c.is_control()).take(300).collect();
-    Some(title.trim().to_string()).filter(|t| !t.is_empty())
-}
-
 /// A document whose last page stays loaded until another one is asked for, so that asking for the
 /// text of a page and then for its picture loads the page once.
-pub struct Pages<'a, 'd> {
-    document: &'a PdfDocument<'d>,
-    loaded: Option<(u32, PdfPage<'a>, PageSize)>,
+pub struct Pages<'o, 'l> {
+    opened: &'o Opened<'l>,
+    loaded: Option<(u32, Page<'o>, PageSize)>,
+    /// Whether the page that was read last has letters beyond Latin 1.
+    letters: Option<(u32, bool)>,
 }
 
-impl<'a, 'd> Pages<'a, 'd> {
-    /// The pages of `document`.
-    pub fn new(document: &'a PdfDocument<'d>) -> Self {
-        Self { document, loaded: None }
+impl<'o, 'l> Pages<'o, 'l> {
+    /// The pages of a document.
+    pub fn new(opened: &'o Opened<'l>) -> Self {
+        Self { opened, loaded: None, letters: None }
     }
 
     /// The size and words of page `number` (1-based), at most `limit` bytes of them; no words are
     /// looked for when that is 0.
     pub fn text(&mut self, number: u32, limit: usize) -> Result<PageText, Failure> {
+        let opened = self.opened;
         let (page, size) = self.load(number)?;
         if limit == 0 {
             return Ok(PageText::new(size, "", false));
         }
-        let (mut text, cut) = page_text(page, limit)?;
-        let cut = !field_values(page, limit, &mut text) || cut;
-        Ok(PageText::new(size, text, cut))
+        let (mut text, mut wants_letters) = read(opened, page, number, size, limit)?;
+        let own = text.text.len();
+        annotations::append(opened, page, number, limit, &mut text);
+        wants_letters |= has_beyond_latin_1(&text.text[own..]);
+        // A page that was cut may have other letters further on.
+        self.letters = (!text.cut).then_some((number, wants_letters));
+        Ok(text)
+    }
+
+    /// Where the text of page `number` (1-based) stands, as it is displayed.
+    pub fn areas(&mut self, number: u32) -> Result<Vec<Area>, Failure> {
+        let opened = self.opened;
+        let (page, _) = self.load(number)?;
+        let objects = page.objects();
+        let survey = Survey::of(page, &objects, page.bounds(), || opened.facts.has_layers());
+        let shown = survey.texts.iter().filter(|text| text.shown != Shown::Nothing);
+        let areas = shown.filter_map(|text| page.displayed(text.bounds?));
+        let areas = areas.map(|[x0, y0, x1, y1]| Area { x0, y0, x1, y1 });
+        Ok(areas.take(MAX_AREAS).collect())
     }
 
     /// Draws page `number` (1-based) on `canvas` as RGB without gaps; the size of the page, and
@@ -103,16 +83,43 @@ impl<'a, 'd> Pages<'a, 'd> {
         limit: u64,
         canvas: &mut Canvas,
     ) -> Result<(PageSize, (u32, u32)), Failure> {
+        let (opened, known) = (self.opened, self.letters.filter(|(known, _)| *known == number));
         let (page, size) = self.load(number)?;
-        let drawn = draw_page(page, size, draw, limit, canvas);
+        let wants_letters = match known {
+            Some((_, wants_letters)) => wants_letters,
+            None => wants_letters(opened, page, number, size),
+        };
+        let drawn = if wants_letters {
+            self.draw_with_letters(number, size, draw, limit, canvas)
+        } else {
+            draw_page(page, size, draw, limit, canvas)
+        };
         self.loaded = None;
         Ok((size, drawn?))
     }
 
-    fn load(&mut self, number: u32) -> Result<(&PdfPage<'a>, PageSize), Failure> {
+    /// Draws a page from a copy of the document in which fonts that it does not bring are ours.
+    fn draw_with_letters(
+        &self,
+        number: u32,
+        size: PageSize,
+        draw: DrawSize,
+        limit: u64,
+        canvas: &mut Canvas,
+    ) -> Result<(u32, u32), Failure> {
+        fonts::with_letters(|| {
+            let Some(copy) = self.opened.with_letters() else {
+                return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
+            };
+            let (page, _) = load(copy, number)?;
+            draw_page(&page, size, draw, limit, canvas)
+        })
+    }
+
+    fn load(&mut self, number: u32) -> Result<(&Page<'o>, PageSize), Failure> {
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
             self.loaded = None;
-            let (page, size) = load(self.document, number)?;
+            let (page, size) = load(&self.opened.document, number)?;
             self.loaded = Some((number, page, size));
         }
         let (_, page, size) = self.loaded.as_ref().expect("loaded above");
@@ -120,84 +127,87 @@ impl<'a, 'd> Pages<'a, 'd> {
     }
 }
 
-fn load<'a>(
-    document: &'a PdfDocument<'_>,
-    number: u32,
-) -> Result<(PdfPage<'a>, PageSize), Failure> {
-    let pages = document.pages();
+fn load<'o>(document: &'o Document<'_>, number: u32) -> Result<(Page<'o>, PageSize), Failure> {
     let damaged = |reason: String| Failure::new(FailureKind::Damaged, reason);
-    let outside = || damaged(format!("the document has {} pages", pages.len()));
-    let index = number.checked_sub(1).and_then(|index| PdfPageIndex::try_from(index).ok());
-    let page = pages.get(index.ok_or_else(outside)?).map_err(|error| match error {
-        PdfiumError::PageIndexOutOfBounds => outside(),
-        _ => damaged("the page is damaged and cannot be loaded".into()),
-    })?;
-    let size = PageSize { width_pt: page.width().value, height_pt: page.height().value };
-    if [size.width_pt, size.height_pt].iter().any(|side| !(side.is_finite() && *side > 0.0)) {
-        return Err(damaged(format!("the page is {} x {} points", size.width_pt, size.height_pt)));
+    let count = document.page_count();
+    if !(1..=count).contains(&number) {
+        return Err(damaged(format!("the document has {count} pages")));
     }
-    Ok((page, size))
+    let load = || document.page(number - 1);
+    let unloaded = || damaged("the page is damaged and cannot be loaded".into());
+    let is_sized = |(width, height): (f32, f32)| {
+        [width, height].iter().all(|side| side.is_finite() && *side > 0.0)
+    };
+    let mut page = load().ok_or_else(unloaded)?;
+    if !is_sized(page.size()) {
+        // A CropBox outside the MediaBox crops nothing, as other readers have it.
+        page.uncrop();
+        drop(page);
+        page = load().ok_or_else(unloaded)?;
+    }
+    let (width_pt, height_pt) = page.size();
+    if !is_sized((width_pt, height_pt)) {
+        return Err(damaged(format!("the page is {width_pt} x {height_pt} points")));
+    }
+    Ok((page, PageSize { width_pt, height_pt }))
 }
 
-/// The text layer in its own order: every character, whatever box it lies in. Where a line ends
-/// within a word at a hyphen, U+00AD stands for both: whether the hyphen is the word's own cannot be
-/// seen, and search reads it either way. The second value says whether the text was cut at `limit`
-/// bytes.
-fn page_text(page: &PdfPage<'_>, limit: usize) -> Result<(String, bool), Failure> {
-    let layer = page.text().map_err(|error| {
-        Failure::new(FailureKind::Damaged, format!("its text cannot be read ({error})"))
-    })?;
-    Ok(joined(layer.chars().iter().filter_map(|character| character.unicode_char()), limit))
+/// So much text is looked at to see whether a page that is drawn has other letters.
+const MOST_TEXT: usize = 1 << 20;
+
+/// Whether a page that was not read must be drawn with the letters of our font.
+fn wants_letters(opened: &Opened<'_>, page: &Page<'_>, number: u32, size: PageSize) -> bool {
+    let objects = page.objects();
+    let no_layers = || false;
+    let has_named_fonts =
+        || !in_named_fonts(&Survey::of(page, &objects, page.bounds(), no_layers)).is_empty();
+    (has_named_fonts() && read(opened, page, number, size, MOST_TEXT).is_ok_and(|read| read.1))
+        || in_annotations(page)
 }
 
-fn joined(letters: impl Iterator<Item = char>, limit: usize) -> (String, bool) {
-    let mut text = String::new();
-    // After a hyphen that may be left out: whether a line ended at it.
-    let mut hyphen = None;
-    for c in letters {
-        match c {
-            // pdfium's marks for a hyphen that a line break made.
-            '\u{2}' | '\u{FFFE}' => hyphen = Some(true),
-            '\u{AD}' => hyphen = hyphen.or(Some(false)),
-            '\r' | '\n' if hyphen.is_some() => hyphen = Some(true),
-            '\r' | '\0' => {}
-            _ => {
-                let within = c.is_alphanumeric() && text.ends_with(char::is_alphanumeric);
-                if hyphen.take() == Some(true) && within {
-                    text.push('\u{AD}');
-                }
-                text.push(c);
-            }
-        }
-        if text.len() > limit {
-            text.truncate(text.floor_char_boundary(limit));
-            return (text, true);
-        }
+/// The words of a page, and whether it must be drawn with the letters of our font.
+fn read(
+    opened: &Opened<'_>,
+    page: &Page<'_>,
+    number: u32,
+    size: PageSize,
+    limit: usize,
+) -> Result<(PageText, bool), Failure> {
+    let facts = &opened.facts;
+    let objects = page.objects();
+    let survey = Survey::of(page, &objects, page.bounds(), || facts.has_layers());
+    let named = in_named_fonts(&survey);
+    let images = images_share(&survey, size);
+    let paths = u32::try_from(survey.paths).unwrap_or(u32::MAX);
+    let mut read = words(page, &survey, facts, &named, limit)
+        .ok_or_else(|| Failure::new(FailureKind::Damaged, "the text of the page cannot be read"))?;
+    let mut wants_letters = read.has_named_letters;
+    if read.has_silent_text
+        && !read.cut
+        && let Some(other) = read_with_letters(opened, number, limit)
+        && has_beyond_latin_1(&other.text)
+    {
+        (read, wants_letters) = (other, true);
     }
-    (text, false)
+    let text = PageText::new(size, read.text, read.cut).with_drawings(images, paths);
+    Ok((text, wants_letters))
 }
 
-/// Appends what is filled into forms, which is drawn on the page but is not in its text layer.
-/// Returns whether all of it found room.
-fn field_values(page: &PdfPage<'_>, limit: usize, text: &mut String) -> bool {
-    let mut all = true;
-    for annotation in page.annotations().iter() {
-        let value = annotation.as_form_field().and_then(|field| match field {
-            PdfFormField::Text(field) => field.value(),
-            PdfFormField::ComboBox(field) => field.value(),
-            PdfFormField::ListBox(field) => field.value(),
-            _ => None,
-        });
-        match value.filter(|value| !value.trim().is_empty()) {
-            Some(value) if text.len() + value.len() < limit => {
-                text.push('\n');
-                text.push_str(value.trim());
-            }
-            Some(_) => all = false,
-            None => {}
-        }
-    }
-    all
+/// The words of a page from the copy of the document whose fonts are ours where it brings none.
+fn read_with_letters(opened: &Opened<'_>, number: u32, limit: usize) -> Option<Words> {
+    fonts::with_letters(|| {
+        let (page, _) = load(opened.with_letters()?, number).ok()?;
+        let objects = page.objects();
+        let survey = Survey::of(&page, &objects, page.bounds(), || opened.facts.has_layers());
+        let named = in_named_fonts(&survey);
+        words(&page, &survey, &opened.facts, &named, limit)
+    })
+}
+
+/// The share of the page that images cover; where they lie over each other it counts twice.
+fn images_share(survey: &Survey<'_>, size: PageSize) -> f32 {
+    let covered: f32 = survey.images.iter().map(Box4::area).sum();
+    (covered / (size.width_pt * size.height_pt)).min(1.0)
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own
@@ -208,7 +218,7 @@ const OVERSAMPLE: u32 = 2;
 const MAX_OCR_SIDE_PX: f32 = 5_000.0;
 
 fn draw_page(
-    page: &PdfPage<'_>,
+    page: &Page<'_>,
     size: PageSize,
     draw: DrawSize,
     limit: u64,
@@ -220,18 +230,9 @@ fn draw_page(
     let pixels = canvas.take(stride * height as usize);
     // pdfium's own clearing goes pixel by pixel.
     pixels.fill(0xFF);
-    let config = PdfRenderConfig::new()
-        .set_fixed_size(width as Pixels, height as Pixels)
-        .set_format(PdfBitmapFormat::BGR)
-        .set_reverse_byte_order(true)
-        .clear_before_rendering(false)
-        .render_form_data(true);
-    let failed =
-        |error| Failure::new(FailureKind::Other, format!("the page cannot be drawn ({error})"));
-    let (format, sides) = (PdfBitmapFormat::BGR, (width as Pixels, height as Pixels));
-    let mut bitmap = PdfBitmap::from_bytes(sides.0, sides.1, format, pixels).map_err(failed)?;
-    page.render_into_bitmap_with_config(&mut bitmap, &config).map_err(failed)?;
-    drop(bitmap);
+    if !page.draw(pixels, (width, height), stride, 0, Drawn::All) {
+        return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
+    }
     if stride != row {
         for line in 1..height as usize {
             pixels.copy_within(line * stride..line * stride + row, line * row);
@@ -284,20 +285,6 @@ fn drawing_size(size: PageSize, draw: DrawSize, limit: u64) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_that_a_line_cuts_is_marked_and_joined() {
-        for (letters, text) in [
-            ("inter\u{2}national", "inter\u{AD}national"),
-            ("inter\u{2}\r\nnational", "inter\u{AD}national"),
-            ("inter\u{AD}\r\nnational", "inter\u{AD}national"),
-            ("inter\u{AD}national", "international"),
-            ("a - \u{2} b\r\nc", "a -  b\nc"),
-        ] {
-            assert_eq!(joined(letters.chars(), 1_000), (text.into(), false));
-        }
-        assert_eq!(joined("abc".chars(), 2), ("ab".into(), true));
-    }
 
     #[test]
     fn drawings_are_bounded_whatever_the_page() {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PdfDocument, PdfError, PdfReader};
-use pagesight_core::{DocumentId, DrawSize, FailureKind, PageImage, PageText};
+use pagesight_core::{Area, DocumentId, DrawSize, FailureKind, PageImage, PageText};
 
 use crate::error::{RendererError, StartError};
 use crate::options::RenderOptions;
@@ -80,6 +80,7 @@ struct Open {
     document: DocumentId,
     page_count: u32,
     title: Option<String>,
+    notes: Vec<String>,
 }
 
 impl RendererPool {
@@ -219,7 +220,7 @@ impl PdfReader for RendererPool {
             let renderer = Some(renderer);
             return Ok(Box::new(PooledDocument { pool, renderer, open, bytes, worn_out: 0 }));
         }
-        let open = Open { document, page_count: 0, title: None };
+        let open = Open { document, page_count: 0, title: None, notes: Vec::new() };
         let (pool, bytes) = (Arc::clone(&self.0), Some((bytes, Arc::clone(stop))));
         let mut pooled = PooledDocument { pool, renderer: None, open, bytes, worn_out: 0 };
         pooled.open()?;
@@ -266,7 +267,8 @@ impl PooledDocument {
         renderer.stop_when(Some(Arc::clone(stop)));
         match renderer.open(bytes, &self.pool.options.passwords) {
             Ok((page_count, title)) => {
-                self.open = Open { page_count, title, ..self.open };
+                let notes = renderer.notes().to_vec();
+                self.open = Open { page_count, title, notes, ..self.open };
                 Ok(self.renderer.insert(renderer))
             }
             Err(error) => {
@@ -307,12 +309,20 @@ impl PdfDocument for PooledDocument {
         self.open.title.as_deref()
     }
 
+    fn notes(&self) -> &[String] {
+        &self.open.notes
+    }
+
     fn text(&mut self, number: u32, most_bytes: usize) -> Result<PageText, PdfError> {
         self.ask(|renderer| renderer.text(number, most_bytes))
     }
 
     fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, PdfError> {
         self.ask(|renderer| renderer.draw(number, size))
+    }
+
+    fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, PdfError> {
+        self.ask(|renderer| renderer.text_areas(number))
     }
 }
 

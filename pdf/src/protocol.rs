@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use pagesight_core::{DrawSize, Failure, PageSize};
+use pagesight_core::{Area, DrawSize, Failure, PageSize};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,12 @@ const MAX_AT_ONCE: u64 = 16 << 20;
 
 /// No reason or title is longer, bytes.
 pub const MAX_LINE: usize = 2_000;
+
+/// A document has no more notes.
+pub const MAX_NOTES: usize = 8;
+
+/// A page has no more areas with words.
+pub const MAX_AREAS: usize = 20_000;
 
 /// The most that one message may hold, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,11 @@ impl Bounds {
         let header = text_bytes.saturating_mul(6).saturating_add(REST);
         Self { header: u32::try_from(header).unwrap_or(u32::MAX), body: body as u64 }
     }
+
+    /// The areas of a page, of which JSON takes about eighty bytes each.
+    pub fn areas() -> Self {
+        Self::response(MAX_AREAS * 20, 0)
+    }
 }
 
 /// Parent to worker. `Open` carries the bytes of the file.
@@ -53,6 +64,8 @@ pub enum Asked {
     Text { bytes: usize },
     /// Its picture, of at most this many pixels.
     Picture { size: DrawSize, pixels: u64 },
+    /// Where its words stand.
+    Areas,
 }
 
 /// Worker to parent. `Picture` carries its bytes, RGB, unless they lie on a shared canvas.
@@ -63,7 +76,12 @@ pub enum Response {
     /// Instead, at the start: libpdfium cannot be loaded.
     NotReady { reason: String },
     /// The document is open.
-    Opened { pages: u32, title: Option<String> },
+    Opened {
+        pages: u32,
+        title: Option<String>,
+        #[serde(default)]
+        notes: Vec<String>,
+    },
     /// The document cannot be opened.
     NotOpened { failure: Failure },
     /// The words of a page.
@@ -72,7 +90,15 @@ pub enum Response {
         text: String,
         /// There is more text than was asked for.
         cut: bool,
+        /// The share of the page that images cover.
+        #[serde(default)]
+        images: f32,
+        /// Lines and shapes.
+        #[serde(default)]
+        paths: u32,
     },
+    /// Where the words of a page stand.
+    Areas { areas: Vec<Area> },
     /// A page is drawn.
     Picture { page: PageSize, width_px: u32, height_px: u32 },
     /// The page cannot be read or drawn.
@@ -96,13 +122,32 @@ impl Response {
         };
         match (self, asked) {
             (Self::Ready { .. }, None) => Ok(()),
-            (Self::Opened { title, .. }, None) => line(title.as_deref().unwrap_or_default()),
+            (Self::Opened { title, notes, .. }, None) => {
+                line(title.as_deref().unwrap_or_default())?;
+                if notes.len() > MAX_NOTES {
+                    return Err("notes without end");
+                }
+                notes.iter().try_for_each(|note| line(note))
+            }
             (Self::NotReady { reason }, None) => line(reason),
             (Self::NotOpened { failure }, None) | (Self::NoPage { failure }, Some(_)) => {
                 line(&failure.reason)
             }
-            (Self::Text { page, text, .. }, Some(Asked::Text { bytes })) => {
+            (Self::Areas { areas }, Some(Asked::Areas)) => {
+                let is_share = |share: f32| (0.0..=1.0).contains(&share);
+                let is_area =
+                    |a: &Area| [a.x0, a.y0, a.x1, a.y1].into_iter().all(is_share) && a.x0 <= a.x1;
+                if areas.len() <= MAX_AREAS && areas.iter().all(is_area) {
+                    Ok(())
+                } else {
+                    Err("areas outside the page")
+                }
+            }
+            (Self::Text { page, text, images, .. }, Some(Asked::Text { bytes })) => {
                 sized(page)?;
+                if !(0.0..=1.0).contains(images) {
+                    return Err("images larger than the page");
+                }
                 if text.len() <= *bytes { Ok(()) } else { Err("more text than was asked for") }
             }
             (
@@ -186,7 +231,8 @@ pub fn exercise(bytes: &[u8]) -> bool {
     let bounds = Bounds::response(100, 24);
     let Ok(Some((response, body))) = receive::<Response>(bytes, bounds) else { return false };
     assert!(body.len() <= 24);
-    let passed = [None, Some(&text), Some(&picture)].map(|asked| response.check(asked).is_ok());
+    let passed = [None, Some(&text), Some(&picture), Some(&Asked::Areas)]
+        .map(|asked| response.check(asked).is_ok());
     let is_sized = |page: &PageSize| {
         page.width_pt * page.height_pt > 0.0
             && page.width_pt.is_finite()
@@ -199,24 +245,28 @@ pub fn exercise(bytes: &[u8]) -> bool {
         Response::Picture { page, width_px, height_px } if passed[2] => {
             assert!(is_sized(page) && (*width_px, *height_px) == (4, 2));
         }
-        Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 3]),
+        Response::Areas { areas } if passed[3] => {
+            assert!(areas.iter().all(|area| (0.0..=1.0).contains(&area.y1)));
+        }
+        Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 4]),
         Response::NotOpened { failure } | Response::NoPage { failure } => {
-            assert!(failure.reason.len() <= MAX_LINE || passed == [false; 3]);
+            assert!(failure.reason.len() <= MAX_LINE || passed == [false; 4]);
         }
         _ => {}
     }
     // Only a failure answers more than one request, and that only where a page was asked for.
     let failed = matches!(response, Response::NoPage { .. });
-    assert!(passed.iter().filter(|passed| **passed).count() <= 1 + usize::from(failed));
+    let most = if failed { 3 } else { 1 };
+    assert!(passed.iter().filter(|passed| **passed).count() <= most);
     assert!(!(passed[0] && failed), "an answer to another request: {response:?}");
     // What passed goes on as it came.
     let mut again = Vec::new();
     send(&mut again, &response, &body).expect("memory takes all");
-    if passed != [false; 3] {
+    if passed != [false; 4] {
         let back = receive::<Response>(&again[..], Bounds { header: u32::MAX, body: 24 });
         assert_eq!(back.expect("as sent").expect("a message"), (response, body));
     }
-    passed != [false; 3]
+    passed != [false; 4]
 }
 
 #[cfg(test)]
@@ -233,7 +283,13 @@ mod tests {
     }
 
     fn text(text: &str, width_pt: f32) -> Response {
-        Response::Text { page: size(width_pt), text: text.into(), cut: false }
+        Response::Text {
+            page: size(width_pt),
+            text: text.into(),
+            cut: false,
+            images: 0.5,
+            paths: 7,
+        }
     }
 
     fn picture(width_pt: f32, width_px: u32, height_px: u32) -> Response {
@@ -280,7 +336,7 @@ mod tests {
         let drawn = |size| Some(Asked::Picture { size, pixels: 100 });
         let exact = drawn(DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 }));
         let reason = |bytes: usize| Response::NoPage { failure: failure("x".repeat(bytes)) };
-        let opened = Response::Opened { pages: u32::MAX, title: None };
+        let opened = Response::Opened { pages: u32::MAX, title: None, notes: Vec::new() };
         for (response, asked, expected) in [
             (text("text", 1.0), words, true),
             (text("", 1.0), words, true),
@@ -315,7 +371,12 @@ mod tests {
         let messages = [
             Response::Ready { confinement: Confinement { landlock: layer(), seccomp: layer() } },
             Response::NotReady { reason: "no".into() },
-            Response::Opened { pages: 7, title: Some("Title \u{7}".into()) },
+            Response::Opened {
+                pages: 7,
+                title: Some("Title \u{7}".into()),
+                notes: vec!["a note".into()],
+            },
+            Response::Areas { areas: vec![Area { x0: 0.25, y0: 0.5, x1: 0.5, y1: 0.75 }] },
             Response::NotOpened { failure: failure("locked".into()) },
             text("words", 595.0),
             picture(595.0, 4, 2),

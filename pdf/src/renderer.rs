@@ -5,7 +5,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_core::{DrawSize, PageImage, PageText};
+use pagesight_core::{Area, DrawSize, PageImage, PageText};
 
 use crate::canvas::{CANVAS_BYTES, View};
 use crate::child::{Ended, Watched};
@@ -31,6 +31,8 @@ pub struct Renderer {
     confinement: Confinement,
     /// Documents opened so far.
     documents: u32,
+    /// What is to be known of the document that is open.
+    notes: Vec<String>,
 }
 
 impl RenderOptions {
@@ -75,6 +77,7 @@ impl Renderer {
             limits: limits.clone(),
             confinement: Confinement::unknown(),
             documents: 0,
+            notes: Vec::new(),
         };
         let bounds = Bounds::response(0, 0);
         let greeting = renderer.under_watch(None, |this| receive(&mut this.responses, bounds));
@@ -147,9 +150,30 @@ impl Renderer {
         self.documents += 1;
         let request = Request::Open { passwords: passwords.to_vec() };
         match self.ask(&request, None, bytes)?.0 {
-            Response::Opened { pages, title } => Ok((pages, title)),
+            Response::Opened { pages, title, notes } => {
+                self.notes = notes;
+                Ok((pages, title))
+            }
             Response::NotOpened { failure } => Err(RendererError::Document(failure)),
             _ => Err(self.nonsense("no answer to a document")),
+        }
+    }
+
+    /// What a person should know of the document that was opened last, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Where the words of page `number` (1-based) stand, as it is displayed.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, RendererError> {
+        let asked = Asked::Areas;
+        match self.ask(&Request::Page { number, asked }, Some(&asked), &[])?.0 {
+            Response::Areas { areas } => Ok(areas),
+            Response::NoPage { failure } => Err(RendererError::Page(failure)),
+            _ => Err(self.nonsense("no answer to a page")),
         }
     }
 
@@ -160,7 +184,9 @@ impl Renderer {
     pub fn text(&mut self, number: u32, most_bytes: usize) -> Result<PageText, RendererError> {
         let asked = Asked::Text { bytes: most_bytes };
         match self.ask(&Request::Page { number, asked }, Some(&asked), &[])?.0 {
-            Response::Text { page, text, cut } => Ok(PageText::new(page, text, cut)),
+            Response::Text { page, text, cut, images, paths } => {
+                Ok(PageText::new(page, text, cut).with_drawings(images, paths))
+            }
             Response::NoPage { failure } => Err(RendererError::Page(failure)),
             _ => Err(self.nonsense("no answer to a page")),
         }
@@ -208,6 +234,7 @@ impl Renderer {
     ) -> Result<(Response, Vec<u8>), RendererError> {
         let bounds = match asked {
             Some(Asked::Text { bytes }) => Bounds::response(*bytes, 0),
+            Some(Asked::Areas) => Bounds::areas(),
             Some(Asked::Picture { .. }) if self.canvas.is_none() => {
                 Bounds::response(0, CANVAS_BYTES)
             }

@@ -9,8 +9,10 @@ use pagesight_core::PageText;
 use pdfium_render::prelude::Pdfium;
 
 use crate::canvas::Canvas;
-use crate::pdfium::{Pages, bind, open, title};
+use crate::document::Opened;
+use crate::pdfium::{Pages, bind};
 use crate::protocol::{Asked, Bounds, Request, Response, receive, send};
+use crate::raw::Library;
 use crate::restrict::restrict;
 use crate::sandbox::{Sandbox, shut_in};
 
@@ -103,10 +105,11 @@ fn serve_document(
     mut requests: impl io::Read,
     mut responses: impl Write,
 ) -> io::Result<Option<(Request, Vec<u8>)>> {
-    let document = open(pdfium, bytes, passwords);
+    let document = Opened::open(Library::of(pdfium), bytes, passwords);
     let response = match &document {
-        Ok(document) => {
-            Response::Opened { pages: document.pages().len().max(0) as u32, title: title(document) }
+        Ok(opened) => {
+            let (pages, title) = (opened.document.page_count(), opened.title());
+            Response::Opened { pages, title, notes: opened.notes() }
         }
         Err(failure) => Response::NotOpened { failure: failure.clone() },
     };
@@ -133,9 +136,10 @@ fn serve_document(
 fn answer(pages: &mut Pages<'_, '_>, number: u32, asked: Asked, canvas: &mut Canvas) -> Response {
     let answered = match asked {
         Asked::Text { bytes } => pages.text(number, bytes).map(|page| {
-            let PageText { size, text, cut, .. } = page;
-            Response::Text { page: size, text, cut }
+            let PageText { size, text, cut, images, paths, .. } = page;
+            Response::Text { page: size, text, cut, images, paths }
         }),
+        Asked::Areas => pages.areas(number).map(|areas| Response::Areas { areas }),
         Asked::Picture { size, pixels } => pages
             .draw(number, size, pixels, canvas)
             .map(|(page, (width_px, height_px))| Response::Picture { page, width_px, height_px }),

@@ -59,6 +59,10 @@ pub struct IndexVerb {
     /// Read documents again that failed before and have not changed.
     #[arg(long)]
     pub retry_failed: bool,
+    /// Drop the documents of a folder that held some and holds none any more, such as a drive that
+    /// is not mounted; without this they stay.
+    #[arg(long)]
+    pub drop_emptied: bool,
     /// Worker processes [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
@@ -141,6 +145,7 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
         retry_failed: verb.retry_failed,
+        drop_emptied: verb.drop_emptied,
         ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
         limits: Limits {
             file_bytes: verb.max_file_size << 20,
@@ -342,6 +347,10 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
     Ok(match summary {
         Summary { interrupted: true, .. } => Outcome::Interrupted,
         summary if !summary.failures.is_empty() => Outcome::SomeFailed,
+        summary if !verb.drop_emptied && !summary.emptied.is_empty() => {
+            eprintln!("hint: --drop-emptied drops documents whose folder holds none any more");
+            Outcome::SomeFailed
+        }
         _ if !found_any => Outcome::NothingFound,
         _ => Outcome::Done,
     })

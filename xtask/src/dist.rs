@@ -102,6 +102,10 @@ fn installed(clone: &Path, program: &Path, library: &Path, platform: &str) -> Re
         &clone.join(".tools/pdfium/licenses"),
         &format!("{documents}/pdfium"),
     )?;
+    for file in ["README.md", "LICENSE-APACHE", "LICENSE-OFL"] {
+        let notice = read(&clone.join("pdf/fonts").join(file))?;
+        entries.push(Entry::new(format!("{documents}/fonts/{file}"), notice));
+    }
     Ok(entries)
 }
 

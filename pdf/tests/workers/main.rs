@@ -8,6 +8,7 @@ mod hostile;
 mod pixels;
 mod pool;
 mod replaced;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,13 @@ fn main() {
             "fonts_that_are_not_embedded_are_drawn",
             pixels::fonts_that_are_not_embedded_are_drawn,
         ),
+        test("words_outside_the_page_are_none", words::outside_the_page_and_its_clips_are_none),
+        test("words_of_layers_that_are_off_are_none", words::of_layers_that_are_off_are_none),
+        test("words_of_annotations_are_read", words::of_annotations_are_read),
+        test("words_keep_every_letter", words::keep_every_letter),
+        test("words_say_where_they_stand", words::say_where_they_stand),
+        test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
+        test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),
         test("workers_are_replaced_in_time", replaced::in_time),
         test("the_pool_keeps_the_contract", pool::keeps_the_contract),
         test("a_second_picture_starts_no_process", pool::a_second_picture_starts_no_process),

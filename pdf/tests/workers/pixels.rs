@@ -17,7 +17,7 @@ fn pages(renderer: &mut Renderer, file: &Path) -> Vec<PageImage> {
 /// Every fixture that opens.
 fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
-    for folder in ["pdf", "pdf/debian", "pdf/papers", "fonts"] {
+    for folder in ["pdf", "pdf/debian", "pdf/papers", "fonts", "pages"] {
         let entries = fs::read_dir(fixtures().join(folder)).unwrap();
         files.extend(entries.map(|entry| entry.unwrap().path()));
     }
@@ -69,4 +69,42 @@ pub fn fonts_that_are_not_embedded_are_drawn() {
     // SimSun by its name in GBK looks as by its name in ASCII.
     assert_eq!(line(&drawn[2], 780), line(&drawn[1], 780 - 60));
     assert!(line(&drawn[0], 780) > 200);
+}
+
+/// `named.pdf` of `fixtures/pages/make.py`: letters 40 points apart, in two fonts.
+pub fn letters_beyond_latin_1_are_drawn() {
+    const LETTERS: [(&str, usize); 11] = [
+        ("Polish", 7),
+        ("Czech", 5),
+        ("Hungarian", 2),
+        ("Turkish", 4),
+        ("Vietnamese", 5),
+        ("Greek", 5),
+        ("Russian", 5),
+        ("Ukrainian", 3),
+        ("Hebrew", 3),
+        ("Arabic", 3),
+        ("Thai", 3),
+    ];
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let bytes = fs::read(fixtures().join("pages/named.pdf")).unwrap();
+    let (count, _) = renderer.open(&bytes, &[]).unwrap();
+    assert_eq!(count as usize, LETTERS.len() + 1);
+    let western = renderer.draw(count, DrawSize::Width(420)).unwrap();
+    for (number, (script, letters)) in (1..).zip(LETTERS) {
+        let image = renderer.draw(number, DrawSize::Width(420)).unwrap();
+        for (font, base) in [("Arial", 100), ("Times", 200)] {
+            for index in 0..letters {
+                let (left, top) = (30 + 40 * index as u32, base - 24);
+                let letter = image.crop(left, top, 30, 34);
+                let ink = letter.rgb().iter().filter(|value| **value < 128).count();
+                assert!(ink > 20, "{script} letter {index} in {font}: {ink}");
+            }
+        }
+        // Read before or not, it is the same picture.
+        renderer.text(number, 1 << 20).unwrap();
+        assert!(image == renderer.draw(number, DrawSize::Width(420)).unwrap(), "{script}");
+    }
+    let again = renderer.draw(count, DrawSize::Width(420)).unwrap();
+    assert!(western == again, "a page without such letters looks as ever");
 }

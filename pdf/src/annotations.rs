@@ -1,0 +1,148 @@
+//! What annotations show: typewritten text, stamps, signatures, comments, and what is filled into
+//! forms. pdfium draws them and leaves them out of the text of a page.
+//!
+//! What an annotation looks like is a drawing of its own (its appearance). pdfium reads text of
+//! pages alone, so in a second copy of the document the annotations are made part of their page,
+//! and the text of that part is read.
+
+use std::collections::HashSet;
+
+use pagesight_core::PageText;
+
+use crate::document::Opened;
+use crate::facts::Facts;
+use crate::raw::{Annotation, Kind, Page};
+use crate::survey::Survey;
+use crate::text::words;
+
+/// A page of more annotations is read so far and no further.
+const MAX_ANNOTATIONS: usize = 5_000;
+
+/// `FPDF_ANNOT_*` of `fpdf_annot.h`.
+mod subtype {
+    pub const LINK: i32 = 2;
+    pub const POPUP: i32 = 16;
+    pub const SOUND: i32 = 18;
+    pub const WIDGET: i32 = 20;
+    pub const WATERMARK: i32 = 24;
+    pub const REDACT: i32 = 28;
+}
+
+/// `FPDF_FORMFIELD_*` of `fpdf_formfill.h`.
+mod field {
+    pub const CHECKBOX: i32 = 2;
+    pub const RADIO: i32 = 3;
+    pub const COMBO: i32 = 4;
+    pub const LIST: i32 = 5;
+    pub const TEXT: i32 = 6;
+}
+
+/// Not displayed, whatever it says: `Hidden` and `NoView`.
+const NOT_SHOWN: i32 = 1 << 1 | 1 << 5;
+
+/// Of a text field: what is typed is not displayed.
+const PASSWORD: i32 = 1 << 13;
+
+/// Appends to `page.text` what the annotations of page `number` show, as far as it finds room
+/// within `limit` bytes.
+pub fn append(
+    opened: &Opened<'_>,
+    page: &Page<'_>,
+    number: u32,
+    limit: usize,
+    into: &mut PageText,
+) {
+    let annotations = page.annotations(MAX_ANNOTATIONS);
+    let shown = annotations.iter().filter(|annotation| annotation.flags() & NOT_SHOWN == 0);
+    let (mut values, mut comments, mut drawn) = (Vec::new(), Vec::new(), HashSet::new());
+    for annotation in shown {
+        let kind = annotation.subtype();
+        if kind == subtype::LINK || kind == subtype::POPUP {
+            continue;
+        }
+        if kind == subtype::WIDGET {
+            match annotation.field_type() {
+                field::CHECKBOX | field::RADIO => continue,
+                field::TEXT if annotation.field_flags() & PASSWORD != 0 => continue,
+                field::TEXT | field::COMBO | field::LIST => {
+                    let value = annotation.field_value();
+                    if !value.trim().is_empty() {
+                        values.push(value);
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+        } else if kind <= subtype::SOUND || kind == subtype::WATERMARK || kind == subtype::REDACT {
+            comments.push(annotation.string("Contents"));
+        }
+        if annotation.has("AP") {
+            drawn.insert(annotation.index());
+        }
+    }
+    let appearances = if drawn.is_empty() {
+        String::new()
+    } else {
+        appearances(opened, number, &drawn, limit).unwrap_or_default()
+    };
+    // What is drawn comes first; a comment that says the same is not repeated.
+    let mut found = letters_of(&appearances);
+    let mut append = |text: &str| {
+        let text = text.trim();
+        if text.is_empty() {
+            return;
+        }
+        let has_room = into.text.len() + text.len() < limit;
+        if has_room {
+            into.text.push('\n');
+            into.text.push_str(text);
+        }
+        into.cut |= !has_room;
+    };
+    values.iter().for_each(|value| append(value));
+    append(&appearances);
+    for comment in &comments {
+        let letters = letters_of(comment);
+        if !found.contains(&letters) {
+            append(comment);
+            found.push_str(&letters);
+        }
+    }
+}
+
+/// What two texts have in common when lines are broken and words spaced in other ways.
+fn letters_of(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// The text of the appearances of annotations, by their indices on page `number`.
+fn appearances(
+    opened: &Opened<'_>,
+    number: u32,
+    annotations: &HashSet<i32>,
+    limit: usize,
+) -> Option<String> {
+    let copy = opened.copy()?;
+    if opened.is_first_flattening(number) {
+        let page = copy.page(number - 1)?;
+        let all = page.annotations(usize::MAX);
+        let mut others: Vec<i32> =
+            all.iter().map(Annotation::index).filter(|i| !annotations.contains(i)).collect();
+        drop(all);
+        others.sort_unstable();
+        others.into_iter().rev().for_each(|index| page.remove_annotation(index));
+        if !page.flatten() {
+            return None;
+        }
+    }
+    let page = copy.page(number - 1)?;
+    let mut objects = page.objects();
+    let flattened = objects.pop().filter(|object| object.kind() == Kind::Form)?;
+    // The rest of the page was read before.
+    objects.iter().for_each(|object| object.set_active(false));
+    // A page whose CropBox lies elsewhere is shown whole.
+    let bounds = page.bounds().filter(|bounds| bounds.area() > 0.0);
+    let no_layers = || false;
+    let survey = Survey::of(&page, &[flattened], bounds, no_layers);
+    words(&page, &survey, &Facts::of(&[]), &HashSet::new(), limit).map(|words| words.text)
+}

@@ -1,0 +1,467 @@
+//! What a document says about itself that pdfium does not pass on, read from its bytes: whether it
+//! has layers, and what the glyphs of its fonts are called.
+//!
+//! The bytes are looked through without the table of objects, which may be damaged, and only when
+//! somebody asks. What is overlooked here (objects of encrypted documents, objects that an update
+//! replaced) costs a word, never a page.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use memchr::memmem;
+
+use crate::raw::Font;
+
+/// Names of glyphs by the codes of a font.
+pub type Glyphs = HashMap<u32, String>;
+
+/// All object streams of a document are unpacked up to this size, bytes.
+const MAX_UNPACKED: usize = 64 << 20;
+
+/// The dictionary of an object stream is smaller than this, bytes.
+const MAX_STREAM_DICT: usize = 2048;
+
+/// No more objects are looked at.
+const MAX_OBJECTS: usize = 500_000;
+
+/// A font program that is larger is not read.
+const MAX_PROGRAM: usize = 8 << 20;
+
+/// Arrays and dictionaries are followed this deep.
+const MAX_DEPTH: usize = 24;
+
+/// Facts of one document.
+pub struct Facts<'l> {
+    bytes: &'l [u8],
+    has_layers: OnceCell<bool>,
+    /// The glyphs that fonts name in the document, by the names of the fonts.
+    encodings: OnceCell<HashMap<String, Glyphs>>,
+}
+
+impl<'l> Facts<'l> {
+    /// Of the document that consists of `bytes`.
+    pub fn of(bytes: &'l [u8]) -> Self {
+        Self { bytes, has_layers: OnceCell::new(), encodings: OnceCell::new() }
+    }
+
+    /// Whether something in the document may be on a layer.
+    pub fn has_layers(&self) -> bool {
+        *self.has_layers.get_or_init(|| self.says(b"/OCProperties"))
+    }
+
+    /// Whether the document is a collection of files with a cover, a portfolio.
+    pub fn is_portfolio(&self) -> bool {
+        self.says(b"/Collection")
+    }
+
+    /// Whether `word` stands among the objects of the document. An encrypted document is taken to
+    /// say it: its objects cannot be unpacked.
+    fn says(&self, word: &[u8]) -> bool {
+        let finder = memmem::Finder::new(word);
+        let packed = || memmem::find(self.bytes, b"/ObjStm").is_some();
+        finder.find(self.bytes).is_some()
+            || (packed()
+                && (memmem::find(self.bytes, b"/Encrypt").is_some()
+                    || self.object_streams().any(|stream| finder.find(&stream.bytes).is_some())))
+    }
+
+    /// What the glyphs of `font` are called, where the document or the font itself says so.
+    pub fn glyphs_of(&self, font: &Font<'_>) -> Glyphs {
+        let mut glyphs = if font.is_embedded() {
+            type1_encoding(&font.program(MAX_PROGRAM))
+        } else {
+            Glyphs::new()
+        };
+        let encodings = self.encodings.get_or_init(|| self.read_encodings());
+        if let Some(said) = encodings.get(&font.base_name()) {
+            glyphs.extend(said.iter().map(|(code, name)| (*code, name.clone())));
+        }
+        glyphs
+    }
+
+    fn read_encodings(&self) -> HashMap<String, Glyphs> {
+        let mut objects: HashMap<u32, Value> = HashMap::new();
+        let wanted = |dict: &[u8]| {
+            memmem::find(dict, b"/BaseFont").is_some()
+                || memmem::find(dict, b"/Differences").is_some()
+        };
+        for (number, at) in object_starts(self.bytes).take(MAX_OBJECTS) {
+            // A dictionary with an encoding of 256 names is far smaller.
+            let dict = &self.bytes[at..self.bytes.len().min(at + (32 << 10))];
+            let end = memmem::find(dict, b"endobj").unwrap_or(dict.len());
+            if wanted(&dict[..end]) {
+                objects.insert(number, Parser { bytes: dict, at: 0 }.value(0));
+            }
+        }
+        for stream in self.object_streams() {
+            for (number, at) in stream.objects() {
+                let rest = &stream.bytes[at..];
+                let value = Parser { bytes: &rest[..rest.len().min(32 << 10)], at: 0 }.value(0);
+                if matches!(&value, Value::Dict(dict)
+                    if dict.contains_key("BaseFont") || dict.contains_key("Differences"))
+                {
+                    objects.insert(number, value);
+                }
+            }
+        }
+        let resolved = |value: &Value| match value {
+            Value::Reference(number) => objects.get(number).cloned().unwrap_or(Value::Other),
+            value => value.clone(),
+        };
+        let mut encodings: HashMap<String, Glyphs> = HashMap::new();
+        for object in objects.values() {
+            let Value::Dict(font) = object else { continue };
+            let (Some(Value::Name(name)), Some(encoding)) =
+                (font.get("BaseFont"), font.get("Encoding"))
+            else {
+                continue;
+            };
+            let Value::Dict(encoding) = resolved(encoding) else { continue };
+            let Some(differences) = encoding.get("Differences") else { continue };
+            let Value::Array(differences) = resolved(differences) else { continue };
+            let glyphs = encodings.entry(name.clone()).or_default();
+            let mut code = 0;
+            for value in differences {
+                match value {
+                    Value::Number(first) => code = first,
+                    Value::Name(name) => {
+                        glyphs.insert(code, name);
+                        code = code.saturating_add(1);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        encodings
+    }
+
+    /// The object streams of the document that can be unpacked.
+    fn object_streams(&self) -> impl Iterator<Item = ObjectStream> {
+        let mut room = MAX_UNPACKED;
+        memmem::find_iter(self.bytes, b"/ObjStm").filter_map(move |at| {
+            let from = at.saturating_sub(MAX_STREAM_DICT);
+            let start = from + memmem::rfind(&self.bytes[from..at], b"obj")? + 3;
+            let around = &self.bytes[start..self.bytes.len().min(start + 2 * MAX_STREAM_DICT)];
+            let Value::Dict(dict) = (Parser { bytes: around, at: 0 }).value(0) else { return None };
+            let number = |key| match dict.get(key) {
+                Some(Value::Number(number)) => Some(*number as usize),
+                _ => None,
+            };
+            let (count, first) = (number("N")?, number("First")?);
+            let stream = start + memmem::find(around, b"stream")? + 6;
+            let line = self.bytes[stream..].iter().take(2).take_while(|b| b"\r\n".contains(b));
+            let data = &self.bytes[stream + line.count()..];
+            let data = &data[..memmem::find(data, b"endstream").unwrap_or(data.len())];
+            let bytes = match dict.get("Filter") {
+                None => data[..data.len().min(room)].to_vec(),
+                Some(_) => unpack(data, room)?,
+            };
+            room -= bytes.len();
+            Some(ObjectStream { bytes, count, first })
+        })
+    }
+}
+
+/// Unpacks zlib data up to `most` bytes; what comes before damage counts.
+fn unpack(data: &[u8], most: usize) -> Option<Vec<u8>> {
+    use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+    match decompress_to_vec_zlib_with_limit(data, most) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => Some(error.output).filter(|bytes| !bytes.is_empty()),
+    }
+}
+
+/// Objects that are packed together.
+struct ObjectStream {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Where the first object begins.
+    first: usize,
+}
+
+impl ObjectStream {
+    /// Number and place of each object.
+    fn objects(&self) -> Vec<(u32, usize)> {
+        let mut parser = Parser { bytes: &self.bytes, at: 0 };
+        let mut objects = Vec::new();
+        for _ in 0..self.count.min(MAX_OBJECTS) {
+            let (Value::Number(number), Value::Number(at)) =
+                (parser.simple_value(), parser.simple_value())
+            else {
+                break;
+            };
+            let at = self.first.saturating_add(at as usize);
+            if at < self.bytes.len() {
+                objects.push((number, at));
+            }
+        }
+        objects
+    }
+}
+
+/// Number and place of each object that begins with `N G obj` and is a dictionary.
+fn object_starts(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
+    memmem::find_iter(bytes, b" obj").filter_map(move |at| {
+        let before = &bytes[at.saturating_sub(20)..at];
+        let mut words = before.rsplit(|b| !b.is_ascii_digit()).filter(|word| !word.is_empty());
+        let (_generation, number) = (words.next()?, words.next()?);
+        let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+        let after = at + 4;
+        let blank = bytes[after..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+        bytes[after + blank..].starts_with(b"<<").then_some((number, after + blank))
+    })
+}
+
+/// A PDF object, as far as it matters here.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Name(String),
+    Number(u32),
+    Reference(u32),
+    Array(Vec<Value>),
+    Dict(HashMap<String, Value>),
+    Other,
+}
+
+/// Reads objects, and takes what it does not understand for [`Value::Other`]. It always moves on.
+struct Parser<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self, ahead: usize) -> u8 {
+        self.bytes.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    fn skip_blank(&mut self) {
+        while self.at < self.bytes.len() {
+            match self.peek(0) {
+                b'%' => {
+                    let line = self.bytes[self.at..].iter().take_while(|b| !b"\r\n".contains(b));
+                    self.at += line.count();
+                }
+                b' ' | b'\t' | b'\r' | b'\n' | 0x0C | 0 => self.at += 1,
+                _ => return,
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Value {
+        self.skip_blank();
+        if depth >= MAX_DEPTH {
+            self.at = self.bytes.len();
+            return Value::Other;
+        }
+        match (self.peek(0), self.peek(1)) {
+            (b'<', b'<') => {
+                self.at += 2;
+                let mut dict = HashMap::new();
+                loop {
+                    self.skip_blank();
+                    match (self.peek(0), self.peek(1)) {
+                        (b'/', _) => {
+                            let key = self.name();
+                            dict.insert(key, self.value(depth + 1));
+                        }
+                        (b'>', b'>') => {
+                            self.at += 2;
+                            return Value::Dict(dict);
+                        }
+                        _ => return Value::Dict(dict),
+                    }
+                }
+            }
+            (b'[', _) => {
+                self.at += 1;
+                let mut array = Vec::new();
+                loop {
+                    self.skip_blank();
+                    if self.at >= self.bytes.len() || self.peek(0) == b']' {
+                        self.at += 1;
+                        return Value::Array(array);
+                    }
+                    array.push(self.value(depth + 1));
+                }
+            }
+            (b'<', _) => {
+                let rest = self.bytes.get(self.at..).unwrap_or_default();
+                let end = memchr::memchr(b'>', rest).map_or(rest.len(), |end| end + 1);
+                self.at += end;
+                Value::Other
+            }
+            (b'(', _) => {
+                self.skip_string();
+                Value::Other
+            }
+            (b'0'..=b'9', _) => self.number_or_reference(),
+            _ => self.simple_value(),
+        }
+    }
+
+    /// A name, a number, or another word; no reference.
+    fn simple_value(&mut self) -> Value {
+        self.skip_blank();
+        match self.peek(0) {
+            b'/' => Value::Name(self.name()),
+            _ => match self.word() {
+                // Something that is no word, such as a stray bracket.
+                "" => {
+                    self.at += 1;
+                    Value::Other
+                }
+                word => word.parse().map_or(Value::Other, Value::Number),
+            },
+        }
+    }
+
+    fn number_or_reference(&mut self) -> Value {
+        let value = self.simple_value();
+        let Value::Number(number) = value else { return value };
+        let after = self.at;
+        if matches!(self.simple_value(), Value::Number(_)) {
+            self.skip_blank();
+            if self.word() == "R" {
+                return Value::Reference(number);
+            }
+        }
+        self.at = after;
+        value
+    }
+
+    fn word(&mut self) -> &str {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let is_part = |b: &&u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+        let length = rest.iter().take_while(is_part).count();
+        self.at += length;
+        std::str::from_utf8(&rest[..length]).unwrap_or_default()
+    }
+
+    fn name(&mut self) -> String {
+        self.at += 1;
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let ends = |b: &u8| b.is_ascii_whitespace() || b"/[]<>(){}%\0".contains(b);
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        let mut bytes = Vec::with_capacity(length);
+        let mut left = &rest[..length];
+        while let Some((&byte, after)) = left.split_first() {
+            let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(coded) if byte == b'#' => {
+                    bytes.push(coded);
+                    left = &after[2..];
+                }
+                _ => {
+                    bytes.push(byte);
+                    left = after;
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn skip_string(&mut self) {
+        let mut depth = 0;
+        while self.at < self.bytes.len() {
+            match self.peek(0) {
+                b'\\' => self.at += 1,
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The names in the encoding of a Type 1 font program: `dup 12 /f_i put`. Nothing for fonts of
+/// other formats.
+fn type1_encoding(program: &[u8]) -> Glyphs {
+    let mut glyphs = Glyphs::new();
+    if !program.starts_with(b"%!") {
+        return glyphs;
+    }
+    // What follows is encrypted.
+    let clear = &program[..memmem::find(program, b"eexec").unwrap_or(program.len())];
+    for at in memmem::find_iter(clear, b"dup ").take(4096) {
+        let mut parser = Parser { bytes: clear, at: at + 4 };
+        if let (Value::Number(code), Value::Name(name)) =
+            (parser.simple_value(), parser.simple_value())
+        {
+            glyphs.insert(code, name);
+        }
+    }
+    glyphs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encodings(bytes: &[u8]) -> HashMap<String, Glyphs> {
+        Facts::of(bytes).read_encodings()
+    }
+
+    #[test]
+    fn differences_are_found_in_place_and_by_reference() {
+        let pdf = b"%PDF-1.4\n1 0 obj\n<</Type/Font/BaseFont/A+One/Encoding<</Differences[1/f_i/f#5Ff
+            65/uni0041]>>>>\nendobj 2 0 obj <</BaseFont /Two /Encoding 3 0 R /W [1 [2 3] 4]>> endobj
+            3 0 obj << /Differences 4 0 R /X (a\\)(b)>>) >> endobj 4 0 obj <</Differences []>> endobj";
+        let found = encodings(pdf);
+        let one = [(1, "f_i"), (2, "f_f"), (65, "uni0041")];
+        let one: Glyphs = one.iter().map(|(code, name)| (*code, name.to_string())).collect();
+        assert_eq!(found.get("A+One"), Some(&one));
+        assert_eq!(found.get("Two"), None);
+    }
+
+    #[test]
+    fn objects_that_are_packed_are_found_too() {
+        let objects =
+            b"7 0 8 32 <</BaseFont/P/Encoding 8 0 R>>  <</Differences[9/T_h]>>/OCProperties";
+        let packed = miniz_oxide::deflate::compress_to_vec_zlib(objects, 6);
+        let mut pdf = b"5 0 obj <</Type/ObjStm/N 2/First 9/Filter/FlateDecode>>stream\r\n".to_vec();
+        pdf.extend(packed);
+        pdf.extend(b"\nendstream endobj");
+        assert_eq!(encodings(&pdf)["P"], Glyphs::from([(9, "T_h".to_string())]));
+        assert!(Facts::of(&pdf).has_layers());
+        assert!(!Facts::of(&pdf).is_portfolio());
+        assert!(!Facts::of(b"%PDF-1.4 1 0 obj <</Type/Catalog>>").has_layers());
+    }
+
+    #[test]
+    fn type_1_fonts_name_their_glyphs() {
+        let program = b"%!PS-AdobeFont-1.0\n/Encoding 256 array\ndup 2 /f_i put\ndup 12/T_h put
+            readonly def currentfile eexec dup 3 /no put";
+        let expected = [(2, "f_i".to_string()), (12, "T_h".to_string())];
+        assert_eq!(type1_encoding(program), Glyphs::from(expected));
+        assert!(type1_encoding(b"OTTO dup 2 /f_i put").is_empty());
+    }
+
+    /// Whatever the bytes, it comes to an end.
+    #[test]
+    fn noise_is_no_trouble() {
+        let pdf =
+            b"1 0 obj <</BaseFont/A/Encoding<</Differences[1/a (b) <c> 2 0 R [<<]>>>>/ObjStm \
+            /N 9/First 2>>stream x endstream 3 0 obj <<<<<<[[[[((((%\n";
+        let mut random = 0x2545_F491_4F6C_DD1D_u64;
+        for _ in 0..20_000 {
+            let mut bytes = pdf.to_vec();
+            for _ in 0..4 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let at = random as usize % bytes.len();
+                bytes[at] = b"<>[]()/% 0R#\\x\0"[(random >> 32) as usize % 15];
+            }
+            let facts = Facts::of(&bytes);
+            facts.read_encodings();
+            facts.has_layers();
+        }
+        let deep = [b"1 0 obj <</BaseFont/A/B".to_vec(), b"[".repeat(1 << 20)].concat();
+        assert!(encodings(&deep).is_empty());
+    }
+}

@@ -1,0 +1,136 @@
+//! The words of a page are those that it shows. The PDFs are those of `fixtures/pages/make.py`,
+//! which says what is on each page.
+
+use std::fs;
+
+use pagesight_core::PageText;
+use pagesight_pdf::{Renderer, Sandbox};
+
+use crate::{fixtures, start};
+
+fn read(renderer: &mut Renderer, file: &str) -> Vec<PageText> {
+    let bytes = fs::read(fixtures().join("pages").join(file)).unwrap();
+    let (count, _) = renderer.open(&bytes, &[]).unwrap();
+    (1..=count).map(|number| renderer.text(number, 1 << 20).unwrap()).collect()
+}
+
+/// File, page, what its words hold, and what they must not hold.
+type Case = (&'static str, usize, &'static [&'static str], &'static [&'static str]);
+
+fn check(cases: &[Case]) {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    for (file, page, has, has_not) in cases {
+        let text = &read(&mut renderer, file)[page - 1].text;
+        for words in *has {
+            assert!(text.contains(words), "{file}#{page}: {words} in {text:?}");
+        }
+        for words in *has_not {
+            assert!(!text.contains(words), "{file}#{page}: no {words} in {text:?}");
+        }
+    }
+}
+
+pub fn outside_the_page_and_its_clips_are_none() {
+    check(&[
+        ("shown.pdf", 1, &["Windmills of the visible chapter"], &["submarines"]),
+        ("shown.pdf", 2, &["Lighthouses of the whole page"], &[]),
+        // The word at the margin is whole, what comes after it is not there.
+        ("shown.pdf", 3, &["Ferries", "runs over"], &["zeppelins", "bathyscaphes", "margin"]),
+        ("shown.pdf", 4, &["Herons", "badgers"], &["cormorants", "pelicans", "weasels"]),
+        ("shown.pdf", 5, &["Beavers", "Voles", "Form"], &["martens", "shrews"]),
+        ("shown.pdf", 6, &["Turned"], &["lemmings"]),
+    ]);
+    let size = read(&mut start(Sandbox::BestEffort).unwrap(), "shown.pdf")[1].size;
+    assert_eq!((size.width_pt, size.height_pt), (420.0, 300.0), "the page is the MediaBox");
+}
+
+pub fn of_layers_that_are_off_are_none() {
+    for file in ["layers.pdf", "layers-packed.pdf"] {
+        let shown = &["Ostriches", "English emus", "Tinamous", "Kiwis in a form"][..];
+        let hidden = &["deutsche", "rheas", "moas", "cassowaries"][..];
+        check(&[(file, 1, shown, hidden), (file, 2, &["Auks under a scan"], &[])]);
+    }
+}
+
+pub fn of_annotations_are_read() {
+    let shown = &[
+        "Savanna",
+        "Typewritten gazelles",
+        "Unpainted okapis",
+        "SUPERSEDED impalas",
+        "A comment on kudus",
+        "Marked elands",
+        "Digitally signed by Oryx Waterbuck",
+        "Hartebeest",
+        "Submit to nyalas",
+    ];
+    let hidden = &["bongos", "dik-diks", "reedbuck", "sitatunga", "***", "nowhere"];
+    check(&[("annotations.pdf", 1, shown, hidden)]);
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let first = read(&mut renderer, "annotations.pdf");
+    assert_eq!(first[0].text.matches("gazelles").count(), 1, "what is drawn is not said twice");
+    assert_eq!(first[0].text.matches("Hartebeest").count(), 1);
+    // Reading makes annotations part of a copy of the page; the second time it is one.
+    assert_eq!(renderer.text(1, 1 << 20).unwrap(), first[0]);
+    let cut = renderer.text(1, 60).unwrap();
+    assert!(cut.cut && cut.text.len() <= 60 && cut.text.starts_with("Savanna"), "{cut:?}");
+}
+
+pub fn keep_every_letter() {
+    for file in ["letters.pdf", "letters-packed.pdf"] {
+        check(&[
+            (file, 1, &["𠮷野𩸽𝐸𝜆😀a𝐇𝐢"], &["\u{FFFD}"]),
+            (
+                file,
+                2,
+                &["Specifications of efficient Thermals", "flying fish"],
+                &["\u{1}", "\u{2}"],
+            ),
+            (
+                file,
+                3,
+                &["turn the valve off by hand\nIlluminated\nW𠮷", "whole and the rest"],
+                &["xx", "w-h", "o-l-e"],
+            ),
+        ]);
+    }
+}
+
+pub fn say_where_they_stand() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let pages = read(&mut renderer, "scans.pdf");
+    assert!(pages.iter().all(|page| page.images > 0.99), "{pages:?}");
+    // The stamp at the foot of the first scan is all that its text explains.
+    let areas = renderer.text_areas(1).unwrap();
+    let [stamp] = areas[..] else { panic!("one piece of text: {areas:?}") };
+    assert!(stamp.y0 > 0.93 && stamp.y1 < 1.0 && stamp.x0 > 0.18 && stamp.x1 < 0.8, "{stamp:?}");
+    assert!(renderer.text_areas(2).unwrap().is_empty());
+    // As displayed: of a page that is turned and cropped.
+    read(&mut renderer, "shown.pdf");
+    let areas = renderer.text_areas(6).unwrap();
+    let [turned] = areas[..] else { panic!("what is cropped stands nowhere: {areas:?}") };
+    // Text at the left of a page 420 wide and 200 high stands at the top when it is turned.
+    assert!(turned.y0 < 0.1 && turned.y1 < 0.3 && turned.x1 - turned.x0 < 0.1, "{turned:?}");
+    assert!(renderer.text_areas(99).is_err());
+}
+
+pub fn notes_say_what_is_not_read() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    for (file, has) in [
+        ("forms.pdf", Some("XFA")),
+        ("portfolio.pdf", Some("portfolio of 2 attached files")),
+        ("annotations.pdf", None),
+        ("shown.pdf", None),
+    ] {
+        read(&mut renderer, file);
+        let notes = renderer.notes();
+        match has {
+            Some(has) => {
+                assert!(notes.len() == 1 && notes[0].contains(has), "{file}: {notes:?}");
+            }
+            None => assert!(notes.is_empty(), "{file}: {notes:?}"),
+        }
+    }
+    read(&mut renderer, "portfolio.pdf");
+    assert!(renderer.notes()[0].contains("plan.pdf, table.csv"), "{:?}", renderer.notes());
+}
