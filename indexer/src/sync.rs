@@ -55,7 +55,7 @@ pub fn sync(
     }
     let emptied = if is_stopped() { Vec::new() } else { emptied };
     let kept = if options.drop_emptied { &[][..] } else { &emptied[..] };
-    let mut summary = pipeline.finish(ledger::gone(&ledger, &discovery, base, kept))?;
+    let mut summary = pipeline.finish(&discovery, base, kept)?;
     summary.emptied = emptied;
     Ok(summary)
 }
