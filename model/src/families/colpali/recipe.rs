@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{Fusion, Slices};
+use pagesight_core::{Fusion, NeutralQuestions, Slices};
 use pagesight_maxsim::{Pooled, pool_hierarchical, pool_k_means};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ pub struct Recipe {
     /// depend on it, so it is not part of the identity of the model.
     #[serde(skip_serializing_if = "is_default")]
     pub fusion: Fusion,
+    /// The questions that tell what a page gives to any. Vectors do not depend on them, so they are
+    /// not part of the identity of the model.
+    #[serde(skip_serializing_if = "NeutralQuestions::is_default")]
+    pub neutral: NeutralQuestions,
 }
 
 /// How the vectors of a page are merged.
@@ -207,6 +211,7 @@ impl Recipe {
             pooler: Pooler::default(),
             precision: None,
             fusion: Fusion::default(),
+            neutral: NeutralQuestions::default(),
         })
     }
 
@@ -222,7 +227,8 @@ impl Recipe {
 
     /// The part that is hashed into the model id: all fields that vectors depend on.
     pub(crate) fn identity(&self) -> String {
-        Self { fusion: Fusion::default(), ..self.clone() }.to_json()
+        let (fusion, neutral) = (Fusion::default(), NeutralQuestions::default());
+        Self { fusion, neutral, ..self.clone() }.to_json()
     }
 
     /// The inverse of [`to_json`](Self::to_json). Fields that are left out have their defaults.
@@ -268,6 +274,10 @@ impl Recipe {
         if ![visual_weight, visual_margin].iter().all(|share| (0.0..=1.0).contains(share)) {
             let got = format!("{visual_weight} and {visual_margin}");
             return Err(wrong("fusion", "0 to 1".into(), got));
+        }
+        let off = self.neutral.weight;
+        if !(0.0..=2.0).contains(&off) {
+            return Err(wrong("neutral", "0 to 2".into(), off.to_string()));
         }
         Ok(())
     }
@@ -400,7 +410,8 @@ mod tests {
         let fields = r#"{"slices":"1x1","page_prompt":"<bos>Describe the image.\n","query_prefix":"<bos>Question: ","query_pads":10,"query_suffix":"\n","causal_queries":false}"#;
         assert_eq!(Recipe::default().to_json(), fields);
         let fusion = Fusion { visual_weight: 0.25, visual_margin: 0.0 };
-        let trusted = Recipe { fusion, ..Recipe::default() };
+        let neutral = NeutralQuestions { weight: 0.5, ..NeutralQuestions::default() };
+        let trusted = Recipe { fusion, neutral, ..Recipe::default() };
         assert_eq!(trusted.identity(), Recipe::default().identity());
         assert_eq!(Recipe::from_json(&trusted.to_json()).unwrap(), trusted);
         let pruned = Recipe { prune_blank: Some(16), pooling: 2, ..Recipe::default() };

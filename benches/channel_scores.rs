@@ -1,0 +1,59 @@
+//! What each channel of an index gives to each page for each of many questions: the ground on which
+//! fusion and verdict are fitted, so that fitting needs no search.
+//!
+//! ```text
+//! channel_scores INDEX QUERIES.jsonl [CHANNEL...] > scores.jsonl
+//! ```
+//!
+//! The first line lists the pages as `[path, number]`. Each line after it has a question's `id`, a
+//! `channel` and its `scores`, pairs of a page's place in that list and its score. Pages that a
+//! channel did not find are left out.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+
+use pagesight::Index;
+use pagesight::eval::parse_queries;
+use pagesight::search::{Channel, Effort, PageId};
+use serde_json::json;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(folder), Some(queries)) = (arguments.next(), arguments.next()) else {
+        return Err("say an index and a file of questions".into());
+    };
+    let asked: Vec<String> = arguments.collect();
+    let index = Index::open(folder)?;
+    let queries = parse_queries(&std::fs::read_to_string(queries)?)?;
+    let mut pages: Vec<(String, PageId)> = Vec::new();
+    for record in index.documents() {
+        let Some(document) = record.document else { continue };
+        let numbers = 1..=record.page_count;
+        let of = |number| (record.path.clone(), PageId { document, number });
+        pages.extend(numbers.map(of));
+    }
+    let places: HashMap<PageId, usize> = (0..).zip(&pages).map(|(at, (_, id))| (*id, at)).collect();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let names: Vec<_> = pages.iter().map(|(path, id)| json!([path, id.number])).collect();
+    writeln!(out, "{}", json!({ "pages": names }))?;
+    for channel in [Channel::Patches, Channel::Words, Channel::Passages] {
+        if !(asked.is_empty() || asked.iter().any(|name| name == channel.as_str())) {
+            continue;
+        }
+        for query in &queries {
+            let search = index.search(query.query.as_str()).channels([channel]);
+            let search = search.k(pages.len()).effort(Effort::Certified);
+            let Ok(hits) = search.hits() else { break };
+            let scores: Vec<_> = hits
+                .iter()
+                .filter_map(|hit| Some((places.get(&hit.page)?, hit.channel(channel)?.score)))
+                .collect();
+            writeln!(
+                out,
+                "{}",
+                json!({ "id": query.id, "channel": channel.as_str(), "scores": scores })
+            )?;
+        }
+    }
+    Ok(out.flush()?)
+}
