@@ -6,15 +6,15 @@
 //! ```
 //!
 //! The first line lists the pages as `[path, number]`. Each line after it has a question's `id`, a
-//! `channel` and its `scores`, pairs of a page's place in that list and its score. Pages that a
-//! channel did not find are left out.
+//! `channel`, the `most` that a page can have, where the channel can tell, and its `scores`, pairs of
+//! a page's place in that list and its score. Pages that a channel did not find are left out.
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
 use pagesight::Index;
 use pagesight::eval::parse_queries;
-use pagesight::search::{Channel, Effort, PageId};
+use pagesight::search::{Channel, Effort, Hit, PageId};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,15 +44,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let search = index.search(query.query.as_str()).channels([channel]);
             let search = search.k(pages.len()).effort(Effort::Certified);
             let Ok(hits) = search.hits() else { break };
-            let scores: Vec<_> = hits
-                .iter()
-                .filter_map(|hit| Some((places.get(&hit.page)?, hit.channel(channel)?.score)))
-                .collect();
-            writeln!(
-                out,
-                "{}",
-                json!({ "id": query.id, "channel": channel.as_str(), "scores": scores })
-            )?;
+            let said = |hit: &Hit| Some((places.get(&hit.page)?, hit.channel(channel)?.score));
+            let scores: Vec<_> = hits.iter().filter_map(said).collect();
+            let best = hits.first().and_then(|hit| hit.channel(channel));
+            // What a page would have that has all that is asked.
+            let most = best.and_then(|best| Some(best.score / best.share?));
+            let line = json!({
+                "id": query.id, "channel": channel.as_str(), "most": most, "scores": scores,
+            });
+            writeln!(out, "{line}")?;
         }
     }
     Ok(out.flush()?)

@@ -16,8 +16,9 @@ pub struct NeutralQuestions {
     pub questions: Vec<String>,
 }
 
-/// Everyday questions about nothing that an office has on paper.
-const QUESTIONS: [&str; 12] = [
+/// Everyday questions about nothing that an office has on paper. Twenty: with twelve the background
+/// is a little too much about what they ask, and forty change no more (benches/results/scale.txt).
+const QUESTIONS: [&str; 20] = [
     "What is the capital of the country?",
     "How long does the journey take by train?",
     "Who wrote the letter to the editor?",
@@ -30,11 +31,22 @@ const QUESTIONS: [&str; 12] = [
     "How is bread baked in a stone oven?",
     "Which medicine helps against a cold?",
     "What are the rules of the game?",
+    "Who won the race last summer?",
+    "How deep is the lake behind the village?",
+    "What happens when water freezes?",
+    "Where can visitors park their cars?",
+    "Which river flows through the city?",
+    "How do plants turn light into sugar?",
+    "What did the witness see on the street?",
+    "When is the museum open on Sundays?",
 ];
+
+/// Chosen by cross-validation over the documents of the development set.
+const WEIGHT: f32 = 0.9;
 
 impl Default for NeutralQuestions {
     fn default() -> Self {
-        Self { weight: 1.0, questions: QUESTIONS.map(String::from).to_vec() }
+        Self { weight: WEIGHT, questions: QUESTIONS.map(String::from).to_vec() }
     }
 }
 

@@ -83,7 +83,7 @@ pub fn fuse(
         for (&(page, score), rank) in pages.iter().zip(1..) {
             let hit = hits.entry(page).or_insert_with(|| Hit::new(page));
             let mut said = ChannelScore::new(channel, score, rank);
-            said.z = scale.z(score);
+            (said.z, said.share) = (scale.z(score), scale.share(score));
             said.part = if alone { score } else { weight * said.z };
             hit.channels.push(said);
         }

@@ -19,6 +19,7 @@ mod error;
 mod explain;
 mod filter;
 mod fusion;
+mod identifiers;
 pub mod measure;
 mod notice;
 mod question;

@@ -13,6 +13,7 @@ use crate::effort::Effort;
 use crate::error::QueryError;
 use crate::explain::{TokenMatch, explain_hits};
 use crate::fusion::{ChannelRanking, Wordless, fuse};
+use crate::identifiers::identifiers;
 use crate::notice::Notice;
 use crate::question::Question;
 use crate::verdict::{Asked, Calibration, Likelihood};
@@ -20,6 +21,9 @@ use crate::visual::{self, Backgrounds, Correction, Depth, Work};
 
 /// Vectors that a page is reduced to, about, when it is the question.
 const VECTORS_OF_A_PAGE: usize = 64;
+
+/// An identifier that more pages have does not tell them apart.
+const FEW: usize = 20;
 
 /// What a search runs on, all of one snapshot. [`new`](Self::new) fills in the rest:
 /// `Sources { codes, ..Sources::new(vectors, text) }`.
@@ -268,6 +272,9 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     let said: Vec<ChannelRanking<'_>> =
         rankings.iter().map(|(channel, found)| weighed(*channel, found, depth, request)).collect();
     let mut hits = fuse(request.fusion, &said, Some(Wordless { pages: &wordless, tokens }));
+    if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
+        put_identified_first(sources, request, &mut hits)?;
+    }
     hits.truncate(request.k);
     let (likelihoods, likelihood) =
         request.calibration.judge(&asked, &hits, |hit| wordless.contains(&hit.page));
@@ -316,6 +323,37 @@ fn weighed<'a>(
         _ => last,
     };
     ChannelRanking { channel, pages: &found.pages, scale: found.scale, rest, weight }
+}
+
+/// Pages with an identifier of the question go first, in the order that words give them, where few
+/// have it: what another channel makes of the rest of the question does not outweigh it.
+fn put_identified_first(
+    sources: &Sources<'_>,
+    request: &Request<'_>,
+    hits: &mut Vec<Hit>,
+) -> Result<(), QueryError> {
+    let mut identified: HashSet<PageId> = HashSet::new();
+    for identifier in identifiers(request.question.words().unwrap_or_default()) {
+        let quoted = format!("\"{identifier}\"");
+        let found = sources.text.search_text(&quoted, FEW + 1, request.documents);
+        let found = found.map_err(QueryError::Text)?.pages;
+        if found.len() <= FEW {
+            identified.extend(found.into_iter().map(|(page, _)| page));
+        }
+    }
+    let by_words = |hit: &Hit| hit.channel(Channel::Words).map(|said| said.rank);
+    let (mut first, mut rest): (Vec<Hit>, Vec<Hit>) =
+        hits.drain(..).partition(|hit| identified.contains(&hit.page) && by_words(hit).is_some());
+    first.sort_by_key(by_words);
+    // Scores rank: those in front are raised above the rest.
+    let mut least = rest.first().map_or(f32::NEG_INFINITY, |best| best.score);
+    for hit in first.iter_mut().rev() {
+        hit.score = hit.score.max(least.next_up());
+        least = hit.score;
+    }
+    hits.append(&mut first);
+    hits.append(&mut rest);
+    Ok(())
 }
 
 /// Says of each hit what was taken off because the page gives it to any question.

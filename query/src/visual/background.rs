@@ -4,16 +4,17 @@
 //! goes before one with few whatever is asked. What a page gives to neutral questions
 //! ([`Neutral`]) measures that, once a page, when its codes are written. The corrected score is
 //!
-//! `MaxSim - weight * tokens of the question * background a token`
+//! `MaxSim - weight * tokens of the question * background a token`,
 //!
-//! which subtracts a known number from each page: bounds on MaxSim are bounds on the corrected score,
+//! where those tokens count that are in the letters of the neutral questions. That subtracts a known
+//! number from each page: bounds on MaxSim are bounds on the corrected score,
 //! and whatever ranks by one can rank by the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use pagesight_core::seam::QueryEncoder;
-use pagesight_core::{NeutralQuestions, PageId, PageVectors, QueryVectors};
+use pagesight_core::{NeutralQuestions, PageId, PageVectors, QueryToken, QueryVectors};
 use pagesight_maxsim::{DimMismatch, Neutral, Segments, Slot};
 use rayon::prelude::*;
 
@@ -92,6 +93,14 @@ impl Backgrounds {
     }
 }
 
+/// The alphabet that a letter is of, roughly: Latin, or its block of 256 letters.
+fn alphabet(letter: char) -> u32 {
+    match u32::from(letter) {
+        0..0x250 | 0x1E00..0x1F00 => 0,
+        other => other >> 8,
+    }
+}
+
 /// What is taken off the score of each page for one question.
 pub(crate) struct Correction<'a> {
     backgrounds: &'a Backgrounds,
@@ -107,7 +116,15 @@ impl<'a> Correction<'a> {
         encoder: Option<&'a dyn QueryEncoder>,
         query: &QueryVectors,
     ) -> Option<Self> {
-        let factor = backgrounds.questions.weight * query.len() as f32;
+        let alphabets: HashSet<u32> =
+            backgrounds.questions.questions.iter().flat_map(|q| q.chars()).map(alphabet).collect();
+        // Tokens in other letters look for other things on a page than the neutral questions did.
+        let is_like = |token: &&QueryToken| {
+            let mut letters = token.text.chars().filter(|letter| letter.is_alphabetic());
+            letters.all(|letter| alphabets.contains(&alphabet(letter)))
+        };
+        let tokens = query.tokens().iter().filter(is_like).count();
+        let factor = backgrounds.questions.weight * tokens as f32;
         (factor != 0.0).then_some(Self { backgrounds, encoder, factor })
     }
 

@@ -135,7 +135,7 @@ proptest! {
         expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         expected.truncate(depth);
 
-        let record = NeutralQuestions { weight, questions: vec![String::new()] };
+        let record = NeutralQuestions { weight, questions: vec!["a".into()] };
         let encoder = Known(questions);
         let rank = |codes: Option<&Segments>, depth, effort| {
             let backgrounds = Backgrounds::new(record.clone());
