@@ -57,8 +57,17 @@ struct OfWords {
     bias: f32,
     /// How much of what is asked the page has: [`Scale::share`].
     share: f32,
+    /// The same, the shorter the question the more.
+    share_of_short: f32,
     /// How far it stands out: the logarithm of 1 and its deviations above the mean of all pages.
     apart: f32,
+    /// How much is asked: the logarithm of 1 and [`Scale::most`].
+    asked: f32,
+    /// How short the question is: how much less it asks than `short_below`. Of a few words a page has
+    /// all or is not the one, of a sentence no page has all.
+    short: f32,
+    least_asked: f32,
+    short_below: f32,
 }
 
 /// How the evidence of the patches of one model adds up, where nothing is known of the words.
@@ -145,8 +154,12 @@ impl Calibration {
             None => None,
         };
         let likelihood = |logit| self.likelihood(logit);
+        let answer = answer.map(likelihood);
+        // That nothing speaks for the others says nothing of a page that cannot be judged.
+        let is_open = logits.iter().any(Option::is_none);
+        let answer = answer.filter(|answer| !is_open || answer.verdict != Verdict::None);
         let pages = logits.into_iter().map(|found| found.map(|(logit, _)| likelihood(logit)));
-        (pages.collect(), answer.map(likelihood))
+        (pages.collect(), answer)
     }
 
     fn logit(&self, asked: &Asked<'_>, hit: &Hit, is_wordless: bool) -> Option<(f32, By)> {
@@ -160,9 +173,18 @@ impl Calibration {
         let by_words = || {
             let scale = asked.words?;
             let score = hit.channel(Channel::Words).map_or(0.0, |said| said.score);
-            let share = scale.share(score).unwrap_or(0.0);
+            let Some(share) = scale.share(score).filter(|share| *share > 0.0) else {
+                // Not a word of what is asked; what else found the page was not fitted.
+                let is_meant = hit.channel(Channel::Passages).is_some();
+                return (!is_meant).then_some((f32::NEG_INFINITY, By::Words));
+            };
             let of = self.words;
-            Some((of.bias + of.share * share + of.apart * apart(&scale, score), By::Words))
+            let asked = scale.most.ln_1p().max(of.least_asked);
+            let short = (of.short_below - asked).max(0.0);
+            let of_share = (of.share + of.share_of_short * short) * share;
+            let of_question = of.asked * asked + of.short * short;
+            let apart = of.apart * apart(&scale, score);
+            Some((of.bias + of_share + of_question + apart, By::Words))
         };
         if is_wordless { by_patches() } else { by_words().or_else(by_patches) }
     }
@@ -193,4 +215,87 @@ impl Calibration {
 /// How far a score stands out.
 fn apart(scale: &Scale, score: f32) -> f32 {
     scale.z(score).max(0.0).ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use pagesight_core::{ChannelScore, DocumentId, PageId};
+
+    use super::*;
+
+    fn hit(number: u32, words: Option<f32>, patches: Option<f32>) -> Hit {
+        let mut hit = Hit::new(PageId { document: DocumentId([0; 32]), number });
+        let said = |channel, score| ChannelScore::new(channel, score, number);
+        hit.channels.extend(patches.map(|score| said(Channel::Patches, score)));
+        hit.channels.extend(words.map(|score| said(Channel::Words, score)));
+        hit
+    }
+
+    /// Of 500 pages three have words that are asked for: all but nothing of 60, half of it, and hardly
+    /// any.
+    const WORDS: Scale = Scale { pages: 500, mean: 0.2, deviation: 2.0, most: 60.0 };
+
+    fn judged(asked: Asked<'_>, hits: &[Hit]) -> (Vec<Option<Verdict>>, Option<Verdict>) {
+        let (pages, answer) = Calibration::default().judge(&asked, hits, |_| false);
+        let verdict = |of: Likelihood| of.verdict;
+        (pages.into_iter().map(|page| page.map(verdict)).collect(), answer.map(verdict))
+    }
+
+    #[test]
+    fn what_was_fitted_is_read() {
+        let fitted = Calibration::default();
+        assert!(fitted.words.share > 0.0 && fitted.answer_by_words.best > 0.0);
+        let [weak, good] = fitted.bounds;
+        assert!(0.0 < weak && weak < good && good < 1.0);
+    }
+
+    #[test]
+    fn the_more_a_page_has_of_what_is_asked_the_likelier_it_answers() {
+        let asked = Asked { words: Some(WORDS), patches: None, model: None };
+        let hits = [48.0, 30.0, 2.0].map(|score| hit(1, Some(score), None));
+        let (pages, answer) = Calibration::default().judge(&asked, &hits, |_| false);
+        let chances: Vec<f32> = pages.iter().map(|page| page.unwrap().probability).collect();
+        assert!(chances.is_sorted_by(|a, b| a > b), "{chances:?}");
+        assert_eq!(pages[0].unwrap().verdict, Verdict::Good);
+        assert_eq!(answer.unwrap().verdict, Verdict::Good);
+        assert_eq!(judged(asked, &hits[2..]).1, Some(Verdict::None));
+    }
+
+    #[test]
+    fn a_word_that_is_nowhere_has_no_answer_whatever_pictures_look_like() {
+        let words = Scale { pages: 500, most: 14.0, ..Scale::default() };
+        let asked = Asked { words: Some(words), patches: None, model: None };
+        assert_eq!(judged(asked, &[]), (vec![], Some(Verdict::None)));
+        let patches = Some((WORDS, 3));
+        let asked = Asked { words: Some(words), patches, model: None };
+        let found = [hit(1, None, Some(2.9)), hit(2, None, Some(2.8))];
+        assert_eq!(judged(asked, &found), (vec![Some(Verdict::None); 2], Some(Verdict::None)));
+    }
+
+    #[test]
+    fn one_word_that_is_there_is_an_answer() {
+        // In an index of two pages, on both of them.
+        let words = Scale { pages: 2, mean: 0.1, deviation: 0.0, most: 0.4 };
+        let asked = Asked { words: Some(words), patches: None, model: None };
+        let (_, answer) = judged(asked, &[hit(1, Some(0.2), None)]);
+        assert!(answer >= Some(Verdict::Weak), "{answer:?}");
+    }
+
+    #[test]
+    fn where_nothing_was_fitted_nothing_is_said() {
+        let other = ModelId("another".into());
+        let patches = Some((WORDS, 3));
+        let asked = Asked { words: None, patches, model: Some(&other) };
+        assert_eq!(judged(asked, &[hit(1, None, Some(2.0))]), (vec![None], None));
+        // Nor of a page whose words nobody knows.
+        let asked = Asked { words: Some(WORDS), patches, model: Some(&other) };
+        let (pages, answer) =
+            Calibration::default().judge(&asked, &[hit(1, None, Some(2.0))], |_| true);
+        assert_eq!((pages, answer), (vec![None], None));
+        let hits = [hit(1, None, Some(2.0)), hit(2, None, Some(1.0))];
+        let (pages, answer) =
+            Calibration::default().judge(&asked, &hits, |hit| hit.page.number == 1);
+        assert_eq!(answer, None);
+        assert_eq!(pages[1].unwrap().verdict, Verdict::None);
+    }
 }
