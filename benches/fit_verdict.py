@@ -93,7 +93,7 @@ def of_words(line, score, z):
 
 
 def of_patches(line, score, z):
-    return [score / line["tokens"], math.log1p(max(z, 0))]
+    return [z]
 
 
 def asked(questions, path, channel, features):
@@ -252,7 +252,7 @@ def main():
         page, answer = fit(rows)
         fitted["patches"].append({
             "model": model,
-            "page": dict(zip(["bias", "per_token", "apart"], map(digits, page))),
+            "page": dict(zip(["bias", "z"], map(digits, page))),
             "answer": dict(zip(["bias", "best"], map(digits, answer))),
         })
     print(json.dumps(fitted))

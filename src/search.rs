@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
 
-pub use pagesight_core::{Channel, ChannelScore, Hit, PageId, Rect};
+pub use pagesight_core::{Channel, ChannelScore, Hit, PageId, Rect, Scale};
 pub use pagesight_maxsim::maxsim_reference;
 pub use pagesight_query::{
     ChannelRanking, Code, Effort, Likelihood, Notice, QueryError, Question, Timings, Verdict,

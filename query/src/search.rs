@@ -239,7 +239,7 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
             Channel::Words => asked.words = Some(found.scale),
             Channel::Patches => {
                 let spelled = query.as_ref().filter(|query| query.is_spelled());
-                asked.patches = spelled.map(|query| (found.scale, query.len()));
+                asked.patches = spelled.map(|_| found.scale);
             }
             _ => {}
         }

@@ -74,10 +74,9 @@ struct OfWords {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct OfPatches {
     bias: f32,
-    /// The score a query token, less the background.
-    per_token: f32,
-    /// How far it stands out, as for words.
-    apart: f32,
+    /// How far it stands out: [`Scale::z`]. The score itself tells less of other letters and of
+    /// questions from which nothing is taken off.
+    z: f32,
 }
 
 /// From the likelihood of the best page to that of the answer.
@@ -126,9 +125,8 @@ enum By {
 pub(crate) struct Asked<'a> {
     /// The scale of the words; `None` where they were not asked.
     pub words: Option<Scale>,
-    /// The scale of the patches and the tokens of the query; `None` where they were not asked or
-    /// cannot read the question.
-    pub patches: Option<(Scale, usize)>,
+    /// The scale of the patches; `None` where they were not asked or cannot read the question.
+    pub patches: Option<Scale>,
     /// The model that made the patches.
     pub model: Option<&'a ModelId>,
 }
@@ -165,10 +163,8 @@ impl Calibration {
     fn logit(&self, asked: &Asked<'_>, hit: &Hit, is_wordless: bool) -> Option<(f32, By)> {
         let by_patches = || {
             let of = self.of_model(asked.model)?.page;
-            let ((scale, tokens), said) = (asked.patches?, hit.channel(Channel::Patches)?);
-            let per_token = said.score / tokens.max(1) as f32;
-            let logit = of.bias + of.per_token * per_token + of.apart * apart(&scale, said.score);
-            Some((logit, By::Patches))
+            let (scale, said) = (asked.patches?, hit.channel(Channel::Patches)?);
+            Some((of.bias + of.z * scale.z(said.score), By::Patches))
         };
         let by_words = || {
             let scale = asked.words?;
@@ -266,8 +262,7 @@ mod tests {
         let words = Scale { pages: 500, most: 14.0, ..Scale::default() };
         let asked = Asked { words: Some(words), patches: None, model: None };
         assert_eq!(judged(asked, &[]), (vec![], Some(Verdict::None)));
-        let patches = Some((WORDS, 3));
-        let asked = Asked { words: Some(words), patches, model: None };
+        let asked = Asked { words: Some(words), patches: Some(WORDS), model: None };
         let found = [hit(1, None, Some(2.9)), hit(2, None, Some(2.8))];
         assert_eq!(judged(asked, &found), (vec![Some(Verdict::None); 2], Some(Verdict::None)));
     }
@@ -284,7 +279,7 @@ mod tests {
     #[test]
     fn where_nothing_was_fitted_nothing_is_said() {
         let other = ModelId("another".into());
-        let patches = Some((WORDS, 3));
+        let patches = Some(WORDS);
         let asked = Asked { words: None, patches, model: Some(&other) };
         assert_eq!(judged(asked, &[hit(1, None, Some(2.0))]), (vec![None], None));
         // Nor of a page whose words nobody knows.
