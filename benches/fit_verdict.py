@@ -31,7 +31,7 @@ LOST = 0.01
 # short: of a few words a page has all or not the right ones, of a sentence no page has all.
 LEAST_ASKED = 2.0
 SHORT_BELOW = 4.2
-WORDS = ["bias", "share", "share_of_short", "apart", "asked", "short"]
+WORDS = ["bias", "share", "share_of_short", "apart", "asked", "short", "of_best"]
 
 
 def logit_fit(x, y, weights, ridge=1e-3):
@@ -74,14 +74,15 @@ class Asked:
         mean = values.sum() / count
         deviation = math.sqrt(max((values**2).sum() / count - mean**2, 0))
         best = sorted(scores, key=lambda at: (-scores[at], at))[:BEST]
+        z_best = (scores[best[0]] - mean) / deviation if best and deviation > 0 else 0.0
         self.question, self.answerable = question, answerable
         self.x, self.y = [], []
         for at in best:
             z = (scores[at] - mean) / deviation if deviation > 0 else 0.0
-            self.x.append(features(line, scores[at], z))
+            self.x.append(features(line, scores[at], z) + [z / z_best if z_best > 0 else 0.0])
             self.y.append(float(answerable and answers(question, *pages[at])))
         if not best:
-            self.x, self.y = [features(line, 0.0, 0.0)], [0.0]
+            self.x, self.y = [features(line, 0.0, 0.0) + [0.0]], [0.0]
         self.right = max(self.y)
 
 
@@ -252,7 +253,7 @@ def main():
         page, answer = fit(rows)
         fitted["patches"].append({
             "model": model,
-            "page": dict(zip(["bias", "z"], map(digits, page))),
+            "page": dict(zip(["bias", "z", "of_best"], map(digits, page))),
             "answer": dict(zip(["bias", "best"], map(digits, answer))),
         })
     print(json.dumps(fitted))

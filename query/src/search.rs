@@ -22,6 +22,9 @@ use crate::visual::{self, Backgrounds, Correction, Depth, Work};
 /// Vectors that a page is reduced to, about, when it is the question.
 const VECTORS_OF_A_PAGE: usize = 64;
 
+/// Pages that say whether there is an answer: as many as the fit looked at.
+const JUDGED: usize = 10;
+
 /// An identifier that more pages have does not tell them apart.
 const FEW: usize = 20;
 
@@ -275,9 +278,12 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
         put_identified_first(sources, request, &mut hits)?;
     }
+    // What is said of an answer does not depend on how few of its pages are wanted.
+    let judged = &hits[..hits.len().min(request.k.max(JUDGED))];
+    let (mut likelihoods, likelihood) =
+        request.calibration.judge(&asked, judged, |hit| wordless.contains(&hit.page));
     hits.truncate(request.k);
-    let (likelihoods, likelihood) =
-        request.calibration.judge(&asked, &hits, |hit| wordless.contains(&hit.page));
+    likelihoods.truncate(request.k);
     if let Some(query) = query.as_ref().filter(|_| request.explain) {
         if let Some(correction) = correction(sources, request, query) {
             explain_background(&correction, sources, &mut hits)?;

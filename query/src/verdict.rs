@@ -66,6 +66,8 @@ struct OfWords {
     /// How short the question is: how much less it asks than `short_below`. Of a few words a page has
     /// all or is not the one, of a sentence no page has all.
     short: f32,
+    /// How near it comes to the best page: its deviations as a share of those of the best.
+    of_best: f32,
     least_asked: f32,
     short_below: f32,
 }
@@ -77,6 +79,8 @@ struct OfPatches {
     /// How far it stands out: [`Scale::z`]. The score itself tells less of other letters and of
     /// questions from which nothing is taken off.
     z: f32,
+    /// How near it comes to the best page, as for words.
+    of_best: f32,
 }
 
 /// From the likelihood of the best page to that of the answer.
@@ -141,8 +145,13 @@ impl Calibration {
         hits: &[Hit],
         is_wordless: impl Fn(&Hit) -> bool,
     ) -> (Vec<Option<Likelihood>>, Option<Likelihood>) {
+        let best = |channel| {
+            let said = hits.iter().filter_map(|hit| hit.channel(channel));
+            said.map(|said| said.z).fold(0.0, f32::max)
+        };
+        let best = Best { words: best(Channel::Words), patches: best(Channel::Patches) };
         let logits: Vec<Option<(f32, By)>> =
-            hits.iter().map(|hit| self.logit(asked, hit, is_wordless(hit))).collect();
+            hits.iter().map(|hit| self.logit(asked, best, hit, is_wordless(hit))).collect();
         let known = logits.iter().flatten().copied();
         let best = known.max_by(|a, b| a.0.total_cmp(&b.0));
         let answer = match best {
@@ -160,11 +169,18 @@ impl Calibration {
         (pages.collect(), answer)
     }
 
-    fn logit(&self, asked: &Asked<'_>, hit: &Hit, is_wordless: bool) -> Option<(f32, By)> {
+    fn logit(
+        &self,
+        asked: &Asked<'_>,
+        best: Best,
+        hit: &Hit,
+        is_wordless: bool,
+    ) -> Option<(f32, By)> {
         let by_patches = || {
             let of = self.of_model(asked.model)?.page;
             let (scale, said) = (asked.patches?, hit.channel(Channel::Patches)?);
-            Some((of.bias + of.z * scale.z(said.score), By::Patches))
+            let z = scale.z(said.score);
+            Some((of.bias + of.z * z + of.of_best * of_best(z, best.patches), By::Patches))
         };
         let by_words = || {
             let scale = asked.words?;
@@ -179,7 +195,8 @@ impl Calibration {
             let short = (of.short_below - asked).max(0.0);
             let of_share = (of.share + of.share_of_short * short) * share;
             let of_question = of.asked * asked + of.short * short;
-            let apart = of.apart * apart(&scale, score);
+            let z = scale.z(score);
+            let apart = of.apart * z.max(0.0).ln_1p() + of.of_best * of_best(z, best.words);
             Some((of.bias + of_share + of_question + apart, By::Words))
         };
         if is_wordless { by_patches() } else { by_words().or_else(by_patches) }
@@ -208,9 +225,16 @@ impl Calibration {
     }
 }
 
-/// How far a score stands out.
-fn apart(scale: &Scale, score: f32) -> f32 {
-    scale.z(score).max(0.0).ln_1p()
+/// How far the best of some hits stand out in each channel.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    words: f32,
+    patches: f32,
+}
+
+/// `z` as a share of the best.
+fn of_best(z: f32, best: f32) -> f32 {
+    if best > 0.0 { z / best } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -221,7 +245,11 @@ mod tests {
 
     fn hit(number: u32, words: Option<f32>, patches: Option<f32>) -> Hit {
         let mut hit = Hit::new(PageId { document: DocumentId([0; 32]), number });
-        let said = |channel, score| ChannelScore::new(channel, score, number);
+        let said = |channel, score| {
+            let mut said = ChannelScore::new(channel, score, number);
+            said.z = WORDS.z(score);
+            said
+        };
         hit.channels.extend(patches.map(|score| said(Channel::Patches, score)));
         hit.channels.extend(words.map(|score| said(Channel::Words, score)));
         hit

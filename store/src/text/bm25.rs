@@ -11,7 +11,6 @@
 //! `idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average length))`,
 //! `idf = ln(1 + (N - n + 0.5) / (n + 0.5))`, with `n` of `N` pages having the word
 //!
-//! Function words of the question count half, and nothing against pages that are too short for them.
 //! (Robertson, Walker, Jones, Hancock-Beaulieu and Gatford 1994, "Okapi at TREC-3").
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,17 +34,6 @@ const PART: f32 = 0.8;
 
 /// How much a match in the path or title counts beside one in the text.
 const NAME: f32 = 0.3;
-
-/// What a function word of the question counts beside a word that carries matter: a page that has
-/// them is prose, which is what most questions are answered by.
-const IDLE: f32 = 0.5;
-
-/// Parts of a score that are told apart when those of many pages are added.
-const FINE: f32 = 65_536.0;
-
-/// Pages shorter than this share of the average are too short for function words: a slide has none,
-/// and that says nothing against it. They are taken to have what pages with the word have on average.
-const SHORT: f32 = 0.5;
 
 /// What the score of a table of contents is multiplied by: the page that it leads to is meant.
 const CONTENTS: f32 = 0.3;
@@ -169,28 +157,25 @@ impl Corpus {
             self.segments.iter().map(|s| Tallies::new(s.len())).collect();
         let mut scores: Vec<Vec<f32>> = self.segments.iter().map(|s| vec![0.0; s.len()]).collect();
         let next = question.words.iter().skip(1).map(Some).chain([None]);
-        let mut idle = Idle::of(&self.segments);
         for (word, next) in question.words.iter().zip(next) {
+            if self.present.without(word.idle) == Languages::default() {
+                // It would be counted on most pages, for nothing.
+                continue;
+            }
             let weight = if word.is_part { PART } else { 1.0 };
             let counts =
                 self.counts(self.columns.body, &word.forms, word.is_letter, &mut tallies)?;
             let idf = self.idf(&counts) * weight;
-            let is_idle = self.present.without(word.idle) == Languages::default();
-            most += idf * (K1 + 1.0) * if is_idle { IDLE } else { 1.0 };
-            idle.begin();
+            most += idf * (K1 + 1.0);
             for (segment, counts) in counts.iter().enumerate() {
                 for &(page, count) in counts {
                     let facts = self.segments[segment][page as usize];
-                    let length = facts.length as f32 / self.average_length;
-                    let score = idf * saturated(count, length);
-                    if word.idle.meets(facts.grammar()) {
-                        idle.add(segment, page, IDLE * score, length < SHORT);
-                    } else {
-                        scores[segment][page as usize] += score;
+                    if !word.idle.meets(facts.grammar()) {
+                        let length = facts.length as f32 / self.average_length;
+                        scores[segment][page as usize] += idf * saturated(count, length);
                     }
                 }
             }
-            idle.end();
             if word.idle.meets(Languages::of(None)) {
                 continue;
             }
@@ -217,10 +202,7 @@ impl Corpus {
                 let has_all =
                     quoted.as_ref().is_none_or(|pages| pages.binary_search(&page).is_ok());
                 if has_all && within(segment, page) {
-                    let facts = self.segments[segment][page as usize];
-                    let is_short = facts.length as f32 / self.average_length < SHORT;
-                    let score = score + idle.score(segment, page, is_short);
-                    let is_contents = facts.is_contents;
+                    let is_contents = self.segments[segment][page as usize].is_contents;
                     let score = if is_contents { score * CONTENTS } else { score };
                     found.push(Found { segment, page, score });
                 }
@@ -379,59 +361,6 @@ fn each_page(
                 }
             }
         }
-    }
-}
-
-/// What pages have of the function words of a question. They find no page, and order those that are
-/// found.
-struct Idle {
-    scores: Vec<Vec<f32>>,
-    /// What a short page has of each word at least, together.
-    least: f32,
-    /// Of the word that is being counted: what pages have of it, and which of them are short. The
-    /// sum is of whole parts of [`FINE`], so that it has no order.
-    sum: u64,
-    count: u64,
-    short: Vec<(usize, DocId, f32)>,
-}
-
-impl Idle {
-    fn of(segments: &[Vec<Page>]) -> Self {
-        let scores = segments.iter().map(|pages| vec![0.0; pages.len()]).collect();
-        Self { scores, least: 0.0, sum: 0, count: 0, short: Vec::new() }
-    }
-
-    /// Begins with another word.
-    fn begin(&mut self) {
-        (self.sum, self.count) = (0, 0);
-        self.short.clear();
-    }
-
-    /// A page has the word.
-    fn add(&mut self, segment: usize, page: DocId, score: f32, is_short: bool) {
-        (self.sum, self.count) = (self.sum + (score * FINE) as u64, self.count + 1);
-        if is_short {
-            self.short.push((segment, page, score));
-        } else {
-            self.scores[segment][page as usize] += score;
-        }
-    }
-
-    /// All pages with the word were added.
-    fn end(&mut self) {
-        if self.count == 0 {
-            return;
-        }
-        let mean = self.sum as f32 / self.count as f32 / FINE;
-        self.least += mean;
-        for &(segment, page, score) in &self.short {
-            self.scores[segment][page as usize] += (score - mean).max(0.0);
-        }
-    }
-
-    /// What a page has of all of them.
-    fn score(&self, segment: usize, page: DocId, is_short: bool) -> f32 {
-        self.scores[segment][page as usize] + if is_short { self.least } else { 0.0 }
     }
 }
 
