@@ -60,9 +60,13 @@ fn without_times(line: &str) -> Value {
 fn ranked(mut answers: Vec<Value>) -> Vec<Value> {
     for hit in answers.iter_mut().filter(|line| line["type"] == "hit") {
         for channel in hit["channels"].as_array_mut().unwrap() {
-            ["z", "part"].map(|key| channel.as_object_mut().unwrap().remove(key));
+            for key in ["z", "part"] {
+                channel.as_object_mut().unwrap().remove(key);
+            }
         }
-        ["score", "probability"].map(|key| hit.as_object_mut().unwrap().remove(key));
+        for key in ["score", "probability"] {
+            hit.as_object_mut().unwrap().remove(key);
+        }
     }
     answers
 }

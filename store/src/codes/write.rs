@@ -101,9 +101,9 @@ pub(super) fn push_residual(
     });
     let code = |&(_, page): &(PageId, &PageVectors)| {
         let (code, sketch) = (coder.encode(page).expect(DIMS), sketches.encode(page).expect(DIMS));
-        let background = laid_out.as_ref().map(|(neutral, questions)| {
-            neutral.of_score(questions.score((&code).into()).expect(DIMS))
-        });
+        let background = laid_out
+            .as_ref()
+            .map(|(neutral, questions)| neutral.of_score(questions.score(&code).expect(DIMS)));
         (code, sketch, background)
     };
     let coded: Vec<_> = pages.par_iter().map(code).collect();
