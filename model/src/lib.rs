@@ -28,6 +28,7 @@
 mod blocks;
 mod checkpoint;
 mod device;
+mod embedder;
 mod error;
 mod families;
 mod gpu;
@@ -50,6 +51,11 @@ pub use precision::{Precision, UnknownPrecision};
 // ColPali, the first family.
 pub use families::colpali::model::ColPali;
 pub use families::colpali::recipe::{Pooler, Recipe, RecipeOrigin};
+
+// Meaning of text.
+pub use embedder::{
+    Embedder, EmbedderOptions, EmbedderPlace, EmbedderRecipe, Languages, Pooling, find_embedder,
+};
 
 // Checkpoints: find, fetch, look at, check, make smaller.
 #[cfg(feature = "hub")]

@@ -54,6 +54,11 @@ impl Linear {
         Ok(Self { arithmetic: precision.arithmetic(), weight, bias })
     }
 
+    /// A layer of `weight`, `[out, in]`, f32, without a bias.
+    pub fn of(weight: Matrix) -> Self {
+        Self { arithmetic: Arithmetic::F32, weight, bias: Vec::new() }
+    }
+
     /// Its weight, `[out, in]`.
     pub fn weight(&self) -> &Matrix {
         &self.weight
@@ -88,13 +93,22 @@ impl Linear {
 
     /// Applies the layer and then `gelu` to `x`, and rounds the result for the next layer.
     pub fn apply_gelu(&self, x: &Operand) -> Operand {
+        self.apply_activated(x, gelu_rows)
+    }
+
+    /// Applies the layer and then `activate` to `x`, and rounds the result for the next layer.
+    pub fn apply_activated(
+        &self,
+        x: &Operand,
+        activate: impl Fn(&mut [[f32; LANES]]) + Sync,
+    ) -> Operand {
         let mut y = x.like(self.weight.rows());
         let filler = y.filler();
         product([&self.weight], x, |group, first, [products]| {
             let rows = LANES.min(self.weight.rows() - first);
             let mut values = [[0.0; LANES]; LANES];
             copy_rows(&mut values[..rows], products, self.bias_from(first));
-            gelu_rows(&mut values[..rows]);
+            activate(&mut values[..rows]);
             // SAFETY: `product` gives each group and rows once, and 32 rows are whole tiles.
             unsafe { filler.fill(group, first, &values[..rows]) };
         });
@@ -158,7 +172,7 @@ pub fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
 
 /// The weight `key` in `precision`: where it lies in the file when it has that precision already,
 /// else converted.
-fn take_matrix(
+pub fn take_matrix(
     weights: &mut Weights,
     precision: Precision,
     key: &str,
