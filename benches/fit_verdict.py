@@ -5,8 +5,8 @@
         [--patches MODEL_ID PATCHES.jsonl] \\
         [--json query/src/verdict.json] [--svg benches/results/verdict.svg]
 
-WORDS and PATCHES are what `channel_scores` wrote of an index: WORDS of pages with their words,
-PATCHES of image-only copies, where nothing is known of the words. SHORT is what `short_questions.py`
+WORDS and PATCHES are what `channel_scores` wrote of an index: scores of the words of pages, and of their
+pictures alone, as where nothing is known of the words. SHORT is what `short_questions.py`
 made; WORDS has their scores, too. Needs numpy.
 
 Each question is asked four times: of all documents and of its own, where it has an answer; of all
@@ -249,7 +249,7 @@ def main():
         model, path = options.patches
         rows = list(asked(questions, path, "patches", of_patches))
         _, _, table, error = report("patches", rows)
-        diagrams.append(("patches of image-only copies", table, error))
+        diagrams.append(("pictures alone", table, error))
         page, answer = fit(rows)
         fitted["patches"].append({
             "model": model,

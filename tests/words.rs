@@ -127,14 +127,14 @@ fn a_word_that_is_nowhere_gets_no_page_unless_all_are_wanted() {
     assert_eq!(lines[0]["verdict"], "none");
     // A word that is there has its page.
     let ran = fresh(&["query", "--json", "mileage"]);
-    let lines = lines(&ran);
+    let lines = read(&ran);
     assert_eq!(hits(&lines)[0].0, "form.pdf", "{}", ran.out);
     assert_ne!(lines[0]["verdict"], "none");
-    let quoted = self::lines(&fresh(&["query", "--json", "\"private cars\""]));
+    let quoted = read(&fresh(&["query", "--json", "\"private cars\""]));
     assert_eq!(hits(&quoted)[0].0, "form.pdf");
 }
 
-fn lines(ran: &Ran) -> Vec<Value> {
+fn read(ran: &Ran) -> Vec<Value> {
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
