@@ -27,7 +27,7 @@ pub use crate::page::Page;
 
 /// The cosine between a question and a passage from which on the passage speaks for an answer:
 /// `benches/results/meaning.txt` says how many unanswerable questions reach it.
-const MEANT: f32 = 0.45;
+const MEANT: f32 = 0.3;
 
 /// A search being put together. Owned: it may be kept, cloned and run again, on any thread.
 #[derive(Clone)]

@@ -20,7 +20,8 @@ const JOIN: usize = 2;
 /// Joins the newest segments of `names` when that pays, as commit `number`; their names after.
 pub(crate) fn join(index: &Path, names: &[String], number: u64) -> Result<Vec<String>, StoreError> {
     let segments = open(index, names)?;
-    let first = first_to_join(segments.segments().iter().map(Segment::bytes).collect());
+    let bytes = |segment: &Segment| if segment.is_empty() { 0 } else { segment.bytes() };
+    let first = first_to_join(segments.segments().iter().map(bytes).collect());
     let all: usize = segments.segments().iter().map(Segment::len).sum();
     // Half of the pages dead: all is written anew.
     let dead = all > 2 * segments.living().len();
