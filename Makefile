@@ -17,13 +17,13 @@ apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspat
 PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test promises features api test-training dist record-nano test-hub cuda cuda-test check bench eval \
+.PHONY: help setup build demo test promises features api test-training test-meaning dist record-nano test-hub cuda cuda-test check bench eval \
   robustness pages fuzz parity torture sanitize neon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## fetch protoc and libpdfium (pinned) into .tools
+setup: ## fetch protoc, libpdfium and the model of meaning (pinned) into .tools
 	@cargo xtask setup
 
 build: setup ## the program, with libpdfium beside it
@@ -52,6 +52,9 @@ features: setup ## every feature of the library compiles alone
 
 api: setup ## the public names of the library, written anew into api.txt
 	@cargo xtask api --write
+
+test-meaning: setup ## the model of meaning that ships, against the reference
+	cargo test -p pagesight-model --lib -- --ignored minilm
 
 test-training: ## the training recipe's own tests, in an environment of their own
 	@test -x .tools/training/bin/python || python3 -m venv .tools/training

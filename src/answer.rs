@@ -21,6 +21,18 @@ pub struct PatchMatch {
     pub rect: Option<Rect>,
 }
 
+/// The passage of a page that is most like the question in meaning.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Passage {
+    /// Its text.
+    pub text: String,
+    /// Where it stands in the text of the page, bytes.
+    pub range: std::ops::Range<usize>,
+    /// The cosine between it and the question.
+    pub similarity: f32,
+}
+
 /// A ranked page and the reasons why.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -39,6 +51,9 @@ pub struct PageHit {
     /// The part of the page's text that answers the question's words best; empty when the question
     /// has no words, or the page has none.
     pub snippet: Snippet,
+    /// The passage that is most like the question; `None` where passages were not asked or did not
+    /// compare the page.
+    pub passage: Option<Passage>,
     /// The page.
     pub page: Page,
 }

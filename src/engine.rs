@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{Model, Ocr, PdfError, PdfReader};
+use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfError, PdfReader};
 use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageImage};
 use pagesight_indexer::{decode_path, read_attached};
 
@@ -37,6 +37,21 @@ struct Parts {
     model: Option<Arc<dyn Model>>,
     reader: Option<Arc<dyn PdfReader>>,
     ocr: Option<Arc<dyn Ocr>>,
+    meaning: Meaning,
+    /// The one that the index remembers, once it was loaded.
+    embedder: Option<Arc<dyn PassageEncoder>>,
+}
+
+/// What an index does about the meaning of its pages' text.
+#[derive(Clone, Default)]
+pub(crate) enum Meaning {
+    /// It goes on as it is.
+    #[default]
+    AsItIs,
+    /// It has none from now on.
+    Off,
+    /// This model encodes the passages of all pages.
+    By(Arc<dyn PassageEncoder>),
 }
 
 impl Engine {
@@ -153,6 +168,52 @@ impl Engine {
         let model = parts.opening.remembered_model(&record, slices, query_only)?;
         parts.model = Some(Arc::clone(&model));
         Ok(Some(model))
+    }
+
+    /// Says what is done about the meaning of the text in the next run.
+    pub fn set_meaning(&self, meaning: Meaning) {
+        locked(&self.parts).meaning = meaning;
+    }
+
+    /// What is done about the meaning of the text.
+    pub fn meaning(&self) -> Meaning {
+        locked(&self.parts).meaning.clone()
+    }
+
+    /// What encodes the passages of pages: the model that was given, else the one that the index
+    /// remembers; `None` for an index without passages.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::Model`].
+    pub fn page_embedder(&self) -> Result<Option<Arc<dyn PassageEncoder>>, Error> {
+        match self.meaning() {
+            Meaning::Off => Ok(None),
+            Meaning::By(encoder) => Ok(Some(encoder)),
+            Meaning::AsItIs => self.query_embedder(),
+        }
+    }
+
+    /// What encodes questions for the passages of the snapshot that was seen last: the model that
+    /// encoded them, be it the one that was given.
+    ///
+    /// # Errors
+    /// As [`page_embedder`](Self::page_embedder).
+    pub fn query_embedder(&self) -> Result<Option<Arc<dyn PassageEncoder>>, Error> {
+        let seen = self.seen();
+        let Some(record) = seen.reader.snapshot().embedder() else { return Ok(None) };
+        let mut parts = locked(&self.parts);
+        let given = match &parts.meaning {
+            Meaning::By(encoder) => Some(encoder),
+            _ => None,
+        };
+        let mut loaded = given.into_iter().chain(&parts.embedder);
+        if let Some(encoder) = loaded.find(|known| known.record().id == record.id) {
+            return Ok(Some(Arc::clone(encoder)));
+        }
+        // Under the lock, so that two searches do not load it twice.
+        let encoder = parts.opening.remembered_embedder(record)?;
+        parts.embedder = Some(Arc::clone(&encoder));
+        Ok(Some(encoder))
     }
 
     /// What the index remembers of its model.

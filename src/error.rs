@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pagesight_core::seam::PdfError;
+use pagesight_core::seam::{BoxError, PdfError};
 use pagesight_core::{Failure, ModelId, ModelSource, VectorError};
 use pagesight_indexer::{AddError, IndexError};
 #[cfg(feature = "model")]
@@ -39,6 +39,9 @@ pub enum Error {
     /// An index without a model was asked for vectors, or given some.
     #[error("the index has no model")]
     NoModel,
+    /// The model of meaning could not encode the text of pages.
+    #[error("the meaning of the text could not be encoded")]
+    Embed(#[source] BoxError),
     /// A search.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -139,6 +142,7 @@ pub enum Error {
 fn holder(source: &Option<ModelSource>) -> String {
     match source {
         Some(ModelSource::Nano) => "this version of pagesight holds".into(),
+        Some(ModelSource::MiniLm) => "the one that comes with this version is".into(),
         Some(source) => format!("{source} holds"),
         None => "the program brought".into(),
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
-use pagesight_core::seam::{Model, Ocr, PdfReader};
+use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfReader};
 use pagesight_core::{EncodedPage, PageId};
 use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
-use pagesight_model::LoadOptions;
+use pagesight_model::{Embedder, EmbedderOptions, LoadOptions};
 #[cfg(feature = "pdf")]
 use pagesight_pdf::RenderOptions;
 use pagesight_query::Question;
 use pagesight_store::Writer;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Meaning};
 use crate::error::Error;
 use crate::page::Page;
 use crate::search::Search;
@@ -114,6 +114,44 @@ impl Index {
     #[cfg(feature = "model")]
     pub fn set_loading(&self, options: LoadOptions) {
         self.0.set_opening(|opening| opening.loading = options);
+    }
+
+    /// Lets `encoder` give the meaning of the pages' text: the next [`sync`](Self::sync) encodes the
+    /// passages of all pages with it, those that are there from their stored text, and searches find
+    /// pages by it. Passages of another model are replaced.
+    #[must_use]
+    pub fn with_embedder(self, encoder: Arc<dyn PassageEncoder>) -> Self {
+        self.0.set_meaning(Meaning::By(encoder));
+        self
+    }
+
+    /// As [`with_embedder`](Self::with_embedder), with the model of meaning that `source` names.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when it cannot be loaded.
+    #[cfg(feature = "model")]
+    pub fn load_embedder(
+        &self,
+        source: &ModelSource,
+        options: &EmbedderOptions,
+    ) -> Result<(), Error> {
+        self.0.set_meaning(Meaning::By(Arc::new(Embedder::load(source, options)?)));
+        Ok(())
+    }
+
+    /// Says how the model of meaning that the index remembers is loaded: where the one is that comes
+    /// with the program, and where its hashes are kept.
+    #[cfg(feature = "model")]
+    pub fn set_embedding(&self, options: EmbedderOptions) {
+        self.0.set_opening(|opening| opening.embedding = options);
+    }
+
+    /// Lets the next [`sync`](Self::sync) take the meaning of the text out of the index, and keep it
+    /// out.
+    #[must_use]
+    pub fn without_meaning(self) -> Self {
+        self.0.set_meaning(Meaning::Off);
+        self
     }
 
     /// Says how pages are drawn.

@@ -89,6 +89,7 @@ mod engine;
 mod error;
 pub mod eval;
 pub mod index;
+mod meaning;
 mod open;
 mod page;
 pub mod search;
@@ -103,11 +104,11 @@ pub use index::Index;
 
 /// Models: what encodes pages and questions, ours or your own.
 pub mod model {
-    pub use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
+    pub use pagesight_core::seam::{BoxError, Model, PageEncoder, PassageEncoder, QueryEncoder};
     pub use pagesight_core::{
-        Area, EncodedPage, Fusion, ModelId, ModelRecord, ModelSource, NeutralQuestions, PageImage,
-        PageSize, PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid,
-        Slices, VectorError,
+        Area, EmbedderRecord, EncodedPage, EncodedPassages, EncodedQuestion, Fusion, ModelId,
+        ModelRecord, ModelSource, NeutralQuestions, PageImage, PageSize, PageVectors, PatchLayout,
+        PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices, VectorError,
     };
     #[cfg(feature = "model")]
     pub use pagesight_model::*;

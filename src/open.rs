@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
-use pagesight_core::seam::{Model, Ocr, PdfReader};
-use pagesight_core::{ModelRecord, Slices};
+use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfReader};
+use pagesight_core::{EmbedderRecord, ModelRecord, Slices};
 #[cfg(feature = "model")]
-use pagesight_model::{LoadOptions, ModelError, RecipeChoice};
+use pagesight_model::{Embedder, EmbedderOptions, LoadOptions, ModelError, RecipeChoice};
 #[cfg(feature = "ocr")]
 use pagesight_ocr::Tesseract;
 #[cfg(feature = "pdf")]
@@ -21,6 +21,8 @@ use crate::error::Error;
 pub(crate) struct Opening {
     #[cfg(feature = "model")]
     pub loading: LoadOptions,
+    #[cfg(feature = "model")]
+    pub embedding: EmbedderOptions,
     #[cfg(feature = "pdf")]
     pub renderer: RenderOptions,
 }
@@ -87,6 +89,39 @@ impl Opening {
         {
             let _ = (slices, query_only);
             Err(Error::ModelGone { source_of: source.clone() })
+        }
+    }
+
+    /// Loads the model that encoded the passages of an index, from where it was.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`], [`Error::ModelChanged`], [`Error::ModelNotBrought`], [`Error::Model`].
+    pub fn remembered_embedder(
+        &self,
+        record: &EmbedderRecord,
+    ) -> Result<Arc<dyn PassageEncoder>, Error> {
+        let Some(source) = &record.source else {
+            return Err(Error::ModelNotBrought { id: record.id.clone() });
+        };
+        let gone = || Error::ModelGone { source_of: source.clone() };
+        #[cfg(feature = "model")]
+        {
+            let options =
+                EmbedderOptions { recipe: record.recipe.clone(), ..self.embedding.clone() };
+            let loaded = Embedder::load(source, &options).map_err(|error| match error {
+                ModelError::NotFound { .. } => gone(),
+                error => error.into(),
+            })?;
+            let got = loaded.record().id;
+            if got != record.id {
+                let (source_of, expected) = (Some(source.clone()), record.id.clone());
+                return Err(Error::ModelChanged { source_of, expected, got });
+            }
+            Ok(Arc::new(loaded))
+        }
+        #[cfg(not(feature = "model"))]
+        {
+            Err(gone())
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pagesight_core::seam::{Model, QueryEncoder};
-use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord};
-use pagesight_query::{PathFilter, Ranking, Request, Sources, TokenMatch};
+use pagesight_core::seam::{Model, PassageEncoder, QueryEncoder};
+use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord, chain};
+use pagesight_query::{
+    PassageMatch, PassageSource, PathFilter, Ranking, Request, Sources, TokenMatch,
+};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -15,13 +17,17 @@ use crate::view::View;
 pub use pagesight_core::{Channel, ChannelScore, Hit, PageId, Rect, Scale};
 pub use pagesight_maxsim::maxsim_reference;
 pub use pagesight_query::{
-    ChannelRanking, Code, Effort, Likelihood, Notice, QueryError, Question, Timings, Verdict,
-    Wordless, Work, explain, fuse,
+    ChannelRanking, Code, Effort, Likelihood, Notice, PassageWeights, QueryError, Question,
+    Timings, Verdict, Wordless, Work, explain, fuse,
 };
 pub use pagesight_store::{Compact, Snippet, Tuning};
 
-pub use crate::answer::{Answer, PageHit, PatchMatch};
+pub use crate::answer::{Answer, PageHit, Passage, PatchMatch};
 pub use crate::page::Page;
+
+/// The cosine between a question and a passage from which on the passage speaks for an answer:
+/// `benches/results/meaning.txt` says how many unanswerable questions reach it.
+const MEANT: f32 = 0.3;
 
 /// A search being put together. Owned: it may be kept, cloned and run again, on any thread.
 #[derive(Clone)]
@@ -36,6 +42,7 @@ pub struct Search {
     documents: Option<HashSet<DocumentId>>,
     explain: bool,
     effort: Option<Effort>,
+    passages: PassageWeights,
     background: bool,
     all: bool,
 }
@@ -47,11 +54,12 @@ impl Search {
             question,
             k: 10,
             depth: 100,
-            channels: vec![Channel::Patches, Channel::Words],
+            channels: vec![Channel::Patches, Channel::Words, Channel::Passages],
             paths: Vec::new(),
             documents: None,
             explain: false,
             effort: None,
+            passages: PassageWeights::default(),
             background: true,
             all: false,
         }
@@ -96,6 +104,12 @@ impl Search {
         self
     }
 
+    /// What the two kinds of vectors of the passages count beside words.
+    pub fn passage_weights(mut self, weights: PassageWeights) -> Self {
+        self.passages = weights;
+        self
+    }
+
     /// Whether what a page gives to any question is taken off the scores of its patches; so by
     /// default. Without, pages are ranked by bare MaxSim, which favours pages with many vectors.
     pub fn background(mut self, background: bool) -> Self {
@@ -128,6 +142,7 @@ impl Search {
         let mut pages = view.reader.pages(&ids)?.into_iter();
         let mut hits = Vec::with_capacity(ids.len());
         let mut matches = ranked.ranking.matches.iter();
+        let mut passages = ranked.ranking.passages.iter();
         let likelihoods = &ranked.ranking.likelihoods;
         for ((hit, likelihood), rank) in ranked.ranking.hits.iter().zip(likelihoods).zip(1..) {
             let path = ranked.path_of(hit.page);
@@ -136,13 +151,16 @@ impl Search {
                 return Err(Error::PageMissing { path, page: hit.page.number });
             };
             let matches = matches.next().map_or(&[][..], Vec::as_slice);
+            let passage = passages.next().copied().flatten();
+            let passage = passage.map(|found| ranked.passage(found, &record)).transpose()?;
             hits.push(PageHit {
                 rank,
                 score: hit.score,
                 channels: hit.channels.clone(),
                 likelihood: *likelihood,
                 matches: matches.iter().map(|found| placed(&record, found)).collect(),
-                snippet: self.snippet(view, &record),
+                snippet: self.snippet(view, &record, passage.as_ref()),
+                passage,
                 page: Page::new(Arc::clone(&self.engine), path, record),
             });
         }
@@ -177,8 +195,14 @@ impl Search {
     }
 
     /// The part of the page's text that answers the words of the question best.
-    fn snippet(&self, view: &View, page: &PageRecord) -> Snippet {
-        view.reader.snippet(self.question.words().unwrap_or_default(), &page.text)
+    fn snippet(&self, view: &View, page: &PageRecord, passage: Option<&Passage>) -> Snippet {
+        let words = self.question.words().unwrap_or_default();
+        let snippet = view.reader.snippet(words, &page.text);
+        match passage {
+            // Where none of the words is on the page, it was found by what it means.
+            Some(passage) if snippet.marks.is_empty() => view.reader.snippet(words, &passage.text),
+            _ => snippet,
+        }
     }
 
     /// Ranks pages without reading their words, best first, whatever the verdict.
@@ -230,14 +254,23 @@ impl Search {
         let damaged = damage.is_some();
         notices.extend(damage.map(|reason| Notice::CodesDamaged { reason: reason.into() }));
         let record = model.as_deref().map(Model::record);
+        let mut channels = self.channels.clone();
+        let embedder = self.embedder(&view, &mut channels, &mut notices)?;
+        let passages = embedder.as_deref().zip(view.passages().0);
+        let passages = passages.map(|(encoder, codes)| PassageSource {
+            encoder,
+            pooled: &codes.pooled,
+            tokens: &codes.tokens,
+        });
         let sources = Sources {
             codes,
+            passages,
             encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
             backgrounds: Some(&view.backgrounds),
             ..Sources::new(&view.reader, &view.reader)
         };
         let request = Request {
-            channels: self.channels.clone(),
+            channels,
             k: self.k,
             depth: self.depth,
             documents: documents.as_ref(),
@@ -246,6 +279,7 @@ impl Search {
             background: self.background,
             model: record.as_ref().map(|record| &record.id),
             fusion: record.as_ref().map(|record| record.fusion).unwrap_or_default(),
+            passages: self.passages,
             ..Request::new(&self.question)
         };
         let mut ranking = pagesight_query::search(&sources, &request)?;
@@ -259,10 +293,52 @@ impl Search {
             view.reader.report_damaged_codes();
         }
         let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
-        let nothing = ranking.likelihood.is_some_and(|of| of.verdict == Verdict::None);
+        if ranking.notices.iter().any(|n| matches!(n, Notice::PassagesDamaged { .. })) {
+            // The next run encodes the texts again.
+            view.reader.report_damaged_passages();
+        }
+        // What a page means may answer where no word of the question is on it.
+        let meant = ranking.passages.iter().flatten().any(|found| found.similarity >= MEANT);
+        let nothing = ranking.likelihood.is_some_and(|of| of.verdict == Verdict::None) && !meant;
         let held_back = if nothing && !self.all { ranking.hold_back() } else { 0 };
         let model = record.map(|record| record.id);
-        Ok(Ranked { ranking, held_back, model, notices, filter, view })
+        Ok(Ranked { ranking, held_back, model, embedder, notices, filter, view })
+    }
+
+    /// The model of meaning that encodes the question, where one is needed and there. Takes the
+    /// passages off `channels` where they cannot answer and others can: most indexes of words alone
+    /// have none, and that needs no notice.
+    fn embedder(
+        &self,
+        view: &View,
+        channels: &mut Vec<Channel>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Option<Arc<dyn PassageEncoder>>, Error> {
+        if !channels.contains(&Channel::Passages) || self.question.words().is_none() {
+            return Ok(None);
+        }
+        let alone = channels.len() == 1;
+        let found = match (view.passages(), self.engine.query_embedder()) {
+            ((None, Some(damage)), _) if alone => {
+                return Err(QueryError::Passages { reason: damage.into() }.into());
+            }
+            ((None, Some(damage)), _) => {
+                view.reader.report_damaged_passages();
+                notices.push(Notice::PassagesDamaged { reason: damage.into() });
+                None
+            }
+            ((None, None), _) => None,
+            (_, Err(error)) if alone => return Err(error),
+            (_, Err(error)) => {
+                notices.push(Notice::EmbedderOutOfReach { reason: chain(&error) });
+                None
+            }
+            (_, Ok(encoder)) => encoder,
+        };
+        if found.is_none() && !alone {
+            channels.retain(|channel| *channel != Channel::Passages);
+        }
+        Ok(found)
     }
 
     /// The model that encodes the question, where one is needed and there.
@@ -303,12 +379,24 @@ struct Ranked {
     ranking: Ranking,
     held_back: usize,
     model: Option<ModelId>,
+    embedder: Option<Arc<dyn PassageEncoder>>,
     notices: Vec<Notice>,
     filter: Option<PathFilter>,
     view: Arc<View>,
 }
 
 impl Ranked {
+    /// The passage of `page` that is most like the question.
+    fn passage(&self, found: PassageMatch, page: &PageRecord) -> Result<Passage, Error> {
+        let ranges = match &self.embedder {
+            Some(encoder) => encoder.passages(&page.text).map_err(QueryError::Encode)?,
+            None => Vec::new(),
+        };
+        let range = ranges.get(found.passage).cloned().unwrap_or_default();
+        let text = page.text.get(range.clone()).unwrap_or_default().to_string();
+        Ok(Passage { text, range, similarity: found.similarity })
+    }
+
     /// The first path of a page's document that the filter lets through.
     fn path_of(&self, page: PageId) -> String {
         let paths = self.view.paths.get(&page.document);

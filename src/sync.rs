@@ -9,8 +9,9 @@ use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
 use pagesight_maxsim::Neutral;
 use pagesight_store::{ANALYSIS, StoreError, Writer};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Meaning};
 use crate::error::Error;
+use crate::meaning;
 
 /// Brings the index in step with the PDFs below `folders`.
 pub(crate) fn sync(
@@ -34,10 +35,14 @@ pub(crate) fn sync(
     let encoder_of_questions = model.clone();
     let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
     let engines = engines(engine, options, encoder)?;
+    let embedder = meaning::encoder(engine, tell);
     let mut writer = Writer::open(&engine.folder)?;
     if let Some(record) = record {
         writer.set_neutral(neutral(encoder_of_questions.as_deref(), &record));
         writer.set_model(record)?;
+    }
+    if matches!(engine.meaning(), Meaning::Off) {
+        writer.set_embedder(None)?;
     }
     let mut hear = |event: Event<'_>| {
         #[cfg(feature = "pdf")]
@@ -49,9 +54,15 @@ pub(crate) fn sync(
     };
     let outcome =
         pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, &mut hear);
-    // A run that was asked to stop does not begin to join files.
-    let joined = match &outcome {
-        Ok(summary) if !summary.interrupted => writer.maintain(&options.stop).map(drop),
+    // What a run that was asked to stop leaves to be done, the next one does.
+    let stopped = !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    let embedded = if stopped {
+        Ok(true)
+    } else {
+        meaning::embed(&mut writer, embedder.as_deref(), options, &mut hear)
+    };
+    let joined = match &embedded {
+        Ok(false) => writer.maintain(&options.stop).map(drop),
         _ => Ok(()),
     };
     engine.refresh()?;
@@ -59,6 +70,7 @@ pub(crate) fn sync(
     let _ = writer.collect_garbage();
     drop(writer);
     let mut summary = outcome?;
+    summary.interrupted |= embedded?;
     match joined {
         Err(StoreError::Interrupted { .. }) => summary.interrupted = true,
         // All is committed; the next run joins the files.

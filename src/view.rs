@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
 use pagesight_query::{Backgrounds, Effort};
-use pagesight_store::Reader;
+use pagesight_store::{PassageCodes, Reader};
 
 use crate::error::Error;
 
@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub paths: HashMap<DocumentId, Vec<String>>,
     /// Mapped by the first search; why not, when they are damaged.
     codes: OnceLock<Result<Option<Segments>, String>>,
+    /// As the codes.
+    passages: OnceLock<Result<Option<PassageCodes>, String>>,
     /// What its pages give to any question.
     pub backgrounds: Backgrounds,
 }
@@ -47,7 +49,8 @@ impl View {
         let model = reader.snapshot().model();
         let neutral = model.map(|model| model.neutral.clone()).unwrap_or_default();
         let backgrounds = Backgrounds::new(neutral);
-        Ok(Self { reader, ledger, paths, codes: OnceLock::new(), backgrounds })
+        let (codes, passages) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { reader, ledger, paths, codes, passages, backgrounds })
     }
 
     /// Number of the snapshot.
@@ -69,6 +72,15 @@ impl View {
     pub fn codes(&self) -> (Option<&Segments>, Option<&str>) {
         let open = || self.reader.codes().map_err(|error| chain(&error));
         match self.codes.get_or_init(open) {
+            Ok(codes) => (codes.as_ref(), None),
+            Err(why) => (None, Some(why)),
+        }
+    }
+
+    /// The codes of the passages; the second value says why not, when they are damaged.
+    pub fn passages(&self) -> (Option<&PassageCodes>, Option<&str>) {
+        let open = || self.reader.passages().map_err(|error| chain(&error));
+        match self.passages.get_or_init(open) {
             Ok(codes) => (codes.as_ref(), None),
             Err(why) => (None, Some(why)),
         }

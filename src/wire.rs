@@ -12,7 +12,7 @@ use pagesight_store::Snippet;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::answer::{Answer, PageHit, PatchMatch};
+use crate::answer::{Answer, PageHit, Passage, PatchMatch};
 
 /// The version of the fields.
 pub const VERSION: u32 = 1;
@@ -43,6 +43,15 @@ impl Serialize for PatchMatch {
     }
 }
 
+impl Serialize for Passage {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_struct("Passage", 2)?;
+        object.serialize_field("text", &self.text)?;
+        object.serialize_field("similarity", &self.similarity)?;
+        object.end()
+    }
+}
+
 impl Serialize for PageHit {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let (page, size) = (&self.page, self.page.size());
@@ -55,10 +64,12 @@ impl Serialize for PageHit {
         object.serialize_field("probability", &self.likelihood.map(probability))?;
         object.serialize_field("visual", &Said::of(self.channel(Channel::Patches)))?;
         object.serialize_field("text", &Said::of(self.channel(Channel::Words)))?;
+        object.serialize_field("meaning", &Said::of(self.channel(Channel::Passages)))?;
         object.serialize_field("channels", &self.channels)?;
         object.serialize_field("by_name", &self.is_by_name())?;
         object.serialize_field("snippet", &self.snippet.text)?;
         object.serialize_field("marks", &marks(&self.snippet))?;
+        object.serialize_field("passage", &self.passage)?;
         object.serialize_field("document", &page.document())?;
         object.serialize_field("size_pt", &[size.width_pt, size.height_pt])?;
         object.serialize_field("text_source", &page.text_source())?;
@@ -104,6 +115,7 @@ struct Times {
     scan: f64,
     rerank: f64,
     text: f64,
+    meaning: f64,
 }
 
 /// Milliseconds with three decimals.
@@ -173,6 +185,7 @@ impl<'a> Course<'a> {
                 scan: ms(work.scan),
                 rerank: ms(work.rerank),
                 text: ms(answer.time_of(Channel::Words)),
+                meaning: ms(answer.time_of(Channel::Passages)),
             },
             notice: answer.notice(),
             notices: &answer.notices,

@@ -13,6 +13,7 @@ mod examples;
 mod hostile;
 mod layering;
 mod library;
+mod meaning;
 mod model;
 mod nano;
 #[cfg(target_os = "linux")]
@@ -98,6 +99,10 @@ impl Place {
         // nano sees few pages a second: tests that are about it or another model name theirs.
         if arguments.contains(&"index") && !arguments.contains(&"--model") {
             command.env("PAGESIGHT_MODEL", "none");
+        }
+        // As for the model of meaning.
+        if arguments.contains(&"index") && !arguments.contains(&"--meaning") {
+            command.env("PAGESIGHT_MEANING", "off");
         }
         command
     }

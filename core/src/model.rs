@@ -28,6 +28,9 @@ impl fmt::Display for ModelId {
 pub enum ModelSource {
     /// The small model inside the program.
     Nano,
+    /// The small model of meaning that comes with the program, in a folder of its own: it is too
+    /// large for the inside.
+    MiniLm,
     /// A folder with a checkpoint, absolute.
     Folder(PathBuf),
     /// A checkpoint in the local cache of a hub.
@@ -58,6 +61,7 @@ impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nano => f.write_str("nano"),
+            Self::MiniLm => f.write_str("minilm"),
             Self::Folder(folder) => write!(f, "{}", folder.display()),
             Self::Hub { name, revision: None } => f.write_str(name),
             Self::Hub { name, revision: Some(revision) } => write!(f, "{name}@{revision}"),

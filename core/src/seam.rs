@@ -4,6 +4,7 @@
 //! what it was doing and passes them on, so the adapter's own typed error stays the source.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -16,6 +17,7 @@ use crate::layout::Area;
 use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
+use crate::passage::{EmbedderRecord, EncodedPassages, EncodedQuestion};
 use crate::reading::{DrawSize, OcrText, PageText};
 use crate::scale::Found;
 use crate::turn::Turn;
@@ -73,6 +75,42 @@ pub trait Model: PageEncoder + QueryEncoder {
     fn encodes_pages(&self) -> bool {
         true
     }
+}
+
+/// Text in, vectors of its meaning out: of pages, a passage at a time, and of questions. `&self` and
+/// deterministic, as [`PageEncoder`] is.
+///
+/// Implemented by `Embedder` of `pagesight-model`; the fake is
+/// [`FakePassageEncoder`](crate::testing::FakePassageEncoder), the contract suite
+/// [`passage_encoder_contract`](crate::testing::passage_encoder_contract).
+pub trait PassageEncoder: Send + Sync {
+    /// What an index remembers of it.
+    fn record(&self) -> EmbedderRecord;
+
+    /// The passages that `text`, all words of a page, is cut into: ranges of bytes, in order, whole
+    /// characters, without overlap. Bounded, whatever the text: what a page has beyond some hundred
+    /// passages is in none.
+    ///
+    /// # Errors
+    /// When the text cannot be cut.
+    fn passages(&self, text: &str) -> Result<Vec<Range<usize>>, BoxError>;
+
+    /// Encodes the texts of pages, in the same order. Of a page there are as many pooled rows as
+    /// [`passages`](Self::passages) gives ranges, in their order; `None` for a page without any.
+    ///
+    /// # Errors
+    /// When the model cannot run; never a made-up vector.
+    fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Option<EncodedPassages>>, BoxError>;
+
+    /// Whether the model was made for the language of `question`. Where it was not, its vectors
+    /// mean little, and nobody should ask for them.
+    fn understands(&self, question: &str) -> bool;
+
+    /// Encodes a question. Of a very long one the first part counts.
+    ///
+    /// # Errors
+    /// When the model cannot run.
+    fn encode_question(&self, question: &str) -> Result<EncodedQuestion, BoxError>;
 }
 
 /// Why a PDF could not be read.

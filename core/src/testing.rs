@@ -1,6 +1,7 @@
 //! A fake and a contract suite for each seam. The suites panic where a contract is broken, so
 //! an adapter's test is one call.
 
+mod passages;
 mod reading;
 
 use std::collections::{BTreeMap, HashSet};
@@ -16,6 +17,7 @@ use crate::{
     QueryVectors, Scale, Slices, TextSource,
 };
 
+pub use passages::{FakePassageEncoder, passage_encoder_contract};
 pub use reading::{FakeOcr, FakePdfReader, PdfSample, ocr_contract, pdf_reader_contract};
 
 /// A ledger record for tests: `path`, all `pages` indexed.

@@ -49,6 +49,13 @@ pub enum Event<'a> {
         /// Pages of this run that are committed.
         pages: u64,
     },
+    /// The meaning of the text of some pages was encoded.
+    Embedded {
+        /// Pages of this run so far.
+        pages: usize,
+        /// Pages that had words and no passages when the run began.
+        of: usize,
+    },
     /// A file is gone from the folders, and its path from the index.
     Dropped {
         /// Ledger path.

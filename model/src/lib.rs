@@ -30,6 +30,7 @@
 mod blocks;
 mod checkpoint;
 mod device;
+mod embedder;
 mod error;
 mod families;
 mod gpu;
@@ -56,6 +57,11 @@ pub use precision::{Precision, UnknownPrecision};
 // ColPali, the first family.
 pub use families::colpali::model::ColPali;
 pub use families::colpali::recipe::Recipe;
+
+// Meaning of text.
+pub use embedder::{
+    Embedder, EmbedderOptions, EmbedderPlace, EmbedderRecipe, Languages, Pooling, find_embedder,
+};
 
 // Checkpoints: find, fetch, look at, check, make smaller.
 #[cfg(feature = "hub")]

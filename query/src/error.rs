@@ -33,6 +33,12 @@ pub enum QueryError {
     /// The model could not encode the query.
     #[error("the query could not be encoded")]
     Encode(#[source] BoxError),
+    /// The passages alone were asked, and their codes are damaged.
+    #[error("{reason}: index again to encode the meaning of the text anew")]
+    Passages {
+        /// What is damaged, one line.
+        reason: String,
+    },
     /// Stored vectors could not be read.
     #[error("the stored vectors could not be read")]
     Vectors(#[source] BoxError),

@@ -7,6 +7,8 @@
 //!   compressed codes first, and full-precision vectors where the error of the codes may matter; of
 //!   very many pages, only those that small sketches choose.
 //! * *Words* rank by BM25.
+//! * *Passages* rank by what the text of a page means: vectors of its passages find, vectors of
+//!   its tokens compare the best by late interaction.
 //!
 //! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
 //! [`explain()`] says which part of a page answers a query token, [`measure`] says how good a ranking
@@ -22,6 +24,7 @@ mod fusion;
 mod identifiers;
 pub mod measure;
 mod notice;
+mod passages;
 mod question;
 mod search;
 #[cfg(test)]
@@ -35,6 +38,7 @@ pub use explain::{TokenMatch, explain};
 pub use filter::{PathFilter, PathFilterError};
 pub use fusion::{ChannelRanking, Wordless, fuse};
 pub use notice::Notice;
+pub use passages::{PassageMatch, PassageSource, PassageWeights};
 pub use question::Question;
 pub use search::{Ranking, Request, Sources, Timings, search};
 pub use verdict::{Calibration, Likelihood, Verdict};

@@ -21,6 +21,17 @@ pub enum Notice {
         /// Why, one line.
         reason: String,
     },
+    /// The passages were asked too, and the model that encoded them cannot be loaded.
+    EmbedderOutOfReach {
+        /// Why, one line.
+        reason: String,
+    },
+    /// The passages were asked too, and their codes are damaged: the others answer. The next run of
+    /// indexing encodes the texts again.
+    PassagesDamaged {
+        /// What is damaged, one line.
+        reason: String,
+    },
     /// A channel was asked too that the index does not have.
     NoChannel {
         /// The channel.
@@ -69,6 +80,15 @@ impl fmt::Display for Notice {
         match self {
             Self::NoModel => write!(f, "no vision model: words alone answer"),
             Self::ModelOutOfReach { reason } => write!(f, "{reason}: words alone answer"),
+            Self::EmbedderOutOfReach { reason } => {
+                write!(f, "{reason}: the meaning of the text is not searched")
+            }
+            Self::PassagesDamaged { reason } => {
+                write!(
+                    f,
+                    "{reason}: the meaning of the text is not searched until it is encoded again"
+                )
+            }
             Self::NoChannel { channel } => {
                 write!(f, "the index has no channel `{channel}`: the others answer")
             }
@@ -110,6 +130,16 @@ mod tests {
             (
                 Notice::ModelOutOfReach { reason: reason() },
                 "the model is gone: words alone answer".into(),
+            ),
+            (
+                Notice::EmbedderOutOfReach { reason: reason() },
+                "the model is gone: the meaning of the text is not searched".into(),
+            ),
+            (
+                Notice::PassagesDamaged { reason: reason() },
+                "the model is gone: the meaning of the text is not searched until it is encoded \
+                 again"
+                    .into(),
             ),
             (
                 Notice::NoChannel { channel: Channel::Passages },

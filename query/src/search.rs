@@ -15,6 +15,7 @@ use crate::explain::{TokenMatch, explain_hits};
 use crate::fusion::{ChannelRanking, Wordless, fuse};
 use crate::identifiers::identifiers;
 use crate::notice::Notice;
+use crate::passages::{self, Meant, PassageMatch, PassageSource, PassageWeights, PassagesError};
 use crate::question::Question;
 use crate::verdict::{Asked, Calibration, Likelihood};
 use crate::visual::{self, Backgrounds, Correction, Depth, Work};
@@ -44,12 +45,14 @@ pub struct Sources<'a> {
     /// What pages give to any question, which is taken off. Without, pages with many vectors are
     /// favoured.
     pub backgrounds: Option<&'a Backgrounds>,
+    /// What the text of the pages means. Without it the passages are not asked.
+    pub passages: Option<PassageSource<'a>>,
 }
 
 impl<'a> Sources<'a> {
     /// Vectors and words, without codes and without a model.
     pub fn new(vectors: &'a dyn VectorSource, text: &'a dyn TextIndex) -> Self {
-        Self { vectors, text, codes: None, encoder: None, backgrounds: None }
+        Self { vectors, text, codes: None, encoder: None, backgrounds: None, passages: None }
     }
 }
 
@@ -76,6 +79,8 @@ pub struct Request<'a> {
     pub fusion: Fusion,
     /// What a deviation of the passages counts where one of the words counts 1.
     pub passages_weight: f32,
+    /// What the two kinds of vectors of the passages count in their score.
+    pub passages: PassageWeights,
     /// Whether what a page gives to any question is taken off the scores of its patches; so by
     /// default, where it is known.
     pub background: bool,
@@ -98,6 +103,7 @@ impl<'a> Request<'a> {
             effort: Effort::default(),
             fusion: Fusion::default(),
             passages_weight: 1.0,
+            passages: PassageWeights::default(),
             background: true,
             model: None,
             calibration: Calibration::default(),
@@ -131,6 +137,9 @@ pub struct Ranking {
     pub hits: Vec<Hit>,
     /// For each hit, what answers each query token; empty unless asked for.
     pub matches: Vec<Vec<TokenMatch>>,
+    /// For each hit, the passage that is most like the question; `None` where passages were not
+    /// asked, or did not compare the page.
+    pub passages: Vec<Option<PassageMatch>>,
     /// For each hit, how likely it answers; `None` where nothing was fitted for what found it.
     pub likelihoods: Vec<Option<Likelihood>>,
     /// How likely one of the hits answers.
@@ -149,6 +158,7 @@ impl Ranking {
     /// Takes the hits out, e.g. where nothing speaks for an answer; how many they were.
     pub fn hold_back(&mut self) -> usize {
         self.matches.clear();
+        self.passages.clear();
         self.likelihoods.clear();
         std::mem::take(&mut self.hits).len()
     }
@@ -165,7 +175,8 @@ impl Ranking {
 /// question is words and there is no model, the words where the question has none. Where the model
 /// has no pieces for most of a query it cannot see what is asked, and its ranking counts for no page.
 /// [`Ranking::notices`] says so. Pages without what the question has in quotation marks are left out
-/// of all channels.
+/// of all channels. A question in a language that the model of meaning was not made for is answered
+/// by the other channels, as if there were no passages.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.
@@ -189,14 +200,14 @@ impl Ranking {
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, QueryError> {
-    let (channels, mut notices) = answering(sources, request)?;
+    let (mut channels, mut notices) = answering(sources, request)?;
     let mut timings = Timings::default();
     let mut work = Work::default();
     // A page that is the question is found and left out: one more is wanted.
     let unwanted = request.question.page();
     let more = usize::from(unwanted.is_some());
     let (k, depth) = (request.k + more, request.depth.max(request.k) + more);
-    let mut query = None;
+    let (mut query, mut meant) = (None, None);
     let mut rankings: Vec<(Channel, Found)> = Vec::with_capacity(channels.len());
     for &channel in &channels {
         let start;
@@ -220,11 +231,36 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                 notices.extend(notice);
                 found
             }
-            _ => {
+            Channel::Words => {
                 start = Instant::now();
                 let words = request.question.words().ok_or(QueryError::NoWords)?;
                 let found = sources.text.search_text(words, depth, request.documents);
                 found.map_err(QueryError::Text)?
+            }
+            _ => {
+                let (source, words) = (sources.passages, request.question.words());
+                let (source, words) = source.zip(words).ok_or(QueryError::NoWords)?;
+                let encode = || source.encoder.encode_question(words).map_err(QueryError::Encode);
+                let question = timed(&mut timings.encode, encode)?;
+                start = Instant::now();
+                let found = rankings.iter().find(|(channel, _)| *channel == Channel::Words);
+                let found = found.map_or(&[][..], |(_, found)| &found.pages);
+                let (documents, weights) = (request.documents, request.passages);
+                match passages::rank(source, &question, found, documents, weights) {
+                    Ok(found) => {
+                        let Meant { found, passages } = found;
+                        meant = Some(passages);
+                        found
+                    }
+                    Err(PassagesError::Damaged(reason)) if channels.len() > 1 => {
+                        notices.push(Notice::PassagesDamaged { reason });
+                        continue;
+                    }
+                    Err(PassagesError::Damaged(reason)) => {
+                        return Err(QueryError::Passages { reason });
+                    }
+                    Err(PassagesError::Failed(error)) => return Err(error),
+                }
             }
         };
         if let Some(at) = found.pages.iter().position(|(page, _)| Some(*page) == unwanted) {
@@ -284,6 +320,12 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         request.calibration.judge(&asked, judged, |hit| wordless.contains(&hit.page));
     hits.truncate(request.k);
     likelihoods.truncate(request.k);
+    if meant.is_none() {
+        // Damaged codes said nothing.
+        channels.retain(|channel| *channel != Channel::Passages);
+    }
+    let meant = meant.unwrap_or_default();
+    let passages = hits.iter().map(|hit| meant.get(&hit.page).copied()).collect();
     if let Some(query) = query.as_ref().filter(|_| request.explain) {
         if let Some(correction) = correction(sources, request, query) {
             explain_background(&correction, sources, &mut hits)?;
@@ -293,7 +335,17 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,
         _ => Vec::new(),
     };
-    Ok(Ranking { hits, matches, likelihoods, likelihood, channels, work, timings, notices })
+    Ok(Ranking {
+        hits,
+        matches,
+        passages,
+        likelihoods,
+        likelihood,
+        channels,
+        work,
+        timings,
+        notices,
+    })
 }
 
 /// What is taken off the scores of pages for `query`, where anything is. What a page gives to
@@ -396,8 +448,15 @@ fn answering(
             Channel::Patches if needs_a_model && sources.encoder.is_none() => {
                 (QueryError::NoModel, Some(Notice::NoModel))
             }
-            Channel::Words if request.question.words().is_none() => (QueryError::NoWords, None),
-            Channel::Patches | Channel::Words => {
+            Channel::Words | Channel::Passages if request.question.words().is_none() => {
+                (QueryError::NoWords, None)
+            }
+            Channel::Passages if sources.passages.is_none() => {
+                (QueryError::NoChannel { channel }, Some(Notice::NoChannel { channel }))
+            }
+            // Others answer a question that the model was not made for.
+            Channel::Passages if !channels.is_empty() && !understood(sources, request) => continue,
+            Channel::Patches | Channel::Words | Channel::Passages => {
                 channels.push(channel);
                 continue;
             }
@@ -410,6 +469,12 @@ fn answering(
         return Err(failed.unwrap_or(QueryError::NothingAsked));
     }
     Ok((channels, notices))
+}
+
+/// Whether the model of meaning was made for the language of the question.
+fn understood(sources: &Sources<'_>, request: &Request<'_>) -> bool {
+    let asked = sources.passages.zip(request.question.words());
+    asked.is_some_and(|(source, words)| source.encoder.understands(words))
 }
 
 fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
@@ -451,11 +516,14 @@ fn vectors_of_page(source: &dyn VectorSource, page: PageId) -> Result<QueryVecto
 #[cfg(test)]
 mod tests {
     use pagesight_core::seam::{Batch, BoxError, PageSink};
-    use pagesight_core::testing::{FakeEncoder, FakeStore, document_record, page_record};
+    use pagesight_core::testing::{
+        FakeEncoder, FakePassageEncoder, FakeStore, document_record, page_record,
+    };
     use pagesight_core::{DocumentId, Slices};
     use pagesight_maxsim::DimMismatch;
 
     use super::*;
+    use crate::testing::coded;
 
     fn store() -> (FakeStore, DocumentId) {
         let mut store = FakeStore::default();
@@ -492,6 +560,58 @@ mod tests {
 
     fn numbers(ranking: &Ranking) -> Vec<u32> {
         ranking.hits.iter().map(|hit| hit.page.number).collect()
+    }
+
+    /// Asks words and passages of pages with these texts.
+    fn meant(texts: &[&str], question: &str) -> (Ranking, Ranking) {
+        let mut store = FakeStore::default();
+        let id = DocumentId::of(b"doc");
+        let pages: Vec<_> =
+            (1..).zip(texts).map(|(n, text)| page_record(id, n, text, None)).collect();
+        let ids: Vec<PageId> = pages.iter().map(|page| page.id).collect();
+        let documents = vec![document_record("doc.pdf", id, texts.len() as u32)];
+        store.commit(Batch { documents, pages, ..Batch::default() }).unwrap();
+        let encoder = FakePassageEncoder::default();
+        let encoded = encoder.encode_texts(texts).unwrap();
+        let pages = ids.iter().zip(&encoded);
+        let pages: Vec<_> = pages.filter_map(|(id, page)| Some((*id, page.as_ref()?))).collect();
+        let pooled: Vec<_> = pages.iter().map(|(id, page)| (*id, &page.pooled)).collect();
+        let tokens: Vec<_> = pages.iter().map(|(id, page)| (*id, &page.tokens)).collect();
+        let (pooled, tokens) = (coded(&pooled), coded(&tokens));
+        let passages = Some(PassageSource { encoder: &encoder, pooled: &pooled, tokens: &tokens });
+        let sources = Sources { passages, ..Sources::new(&store, &store) };
+        let question = Question::from(question);
+        let ask = |channels: &[Channel]| {
+            let channels = channels.to_vec();
+            search(&sources, &Request { channels, ..Request::new(&question) }).unwrap()
+        };
+        (ask(&[Channel::Words, Channel::Passages]), ask(&[Channel::Words]))
+    }
+
+    #[test]
+    fn passages_find_what_words_do_not_and_say_where() {
+        let texts = ["red house\ngreen door", "blue sky", "", "a green door\nand a red house"];
+        let (both, words) = meant(&texts, "green door");
+        assert_eq!(both.channels, [Channel::Words, Channel::Passages]);
+        assert!(both.notices.is_empty());
+        // A page without a word of the question is found by the other channel alone.
+        assert!(words.hits.len() < both.hits.len());
+        let first = &both.hits[0];
+        assert_eq!(first.page.number, 1);
+        assert_eq!(both.passages[0].map(|found| found.passage), Some(1));
+        let parts: f32 = first.channels.iter().map(|said| said.part).sum();
+        assert!((first.score - parts).abs() < 1e-5, "{first:?}");
+        assert!(both.hits.iter().all(|hit| hit.page.number != 3), "no words, no meaning");
+    }
+
+    #[test]
+    fn a_question_that_is_not_understood_is_answered_as_without_passages() {
+        let texts = ["дом красный 12", "небо", "12 13"];
+        for question in ["дом", "12", "", "\"12 13\""] {
+            let (both, words) = meant(&texts, question);
+            assert_eq!((both.channels, both.hits), (words.channels, words.hits), "{question}");
+            assert!(both.notices.is_empty());
+        }
     }
 
     #[test]

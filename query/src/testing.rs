@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use pagesight_core::seam::{Batch, PageSink};
 use pagesight_core::testing::{FakeStore, document_record, page_record};
-use pagesight_core::{DocumentId, QueryVectors};
+use pagesight_core::{DocumentId, PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{Int8Page, Neutral, Segment, SegmentWriter, Segments, SketchCoder};
 
 pub const DIM: usize = 16;
@@ -50,4 +50,14 @@ pub fn measured(pages: &[Vec<f32>], neutral: Option<&Neutral>) -> (FakeStore, Se
 /// A query of `values`, `[n, DIM]`.
 pub fn query(values: Vec<f32>) -> QueryVectors {
     QueryVectors::of_rows(DIM, values).unwrap()
+}
+
+/// The int8 codes of `pages` in one file.
+pub fn coded(pages: &[(PageId, &PageVectors)]) -> Segments {
+    let coder = SketchCoder::around(vec![0.0; pages[0].1.dim()]);
+    let mut writer = SegmentWriter::new(Vec::new(), &coder);
+    for (id, page) in pages {
+        writer.push(*id, &Int8Page::encode(page), &coder.encode(page).unwrap()).unwrap();
+    }
+    Segments::new(vec![Segment::open(writer.finish().unwrap()).unwrap()]).unwrap()
 }

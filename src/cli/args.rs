@@ -15,6 +15,11 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_PDFIUM", value_name = "FILE")]
     #[arg(value_hint = ValueHint::FilePath, hide_env_values = true)]
     pub pdfium: Option<PathBuf>,
+    /// The folder of the models that come with the program [default: looked up; `pagesight doctor`
+    /// says where].
+    #[arg(long, global = true, env = "PAGESIGHT_WEIGHTS", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
+    pub weights: Option<PathBuf>,
 }
 
 /// A model.

@@ -36,6 +36,7 @@ pub fn is_none(name: &Path) -> bool {
 pub fn name(source: Option<&ModelSource>) -> String {
     match source {
         Some(ModelSource::Nano) => "nano (inside this program)".into(),
+        Some(ModelSource::MiniLm) => "all-MiniLM-L6-v2 (comes with this program)".into(),
         Some(source) => source.to_string(),
         None => "one that another program brings".into(),
     }

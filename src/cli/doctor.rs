@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::Index;
-use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
+use pagesight::model::{
+    Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, inspect_checkpoint, parity,
+};
 use pagesight::pdf::{RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, checkpoint, locate, renderer};
+use super::{Outcome, checkpoint, locate, meaning, renderer};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -133,6 +135,13 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                       needs a new index",
         },
         Finding {
+            check: "meaning",
+            needed: false,
+            found: meaning_of(place),
+            way_out: "words alone find pages by their text; put the folder `minilm` of a release \
+                      beside the program, or name the one that holds it with --weights DIR",
+        },
+        Finding {
             check: "index",
             needed: false,
             found: match locate::existing(place) {
@@ -180,6 +189,32 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
     }
     let sound = findings.iter().all(|finding| finding.found.is_ok() || !finding.needed);
     Ok(if sound { Outcome::Done } else { Outcome::Failed })
+}
+
+/// The model of meaning of the index here, or of a new one, when it loads.
+fn meaning_of(place: &Place) -> Result<String, String> {
+    let index = locate::existing(place).ok().and_then(|folder| Index::open(folder).ok());
+    let snapshot = index.as_ref().map(Index::snapshot);
+    let stored = snapshot.as_ref().and_then(|snapshot| snapshot.embedder());
+    let source = match stored {
+        Some(record) => record.source.clone().ok_or("one that another program brings")?,
+        None => ModelSource::MiniLm,
+    };
+    let options = meaning::options(place);
+    let name = checkpoint::name(Some(&source));
+    if source == ModelSource::MiniLm && options.shipped.is_none() {
+        let looked: Vec<String> =
+            meaning::places(place).iter().map(|place| place.path.display().to_string()).collect();
+        return Err(format!("{name} is not found; looked at {}", looked.join(", ")));
+    }
+    let loaded = Embedder::load(&source, &options).map_err(|error| super::chain_of(&error))?;
+    let EmbedderRecord { pooled_dim, token_dim, id, .. } = loaded.record();
+    match stored {
+        Some(record) if record.id != id => {
+            Err(format!("{name} is another one than the index was made with: index again"))
+        }
+        _ => Ok(format!("{name}: {pooled_dim} numbers a passage, {token_dim} a token")),
+    }
 }
 
 /// The model of the index here, or of a new one, when it would load.

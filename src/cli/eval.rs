@@ -74,16 +74,23 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
         );
     }
     let words_alone = verb.model.model.as_deref().is_some_and(checkpoint::is_none);
-    let both = vec![Channel::Patches, Channel::Words];
+    let mut single = vec![Channel::Words];
+    if !words_alone && index.snapshot().model().is_some() {
+        single.insert(0, Channel::Patches);
+    }
+    if index.snapshot().embedder().is_some() {
+        single.push(Channel::Passages);
+    }
     let asked = match verb.channel {
         Some(choice) => vec![channels(choice, &verb.model)?],
-        None if words_alone => vec![vec![Channel::Words]],
-        None if index.snapshot().model().is_some() => {
-            vec![vec![Channel::Patches], vec![Channel::Words], both]
-        }
         None => {
-            eprintln!("no vision model: the text channel alone is measured");
-            vec![vec![Channel::Words]]
+            if !words_alone && index.snapshot().model().is_none() {
+                eprintln!("no vision model: the channels of text alone are measured");
+            }
+            let mut asked: Vec<Vec<Channel>> =
+                single.iter().map(|channel| vec![*channel]).collect();
+            asked.extend((single.len() > 1).then(|| single.clone()));
+            asked
         }
     };
     let settings: &[Setting] =
@@ -153,6 +160,7 @@ fn name(channels: &[Channel]) -> &'static str {
     match channels {
         [Channel::Patches] => "visual",
         [Channel::Words] => "text",
+        [Channel::Passages] => "meaning",
         _ => "both",
     }
 }

@@ -20,7 +20,7 @@ use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
 use super::watch::{self, Watching};
-use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
+use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
@@ -33,7 +33,7 @@ use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight index reports papers\n  \
-    pagesight index --model none reports      words alone\n  \
+    pagesight index --model none --meaning off reports      words alone\n  \
     pagesight index --model ~/colpali-v1.3-hf --slices 2x2 reports\n  \
     pagesight index --password secret --ocr-lang eng+deu scans\n  \
     pagesight index --watch ~/inbox")]
@@ -43,6 +43,13 @@ pub struct IndexVerb {
     pub folders: Vec<PathBuf>,
     #[command(flatten)]
     pub model: ModelChoice,
+    /// What finds pages that say the same in other words: auto is the model of meaning that the
+    /// index has, for a new one the one that comes with the program (English); off is none; else a
+    /// model of BERT's shape, e.g. bge, e5, gte or arctic: a folder, or hub:ORG/NAME from the hub's
+    /// cache. Another model encodes the stored text again, and reads no PDF.
+    #[arg(long, env = "PAGESIGHT_MEANING", value_name = "auto|off|MODEL", default_value = "auto")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub meaning: PathBuf,
     /// Cut each page into a grid of model inputs, COLSxROWS, or several joined by +, e.g. 1x1+2x3
     /// [default: the recipe's].
     #[arg(long, value_name = "COLSxROWS")]
@@ -142,6 +149,7 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         ..renderer(place, &verb.password)
     });
     load_model(&index, verb)?;
+    let index = with_meaning(index, place, verb)?;
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
         retry_failed: verb.retry_failed,
@@ -230,6 +238,39 @@ fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
     }
 }
 
+/// Says what the run does about the meaning of the text.
+fn with_meaning(index: Index, place: &Place, verb: &IndexVerb) -> Result<Index> {
+    let options = meaning::options(place);
+    index.set_embedding(options.clone());
+    let name = verb.meaning.to_string_lossy();
+    let source = match &*name {
+        "off" => return Ok(index.without_meaning()),
+        "auto" => {
+            let snapshot = index.snapshot();
+            match snapshot.embedder().map(|record| record.source.clone()) {
+                // Where a new version of the program brings another, the text is encoded again.
+                Some(Some(ModelSource::MiniLm)) if options.shipped.is_some() => ModelSource::MiniLm,
+                Some(_) => return Ok(index),
+                None if snapshot.wants_no_passages() => return Ok(index),
+                None if options.shipped.is_some() => ModelSource::MiniLm,
+                None => {
+                    if !verb.quiet {
+                        eprintln!(
+                            "no model of meaning: pages are found by their words, not by what they \
+                             mean; `pagesight doctor` says where it is looked for"
+                        );
+                    }
+                    return Ok(index);
+                }
+            }
+        }
+        name => meaning::find(name, &options)?,
+    };
+    let loaded = index.load_embedder(&source, &options);
+    loaded.with_context(|| checkpoint::loading(&source))?;
+    Ok(index)
+}
+
 /// Shows how far a run is: a bar on a terminal, a line now and then elsewhere, and a line of JSON
 /// a document where asked.
 struct Progress {
@@ -296,6 +337,18 @@ impl Progress {
             }
             Event::Committed { pages } if self.json => {
                 self.print(&json!({"v": 1, "type": "commit", "pages": pages}));
+            }
+            Event::Embedded { pages, of } => {
+                self.bar.set_length(of as u64);
+                self.bar.set_position(pages as u64);
+                self.bar.set_message("pages' meaning");
+                if self.plain && self.last_line.elapsed() >= PLAIN_EVERY {
+                    self.last_line = Instant::now();
+                    eprintln!(
+                        "{:3.0}%  of the meaning of {of} pages",
+                        pages as f64 / of as f64 * 100.0
+                    );
+                }
             }
             Event::Warning { text } => self.bar.suspend(|| eprintln!("warning: {text}")),
             _ => {}

@@ -18,6 +18,7 @@ mod index;
 mod interrupt;
 mod locate;
 mod manual;
+mod meaning;
 mod model;
 mod output;
 mod paths;

@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
 use pagesight::search::{
-    Answer, Channel, ChannelScore, Notice, PageHit, PatchMatch, Snippet, Verdict,
+    Answer, Channel, ChannelScore, Notice, PageHit, Passage, PatchMatch, Snippet, Verdict,
 };
 use pagesight::{Index, wire};
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
 use super::terminal::{Terminal, printable};
-use super::{Outcome, checkpoint, hinted, locate, renderer};
+use super::{Outcome, checkpoint, hinted, locate, meaning, renderer};
 
 /// Which channels answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,7 +22,9 @@ pub enum ChannelChoice {
     Visual,
     /// The words: BM25.
     Text,
-    /// Both, fused.
+    /// What the words mean: late interaction over the passages of the text.
+    Meaning,
+    /// All of them that the index has, fused.
     Both,
 }
 
@@ -93,6 +95,7 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
                 print_parts(&mut out, hit)?;
             }
             print_matches(&mut out, &hit.matches)?;
+            print_passage(&mut out, hit.passage.as_ref().filter(|_| verb.explain))?;
         }
         if verb.explain {
             print_work(&mut out, &answer)?;
@@ -132,6 +135,7 @@ pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     index.set_renderer(renderer(place, &[]));
     let options = LoadOptions { query_only: true, ..checkpoint::options(&choice.loading)? };
     index.set_loading(options.clone());
+    index.set_embedding(meaning::options(place));
     if let Some(name) = choice.model.as_ref().filter(|name| !checkpoint::is_none(name)) {
         let source = checkpoint::find(name)?;
         let loaded = index.load_model(&source, &options);
@@ -140,7 +144,7 @@ pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
     Ok(index)
 }
 
-/// The channels that are asked for; with `--model none` words alone.
+/// The channels that are asked for; with `--model none` those of text alone.
 pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channel>> {
     let words_alone = model.model.as_deref().is_some_and(checkpoint::is_none);
     Ok(match choice {
@@ -148,8 +152,10 @@ pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channe
             return Err(hinted("the visual channel needs a model", "leave out --model none"));
         }
         ChannelChoice::Visual => vec![Channel::Patches],
-        ChannelChoice::Both if !words_alone => vec![Channel::Patches, Channel::Words],
-        ChannelChoice::Text | ChannelChoice::Both => vec![Channel::Words],
+        ChannelChoice::Text => vec![Channel::Words],
+        ChannelChoice::Meaning => vec![Channel::Passages],
+        ChannelChoice::Both if words_alone => vec![Channel::Words, Channel::Passages],
+        ChannelChoice::Both => vec![Channel::Patches, Channel::Words, Channel::Passages],
     })
 }
 
@@ -204,6 +210,19 @@ fn print_matches(out: &mut impl Write, matches: &[PatchMatch]) -> io::Result<()>
     Ok(())
 }
 
+/// The passage that is most like the question, on one line.
+fn print_passage(out: &mut impl Write, passage: Option<&Passage>) -> io::Result<()> {
+    let Some(passage) = passage else { return Ok(()) };
+    let words: Vec<&str> = passage.text.split_whitespace().collect();
+    let text = printable(&words.join(" "));
+    let shown: String = text.chars().take(PASSAGE_CHARS).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    writeln!(out, "     {:>7.4}  passage: {shown}{more}", passage.similarity)
+}
+
+/// Characters of a passage that are shown.
+const PASSAGE_CHARS: usize = 240;
+
 /// How the answer was found.
 fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     let (work, timings) = (&answer.work, &answer.timings);
@@ -222,12 +241,13 @@ fn print_work(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     }
     writeln!(
         out,
-        "ms: total {}, encode {}, scan {}, rerank {}, text {}",
+        "ms: total {}, encode {}, scan {}, rerank {}, text {}, meaning {}",
         wire::ms(answer.total),
         wire::ms(timings.encode),
         wire::ms(work.scan),
         wire::ms(work.rerank),
-        wire::ms(answer.time_of(Channel::Words))
+        wire::ms(answer.time_of(Channel::Words)),
+        wire::ms(answer.time_of(Channel::Passages))
     )
 }
 

@@ -60,6 +60,11 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 "model_id": snapshot.model().map(|model| &model.id),
                 "model": source.map(ToString::to_string),
                 "model_folder": source.and_then(folder_of),
+                "meaning": snapshot.embedder().map(|embedder| json!({
+                    "id": embedder.id,
+                    "model": embedder.source.as_ref().map(ToString::to_string),
+                    "bytes": snapshot.passage_bytes(),
+                })),
                 "documents": {
                     "ok": ok, "partial": partial, "failed": failed, "in_progress": in_progress,
                 },
@@ -78,6 +83,14 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
             writeln!(out, "model     {}, {}", checkpoint::name(model.source.as_ref()), model.id)?
         }
         None => writeln!(out, "model     none: pages are found by their words alone")?,
+    }
+    match snapshot.embedder() {
+        Some(embedder) => {
+            let name = checkpoint::name(embedder.source.as_ref());
+            let mb = snapshot.passage_bytes() as f64 / 1e6;
+            writeln!(out, "meaning   {name}, {mb:.1} MB, {}", embedder.id)?;
+        }
+        None => writeln!(out, "meaning   none: pages are found by words, not by what these mean")?,
     }
     writeln!(out, "pages     {} in {} documents", snapshot.pages(), snapshot.documents())?;
     if let Some(tuning) = snapshot.tuning() {

@@ -11,10 +11,14 @@ use futures::FutureExt;
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
 };
-use pagesight_core::{DocumentRecord, Found, ModelRecord, PageId, PageRecord, PageVectors};
+use pagesight_core::{
+    DocumentRecord, EmbedderRecord, EncodedPassages, Found, ModelRecord, PageId, PageRecord,
+    PageVectors,
+};
 use pagesight_maxsim::{Neutral, Segments};
 use tokio::runtime::Handle;
 
+use crate::codes::passages::PassageCodes;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
 use crate::runtime::{runtime, wait};
@@ -104,6 +108,20 @@ impl Reader {
     /// vectors. Does nothing where the index cannot be written.
     pub fn report_damaged_codes(&self) {
         self.0.report_damaged_codes();
+    }
+
+    /// The codes of the passages of the pages' text, mapped; `None` when the index has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Codes`] when they are damaged.
+    pub fn passages(&self) -> Result<Option<PassageCodes>, StoreError> {
+        self.0.passages()
+    }
+
+    /// Reports that a search found the passages damaged: the next run encodes them again from the
+    /// stored text. Does nothing where the index cannot be written.
+    pub fn report_damaged_passages(&self) {
+        self.0.report_damaged_passages();
     }
 
     /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
@@ -235,6 +253,41 @@ impl Writer {
     /// What cannot be read or written; the index is as it was.
     pub fn compact(&mut self, cost: Compact) -> Result<bool, StoreError> {
         wait(self.0.compact(cost))
+    }
+
+    /// Says which model encodes the passages of the pages' text; `None` for an index without
+    /// passages, which stays so until another call. Passages of another model go, and so do those
+    /// that a search found damaged: they are derived from the stored text.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn set_embedder(&mut self, model: Option<EmbedderRecord>) -> Result<(), StoreError> {
+        wait(self.0.set_embedder(model))
+    }
+
+    /// The pages that have words and no passages, in order; none when the index has no embedder.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn pages_to_embed(&mut self) -> Result<Vec<PageId>, StoreError> {
+        wait(self.0.pages_to_embed())
+    }
+
+    /// The stored texts of `pages`, in any order; those of pages that are gone are left out.
+    ///
+    /// # Errors
+    /// What cannot be read, and [`StoreError::DamagedPage`].
+    pub fn texts(&mut self, pages: &[PageId]) -> Result<Vec<(PageId, String)>, StoreError> {
+        wait(self.0.texts(pages))
+    }
+
+    /// Adds passages of pages that have none: durable and visible as a whole when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherDim`] when they are not of the index's embedder; [`StoreError::DiskFull`]
+    /// and what else cannot be written. The index is as it was then.
+    pub fn add_passages(&mut self, pages: &[(PageId, EncodedPassages)]) -> Result<(), StoreError> {
+        wait(self.0.add_passages(pages))
     }
 
     /// Joins small files and drops rows and words of pages that are gone, where there is enough of

@@ -9,7 +9,8 @@
 //! pages.lance/      sizes, words and multi-vectors, a plain Lance table
 //! text/             tantivy segments; which of them count stands in the pointer
 //! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan;
-//!                   of a compact index residual codes, in place of the multi-vectors
+//!                   of a compact index residual codes, in place of the multi-vectors; and int8
+//!                   codes of the meaning of the pages' text, derived from the stored words
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!
@@ -76,6 +77,7 @@ mod vectors;
 mod writer;
 
 pub use blocking::{Reader, Writer, check_lock, export, import, repair, verify};
+pub use codes::passages::PassageCodes;
 pub use error::StoreError;
 pub use snapshot::contents::{Compact, Snapshot, Tuning};
 pub use snapshot::garbage::Collected;

@@ -10,6 +10,7 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayou
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
+use crate::codes::passages::PassageCodes;
 use crate::codes::residual::Residuals;
 use crate::codes::{damage, segments};
 use crate::error::StoreError;
@@ -207,6 +208,17 @@ impl AsyncReader {
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
         let names = segments::readable(&self.snapshot);
         names.map(|names| segments::open(&self.folder, names)).transpose()
+    }
+
+    /// The codes of the passages, mapped; `None` when the index has none.
+    pub fn passages(&self) -> Result<Option<PassageCodes>, StoreError> {
+        let passages = self.snapshot.passages.as_ref();
+        passages.map(|passages| PassageCodes::open(&self.folder, passages)).transpose()
+    }
+
+    /// Asks the next run to encode all passages again.
+    pub fn report_damaged_passages(&self) {
+        damage::mark_passages(&self.folder);
     }
 
     /// Asks the next writer to derive all codes again.

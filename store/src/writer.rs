@@ -11,11 +11,13 @@
 //! * this file: a writer is made and opened, and its model and tuning are set.
 //! * [`commit`]: a batch becomes a snapshot.
 //! * [`compact`]: residual codes take the place of full-precision vectors.
+//! * [`meaning`]: the passages of pages, brought in step with their texts.
 //! * [`maintain`]: small files are joined, codes derived, garbage removed.
 
 mod commit;
 mod compact;
 mod maintain;
+mod meaning;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -113,6 +115,8 @@ impl AsyncWriter {
             documents: 0,
             pages: 0,
             codes: Some(Vec::new()),
+            passages: None,
+            no_passages: false,
             tuning: None,
             compact: None,
             files: BTreeMap::new(),

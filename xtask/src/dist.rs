@@ -3,7 +3,8 @@
 //! Two files in `dist` of the target folder, each with its SHA-256 beside it:
 //!
 //! * an archive laid out as `bin`, `lib` and `share`, so that it runs where it is unpacked and can
-//!   be unpacked over `/usr/local` too: the program, libpdfium, licences, completions, man pages;
+//!   be unpacked over `/usr/local` too: the program, libpdfium, the model of meaning, licences,
+//!   completions, man pages;
 //! * a Python wheel that brings the same files into an environment, so `pip install` is enough. It
 //!   is a zip with a table of contents, so no build tool of Python's is needed.
 
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::pack::{Entry, tar_gz, zip};
-use crate::{files, licences};
+use crate::{files, licences, weights};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SUMMARY: &str =
@@ -92,6 +93,14 @@ fn installed(clone: &Path, program: &Path, library: &Path, platform: &str) -> Re
         entries.push(Entry::new(format!("share/man/man1/{}", name(&page)), read(&page)?));
     }
     let documents = "share/doc/pagesight";
+    for path in sorted(&weights::shipped(clone)?)? {
+        // The terms lie with the others.
+        let folder = match &*name(&path) {
+            "LICENSE" | "NOTICE" => format!("{documents}/minilm"),
+            _ => "lib/pagesight/minilm".into(),
+        };
+        entries.push(Entry::new(format!("{folder}/{}", name(&path)), read(&path)?));
+    }
     for file in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         entries.push(Entry::new(format!("{documents}/{file}"), read(&clone.join(file))?));
     }

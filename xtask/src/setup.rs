@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: what the build and the program need and crates.io does not link in, put into
-//! `.tools/` and pinned by `xtask/pdfium.lock.json`. A second run finds it there and does nothing.
+//! `.tools/` and pinned by `xtask/pdfium.lock.json` and `xtask/weights.lock.json`. A second run finds it there and does nothing.
 
 use std::path::Path;
 use std::{env, fs};
@@ -7,7 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{clone, copy_folder, files, python, sha256};
+use crate::{clone, copy_folder, files, python, sha256, weights};
 
 const LOCK: &str = include_str!("../pdfium.lock.json");
 
@@ -16,7 +16,8 @@ pub fn run(clone: &Path) -> Result<()> {
     clone::name(clone)?;
     let tools = clone.join(".tools");
     place_protoc(&tools.join("protoc"))?;
-    place_pdfium(&tools.join("pdfium"))
+    place_pdfium(&tools.join("pdfium"))?;
+    weights::place(clone, &tools.join("weights"))
 }
 
 /// Copies the vendored protoc to where `.cargo/config.toml` tells the build scripts to look.

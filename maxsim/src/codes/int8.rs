@@ -10,6 +10,7 @@ use pagesight_simd::Instructions;
 
 use super::query::{Code, LayOut, Query};
 use super::tokens::Tokens;
+use crate::error::DimMismatch;
 use crate::kernel::{LANES, Lanes, Near, Quads, raise_int8, raise_near, raise_pairs};
 
 /// The largest code; -128 is not used, so that a vector and its opposite have opposite codes.
@@ -121,6 +122,38 @@ impl<'a> Int8View<'a> {
     /// Row length.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// For each token of `query`, which row of the page is most like it, and their dot product, by
+    /// what the codes stand for.
+    ///
+    /// ```
+    /// use pagesight_core::{PageVectors, QueryVectors};
+    /// use pagesight_maxsim::{Int8Page, Int8View};
+    /// let page = Int8Page::encode(&PageVectors::from_f32(2, &[1.0, 0.0, 0.0, 1.0])?);
+    /// let query = QueryVectors::of_rows(2, vec![0.0, 1.0])?;
+    /// assert_eq!(Int8View::from(&page).best_rows(&query)?, [(1, 1.0)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DimMismatch`] when the row lengths differ.
+    pub fn best_rows(&self, query: &QueryVectors) -> Result<Vec<(usize, f32)>, DimMismatch> {
+        if query.dim() != self.dim {
+            return Err(DimMismatch { query: query.dim(), page: self.dim });
+        }
+        let mut wide = vec![0.0; self.vectors() * self.dim];
+        self.decode(0..self.vectors(), &mut wide);
+        let best = |token: &[f32]| {
+            let dots = wide
+                .chunks_exact(self.dim)
+                .map(|row| row.iter().zip(token).map(|(x, y)| x * y).sum::<f32>());
+            let better = |best: (usize, f32), next: (usize, f32)| {
+                if next.1 > best.1 { next } else { best }
+            };
+            dots.enumerate().fold((0, f32::NEG_INFINITY), better)
+        };
+        Ok(query.values().chunks_exact(self.dim).map(best).collect())
     }
 
     /// What the codes of `rows` stand for, into `wide` `[rows, dim]`.

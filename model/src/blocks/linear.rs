@@ -194,7 +194,7 @@ pub fn unit_rows(x: &Tensor, least: f32) -> CandleResult<Tensor> {
 
 /// The weight `key` in `precision`: where it lies in the file when it has that precision already,
 /// else converted.
-fn take_matrix(
+pub fn take_matrix(
     weights: &mut Weights,
     precision: Precision,
     key: &str,

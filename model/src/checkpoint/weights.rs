@@ -169,6 +169,11 @@ impl Weights {
         Ok(())
     }
 
+    /// Leaves tensor `name` out, if it is there.
+    pub fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
+    }
+
     fn missing(&self, name: &str) -> ModelError {
         ModelError::MissingTensor { path: self.path.clone(), key: self.layout.key(name) }
     }

@@ -32,6 +32,24 @@ pub(crate) fn unmark(index: &Path) {
     let _ = fs::remove_file(index.join(CODES).join(MARK));
 }
 
+/// As [`MARK`], for the codes of passages.
+const PASSAGES_MARK: &str = ".doubt-passages";
+
+/// Asks the next run to encode the passages of all pages again.
+pub(crate) fn mark_passages(index: &Path) {
+    let _ = File::create(index.join(CODES).join(PASSAGES_MARK));
+}
+
+/// Whether a search met damage since the passages were encoded.
+pub(crate) fn are_passages_marked(index: &Path) -> bool {
+    index.join(CODES).join(PASSAGES_MARK).exists()
+}
+
+/// Takes that mark away.
+pub(crate) fn unmark_passages(index: &Path) {
+    let _ = fs::remove_file(index.join(CODES).join(PASSAGES_MARK));
+}
+
 /// The pages that can be saved of the segments `names`, some of which are damaged.
 pub(crate) fn salvage(index: &Path, names: &[String]) -> BTreeSet<PageId> {
     let mut sound = BTreeSet::new();

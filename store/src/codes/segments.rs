@@ -19,6 +19,13 @@ pub(super) fn name(number: u64) -> String {
     format!("{number}{EXTENSION}")
 }
 
+/// What the segment of commit `number` is called whose name ends as that of `like`, one of the same
+/// kind.
+pub(super) fn name_like(like: &str, number: u64) -> String {
+    let ending = like.rfind('.').map_or(EXTENSION, |at| &like[at..]);
+    format!("{number}{ending}")
+}
+
 /// The segments of `snapshot`; `None` when it has none, or those of an earlier version.
 pub(crate) fn readable(snapshot: &Snapshot) -> Option<&[String]> {
     let names = snapshot.codes.as_deref()?;
@@ -27,9 +34,17 @@ pub(crate) fn readable(snapshot: &Snapshot) -> Option<&[String]> {
 
 /// Makes the file of the segment that commit `number` makes.
 pub(super) fn create(index: &Path, number: u64) -> Result<(PathBuf, BufWriter<File>), StoreError> {
+    create_named(index, &name(number))
+}
+
+/// Makes the file of a segment.
+pub(super) fn create_named(
+    index: &Path,
+    name: &str,
+) -> Result<(PathBuf, BufWriter<File>), StoreError> {
     let folder = index.join(CODES);
     fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
-    let path = folder.join(name(number));
+    let path = folder.join(name);
     let file = File::create(&path).map_err(StoreError::io("writing", &path))?;
     Ok((path, BufWriter::new(file)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pagesight_core::{ModelRecord, PatchLayout, Quality, Slices};
+use pagesight_core::{EmbedderRecord, ModelRecord, PatchLayout, Quality, Slices};
 use serde::{Deserialize, Serialize};
 
 /// One consistent version of the whole index: its documents, pages, vectors and words as one
@@ -30,6 +30,10 @@ pub struct Snapshot {
     /// Segments of codes in `codes/`, the oldest first; `None` before the vectors of an index of
     /// an earlier version are coded.
     pub(crate) codes: Option<Vec<String>>,
+    /// The meaning of the pages' text; `None` for an index without.
+    pub(crate) passages: Option<Passages>,
+    /// Its user wants no passages in this index.
+    pub(crate) no_passages: bool,
     pub(crate) tuning: Option<Tuning>,
     pub(crate) compact: Option<Compact>,
     /// Every file that belongs to the snapshot, by its path below the index folder.
@@ -84,6 +88,25 @@ impl Snapshot {
         self.pages
     }
 
+    /// The model that encoded the passages of the pages; `None` for an index without them.
+    pub fn embedder(&self) -> Option<&EmbedderRecord> {
+        self.passages.as_ref().map(|passages| &passages.embedder)
+    }
+
+    /// Whether this index was told to have no passages.
+    pub fn wants_no_passages(&self) -> bool {
+        self.no_passages
+    }
+
+    /// Size of the files of the passages, bytes.
+    pub fn passage_bytes(&self) -> u64 {
+        let named: Vec<&str> =
+            self.passages.iter().flat_map(Passages::names).map(String::as_str).collect();
+        let is_named = |file: &str| file.rsplit('/').next().is_some_and(|f| named.contains(&f));
+        let files = self.files.iter().filter(|(file, _)| is_named(file));
+        files.map(|(_, mark)| mark.bytes).sum()
+    }
+
     /// How searches are shortened; `None` leaves it to them.
     pub fn tuning(&self) -> Option<&Tuning> {
         self.tuning.as_ref()
@@ -103,6 +126,29 @@ impl Snapshot {
     /// The layout of pages that have vectors and no layout of their own.
     pub(crate) fn old_layout(&self) -> Option<PatchLayout> {
         self.grid.as_ref().map(Grid::layout)
+    }
+}
+
+/// The passages of an index: the model that encoded them, and their codes. They are derived from the
+/// stored text and can be again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Passages {
+    pub embedder: EmbedderRecord,
+    /// Segments in `codes/` with a vector a passage, the oldest first.
+    pub pooled: Vec<String>,
+    /// As many, with a vector a token.
+    pub tokens: Vec<String>,
+}
+
+impl Passages {
+    /// Nothing yet, to be encoded by `embedder`.
+    pub fn of(embedder: EmbedderRecord) -> Self {
+        Self { embedder, pooled: Vec::new(), tokens: Vec::new() }
+    }
+
+    /// The names of all segments.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.pooled.iter().chain(&self.tokens)
     }
 }
 

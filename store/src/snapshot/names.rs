@@ -40,6 +40,15 @@ pub(crate) fn is_code(name: &str) -> bool {
     name.split('/').next() == Some(CODES)
 }
 
+/// How the names of segments of passages end: with one vector a passage, and one a token.
+pub(crate) const POOLED: &str = ".passages";
+pub(crate) const TOKENS: &str = ".tokens";
+
+/// Whether the file has codes of passages.
+pub(crate) fn is_passages(name: &str) -> bool {
+    is_code(name) && (name.ends_with(POOLED) || name.ends_with(TOKENS))
+}
+
 /// Whether a copy is kept: of the ledger, and of what says which rows there are. Everything else is
 /// far larger and can be made again, words from pages and pages from their PDFs.
 pub(crate) fn has_copy(name: &str) -> bool {

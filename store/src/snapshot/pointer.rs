@@ -11,7 +11,7 @@ use pagesight_core::{Fusion, ModelId, ModelRecord, ModelSource, NeutralQuestions
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::snapshot::contents::{Compact, FileMark, Grid, Snapshot, Tuning};
+use crate::snapshot::contents::{Compact, FileMark, Grid, Passages, Snapshot, Tuning};
 
 /// The format that this version writes. A writer carries an index of an earlier one on in this one;
 /// an index of a newer one is refused.
@@ -23,7 +23,8 @@ use crate::snapshot::contents::{Compact, FileMark, Grid, Snapshot, Tuning};
 /// | 3 | vectors may be left out or merged, and say their places |
 /// | 4 | all vectors may be in the codes alone |
 /// | 5 | a page has its own layout, a failure its kind, a model its source |
-pub const FORMAT: u32 = 5;
+/// | 6 | the meaning of the pages' text may be in codes beside those of their pictures |
+pub const FORMAT: u32 = 6;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.
 pub(crate) const HASHED: u32 = 2;
@@ -53,6 +54,10 @@ struct Line<M> {
     #[serde(default)]
     codes: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    passages: Option<Passages>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    no_passages: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     tuning: Option<Tuning>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     compact: Option<Compact>,
@@ -61,6 +66,11 @@ struct Line<M> {
 
 fn first_analysis() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A model as formats 1 to 4 have it.
@@ -115,6 +125,8 @@ impl<M> Line<M> {
             documents: self.documents,
             pages: self.pages,
             codes: self.codes,
+            passages: self.passages,
+            no_passages: self.no_passages,
             tuning: self.tuning,
             compact: self.compact,
             files: self.files,
@@ -185,6 +197,8 @@ pub(crate) fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
         documents: snapshot.documents,
         pages: snapshot.pages,
         codes: snapshot.codes.clone(),
+        passages: snapshot.passages.clone(),
+        no_passages: snapshot.no_passages,
         tuning: snapshot.tuning.clone(),
         compact: snapshot.compact.clone(),
         files: snapshot.files.clone(),
@@ -230,6 +244,8 @@ mod tests {
             documents: 0,
             pages: 0,
             codes: Some(Vec::new()),
+            passages: None,
+            no_passages: false,
             tuning: None,
             compact: None,
             files: BTreeMap::new(),

@@ -10,6 +10,7 @@ use pagesight_core::{DocumentStatus, PageFailure, PageId, PageRecord};
 use pagesight_maxsim::Segments;
 
 use super::verify::expected_pages;
+use crate::codes::passages::PassageCodes;
 use crate::codes::{damage, segments};
 use crate::error::StoreError;
 use crate::lance::schema::{
@@ -17,12 +18,12 @@ use crate::lance::schema::{
     pages_schema, read_ledger,
 };
 use crate::lance::table::{LanceTable, any_of, connect};
-use crate::snapshot::contents::Snapshot;
+use crate::snapshot::contents::{Passages, Snapshot};
 use crate::snapshot::files::difference;
 use crate::snapshot::garbage::collect;
 use crate::snapshot::lock::WriterLock;
 use crate::snapshot::names::{
-    CODES, COPIES, POINTER, TEXT, copy_of, has_copy, is_code, pointer_copy,
+    CODES, COPIES, POINTER, TEXT, copy_of, has_copy, is_code, is_passages, pointer_copy,
 };
 use crate::snapshot::pointer;
 use crate::snapshot::publish::{self, copies, replace};
@@ -89,11 +90,31 @@ pub(crate) async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         damage::unmark(folder);
         repaired.mended.push(format!("{}: derived again from the vectors", CODES));
     }
+    if let Some(passages) = &writer.snapshot.passages
+        && !passages_fit(folder, passages, &damaged, &kept)
+    {
+        writer.snapshot.passages = Some(Passages::of(passages.embedder.clone()));
+        damage::unmark_passages(folder);
+        repaired.mended.push(format!("{CODES}: the next run encodes the passages of all pages"));
+    }
     if !repaired.mended.is_empty() {
         writer.publish().await?;
     }
     repaired.snapshot = writer.snapshot.number;
     Ok(repaired)
+}
+
+/// Whether the passages are whole, and of no other pages than those that are `kept`.
+fn passages_fit(
+    folder: &Path,
+    passages: &Passages,
+    damaged: &[String],
+    kept: &BTreeSet<PageId>,
+) -> bool {
+    !damaged.iter().any(|name| is_passages(name))
+        && !damage::are_passages_marked(folder)
+        && PassageCodes::open(folder, passages)
+            .is_ok_and(|codes| codes.pages().all(|page| kept.contains(&page)))
 }
 
 /// Puts the newest sound copy of the pointer in its place.
@@ -250,7 +271,7 @@ impl AsyncWriter {
     fn codes_to_mend(&self, damaged: &[String]) -> Option<BTreeSet<PageId>> {
         self.snapshot.compact.as_ref()?;
         let names = self.snapshot.codes.as_deref().unwrap_or_default();
-        let whole = !damaged.iter().any(|name| is_code(name))
+        let whole = !damaged.iter().any(|name| is_code(name) && !is_passages(name))
             && !damage::is_marked(&self.folder)
             && segments::open(&self.folder, names).is_ok();
         (!whole).then(|| damage::salvage(&self.folder, names))
@@ -291,7 +312,7 @@ impl AsyncWriter {
             let coded = segments.living().iter().map(|slot| slot.id);
             coded.collect::<BTreeSet<_>>() == *with_vectors
         };
-        !damaged.iter().any(|name| is_code(name))
+        !damaged.iter().any(|name| is_code(name) && !is_passages(name))
             && segments::open(&self.folder, names).is_ok_and(coded)
     }
 

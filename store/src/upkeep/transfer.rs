@@ -6,7 +6,8 @@
 //! ```text
 //! documents.arrow  the ledger
 //! pages.arrow      sizes, words, multi-vectors and layouts, with their checksums
-//! export.json      format, model, counts, and the BLAKE3 hash of the two and of itself
+//! N.passages, N.tokens   codes of the meaning of the words, where the index has them
+//! export.json      format, model, counts, and the BLAKE3 hash of the others and of itself
 //! ```
 //!
 //! Arrow IPC and not Parquet: the columns keep their types exactly (lists of fixed-size lists of
@@ -32,8 +33,9 @@ use crate::error::StoreError;
 use crate::lance::schema::{Rows, documents_batch, documents_schema, pages_batch, pages_schema};
 use crate::lance::table::LanceTable;
 use crate::reader::AsyncReader;
-use crate::snapshot::contents::Snapshot;
+use crate::snapshot::contents::{Passages, Snapshot};
 use crate::snapshot::files::{difference, sync_and_hash};
+use crate::snapshot::names::{CODES, POOLED, TOKENS};
 use crate::snapshot::pointer::{self, FORMAT};
 use crate::snapshot::publish::replace;
 use crate::writer::AsyncWriter;
@@ -64,8 +66,12 @@ pub(crate) async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreEr
         Ok(pages_batch(dim, &pages?))
     })
     .await?;
+    let mut files = BTreeSet::from([DOCUMENTS.to_string(), PAGES.to_string()]);
+    for name in snapshot.passages.iter().flat_map(Passages::names) {
+        copy(&folder.join(CODES).join(name), &to.join(name))?;
+        files.insert(name.clone());
+    }
     // Last: without it there is no export.
-    let files = BTreeSet::from([DOCUMENTS.to_string(), PAGES.to_string()]);
     snapshot.files = sync_and_hash(to, &files, &BTreeMap::new())?;
     snapshot.format = FORMAT;
     snapshot.text_meta = String::new();
@@ -101,9 +107,12 @@ pub(crate) async fn import(folder: &Path, from: &Path) -> Result<Snapshot, Store
         }
         other => other?,
     };
-    for name in [DOCUMENTS, PAGES] {
+    let passages = export.passages.iter().flat_map(Passages::names).map(String::as_str);
+    for name in [DOCUMENTS, PAGES].into_iter().chain(passages) {
         let path = from.join(name);
-        let Some(mark) = export.files.get(name) else {
+        // A file beside the description; a path could lead anywhere.
+        let is_plain = Path::new(name).file_name().is_some_and(|file| *file == *name);
+        let Some(mark) = export.files.get(name).filter(|_| is_plain) else {
             let what = format!("it does not name {name}");
             return Err(StoreError::Export { path: from.join(EXPORT), what });
         };
@@ -144,9 +153,31 @@ pub(crate) async fn import(folder: &Path, from: &Path) -> Result<Snapshot, Store
     writer.snapshot.grid = export.grid;
     writer.snapshot.codes = Some(writer.derive_codes().await?);
     writer.rebuild_text().await?;
+    writer.snapshot.passages =
+        export.passages.map(|named| take(folder, from, named)).transpose()?;
+    writer.snapshot.no_passages = export.no_passages;
     writer.publish().await?;
     writer.maintain(&AtomicBool::new(false)).await?;
     Ok(writer.snapshot)
+}
+
+/// Takes the passages of an export over. Their files get names that no commit gives.
+fn take(folder: &Path, from: &Path, named: Passages) -> Result<Passages, StoreError> {
+    let codes = folder.join(CODES);
+    fs::create_dir_all(&codes).map_err(StoreError::io("making", &codes))?;
+    let take = |names: &[String], ending: &str| -> Result<Vec<String>, StoreError> {
+        let taken = names.iter().enumerate().map(|(at, name)| {
+            let taken = format!("imported-{at}{ending}");
+            copy(&from.join(name), &codes.join(&taken)).map(|()| taken)
+        });
+        taken.collect()
+    };
+    let (pooled, tokens) = (take(&named.pooled, POOLED)?, take(&named.tokens, TOKENS)?);
+    Ok(Passages { pooled, tokens, ..named })
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::copy(from, to).map(drop).map_err(StoreError::io("copying", from))
 }
 
 /// The pages of an export until one is wrong; what is wrong goes to `failed`.

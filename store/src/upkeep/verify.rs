@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pagesight_core::{DocumentId, DocumentRecord, PageId, chain};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::codes::passages::PassageCodes;
 use crate::codes::segments;
 use crate::error::StoreError;
 use crate::lance::schema::{Rows, read_ledger};
@@ -90,6 +91,15 @@ pub(crate) async fn verify(folder: &Path) -> Result<Verified, StoreError> {
     if let Some(names) = segments::readable(&snapshot).filter(|_| is_whole("codes/")) {
         match segments::open(folder, names) {
             Ok(codes) => parts.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
+            Err(error) => verified.add(CODES, None, one_line(&error)),
+        }
+    }
+    if let Some(passages) = snapshot.passages.as_ref().filter(|_| is_whole("codes/")) {
+        match PassageCodes::open(folder, passages) {
+            Ok(codes) => {
+                let tokens = codes.tokens.living().iter().map(|slot| slot.id);
+                parts.passages = Some((codes.pages().collect(), tokens.collect()));
+            }
             Err(error) => verified.add(CODES, None, one_line(&error)),
         }
     }
@@ -203,6 +213,8 @@ struct Parts {
     with_vectors: BTreeSet<PageId>,
     text: Option<Vec<PageId>>,
     coded: Option<BTreeSet<PageId>>,
+    /// Pages with a vector a passage, and with one a token.
+    passages: Option<(BTreeSet<PageId>, BTreeSet<PageId>)>,
 }
 
 impl Parts {
@@ -238,6 +250,14 @@ impl Parts {
             }
             for page in coded.difference(pages) {
                 verified.add(CODES, Some(*page), "codes of a page that is gone");
+            }
+        }
+        if let (Some(pages), Some((pooled, tokens))) = (&pages, &self.passages) {
+            for page in pooled.difference(pages) {
+                verified.add(CODES, Some(*page), "passages of a page that is gone");
+            }
+            for page in pooled.symmetric_difference(tokens) {
+                verified.add(CODES, Some(*page), "it has passages without tokens, or the reverse");
             }
         }
         if let (Some(pages), Some(text)) = (&pages, &self.text) {

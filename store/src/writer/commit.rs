@@ -13,7 +13,7 @@ use crate::codes::write;
 use crate::error::StoreError;
 use crate::lance::schema::{documents_batch, pages_batches, pages_schema, read_pages_of};
 use crate::lance::table::any_of;
-use crate::snapshot::contents::Snapshot;
+use crate::snapshot::contents::{Passages, Snapshot};
 use crate::snapshot::files::{keep_copies, sync_and_hash};
 use crate::snapshot::names::{CODES, TEXT};
 use crate::snapshot::pointer::FORMAT;
@@ -32,7 +32,7 @@ impl AsyncWriter {
     pub async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.check(&batch)?;
         self.tables().await?;
-        let before = self.ledger.clone();
+        let before = (self.ledger.clone(), self.snapshot.passages.clone());
         let needed = self.bytes_needed(&batch);
         match self.apply(batch).await {
             Ok(()) => {
@@ -45,7 +45,7 @@ impl AsyncWriter {
             }
             Err(error) => {
                 self.open = None;
-                self.ledger = before;
+                (self.ledger, self.snapshot.passages) = before;
                 Err(self.with_space(error, needed))
             }
         }
@@ -112,6 +112,7 @@ impl AsyncWriter {
         for filter in any_of("document", gone.iter().map(ToString::to_string)) {
             tables.pages.delete(&filter).await?;
         }
+        let replaced_documents: Vec<DocumentId> = replaced.keys().copied().collect();
         for (document, numbers) in replaced {
             let numbers = numbers.join(", ");
             let filter = format!("document = '{document}' AND number IN ({numbers})");
@@ -132,6 +133,10 @@ impl AsyncWriter {
                 pages.iter_mut().for_each(|page| page.vectors = None);
             }
         }
+        // A page that is replaced has other words, and its document is encoded anew.
+        let stale = gone.iter().chain(replaced_documents.iter()).copied().collect();
+        self.drop_passages(&stale)?;
+        let tables = self.open.as_mut().expect("opened by commit");
         let words: Vec<_> = pages
             .iter()
             .chain(&kept)
@@ -205,7 +210,9 @@ impl AsyncWriter {
     ) -> Result<(), StoreError> {
         let tables = self.open.as_ref().expect("publishing writers are open");
         let mut in_use = tables.files_in_use(&self.folder).await?;
-        in_use.extend(codes.iter().flatten().map(|name| format!("{CODES}/{name}")));
+        let passages = self.snapshot.passages.iter().flat_map(Passages::names);
+        let codes_in_use = codes.iter().flatten().chain(passages);
+        in_use.extend(codes_in_use.map(|name| format!("{CODES}/{name}")));
         let files = sync_and_hash(&self.folder, &in_use, &self.snapshot.files)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let next = Snapshot {

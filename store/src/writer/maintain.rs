@@ -31,7 +31,7 @@ impl AsyncWriter {
         if damaged || self.measured_by_others() {
             self.snapshot.codes = None;
         }
-        if joining || self.codes_need_joining() {
+        if joining || self.codes_need_joining() || self.passages_need_joining() {
             let outcome = self.join_all(joining, stop).await;
             if let Err(error) = outcome {
                 self.open = None;
@@ -71,7 +71,13 @@ impl AsyncWriter {
             unless_stopped(stop, "joining files", tables.join_files()).await?;
         }
         let codes = self.joined_codes().await?;
-        self.publish_with(Some(codes)).await
+        let before = self.snapshot.passages.clone();
+        self.join_passages()?;
+        let outcome = self.publish_with(Some(codes)).await;
+        if outcome.is_err() {
+            self.snapshot.passages = before;
+        }
+        outcome
     }
 
     /// Joins small segments of codes; derives all again from the tables when there are none yet

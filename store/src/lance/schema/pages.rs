@@ -139,7 +139,7 @@ pub(crate) fn pages_batches(
 }
 
 impl Rows<'_> {
-    fn ids(&self) -> Result<Vec<PageId>, StoreError> {
+    pub fn ids(&self) -> Result<Vec<PageId>, StoreError> {
         let (document, number) = (self.strings("document")?, self.u32s("number")?);
         (0..self.batch.num_rows())
             .map(|row| {

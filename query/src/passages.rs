@@ -1,0 +1,209 @@
+//! The ranking of pages by what their text means.
+//!
+//! Every page has a vector a passage; the one that is most like the question's says how near the
+//! page is as a whole. That is one dot product a passage, so all pages are compared. Of the best by
+//! it, and of the best that words found, the vectors of all tokens are compared by late interaction,
+//! which sees more and reads a hundred times as much.
+//!
+//! The two scores are joined by how far each lies above the mean of all pages, in deviations:
+//! neither has a scale of its own. That of late interaction is measured on a sample of the pages.
+
+use std::collections::{HashMap, HashSet};
+
+use pagesight_core::seam::{DocumentFilter, PassageEncoder};
+use pagesight_core::{EncodedQuestion, Found, PageId, Scale};
+use pagesight_maxsim::{Int8Query, SegmentError, Segments, Slot};
+use rayon::prelude::*;
+
+use crate::error::QueryError;
+
+/// Pages of each ranking whose tokens are compared.
+const COMPARED: usize = 32;
+
+/// Pages on which the scale of late interaction is measured.
+const SAMPLE: usize = 128;
+
+/// What the passages channel searches: a model of meaning, and what it gave for the pages' text.
+#[derive(Clone, Copy)]
+pub struct PassageSource<'a> {
+    /// The model.
+    pub encoder: &'a dyn PassageEncoder,
+    /// A vector a passage, in int8 codes.
+    pub pooled: &'a Segments,
+    /// A vector a token, of the same pages.
+    pub tokens: &'a Segments,
+}
+
+/// What the two kinds of vectors count, where a deviation of the words counts 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PassageWeights {
+    /// Late interaction over the vectors of tokens.
+    pub tokens: f32,
+    /// The best vector of a passage.
+    pub pooled: f32,
+}
+
+impl Default for PassageWeights {
+    fn default() -> Self {
+        Self { tokens: 1.0, pooled: 0.5 }
+    }
+}
+
+/// What the channel found.
+#[derive(Debug, Default)]
+pub(crate) struct Meant {
+    /// Pages and their scores, which are deviations above the mean of all pages already.
+    pub found: Found,
+    /// For each page, which of its passages is most like the question.
+    pub passages: HashMap<PageId, PassageMatch>,
+}
+
+/// The passage of a page that is most like a question.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct PassageMatch {
+    /// Which of the page's passages, as its encoder cuts them, from 0.
+    pub passage: usize,
+    /// The cosine between it and the question.
+    pub similarity: f32,
+}
+
+/// Why passages do not answer.
+pub(crate) enum PassagesError {
+    /// The codes of a page are damaged.
+    Damaged(String),
+    /// The question cannot be asked.
+    Failed(QueryError),
+}
+
+impl From<SegmentError> for PassagesError {
+    fn from(error: SegmentError) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// Ranks the pages of `documents` for `question`. The best of `words`, what the words found, are
+/// compared too.
+pub(crate) fn rank(
+    source: PassageSource<'_>,
+    question: &EncodedQuestion,
+    words: &[(PageId, f32)],
+    documents: DocumentFilter<'_>,
+    weights: PassageWeights,
+) -> Result<Meant, PassagesError> {
+    let passes = |slot: &&Slot| documents.is_none_or(|of| of.contains(&slot.id.document));
+    let slots: Vec<Slot> = source.pooled.living().iter().filter(passes).copied().collect();
+    let pooled = scores(source.pooled, &Int8Query::new(&question.pooled), &slots)?;
+    let scale = Scale::of(pooled.iter().map(|page| page.1), slots.len(), 0.0);
+
+    let mut best: Vec<usize> = (0..slots.len()).collect();
+    let better = |&a: &usize, &b: &usize| {
+        pooled[b].1.total_cmp(&pooled[a].1).then(pooled[a].0.cmp(&pooled[b].0))
+    };
+    if best.len() > COMPARED {
+        best.select_nth_unstable_by(COMPARED, better);
+        best.truncate(COMPARED);
+    }
+    let mut compared: HashSet<PageId> = best.iter().map(|&at| pooled[at].0).collect();
+    compared.extend(words.iter().take(COMPARED).map(|(page, _)| *page));
+    // Evenly spread over all pages, so that it is the same for every question.
+    let step = slots.len().div_ceil(SAMPLE).max(1);
+    let sample: HashSet<PageId> = slots.iter().step_by(step).map(|slot| slot.id).collect();
+    let read = |slot: &&Slot| compared.contains(&slot.id) || sample.contains(&slot.id);
+    let read: Vec<Slot> =
+        source.tokens.living().iter().filter(passes).filter(read).copied().collect();
+    let late = scores(source.tokens, &Int8Query::new(&question.tokens), &read)?;
+    let of_sample = late.iter().filter(|page| sample.contains(&page.0));
+    let late_scale = Scale::of(of_sample.map(|page| page.1), sample.len(), 0.0);
+
+    let late: HashMap<PageId, f32> = late.into_iter().collect();
+    let mut pages = Vec::with_capacity(compared.len());
+    let mut passages = HashMap::with_capacity(compared.len());
+    for (slot, &(page, similarity)) in slots.iter().zip(&pooled) {
+        let Some(&late) = late.get(&page).filter(|_| compared.contains(&page)) else { continue };
+        let score = weights.tokens * late_scale.z(late) + weights.pooled * scale.z(similarity);
+        pages.push((page, score));
+        let view = source.pooled.page(slot)?;
+        let rows = view.best_rows(&question.pooled).map_err(QueryError::Dim);
+        let rows = rows.map_err(PassagesError::Failed)?;
+        if let Some(&(passage, similarity)) = rows.first() {
+            passages.insert(page, PassageMatch { passage, similarity });
+        }
+    }
+    pages.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    // Sums of deviations: their mean is 0, and their own deviation is that of nothing else.
+    let scale = Scale { pages: slots.len(), mean: 0.0, deviation: 1.0, most: 0.0 };
+    Ok(Meant { found: Found { pages, scale }, passages })
+}
+
+/// The scores of `slots`, in their order.
+fn scores(
+    codes: &Segments,
+    query: &Int8Query,
+    slots: &[Slot],
+) -> Result<Vec<(PageId, f32)>, PassagesError> {
+    let score = |slot: &Slot| -> Result<(PageId, f32), PassagesError> {
+        let score = query.score(codes.page(slot)?);
+        Ok((slot.id, score.map_err(|error| PassagesError::Failed(error.into()))?))
+    };
+    slots.par_iter().map(score).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use pagesight_core::testing::FakePassageEncoder;
+    use pagesight_core::{DocumentId, PageVectors};
+
+    use super::*;
+    use crate::testing::coded;
+
+    fn page(number: u32) -> PageId {
+        PageId { document: DocumentId([1; 32]), number }
+    }
+
+    #[test]
+    fn all_pages_are_ranked_as_by_all_their_vectors() {
+        let encoder = FakePassageEncoder::default();
+        let texts: Vec<String> = (0..300)
+            .map(|n| format!("page {n} of {}\nword{} and word{}", n % 7, n % 11, n % 13))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let encoded: Vec<_> = encoder.encode_texts(&texts).unwrap().into_iter().flatten().collect();
+        let of = |of: fn(&pagesight_core::EncodedPassages) -> &PageVectors| {
+            let pages: Vec<_> = (1..).map(page).zip(encoded.iter().map(of)).collect();
+            coded(&pages)
+        };
+        let (pooled, tokens) = (of(|page| &page.pooled), of(|page| &page.tokens));
+        let source = PassageSource { encoder: &encoder, pooled: &pooled, tokens: &tokens };
+        let question = encoder.encode_question("word3 of 5").unwrap();
+        let weights = PassageWeights::default();
+        let few = HashSet::from([DocumentId([2; 32])]);
+        let meant = |words: &[(PageId, f32)], documents: DocumentFilter<'_>| match rank(
+            source, &question, words, documents, weights,
+        ) {
+            Ok(meant) => meant,
+            Err(_) => panic!("sound codes"),
+        };
+        let found = meant(&[], None);
+        assert_eq!(found.found.pages.len(), COMPARED);
+        assert!(found.found.pages.windows(2).all(|two| two[0].1 >= two[1].1));
+        // What words found is compared too, wherever it ranks.
+        let words: Vec<_> = (250..=300).map(|number| (page(number), 1.0)).collect();
+        let more = meant(&words, None);
+        assert!((250..250 + COMPARED as u32).all(|n| more.passages.contains_key(&page(n))));
+        // And the scores of the others are the same.
+        let score =
+            |of: &Meant, id: PageId| of.found.pages.iter().find(|page| page.0 == id).unwrap().1;
+        assert!(found.found.pages.iter().all(|&(id, is)| score(&more, id) == is));
+        // The passage is the one that is most like it.
+        let best = found.found.pages[0].0;
+        let values = encoded[best.number as usize - 1].pooled.values();
+        let asked = question.pooled.values();
+        let dot =
+            |row: &[half::f16]| -> f32 { row.iter().zip(asked).map(|(a, b)| a.to_f32() * b).sum() };
+        let dots: Vec<f32> = values.chunks(asked.len()).map(dot).collect();
+        let expected = dots.iter().fold(f32::MIN, |best, &dot| best.max(dot));
+        assert!((found.passages[&best].similarity - expected).abs() < 0.02);
+        assert!(meant(&words, Some(&few)).found.pages.is_empty());
+    }
+}
