@@ -54,5 +54,5 @@ pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
-pub use reading::{DrawSize, OcrText, OcrWord, PageText};
+pub use reading::{DrawSize, OcrChoice, OcrText, OcrWord, PageText};
 pub use turn::Turn;

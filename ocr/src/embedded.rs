@@ -1,7 +1,9 @@
 //! The reader that is part of the program: PP-OCRv6 small, two networks of 31 MB together, run in
 //! Rust. One finds the lines of a picture, the other reads them.
 
+mod int8;
 mod network;
+mod onnx;
 mod order;
 mod pixels;
 mod recogniser;
@@ -9,27 +11,27 @@ mod regions;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, Ocr};
 use pagesight_core::{Area, OcrText, OcrWord, PageImage, Turn};
-use rten::ThreadPool;
 
 use crate::error::OcrError;
 use crate::weights::{DETECTOR, RECOGNISER};
-use network::Network;
+use network::{Network, failed};
 use order::{Bounds, blocks};
 use pixels::{Frame, resized};
-use recogniser::{Reading, Recogniser, Word};
+use recogniser::{Print, Reading, Recogniser, Word};
 use regions::{Region, regions};
+
+const DETECTOR_NAME: &str = "the detector";
 
 /// Print of six points has lower-case letters nine pixels high.
 const DPI: u32 = 200;
 
-/// Lines are looked for in a picture of so many pixels: an A4 page at 82 dots per inch.
-const DETECTED_PIXELS: f32 = 650_000.0;
+/// Lines are looked for in a picture of so many pixels: an A4 page at 72 dots per inch.
+const DETECTED_PIXELS: f32 = 500_000.0;
 
 /// The network halves pictures five times.
 const MULTIPLE: usize = 32;
@@ -87,25 +89,62 @@ impl Embedded {
         Ok(Self { files: Mutex::new(Some(files)), networks: OnceLock::new() })
     }
 
+    /// What is read of a page, and how much of it is not.
+    pub(crate) fn read_with_doubt(
+        &self,
+        page: &PageImage,
+        stop: &AtomicBool,
+    ) -> Result<(OcrText, Doubt), OcrError> {
+        self.networks()?.read(page, stop)
+    }
+
     fn networks(&self) -> Result<&Networks, OcrError> {
         let networks = self.networks.get_or_init(|| {
             let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).take();
             let [detector, recogniser] = files.expect("they are loaded once");
-            let count = thread::available_parallelism().map_or(1, usize::from);
-            let threads = Arc::new(ThreadPool::with_num_threads(count));
             let load = || -> Result<Networks, OcrError> {
                 Ok(Networks {
-                    detector: Network::load("the detector", detector, &threads)?,
-                    recogniser: Recogniser::load(recogniser, &threads)?,
+                    detector: Network::load(DETECTOR_NAME, detector)?,
+                    recogniser: Recogniser::load(&recogniser)?,
                 })
             };
             load().map_err(|error| error.to_string())
         });
-        networks.as_ref().map_err(|reason| OcrError::Network {
-            network: "the networks",
-            reason: reason.clone(),
-        })
+        networks.as_ref().map_err(|reason| failed("the networks", reason))
     }
+}
+
+/// How much of a page was found and not read, since its letters are none that the reader knows. In
+/// their place it reads white room and marks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Doubt {
+    /// Lines that were found, by their length, px.
+    found: f32,
+    /// Those of them with far fewer letters than have room in them.
+    unread: f32,
+    lines: usize,
+}
+
+impl Doubt {
+    fn add(&mut self, frame: &Frame, letters: usize) {
+        self.found += frame.length();
+        self.lines += 1;
+        if is_unread(frame, letters) {
+            self.unread += frame.length();
+        }
+    }
+
+    /// Whether the page is likely to be in another script.
+    pub fn is_large(&self) -> bool {
+        self.lines >= 2 && self.unread * 2.0 > self.found
+    }
+}
+
+/// Whether a line has far fewer letters than have room in it: a letter is rarely wider than a line
+/// is high, with the room around it.
+fn is_unread(frame: &Frame, letters: usize) -> bool {
+    let (length, height) = (frame.length(), frame.height());
+    length > 3.0 * height && letters as f32 * 1.6 * height < length
 }
 
 /// When reading must end.
@@ -147,10 +186,8 @@ impl Networks {
         let (wide, high) = (side(width), side(height));
         let (shape, map) = self.detector.run(resized(image, wide, high))?;
         if shape != [1, high, wide] {
-            return Err(OcrError::Network {
-                network: "the detector",
-                reason: format!("a map of [1, {high}, {wide}] expected, got {shape:?}"),
-            });
+            let reason = format!("a map of [1, {high}, {wide}] expected, got {shape:?}");
+            return Err(failed(DETECTOR_NAME, &reason));
         }
         Ok(regions(&map, wide, [width / wide as f32, height / high as f32]))
     }
@@ -161,6 +198,7 @@ impl Networks {
         &self,
         image: &PageImage,
         frame: Frame,
+        print: Print,
         patience: &Patience,
     ) -> Result<(Frame, Reading), OcrError> {
         let frames = if is_on_end(&frame) {
@@ -174,7 +212,7 @@ impl Networks {
         let mut best: Option<(Frame, Reading)> = None;
         for frame in frames {
             patience.check()?;
-            let reading = self.recogniser.read(image, &frame)?;
+            let reading = self.recogniser.read(image, &frame, print)?;
             let sure = reading.confidence();
             if best.as_ref().is_none_or(|(_, best)| sure > best.confidence()) {
                 best = Some((frame, reading));
@@ -186,17 +224,24 @@ impl Networks {
         Ok(best.expect("there is a frame"))
     }
 
-    fn read(&self, image: &PageImage, stop: &AtomicBool) -> Result<OcrText, OcrError> {
+    fn read(&self, image: &PageImage, stop: &AtomicBool) -> Result<(OcrText, Doubt), OcrError> {
         let patience = Patience::new(stop);
-        let mut lines = Vec::new();
+        let (mut lines, mut doubt, mut page) = (Vec::new(), Doubt::default(), Print::default());
         for region in self.detect(image, &patience)? {
-            let (frame, reading) = self.recognise(image, region.frame, &patience)?;
+            let (frame, reading) = self.recognise(image, region.frame, page, &patience)?;
+            let letters = reading.alphanumeric();
+            doubt.add(&frame, letters);
+            page.count(&reading);
+            // Marks alone are what is read of ornaments, and of letters that it does not know.
+            if letters == 0 || (letters == 1 && is_unread(&frame, letters)) {
+                continue;
+            }
             if reading.confidence() >= LEAST_CONFIDENCE {
                 let words = reading.words();
                 lines.push(Line { frame, words });
             }
         }
-        Ok(text_of(&lines, (image.width_px() as f32, image.height_px() as f32)))
+        Ok((text_of(&lines, (image.width_px() as f32, image.height_px() as f32)), doubt))
     }
 
     /// How a picture must be turned, judged by its longest lines, each read in all ways that its
@@ -219,7 +264,7 @@ impl Networks {
         for region in found.iter().take(LINES) {
             for (sum, frame) in [(&mut first, region.frame), (&mut second, region.frame.around())] {
                 patience.check()?;
-                let reading = self.recogniser.read(image, &frame)?;
+                let reading = self.recogniser.read(image, &frame, Print::default())?;
                 // What is upside down is read with doubt.
                 let sure = (reading.confidence() - 0.5).max(0.0) * 2.0;
                 *sum += sure * reading.alphanumeric() as f32;
@@ -274,8 +319,9 @@ fn text_of(lines: &[Line], size: (f32, f32)) -> OcrText {
 /// What lines cover when the page is set straight.
 fn straight(lines: &[Line]) -> Vec<Bounds> {
     let level = lines.iter().filter(|line| !is_on_end(&line.frame));
-    let mut tilts: Vec<(f32, f32)> =
-        level.map(|line| (line.frame.along[1] / line.frame.along[0], line.frame.length())).collect();
+    let mut tilts: Vec<(f32, f32)> = level
+        .map(|line| (line.frame.along[1] / line.frame.along[0], line.frame.length()))
+        .collect();
     tilts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let half = tilts.iter().map(|tilt| tilt.1).sum::<f32>() / 2.0;
     let mut passed = 0.0;
@@ -314,7 +360,7 @@ impl Ocr for Embedded {
     }
 
     fn read(&self, page: &PageImage, stop: &AtomicBool) -> Result<OcrText, BoxError> {
-        Ok(self.networks()?.read(page, stop)?)
+        Ok(self.read_with_doubt(page, stop)?.0)
     }
 
     fn turn(&self, page: &PageImage, stop: &AtomicBool) -> Result<Option<Turn>, BoxError> {

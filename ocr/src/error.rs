@@ -1,11 +1,9 @@
 //! Why there is no OCR, and why it failed on a page.
 
 use std::io;
-#[cfg(feature = "embedded")]
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-#[cfg(feature = "embedded")]
 use crate::weights::WeightPlace;
 
 /// An error of OCR.
@@ -39,18 +37,19 @@ pub enum OcrError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// No reader was wanted.
+    #[error("no OCR was wanted")]
+    Off,
     /// This library was built without the embedded reader.
     #[error("this program was built without a reader of its own")]
     NotBuilt,
     /// The weights of the embedded reader are in none of the places where they may be.
-    #[cfg(feature = "embedded")]
     #[error("the weights of the embedded reader are nowhere: looked in {}", folders(looked))]
     NoWeights {
         /// The folders that were looked at.
         looked: Vec<WeightPlace>,
     },
     /// A file of weights cannot be read.
-    #[cfg(feature = "embedded")]
     #[error("the weights {} cannot be read", path.display())]
     ReadWeights {
         /// The file.
@@ -59,7 +58,6 @@ pub enum OcrError {
         source: io::Error,
     },
     /// A file of weights is not the published one.
-    #[cfg(feature = "embedded")]
     #[error("{} has SHA-256 {got}, expected {expected}", path.display())]
     WrongWeights {
         /// The file.
@@ -70,7 +68,6 @@ pub enum OcrError {
         got: String,
     },
     /// A network of the embedded reader cannot be loaded or run.
-    #[cfg(feature = "embedded")]
     #[error("{network} of the embedded reader: {reason}")]
     Network {
         /// Which network.
@@ -80,7 +77,6 @@ pub enum OcrError {
     },
 }
 
-#[cfg(feature = "embedded")]
 fn folders(places: &[WeightPlace]) -> String {
     let folders: Vec<String> = places.iter().map(|p| p.folder.display().to_string()).collect();
     folders.join(", ")

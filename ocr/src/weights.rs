@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "embedded")]
 use sha2::{Digest, Sha256};
 
 use crate::error::OcrError;
@@ -108,6 +109,7 @@ impl WeightSearch {
     }
 }
 
+#[cfg(feature = "embedded")]
 impl WeightFile {
     /// The bytes of the file in `folder`, when they are the published ones.
     ///
@@ -165,6 +167,7 @@ mod tests {
         assert_eq!(looked.len(), 1);
     }
 
+    #[cfg(feature = "embedded")]
     #[test]
     fn other_weights_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::Index;
 use pagesight::model::{ModelSource, StageReport, inspect_checkpoint, parity};
-use pagesight::pdf::{RendererPool, Tesseract};
+use pagesight::pdf::{Embedded, RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, checkpoint, locate, renderer};
+use super::{Outcome, checkpoint, locate, renderer, weight_search};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -117,13 +117,21 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                       a Linux kernel from 5.13 on, with landlock enabled, has all of it",
         },
         Finding {
+            check: "reader",
+            needed: false,
+            found: embedded_reader(place),
+            way_out: "scans are read by tesseract alone: pip install rapidocr and activate its \
+                      environment, or name the folder of the weights with --ocr-weights DIR",
+        },
+        Finding {
             check: "tesseract",
             needed: false,
             found: match Tesseract::find("eng") {
-                Ok(_) => Ok("reads pages without words (eng)".into()),
+                Ok(_) => Ok("reads scans in scripts that the embedded reader lacks".into()),
                 Err(error) => Err(super::chain_of(&error)),
             },
-            way_out: "install tesseract-ocr to find scanned pages by their words",
+            way_out: "install tesseract-ocr, and the data of the languages, to find scans in \
+                      Cyrillic, Greek, Arabic, Hebrew, Korean, Thai or Indic scripts by their words",
         },
         Finding {
             check: "model",
@@ -180,6 +188,14 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
     }
     let sound = findings.iter().all(|finding| finding.found.is_ok() || !finding.needed);
     Ok(if sound { Outcome::Done } else { Outcome::Failed })
+}
+
+/// The weights of the embedded reader, when they are the published ones.
+fn embedded_reader(place: &Place) -> Result<String, String> {
+    let folder = weight_search(place).found();
+    let opened = folder.and_then(|folder| Embedded::open(&folder).map(|_| folder));
+    let folder = opened.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("reads scans in Latin letters, Chinese and Japanese, {}", folder.display()))
 }
 
 /// The model of the index here, or of a new one, when it would load.

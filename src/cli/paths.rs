@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::Place;
-use super::{Outcome, locate, renderer};
+use super::{Outcome, locate, renderer, weight_search};
 
 /// Where pagesight keeps and looks for things.
 #[derive(Debug, Args)]
@@ -24,6 +24,7 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     let would_be = locate::for_writing(place)?;
     let data = data_folder();
     let places = renderer(place, &[]).pdfium_places();
+    let weights = weight_search(place).places();
     let mut out = io::stdout().lock();
     let text = |path: &PathBuf| path.display().to_string();
     if verb.json {
@@ -31,10 +32,14 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
             .iter()
             .map(|p| json!({"what": p.what, "path": text(&p.path), "found": p.found}))
             .collect();
+        let weights: Vec<Value> = weights
+            .iter()
+            .map(|p| json!({"what": p.what, "path": text(&p.folder), "found": p.found}))
+            .collect();
         let line = json!({
             "v": 1, "type": "paths",
             "index": index.as_ref().map(text), "new_index": text(&would_be),
-            "data": data.as_ref().map(text), "pdfium": looked,
+            "data": data.as_ref().map(text), "pdfium": looked, "ocr_weights": weights,
         });
         writeln!(out, "{line}")?;
         return Ok(Outcome::Done);
@@ -50,6 +55,11 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     for (i, place) in places.iter().enumerate() {
         let mark = if Some(i) == used { "used" } else { "" };
         writeln!(out, "pdfium     {mark:4} {} ({})", place.path.display(), place.what)?;
+    }
+    let used = weights.iter().position(|place| place.found);
+    for (i, place) in weights.iter().enumerate() {
+        let mark = if Some(i) == used { "used" } else { "" };
+        writeln!(out, "reader     {mark:4} {} ({})", place.folder.display(), place.what)?;
     }
     Ok(Outcome::Done)
 }

@@ -1,8 +1,8 @@
 //! What this repository needs beside cargo; `cargo xtask` lists it.
 //!
 //! `setup` prepares a clone: what the build and the program need and crates.io does not link in.
-//! Everything lands in `.tools/`, pinned by `xtask/pdfium.lock.json`; a second run finds it there
-//! and does nothing. `cuda` does the same for CUDA, pinned by `xtask/cuda.requirements.txt`. The
+//! Everything lands in `.tools/`, pinned by `xtask/*.lock.json`; a second run finds it there and
+//! does nothing. `cuda` does the same for CUDA, pinned by `xtask/cuda.requirements.txt`. The
 //! others check what no compiler checks, and pack what users install.
 
 mod api;
@@ -12,7 +12,9 @@ mod dist;
 mod features;
 mod licences;
 mod pack;
+mod reader;
 mod setup;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -27,7 +29,7 @@ const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-setup        put protoc (for the build) and libpdfium (for the program) into .tools/
+setup        put protoc (for the build), libpdfium and the weights of the reader into .tools/
 cuda         NVIDIA's compiler and libraries, to build feature cuda
 features     check that testing one crate compiles no dependency a second time
 licences     check that the licence of every dependency is one that deny.toml allows

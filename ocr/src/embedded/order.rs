@@ -85,14 +85,17 @@ fn core(line: &Bounds) -> [f32; 2] {
     [line[1] + spare, line[3] - spare]
 }
 
+/// Fewer rows make no column.
+const FEW: usize = 3;
+
 /// Cuts lines at a white gap from top to bottom, when what lies on both sides is running text and
 /// no table: at least three lines each, most of which fill their column.
 fn columns(lines: &[Bounds], chosen: &[usize]) -> Option<(Vec<usize>, Vec<usize>)> {
-    const FEW: usize = 3;
     if chosen.len() < 2 * FEW {
         return None;
     }
-    let mut heights: Vec<f32> = chosen.iter().map(|&line| lines[line][3] - lines[line][1]).collect();
+    let mut heights: Vec<f32> =
+        chosen.iter().map(|&line| lines[line][3] - lines[line][1]).collect();
     heights.sort_by(f32::total_cmp);
     let height = heights[heights.len() / 2];
     let mut by_left = chosen.to_vec();
@@ -131,9 +134,12 @@ fn is_text(lines: &[Bounds], chosen: &[usize], height: f32) -> bool {
     let rows = rows(lines, chosen.to_vec());
     let full = rows.iter().filter(|row| {
         let covered: f32 = row.iter().map(|&line| lines[line][2] - lines[line][0]).sum();
-        covered > 0.6 * width
+        // Cells of a table have more room between them than words.
+        let is_whole =
+            row.windows(2).all(|pair| lines[pair[1]][0] - lines[pair[0]][2] < 1.5 * height);
+        is_whole && covered > 0.6 * width
     });
-    width > 6.0 * height && full.count() * 2 > rows.len()
+    rows.len() >= FEW && width > 6.0 * height && full.count() * 2 > rows.len()
 }
 
 /// Whether two columns stand beside each other for the most part of the shorter one.
@@ -160,8 +166,10 @@ fn rows(lines: &[Bounds], chosen: Vec<usize>) -> Vec<Vec<usize>> {
             let [_, above, _, below] = lines[last];
             let common = below.min(bottom) - above.max(top);
             let is_free = row.iter().all(|&other| {
-                let across = lines[other][2].min(lines[line][2]) - lines[other][0].max(lines[line][0]);
-                across < 0.5 * (lines[line][2] - lines[line][0]).min(lines[other][2] - lines[other][0])
+                let across =
+                    lines[other][2].min(lines[line][2]) - lines[other][0].max(lines[line][0]);
+                across
+                    < 0.5 * (lines[line][2] - lines[line][0]).min(lines[other][2] - lines[other][0])
             });
             is_free && common > 0.5 * (below - above).min(bottom - top)
         };
@@ -234,6 +242,15 @@ mod tests {
         }
         assert_eq!(read(&lines), (0..18).collect::<Vec<_>>());
         assert_eq!(blocks(&lines)[0][0], [0, 1, 2]);
+        // Four columns of two rows, whose cells nearly fill them.
+        let mut lines = Vec::new();
+        for row in 0..2 {
+            for column in 0..4 {
+                let left = 250.0 * column as f32;
+                lines.push(line(left, 30.0 * row as f32, left + 190.0));
+            }
+        }
+        assert_eq!(read(&lines), (0..8).collect::<Vec<_>>());
     }
 
     #[test]
@@ -262,7 +279,9 @@ mod tests {
     fn fastrand_like(seed: u64) -> impl FnMut() -> f32 {
         let mut state = seed;
         move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 24) as f32
         }
     }

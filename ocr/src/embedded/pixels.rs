@@ -84,7 +84,9 @@ pub(super) fn resized(image: &PageImage, width: usize, height: usize) -> Planes 
     let mut line = vec![0f32; width * 3];
     for (y, taps) in rows.iter().enumerate() {
         line.fill(0.0);
-        for (weight, row) in taps.weights.iter().zip(narrow[taps.first * width * 3..].chunks_exact(width * 3)) {
+        for (weight, row) in
+            taps.weights.iter().zip(narrow[taps.first * width * 3..].chunks_exact(width * 3))
+        {
             for (sum, value) in line.iter_mut().zip(row) {
                 *sum += weight * value;
             }
@@ -162,7 +164,8 @@ fn sample(image: &PageImage, x: f32, y: f32) -> [f32; 3] {
     let pixel = |x: usize, y: usize| &rgb[(y * width + x) * 3..][..3];
     let (a, b, c, d) = (pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1));
     std::array::from_fn(|i| {
-        let mix = |from: u8, to: u8, by: f32| f32::from(from) + (f32::from(to) - f32::from(from)) * by;
+        let mix =
+            |from: u8, to: u8, by: f32| f32::from(from) + (f32::from(to) - f32::from(from)) * by;
         let (top, bottom) = (mix(a[i], b[i], right), mix(c[i], d[i], right));
         top + (bottom - top) * low
     })
