@@ -1,9 +1,7 @@
 //! The reader that is part of the program: PP-OCRv6 small, two networks of 31 MB together, run in
 //! Rust. One finds the lines of a picture, the other reads them.
 
-mod int8;
 mod network;
-mod onnx;
 mod order;
 mod pixels;
 mod recogniser;
@@ -18,7 +16,7 @@ use pagesight_core::seam::{BoxError, Ocr};
 use pagesight_core::{Area, OcrText, OcrWord, PageImage, Turn};
 
 use crate::error::OcrError;
-use crate::weights::{DETECTOR, RECOGNISER};
+use crate::places::{DETECTOR, RECOGNISER};
 use network::{Network, failed};
 use order::{Bounds, blocks};
 use pixels::{Frame, resized};
@@ -105,7 +103,7 @@ impl Embedded {
             let load = || -> Result<Networks, OcrError> {
                 Ok(Networks {
                     detector: Network::load(DETECTOR_NAME, detector)?,
-                    recogniser: Recogniser::load(&recogniser)?,
+                    recogniser: Recogniser::load(recogniser)?,
                 })
             };
             load().map_err(|error| error.to_string())

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use crate::weights::WeightPlace;
+use crate::places::WeightPlace;
 
 /// An error of OCR.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+mod places;
 mod readers;
 mod scripts;
 mod table;
@@ -19,6 +20,6 @@ mod weights;
 #[cfg(feature = "embedded")]
 pub use embedded::Embedded;
 pub use error::OcrError;
+pub use places::{DETECTOR, RECOGNISER, WeightFile, WeightPlace, WeightSearch};
 pub use readers::Readers;
 pub use tesseract::Tesseract;
-pub use weights::{DETECTOR, RECOGNISER, WeightFile, WeightPlace, WeightSearch};

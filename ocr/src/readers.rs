@@ -9,14 +9,17 @@ use pagesight_core::{OcrChoice, OcrText, PageImage, Turn};
 #[cfg(feature = "embedded")]
 use crate::embedded::Embedded;
 use crate::error::OcrError;
-use crate::scripts::{is_lacking, languages_of};
+use crate::places::WeightSearch;
+use crate::scripts::is_lacking;
+#[cfg(feature = "embedded")]
+use crate::scripts::languages_of;
 use crate::tesseract::Tesseract;
-use crate::weights::WeightSearch;
 
 /// What tesseract reads when no language was named.
 const USUAL: &str = "eng";
 
 /// Of so many languages at once tesseract still reads well, where the script is not known.
+#[cfg(feature = "embedded")]
 const MOST_LANGUAGES: usize = 4;
 
 /// The readers of this machine, and the rule which of them reads a page.
@@ -176,5 +179,19 @@ impl Ocr for Readers {
                 (turn, _) => Ok(turn),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reads_when_nothing_is_wanted_or_there() {
+        let nowhere = WeightSearch { folder: Some("/nowhere".into()), ..WeightSearch::default() };
+        let off = Readers::find(OcrChoice::Off, None, &nowhere);
+        assert!(matches!(off, Err(OcrError::Off)), "{off:?}");
+        let embedded = Readers::find(OcrChoice::Embedded, Some("eng"), &nowhere);
+        assert!(matches!(embedded, Err(OcrError::NoWeights { .. })), "{embedded:?}");
     }
 }

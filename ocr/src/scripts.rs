@@ -40,6 +40,7 @@ pub(crate) fn is_lacking(language: &str) -> bool {
 }
 
 /// The languages of a script that the embedded reader lacks; `None` for one that it knows.
+#[cfg(feature = "embedded")]
 pub(crate) fn languages_of(script: &str) -> Option<&'static [&'static str]> {
     LACKING.iter().find(|(name, _)| *name == script).map(|(_, languages)| *languages)
 }
@@ -56,6 +57,11 @@ mod tests {
         for language in ["eng", "deu", "vie", "tur", "chi_sim", "chi_tra", "jpn", "tlh"] {
             assert!(!is_lacking(language), "{language}");
         }
+    }
+
+    #[cfg(feature = "embedded")]
+    #[test]
+    fn scripts_have_languages() {
         assert!(languages_of("Cyrillic").unwrap().contains(&"ukr"));
         assert_eq!(languages_of("Latin"), None);
     }

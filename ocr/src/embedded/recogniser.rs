@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pagesight_core::PageImage;
 
-use super::int8::in_int8;
 use super::network::{Network, failed};
 use super::pixels::{Frame, Planes, cut};
 use crate::error::OcrError;
@@ -20,12 +19,9 @@ const STEP: usize = 8;
 /// Longer lines are cut between words, px.
 const LONGEST: usize = 1_920;
 
-/// Lines are made narrower than they are, since time goes by their width: Latin letters are read as
-/// well at this share and not at less.
-const NARROW: f32 = 0.85;
-
-/// Han and Kana are wide.
-const NARROW_WIDE: f32 = 0.7;
+/// Han and Kana are wide: they are read as well when their lines are made narrower by this share, in
+/// less time. Latin letters are not.
+const NARROW: f32 = 0.7;
 
 /// What is known of the print of a page while it is read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +41,7 @@ impl Print {
 
     /// How wide lines are made, a share of what they are.
     fn width(self) -> f32 {
-        if self.wide > 20 && self.wide > 2 * self.others { NARROW_WIDE } else { NARROW }
+        if self.wide > 20 && self.wide > 2 * self.others { NARROW } else { 1.0 }
     }
 }
 
@@ -165,8 +161,7 @@ pub(super) struct Recogniser {
 }
 
 impl Recogniser {
-    pub fn load(onnx: &[u8]) -> Result<Self, OcrError> {
-        let onnx = in_int8(onnx).ok_or_else(|| failed(NAME, &"it is no network"))?;
+    pub fn load(onnx: Vec<u8>) -> Result<Self, OcrError> {
         let network = Network::load(NAME, onnx)?;
         let characters = network.metadata("character");
         let characters =
@@ -241,11 +236,7 @@ fn best(scores: &[f32]) -> (usize, f32) {
     }
     let most = most.iter().chain(rest).fold(f32::MIN, |most, score| most.max(*score));
     let class = scores.iter().position(|score| *score == most).unwrap_or(0);
-    if class == 0 {
-        return (0, 0.0);
-    }
-    let sum: f32 = scores.iter().map(|score| (score - most).max(-80.0).exp()).sum();
-    (class, 1.0 / sum)
+    (class, most)
 }
 
 /// Where a line is cut so that no piece is too long: in the widest white room near the end of each.

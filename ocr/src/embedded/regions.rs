@@ -13,6 +13,9 @@ const LINE: f32 = 0.5;
 /// share of area over circumference.
 const GROWTH: f32 = 1.6;
 
+/// Room that is left at both ends beyond that, a share of the line's height.
+const ENDS: f32 = 0.15;
+
 /// A page of more lines is noise; the largest are kept.
 const MOST_LINES: usize = 1_500;
 
@@ -156,7 +159,10 @@ fn frame(places: &[(f32, f32)], angle: f32, middle: [f32; 2]) -> Option<Frame> {
         return None;
     }
     let grow = GROWTH * length * height / (2.0 * (length + height));
-    (left, top, right, bottom) = (left - grow, top - grow, right + grow, bottom + grow);
+    (top, bottom) = (top - grow, bottom + grow);
+    // A letter that is cut off is lost, and white room is not.
+    let ends = grow + ENDS * (bottom - top);
+    (left, right) = (left - ends, right + ends);
     let point = |u: f32, v: f32| [middle[0] + u * cos - v * sin, middle[1] + u * sin + v * cos];
     let (corner, end, foot) = (point(left, top), point(right, top), point(left, bottom));
     let frame = Frame {
@@ -195,8 +201,8 @@ mod tests {
         let found = regions(&bar([100.0, 50.0], 120.0, 6.0, 0.0), 200, [2.0, 3.0]);
         assert_eq!(found.len(), 1);
         let [left, top, right, bottom] = found[0].frame.bounds();
-        // It grows by 1.6 * 120 * 6 / 252 = 4.6 places.
-        for (got, expected) in [(left, 70.9), (top, 127.3), (right, 329.1), (bottom, 172.7)] {
+        // It grows by 1.6 * 120 * 6 / 252 = 4.6 places, and at its ends by 2.3 more.
+        for (got, expected) in [(left, 66.3), (top, 127.3), (right, 333.7), (bottom, 172.7)] {
             assert!((got - expected).abs() < 1.0, "{:?}", found[0]);
         }
         assert!((found[0].confidence - 0.9).abs() < 1e-3);
