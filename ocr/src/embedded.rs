@@ -37,7 +37,7 @@ const MULTIPLE: usize = 32;
 /// Less sure lines are made up. Measured in `benches/results/ocr.txt`.
 const LEAST_CONFIDENCE: f32 = 0.6;
 
-/// A page takes about a second; one that takes this long is noise.
+/// A page full of print takes some seconds; one that takes this long is noise.
 const TIME: Duration = Duration::from_secs(180);
 
 /// Reads Latin letters, Chinese and Japanese, without any other program. The networks are loaded
