@@ -23,12 +23,13 @@ LIBRARY := .tools/pdfium/lib
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## fetch protoc, libpdfium and the model of meaning (pinned) into .tools
+setup: ## fetch protoc, libpdfium and the models of meaning and reading (pinned) into .tools
 	@cargo xtask setup
 
 build: setup ## the program, with libpdfium beside it
 	cargo build --workspace
 	@cp -f $(LIBRARY)/* $(TARGET)/debug/
+	@mkdir -p $(TARGET)/debug/ocr && cp -f .tools/ocr/* $(TARGET)/debug/ocr/
 
 demo: build ## index the PDFs in fixtures and ask, by words and by looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh

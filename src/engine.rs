@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfError, PdfReader};
-use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageImage};
+use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, OcrChoice, PageId, PageImage};
 use pagesight_indexer::{decode_path, read_attached};
 
 use crate::error::Error;
-use crate::open::{self, Opening};
+use crate::open::Opening;
 use crate::view::View;
 
 /// A search looks for a newer snapshot when it last did so this long ago.
@@ -132,11 +132,21 @@ impl Engine {
         locked(&self.parts).ocr = Some(ocr);
     }
 
-    /// What reads pages without words: the one that was brought, else one of this machine that
-    /// reads `languages`; `None` where there is none.
-    pub fn ocr(&self, languages: &str) -> Option<Arc<dyn Ocr>> {
+    /// What reads pages that are pictures: the one that was brought, else what this machine has of
+    /// what was chosen; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Ocr`].
+    pub fn ocr(
+        &self,
+        choice: OcrChoice,
+        languages: Option<&str>,
+    ) -> Result<Option<Arc<dyn Ocr>>, Error> {
+        if choice == OcrChoice::Off {
+            return Ok(None);
+        }
         let brought = locked(&self.parts).ocr.clone();
-        brought.or_else(|| open::ocr(languages))
+        brought.map_or_else(|| self.opening().ocr(choice, languages), |ocr| Ok(Some(ocr)))
     }
 
     /// What encodes queries: the model that was brought or loaded, or the one that the index

@@ -7,6 +7,8 @@ use pagesight_core::{Failure, ModelId, ModelSource, VectorError};
 use pagesight_indexer::{AddError, IndexError};
 #[cfg(feature = "model")]
 use pagesight_model::ModelError;
+#[cfg(feature = "ocr")]
+use pagesight_ocr::OcrError;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::StartError;
 use pagesight_query::{PathFilterError, QueryError};
@@ -33,6 +35,11 @@ pub enum Error {
     #[cfg(feature = "pdf")]
     #[error(transparent)]
     Pdf(#[from] StartError),
+    /// The reader of pages that are pictures, when it was asked for and is not there, or its weights
+    /// are not the published ones.
+    #[cfg(feature = "ocr")]
+    #[error(transparent)]
+    Ocr(#[from] OcrError),
     /// Nothing was brought that reads PDFs, and this library was built without feature `pdf`.
     #[error("nothing reads PDFs: the library was built without pdfium, and no reader was given")]
     NoReader,

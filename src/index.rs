@@ -10,6 +10,8 @@ use pagesight_core::{EncodedPage, PageId};
 use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
 use pagesight_model::{Embedder, EmbedderOptions, LoadOptions};
+#[cfg(feature = "ocr")]
+use pagesight_ocr::WeightSearch;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::RenderOptions;
 use pagesight_query::Question;
@@ -160,6 +162,12 @@ impl Index {
         self.0.set_opening(|opening| opening.renderer = options);
     }
 
+    /// Says where the weights of the embedded reader of pages may be.
+    #[cfg(feature = "ocr")]
+    pub fn set_ocr_weights(&self, search: WeightSearch) {
+        self.0.set_opening(|opening| opening.weights = search);
+    }
+
     /// Lets `reader` open the PDFs, in place of the worker processes with pdfium.
     #[must_use]
     pub fn with_reader(self, reader: Arc<dyn PdfReader>) -> Self {
@@ -167,8 +175,8 @@ impl Index {
         self
     }
 
-    /// Lets `ocr` read pages without words, in place of tesseract. It reads them
-    /// when [`SyncOptions::ocr_languages`] is set.
+    /// Lets `ocr` read pages that are pictures, in place of the readers of this machine, unless
+    /// [`SyncOptions::ocr`] is off.
     #[must_use]
     pub fn with_ocr(self, ocr: Arc<dyn Ocr>) -> Self {
         self.0.set_ocr(ocr);

@@ -78,6 +78,7 @@
 //! | `pdf` | pdfium in worker processes; without it bring a [`PdfReader`](pdf::PdfReader) |
 //! | `model` | nano and the loading of checkpoints; without it bring a [`Model`](model::Model) |
 //! | `ocr` | tesseract, where it is installed, for pages without words |
+//! | `reader` | a reader of our own for such pages, where its weights are |
 //! | `hub` | fetching checkpoints from a Hugging Face hub; nothing else opens a connection |
 //! | `cuda`, `metal` | models on a GPU |
 //! | `cli` | the program `pagesight`; the library needs none of it |
@@ -117,9 +118,11 @@ pub mod model {
 /// PDFs: how pages are drawn and read, by worker processes or by a reader of your own.
 pub mod pdf {
     pub use pagesight_core::seam::{Ocr, PdfDocument, PdfError, PdfReader};
-    pub use pagesight_core::{DrawSize, OcrText, OcrWord, PageText};
+    pub use pagesight_core::{DrawSize, OcrChoice, OcrText, OcrWord, PageText};
+    #[cfg(feature = "reader")]
+    pub use pagesight_ocr::Embedded;
     #[cfg(feature = "ocr")]
-    pub use pagesight_ocr::Tesseract;
+    pub use pagesight_ocr::{OcrError, Readers, Tesseract, WeightPlace, WeightSearch};
     #[cfg(feature = "pdf")]
     pub use pagesight_pdf::*;
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfReader};
-use pagesight_core::{EmbedderRecord, ModelRecord, Slices};
+use pagesight_core::{EmbedderRecord, ModelRecord, OcrChoice, Slices};
 #[cfg(feature = "model")]
 use pagesight_model::{Embedder, EmbedderOptions, LoadOptions, ModelError, RecipeChoice};
 #[cfg(feature = "ocr")]
-use pagesight_ocr::Tesseract;
+use pagesight_ocr::{OcrError, Readers, WeightSearch};
 #[cfg(feature = "pdf")]
 use pagesight_pdf::{RenderOptions, RendererPool};
 
@@ -25,6 +25,8 @@ pub(crate) struct Opening {
     pub embedding: EmbedderOptions,
     #[cfg(feature = "pdf")]
     pub renderer: RenderOptions,
+    #[cfg(feature = "ocr")]
+    pub weights: WeightSearch,
 }
 
 impl Opening {
@@ -141,18 +143,33 @@ impl Opening {
             Err(Error::NoReader)
         }
     }
-}
 
-/// What reads pages without words in `languages`; `None` where nothing on this machine does.
-pub(crate) fn ocr(languages: &str) -> Option<Arc<dyn Ocr>> {
-    #[cfg(feature = "ocr")]
-    {
-        Tesseract::find(languages).ok().map(|ocr| Arc::new(ocr) as Arc<dyn Ocr>)
-    }
-    #[cfg(not(feature = "ocr"))]
-    {
-        let _ = languages;
-        None
+    /// What reads pages that are pictures; `None` where nothing on this machine does.
+    ///
+    /// # Errors
+    /// [`Error::Ocr`] when the embedded reader was chosen and is not there, or when its weights are
+    /// not the published ones.
+    pub fn ocr(
+        &self,
+        choice: OcrChoice,
+        languages: Option<&str>,
+    ) -> Result<Option<Arc<dyn Ocr>>, Error> {
+        #[cfg(feature = "ocr")]
+        {
+            match Readers::find(choice, languages, &self.weights) {
+                Ok(readers) => Ok(Some(Arc::new(readers))),
+                // The ledger notes the pages that nothing reads.
+                Err(OcrError::Off | OcrError::NotInstalled | OcrError::NoLanguage { .. }) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+        #[cfg(not(feature = "ocr"))]
+        {
+            let _ = (choice, languages);
+            Ok(None)
+        }
     }
 }
 

@@ -111,7 +111,6 @@ fn engines(
     options: &SyncOptions,
     encoder: Option<Arc<dyn PageEncoder>>,
 ) -> Result<Engines, Error> {
-    let languages = options.ocr_languages.as_deref();
-    let ocr = languages.and_then(|languages| engine.ocr(languages));
+    let ocr = engine.ocr(options.ocr, options.ocr_languages.as_deref())?;
     Ok(Engines { pdf: engine.reader()?, ocr, encoder })
 }

@@ -34,7 +34,7 @@ const RULES: [(&str, &[&str]); 12] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 15] = [
+const ONLY_IN: [(&str, &[&str]); 17] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -46,6 +46,8 @@ const ONLY_IN: [(&str, &[&str]); 15] = [
     ("pdfium-render", &["pagesight-pdf"]),
     ("landlock", &["pagesight-pdf"]),
     ("seccompiler", &["pagesight-pdf"]),
+    ("rten", &["pagesight-ocr"]),
+    ("rten-tensor", &["pagesight-ocr"]),
     ("inotify", &["pagesight-indexer"]),
     ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),

@@ -18,6 +18,7 @@ mod model;
 mod nano;
 #[cfg(target_os = "linux")]
 mod observed;
+mod ocr;
 #[cfg(target_os = "linux")]
 mod pages;
 #[cfg(target_os = "linux")]

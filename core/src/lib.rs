@@ -59,6 +59,6 @@ pub use page::{PageId, PageRecord, TextSource};
 pub use passage::{EmbedderRecord, EncodedPassages, EncodedQuestion};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
-pub use reading::{DrawSize, OcrText, OcrWord, PageText};
+pub use reading::{DrawSize, OcrChoice, OcrText, OcrWord, PageText};
 pub use scale::{Found, Scale};
 pub use turn::Turn;

@@ -50,6 +50,23 @@ impl PageText {
     }
 }
 
+/// Which reader reads pages that are pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OcrChoice {
+    /// The embedded reader for the scripts that it knows, tesseract for those that it lacks, each
+    /// where it is there.
+    #[default]
+    Auto,
+    /// The embedded reader alone.
+    Embedded,
+    /// The tesseract program alone.
+    Tesseract,
+    /// None: such pages have no words.
+    Off,
+}
+
 /// The words that OCR found in the picture of a page.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]

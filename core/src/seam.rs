@@ -233,7 +233,8 @@ pub trait PdfDocument: Send {
 
 /// Finds words in the picture of a page. `&self`, from many threads at once.
 ///
-/// Implemented by `Tesseract` of `pagesight-ocr`; the fake is
+/// Implemented by `Embedded` and `Tesseract` of `pagesight-ocr`, and by `Readers`, which has the rule
+/// which of them reads a page; the fake is
 /// [`FakeOcr`](crate::testing::FakeOcr), the contract suite
 /// [`ocr_contract`](crate::testing::ocr_contract).
 pub trait Ocr: Send + Sync {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use pagesight_core::OcrChoice;
 use pagesight_core::seam::{Ocr, PageEncoder, PdfReader};
 
 /// What a run reads PDFs with.
@@ -31,9 +32,10 @@ pub struct SyncOptions {
     pub workers: Option<usize>,
     /// Reads documents again that failed before and have not changed.
     pub retry_failed: bool,
-    /// Languages in which pages without words are to be read, `+` between them; `None` reads no
-    /// such page. Whoever makes [`Engines::ocr`] looks here; where there is none although this is
-    /// set, documents with such pages get a note that says so.
+    /// Which reader reads pages that are pictures. Whoever makes [`Engines::ocr`] looks here; where
+    /// there is none although one is wanted, documents with such pages get a note that says so.
+    pub ocr: OcrChoice,
+    /// Languages of such pages as tesseract names them, `+` between them, where they are known.
     pub ocr_languages: Option<String>,
     /// Drops the documents of a root that held some and holds none now. Without it they stay, since
     /// an empty folder may be a drive that is not mounted.
@@ -52,7 +54,8 @@ impl Default for SyncOptions {
             workers: None,
             retry_failed: false,
             drop_emptied: false,
-            ocr_languages: Some("eng".into()),
+            ocr: OcrChoice::Auto,
+            ocr_languages: None,
             limits: Limits::default(),
             batch: BatchSize::default(),
             stop: Arc::default(),

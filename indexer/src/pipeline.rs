@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use pagesight_core::seam::{PageSink, PdfError};
-use pagesight_core::{DocumentId, DocumentRecord, Failure, PageFailure, PageRecord};
+use pagesight_core::{DocumentId, DocumentRecord, Failure, OcrChoice, PageFailure, PageRecord};
 
 use crate::attached::{self, Seen};
 use crate::claims::Claims;
@@ -209,13 +209,13 @@ impl<'a> Pipeline<'a> {
                 self.open.insert(found.path.clone(), open);
             }
             Message::Page(page, image) => {
-                let missing =
-                    self.options.ocr_languages.as_ref().filter(|_| self.engines.ocr.is_none());
+                let wanted = self.options.ocr != OcrChoice::Off && self.engines.ocr.is_none();
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
-                if let Some(languages) = missing.filter(|_| needs_ocr(&page.text)) {
+                if wanted && needs_ocr(&page.text) {
+                    let languages = self.options.ocr_languages.as_deref().unwrap_or("eng");
                     let note = format!(
-                        "some pages have no text, and no OCR for {languages} is installed to read \
-                         them"
+                        "some pages have no text, and nothing reads them: neither the weights of \
+                         the embedded reader are there nor tesseract for {languages}"
                     );
                     ledger::note(&mut open.record, note);
                 }

@@ -9,7 +9,8 @@ use pagesight_core::seam::{BoxError, PageEncoder, PageSink};
 use pagesight_core::testing::{FakeEncoder, FakeOcr, FakePdfReader, FakeStore};
 use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, EncodedPage, FailureKind, ModelId, ModelRecord,
-    PageImage, PageSize, PageVectors, PatchLayout, PictureSize, Slices, TextSource, VectorError,
+    OcrChoice, PageImage, PageSize, PageVectors, PatchLayout, PictureSize, Slices, TextSource,
+    VectorError,
 };
 use pagesight_indexer::{
     AddError, BatchSize, Engines, Event, IndexError, Limits, Outcome, Summary, SyncOptions, add,
@@ -533,9 +534,10 @@ fn pages_without_words_are_read_by_ocr() {
     place.write("a.pdf", &["", "- 1 -", "long enough to be the text of a page"]);
     place.run();
     let notes = place.record("a.pdf").unwrap().notes;
-    let note = "some pages have no text, and no OCR for eng is installed to read them";
+    let note = "some pages have no text, and nothing reads them: neither the weights of the \
+                embedded reader are there nor tesseract for eng";
     assert_eq!(notes, [note]);
-    place.options.ocr_languages = None;
+    place.options.ocr = OcrChoice::Off;
     place.write("unasked.pdf", &["", "- 3 -"]);
     place.run();
     assert_eq!(place.record("unasked.pdf").unwrap().notes, [""; 0]);
@@ -559,7 +561,7 @@ fn limits_leave_out_the_rest_and_say_so() {
     let mut place = Place::new();
     place.write("a.pdf", &["x".repeat(3000).as_str(), "second", "third"]);
     place.options.limits = Limits { pages: 2, text_bytes: 1000, ..Limits::default() };
-    place.options.ocr_languages = None;
+    place.options.ocr = OcrChoice::Off;
     place.run();
     let record = place.record("a.pdf").unwrap();
     assert_eq!((record.status, record.pages_indexed), (DocumentStatus::Ok, 2));

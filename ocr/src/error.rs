@@ -1,7 +1,10 @@
 //! Why there is no OCR, and why it failed on a page.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
+
+use crate::places::WeightPlace;
 
 /// An error of OCR.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +23,7 @@ pub enum OcrError {
     #[error("tesseract cannot be run")]
     Run(#[source] io::Error),
     /// It took longer than a page may.
-    #[error("tesseract took longer than {seconds} s")]
+    #[error("OCR took longer than {seconds} s")]
     Timeout {
         /// The limit, s.
         seconds: u64,
@@ -34,4 +37,47 @@ pub enum OcrError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// No reader was wanted.
+    #[error("no OCR was wanted")]
+    Off,
+    /// This library was built without the embedded reader.
+    #[error("this program was built without a reader of its own")]
+    NotBuilt,
+    /// The weights of the embedded reader are in none of the places where they may be.
+    #[error("the weights of the embedded reader are nowhere: looked in {}", folders(looked))]
+    NoWeights {
+        /// The folders that were looked at.
+        looked: Vec<WeightPlace>,
+    },
+    /// A file of weights cannot be read.
+    #[error("the weights {} cannot be read", path.display())]
+    ReadWeights {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of weights is not the published one.
+    #[error("{} has SHA-256 {got}, expected {expected}", path.display())]
+    WrongWeights {
+        /// The file.
+        path: PathBuf,
+        /// The SHA-256 of the published file.
+        expected: &'static str,
+        /// The SHA-256 of this file.
+        got: String,
+    },
+    /// A network of the embedded reader cannot be loaded or run.
+    #[error("{network} of the embedded reader: {reason}")]
+    Network {
+        /// Which network.
+        network: &'static str,
+        /// What the runtime says.
+        reason: String,
+    },
+}
+
+fn folders(places: &[WeightPlace]) -> String {
+    let folders: Vec<String> = places.iter().map(|p| p.folder.display().to_string()).collect();
+    folders.join(", ")
 }

@@ -55,12 +55,20 @@ pub(crate) fn read_words(tsv: &str, (width_px, height_px): (u32, u32)) -> OcrTex
 pub(crate) fn read_turn(said: &str) -> Option<Turn> {
     /// Below it the direction is as often wrong as right.
     const SURE: f32 = 1.0;
-    let value = |name: &str| {
-        let line = said.lines().find_map(|line| line.trim().strip_prefix(name));
-        line?.trim_start_matches(':').trim().parse::<f32>().ok()
-    };
-    let (rotate, sure) = (value("Rotate")?, value("Orientation confidence")?);
+    let (rotate, sure) = (value(said, "Rotate")?, value(said, "Orientation confidence")?);
+    let (rotate, sure): (f32, f32) = (rotate.parse().ok()?, sure.parse().ok()?);
     Turn::of_degrees(rotate as i32).filter(|_| sure >= SURE)
+}
+
+/// Reads what tesseract says about the script of a page, e.g. `Cyrillic`.
+#[cfg(feature = "embedded")]
+pub(crate) fn read_script(said: &str) -> Option<&str> {
+    value(said, "Script")
+}
+
+fn value<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+    let line = said.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+    line.map(str::trim)
 }
 
 #[cfg(test)]
@@ -101,5 +109,7 @@ mod tests {
         assert_eq!(read_turn(&said("0", "3.1")), Some(Turn::None));
         assert_eq!(read_turn(&said("180", "0.2")), None);
         assert_eq!(read_turn("Too few characters. Skipping this page"), None);
+        #[cfg(feature = "embedded")]
+        assert_eq!(read_script(&said("0", "3.1")), Some("Latin"));
     }
 }

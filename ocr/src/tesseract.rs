@@ -11,6 +11,8 @@ use pagesight_core::seam::{BoxError, Ocr};
 use pagesight_core::{OcrText, PageImage, Turn};
 
 use crate::error::OcrError;
+#[cfg(feature = "embedded")]
+use crate::table::read_script;
 use crate::table::{read_turn, read_words};
 
 /// The resolution near which tesseract's models were trained.
@@ -56,6 +58,14 @@ impl Tesseract {
         Self::at(PathBuf::from("tesseract"), languages)
     }
 
+    /// Looks for the program and takes all languages that are installed and that `wanted` accepts.
+    pub(crate) fn find_all(wanted: impl Fn(&str) -> bool) -> Result<Self, OcrError> {
+        let program = PathBuf::from("tesseract");
+        let installed = installed_languages(&program).ok_or(OcrError::NotInstalled)?;
+        let languages: Vec<String> = installed.into_iter().filter(|name| wanted(name)).collect();
+        Self::at(program, &languages.join("+"))
+    }
+
     fn at(program: PathBuf, languages: &str) -> Result<Self, OcrError> {
         let installed = installed_languages(&program).ok_or(OcrError::NotInstalled)?;
         let (known, missing): (Vec<&str>, Vec<&str>) = languages
@@ -68,6 +78,30 @@ impl Tesseract {
         let missing = missing.into_iter().map(String::from).collect();
         let knows_orientation = installed.iter().any(|language| language == ORIENTATION);
         Ok(Self { program, languages: known.join("+"), missing, knows_orientation })
+    }
+
+    /// The same program for other languages, which must be installed.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn with_languages(&self, languages: String) -> Self {
+        Self { languages, missing: Vec::new(), ..self.clone() }
+    }
+
+    /// The script of a page as the program names it; `None` when it cannot tell.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn script(
+        &self,
+        page: &PageImage,
+        stop: &AtomicBool,
+    ) -> Result<Option<String>, OcrError> {
+        if !self.knows_orientation {
+            return Ok(None);
+        }
+        match self.run(&["-l", ORIENTATION, "--psm", "0"], page, stop) {
+            Ok(said) => Ok(read_script(&said).map(String::from)),
+            // It ends so where there is too little to go by.
+            Err(OcrError::Failed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The languages that it reads, `+` between them.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
+use pagesight::pdf::OcrChoice;
 
 /// Where the index is and what pages are drawn with.
 #[derive(Debug, Args)]
@@ -20,6 +21,11 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_WEIGHTS", value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
     pub weights: Option<PathBuf>,
+    /// Folder with the weights of the embedded reader [default: looked up; `pagesight doctor` says
+    /// where].
+    #[arg(long, global = true, env = "PAGESIGHT_OCR", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
+    pub ocr_weights: Option<PathBuf>,
 }
 
 /// A model.
@@ -51,6 +57,31 @@ pub struct Loading {
     /// program was built for, where there is one.
     #[arg(long, env = "PAGESIGHT_DEVICE", value_name = "DEVICE", default_value_t)]
     pub device: pagesight::model::Device,
+}
+
+/// Which reader reads pages that are pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OcrReader {
+    /// The embedded one for Latin letters, Chinese and Japanese, tesseract for other scripts, each
+    /// where it is there.
+    Auto,
+    /// The embedded one alone.
+    Embedded,
+    /// The tesseract program alone.
+    Tesseract,
+    /// None.
+    Off,
+}
+
+impl From<OcrReader> for OcrChoice {
+    fn from(reader: OcrReader) -> Self {
+        match reader {
+            OcrReader::Auto => Self::Auto,
+            OcrReader::Embedded => Self::Embedded,
+            OcrReader::Tesseract => Self::Tesseract,
+            OcrReader::Off => Self::Off,
+        }
+    }
 }
 
 /// How workers are shut in.

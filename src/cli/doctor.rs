@@ -9,11 +9,11 @@ use pagesight::Index;
 use pagesight::model::{
     Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, inspect_checkpoint, parity,
 };
-use pagesight::pdf::{RendererPool, Tesseract};
+use pagesight::pdf::{Embedded, RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, checkpoint, locate, meaning, renderer};
+use super::{Outcome, checkpoint, locate, meaning, renderer, weight_search};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -119,13 +119,21 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
                       a Linux kernel from 5.13 on, with landlock enabled, has all of it",
         },
         Finding {
+            check: "reader",
+            needed: false,
+            found: embedded_reader(place),
+            way_out: "scans are read by tesseract alone: pip install rapidocr and activate its \
+                      environment, or name the folder of the weights with --ocr-weights DIR",
+        },
+        Finding {
             check: "tesseract",
             needed: false,
             found: match Tesseract::find("eng") {
-                Ok(_) => Ok("reads pages without words (eng)".into()),
+                Ok(_) => Ok("reads scans in scripts that the embedded reader lacks".into()),
                 Err(error) => Err(super::chain_of(&error)),
             },
-            way_out: "install tesseract-ocr to find scanned pages by their words",
+            way_out: "install tesseract-ocr, and the data of the languages, to find scans in \
+                      Cyrillic, Greek, Arabic, Hebrew, Korean, Thai or Indic scripts by their words",
         },
         Finding {
             check: "model",
@@ -215,6 +223,14 @@ fn meaning_of(place: &Place) -> Result<String, String> {
         }
         _ => Ok(format!("{name}: {pooled_dim} numbers a passage, {token_dim} a token")),
     }
+}
+
+/// The weights of the embedded reader, when they are the published ones.
+fn embedded_reader(place: &Place) -> Result<String, String> {
+    let folder = weight_search(place).found();
+    let opened = folder.and_then(|folder| Embedded::open(&folder).map(|_| folder));
+    let folder = opened.map_err(|error| super::chain_of(&error))?;
+    Ok(format!("reads scans in Latin letters, Chinese and Japanese, {}", folder.display()))
 }
 
 /// The model of the index here, or of a new one, when it would load.

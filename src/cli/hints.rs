@@ -2,12 +2,14 @@
 
 use pagesight::Error;
 use pagesight::index::{AddError, Failure, FailureKind, IndexError, StoreError};
-use pagesight::pdf::{PdfError, StartError};
+use pagesight::pdf::{OcrError, PdfError, StartError};
 
 const NEW_INDEX: &str = "vectors of two models cannot be compared: another model needs a new index, \
     `pagesight --index NEW index --model MODEL FOLDER`";
 const PDFIUM: &str = "pip install pypdfium2 and activate its environment, or put libpdfium beside the \
     program, or name it with --pdfium FILE";
+const WEIGHTS: &str = "pip install rapidocr and activate its environment, or name the folder of the \
+    weights with --ocr-weights DIR";
 
 /// What helps against the error, if anything is known to.
 pub fn of(error: &anyhow::Error) -> Option<&'static str> {
@@ -22,6 +24,10 @@ fn of_library(error: &Error) -> Option<&'static str> {
         }
         Error::Add(AddError::Store(error)) => error.downcast_ref::<StoreError>().and_then(of_store),
         Error::Pdf(error) => of_start(error),
+        Error::Ocr(OcrError::NoWeights { .. }) => Some(WEIGHTS),
+        Error::Ocr(OcrError::WrongWeights { .. } | OcrError::ReadWeights { .. }) => {
+            Some("fetch them again, or go on without them with --ocr tesseract or --ocr off")
+        }
         Error::ModelChanged { .. } => Some(NEW_INDEX),
         Error::ModelGone { .. } => {
             Some("put it back where it was, or name where it is now with --model")

@@ -12,15 +12,15 @@ use pagesight::index::{
     BatchSize, DocumentStatus, Event, FolderWatch, Limits, Outcome as Did, Summary, SyncOptions,
 };
 use pagesight::model::{LoadOptions, ModelSource};
-use pagesight::pdf::{RenderOptions, WorkerLimits};
+use pagesight::pdf::{OcrChoice, RenderOptions, WorkerLimits};
 use serde_json::{Value, json};
 
-use super::args::{ModelChoice, Place, SandboxChoice};
+use super::args::{ModelChoice, OcrReader, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
 use super::watch::{self, Watching};
-use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox};
+use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, weight_search};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
@@ -57,11 +57,15 @@ pub struct IndexVerb {
     /// Password to try on encrypted documents; may be given several times.
     #[arg(long, value_name = "PASSWORD")]
     pub password: Vec<String>,
-    /// Languages for tesseract, on pages without words.
-    #[arg(long, value_name = "LANGS", default_value = "eng")]
-    pub ocr_lang: String,
-    /// Do not read pages without words.
-    #[arg(long)]
+    /// Which reader reads pages that are pictures.
+    #[arg(long, value_enum, value_name = "READER", default_value_t = OcrReader::Auto)]
+    pub ocr: OcrReader,
+    /// Languages of such pages as tesseract names them, e.g. eng+rus [default: eng for tesseract;
+    /// auto tells scripts apart].
+    #[arg(long, value_name = "LANGS")]
+    pub ocr_lang: Option<String>,
+    /// The same as --ocr off.
+    #[arg(long, conflicts_with = "ocr")]
     pub no_ocr: bool,
     /// Read documents again that failed before and have not changed.
     #[arg(long)]
@@ -148,13 +152,15 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         },
         ..renderer(place, &verb.password)
     });
+    index.set_ocr_weights(weight_search(place));
     load_model(&index, verb)?;
     let index = with_meaning(index, place, verb)?;
     let options = SyncOptions {
         workers: verb.workers.map(usize::from),
         retry_failed: verb.retry_failed,
         drop_emptied: verb.drop_emptied,
-        ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
+        ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
+        ocr_languages: verb.ocr_lang.clone(),
         limits: Limits {
             file_bytes: verb.max_file_size << 20,
             pages: verb.max_pages,

@@ -35,7 +35,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use pagesight::pdf::{RenderOptions, Sandbox};
+use pagesight::pdf::{RenderOptions, Sandbox, WeightSearch};
 
 use args::{Place, SandboxChoice};
 use terminal::Terminal;
@@ -141,6 +141,14 @@ fn renderer(place: &Place, passwords: &[String]) -> RenderOptions {
         python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
         passwords: passwords.to_vec(),
         ..RenderOptions::default()
+    }
+}
+
+fn weight_search(place: &Place) -> WeightSearch {
+    WeightSearch {
+        folder: place.ocr_weights.clone(),
+        data: paths::data_folder(),
+        python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
     }
 }
 

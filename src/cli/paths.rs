@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::Place;
-use super::{Outcome, locate, meaning, renderer};
+use super::{Outcome, locate, meaning, renderer, weight_search};
 
 /// Where pagesight keeps and looks for things.
 #[derive(Debug, Args)]
@@ -25,6 +25,7 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     let data = data_folder();
     let places = renderer(place, &[]).pdfium_places();
     let embedders = meaning::places(place);
+    let weights = weight_search(place).places();
     let mut out = io::stdout().lock();
     let text = |path: &PathBuf| path.display().to_string();
     if verb.json {
@@ -36,10 +37,15 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
             .iter()
             .map(|p| json!({"what": p.what, "path": text(&p.path), "found": p.found}))
             .collect();
+        let weights: Vec<Value> = weights
+            .iter()
+            .map(|p| json!({"what": p.what, "path": text(&p.folder), "found": p.found}))
+            .collect();
         let line = json!({
             "v": 1, "type": "paths",
             "index": index.as_ref().map(text), "new_index": text(&would_be),
             "data": data.as_ref().map(text), "pdfium": looked, "meaning": of_meaning,
+            "ocr_weights": weights,
         });
         writeln!(out, "{line}")?;
         return Ok(Outcome::Done);
@@ -60,6 +66,11 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     for (i, place) in embedders.iter().enumerate() {
         let mark = if Some(i) == used { "used" } else { "" };
         writeln!(out, "meaning    {mark:4} {} ({})", place.path.display(), place.what)?;
+    }
+    let used = weights.iter().position(|place| place.found);
+    for (i, place) in weights.iter().enumerate() {
+        let mark = if Some(i) == used { "used" } else { "" };
+        writeln!(out, "reader     {mark:4} {} ({})", place.folder.display(), place.what)?;
     }
     Ok(Outcome::Done)
 }

@@ -3,8 +3,8 @@
 //! Two files in `dist` of the target folder, each with its SHA-256 beside it:
 //!
 //! * an archive laid out as `bin`, `lib` and `share`, so that it runs where it is unpacked and can
-//!   be unpacked over `/usr/local` too: the program, libpdfium, the model of meaning, licences,
-//!   completions, man pages;
+//!   be unpacked over `/usr/local` too: the program, libpdfium, the model of meaning, the weights of
+//!   the reader, licences, completions, man pages;
 //! * a Python wheel that brings the same files into an environment, so `pip install` is enough. It
 //!   is a zip with a table of contents, so no build tool of Python's is needed.
 
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::pack::{Entry, tar_gz, zip};
-use crate::{files, licences, weights};
+use crate::{files, licences, reader, weights};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SUMMARY: &str =
@@ -111,6 +111,11 @@ fn installed(clone: &Path, program: &Path, library: &Path, platform: &str) -> Re
         &clone.join(".tools/pdfium/licenses"),
         &format!("{documents}/pdfium"),
     )?;
+    for (path, is_notice) in reader::shipped(&clone.join(".tools/ocr"))? {
+        let folder =
+            if is_notice { format!("{documents}/ocr") } else { "share/pagesight/ocr".into() };
+        entries.push(Entry::new(format!("{folder}/{}", name(&path)), read(&path)?));
+    }
     for file in ["README.md", "LICENSE-APACHE", "LICENSE-OFL"] {
         let notice = read(&clone.join("pdf/fonts").join(file))?;
         entries.push(Entry::new(format!("{documents}/fonts/{file}"), notice));

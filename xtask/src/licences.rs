@@ -183,7 +183,8 @@ pub fn notices(clone: &Path, platform: &str) -> Result<String> {
     }
     let mut all = String::from(
         "The program pagesight contains the packages named here. Under each list stands the notice \
-         that they carry. libpdfium, beside it, has its own in the folder pdfium.\n",
+         that they carry. libpdfium, beside it, has its own in the folder pdfium, the weights of the \
+         reader in the folder ocr.\n",
     );
     let mut texts: Vec<_> = texts.into_iter().collect();
     texts.sort_by(|a, b| a.1.cmp(&b.1));

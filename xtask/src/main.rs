@@ -12,8 +12,10 @@ mod dist;
 mod features;
 mod licences;
 mod pack;
+mod reader;
 mod setup;
 mod weights;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -28,7 +30,7 @@ const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-setup        put protoc (for the build), libpdfium and the model of meaning into .tools/
+setup        put protoc (for the build), libpdfium and the models of meaning and reading into .tools/
 cuda         NVIDIA's compiler and libraries, to build feature cuda
 features     check that testing one crate compiles no dependency a second time
 licences     check that the licence of every dependency is one that deny.toml allows

@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: what the build and the program need and crates.io does not link in, put into
-//! `.tools/` and pinned by `xtask/pdfium.lock.json` and `xtask/weights.lock.json`. A second run finds it there and does nothing.
+//! `.tools/` and pinned by `xtask/*.lock.json`. A second run finds it there and does nothing.
 
 use std::path::Path;
 use std::{env, fs};
@@ -7,7 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{clone, copy_folder, files, python, sha256, weights};
+use crate::{clone, copy_folder, files, reader, sha256, weights, wheel};
 
 const LOCK: &str = include_str!("../pdfium.lock.json");
 
@@ -17,7 +17,8 @@ pub fn run(clone: &Path) -> Result<()> {
     let tools = clone.join(".tools");
     place_protoc(&tools.join("protoc"))?;
     place_pdfium(&tools.join("pdfium"))?;
-    weights::place(clone, &tools.join("weights"))
+    weights::place(clone, &tools.join("weights"))?;
+    reader::place(&tools.join("ocr"))
 }
 
 /// Copies the vendored protoc to where `.cargo/config.toml` tells the build scripts to look.
@@ -61,47 +62,27 @@ struct Wheel {
 fn place_pdfium(folder: &Path) -> Result<()> {
     let lock: Lock = serde_json::from_str(LOCK).context("reading xtask/pdfium.lock.json")?;
     let (os, arch) = (env::consts::OS, env::consts::ARCH);
-    let wheel = lock.wheels.iter().find(|w| w.os == os && w.arch == arch).with_context(|| {
+    let pinned = lock.wheels.iter().find(|w| w.os == os && w.arch == arch).with_context(|| {
         format!(
             "no libpdfium is pinned for {os} {arch}: build or fetch one (builds 7869 to 8149) and \
              set PAGESIGHT_PDFIUM to it"
         )
     })?;
-    let name = Path::new(&wheel.library).file_name().context("library has no name")?;
+    let name = Path::new(&pinned.library).file_name().context("library has no name")?;
     let library = folder.join("lib").join(name);
-    if library.exists() && sha256(&library)? == wheel.library_sha256 {
+    if library.exists() && sha256(&library)? == pinned.library_sha256 {
         return Ok(());
     }
     let work = folder.join("fetch");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(&work)?;
-    let requirement = work.join("requirements.txt");
-    fs::write(
-        &requirement,
-        format!("{}=={} --hash=sha256:{}\n", lock.package, lock.version, wheel.wheel_sha256),
-    )?;
     eprintln!("fetching libpdfium ({} {}) with pip", lock.package, lock.version);
-    python(
-        &["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"],
-        &["--only-binary", ":all:", "--require-hashes", "--dest"],
-        &[&work, Path::new("-r"), &requirement],
-    )
-    .context("pip could not fetch libpdfium; is the package index reachable?")?;
-    let archive = files(&work)?
-        .into_iter()
-        .find(|p| p.extension().is_some_and(|e| e == "whl"))
-        .context("pip left no wheel behind")?;
-    let unpacked = work.join("wheel");
-    python(&["-m", "zipfile", "-e"], &[], &[&archive, &unpacked])?;
-    let found = unpacked.join(&wheel.library);
+    let unpacked = wheel::unpacked(&lock.package, &lock.version, &pinned.wheel_sha256, &work)?;
+    let found = unpacked.join(&pinned.library);
     let hash = sha256(&found)?;
     ensure!(
-        hash == wheel.library_sha256,
+        hash == pinned.library_sha256,
         "{} has sha256 {hash}, expected {}",
-        wheel.library,
-        wheel.library_sha256
+        pinned.library,
+        pinned.library_sha256
     );
     for entry in files(&unpacked)? {
         let licences = entry.join("licenses");

