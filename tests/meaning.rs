@@ -51,7 +51,7 @@ fn another_model_reads_no_pdf_and_off_leaves_nothing() {
     assert_eq!(snapshot(&place), before);
     let ran = place.json(0, &["index", "--json", "--meaning", &model("xlm-roberta"), "."]);
     let summary = ran.last().unwrap();
-    assert_eq!(summary["pages_indexed"], 0, "{summary}");
+    assert_eq!(summary["pages"]["indexed"], 0, "{summary}");
     let second = meaning(&place);
     assert_ne!(first["id"], second["id"]);
     assert!(second["bytes"].as_u64().unwrap() > 0);

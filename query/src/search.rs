@@ -515,7 +515,7 @@ fn vectors_of_page(source: &dyn VectorSource, page: PageId) -> Result<QueryVecto
 
 #[cfg(test)]
 mod tests {
-    use pagesight_core::seam::{Batch, BoxError, PageSink};
+    use pagesight_core::seam::{Batch, BoxError, PageSink, PassageEncoder};
     use pagesight_core::testing::{
         FakeEncoder, FakePassageEncoder, FakeStore, document_record, page_record,
     };

@@ -13,7 +13,7 @@ use pagesight::pdf::{Embedded, RendererPool, Tesseract};
 use serde_json::json;
 
 use super::args::Place;
-use super::{Outcome, checkpoint, locate, meaning, renderer, weight_search};
+use super::{Outcome, checkpoint, embedder_places, locate, meaning, renderer, weight_search};
 
 /// Check what pagesight needs on this machine, or a model against reference tensors.
 #[derive(Debug, Args)]
@@ -212,7 +212,7 @@ fn meaning_of(place: &Place) -> Result<String, String> {
     let name = checkpoint::name(Some(&source));
     if source == ModelSource::MiniLm && options.shipped.is_none() {
         let looked: Vec<String> =
-            meaning::places(place).iter().map(|place| place.path.display().to_string()).collect();
+            embedder_places(place).iter().map(|place| place.path.display().to_string()).collect();
         return Err(format!("{name} is not found; looked at {}", looked.join(", ")));
     }
     let loaded = Embedder::load(&source, &options).map_err(|error| super::chain_of(&error))?;

@@ -3,22 +3,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use pagesight::model::{EmbedderOptions, EmbedderPlace, ModelSource, find_embedder};
+use pagesight::model::{EmbedderOptions, ModelSource};
 
 use super::args::Place;
-use super::{checkpoint, paths};
-
-/// Where the model of meaning is looked for that comes with the program, in order.
-pub fn places(place: &Place) -> Vec<EmbedderPlace> {
-    let program = std::env::current_exe().ok();
-    let data = paths::data_folder();
-    find_embedder(place.weights.as_deref(), program.as_deref(), data.as_deref())
-}
+use super::{checkpoint, embedder_places};
 
 /// How models of meaning are loaded: the environment is read here, the library does not.
 pub fn options(place: &Place) -> EmbedderOptions {
     let known = checkpoint::places();
-    let shipped = places(place).into_iter().find(|place| place.found).map(|place| place.path);
+    let shipped =
+        embedder_places(place).into_iter().find(|place| place.found).map(|place| place.path);
     EmbedderOptions {
         shipped,
         hub: known.hub,

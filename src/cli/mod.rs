@@ -35,6 +35,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pagesight::model::{EmbedderPlace, find_embedder};
 use pagesight::pdf::{RenderOptions, Sandbox, WeightSearch};
 
 use args::{Place, SandboxChoice};
@@ -131,6 +132,13 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Where the model of meaning is looked for that comes with the program, in order.
+fn embedder_places(place: &Place) -> Vec<EmbedderPlace> {
+    let program = std::env::current_exe().ok();
+    let data = paths::data_folder();
+    find_embedder(place.weights.as_deref(), program.as_deref(), data.as_deref())
 }
 
 /// How this run draws pages: the environment is read here, the library does not.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::Place;
-use super::{Outcome, locate, meaning, renderer, weight_search};
+use super::{Outcome, embedder_places, locate, renderer, weight_search};
 
 /// Where pagesight keeps and looks for things.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
     let would_be = locate::for_writing(place)?;
     let data = data_folder();
     let places = renderer(place, &[]).pdfium_places();
-    let embedders = meaning::places(place);
+    let embedders = embedder_places(place);
     let weights = weight_search(place).places();
     let mut out = io::stdout().lock();
     let text = |path: &PathBuf| path.display().to_string();
