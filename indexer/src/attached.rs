@@ -62,7 +62,8 @@ pub(crate) fn take_out(
         return (Vec::new(), Some(note));
     }
     let mut taken = Vec::new();
-    for (attachment, path) in attachments.iter().zip(paths(&carrier.path, &attachments)) {
+    let is_file = |name: &str| !carrier.is_attached && is_beside(&carrier.file, name);
+    for (attachment, path) in attachments.iter().zip(paths(&carrier.path, &attachments, is_file)) {
         if allowance.files == 0 || allowance.bytes == 0 {
             break;
         }
@@ -85,18 +86,27 @@ pub(crate) fn take_out(
     (taken, Some(note))
 }
 
+/// Whether a file is called as `carrier`, a file beside it, and what it carries as `name` are called
+/// together.
+fn is_beside(carrier: &Path, name: &str) -> bool {
+    let mut file = carrier.as_os_str().to_os_string();
+    file.push(format!("{MARK}{name}"));
+    Path::new(&file).symlink_metadata().is_ok()
+}
+
 /// How the ledger names the `attachments` of the document that it calls `carrier`. They may have
-/// any name, and one name more than once.
-fn paths(carrier: &str, attachments: &[Attachment]) -> Vec<String> {
+/// any name, one name more than once, and one that `is_file` says is that of a file.
+fn paths(carrier: &str, attachments: &[Attachment], is_file: impl Fn(&str) -> bool) -> Vec<String> {
     let mut given = BTreeSet::new();
     let unique = |attachment: &Attachment| {
         let name = attachment.name.replace(['/', '\\'], "_");
         let name = if name.trim().is_empty() { "attached.pdf".into() } else { name };
+        let numbered = (2..).map(|n| format!("{n}-{name}"));
+        let names = std::iter::once(name.clone()).chain(numbered);
+        let name = names.into_iter().find(|name| !given.contains(name) && !is_file(name));
+        let name = name.expect("one of endless names is free");
         let path = format!("{carrier}{MARK}{name}");
-        let numbered = (2..).map(|n| format!("{carrier}{MARK}{n}-{name}"));
-        let path = std::iter::once(path).chain(numbered).find(|path| !given.contains(path));
-        let path = path.expect("one of endless names is free");
-        given.insert(path.clone());
+        given.insert(name);
         path
     };
     attachments.iter().map(unique).collect()
@@ -140,19 +150,16 @@ impl Seen {
             && carrier(path, |carrier| self.read.contains(carrier)).is_some()
     }
 
-    /// Records of before and of this run that are attachments of `carrier`.
-    pub fn within(
-        &self,
-        ledger: &BTreeMap<String, DocumentRecord>,
-        carrier: &str,
-    ) -> Vec<DocumentRecord> {
-        let mut records = self.attached.clone();
-        records.retain(|path, _| is_within(path, carrier));
-        for record in records_within(ledger, carrier).filter(|record| !self.is_gone(&record.path)) {
-            records.entry(record.path.clone()).or_insert_with(|| record.clone());
-        }
-        records.into_values().collect()
+    /// Records of this run that are attachments of `carrier`.
+    pub fn within(&self, carrier: &str) -> Vec<DocumentRecord> {
+        records_within(&self.attached, carrier).cloned().collect()
     }
+}
+
+/// Whether one of `paths` is an attachment of the document `carrier`, at any depth.
+pub(crate) fn any_within(paths: &BTreeSet<&str>, carrier: &str) -> bool {
+    let first = format!("{carrier}{MARK}");
+    paths.range(&*first..).next().is_some_and(|path| path.starts_with(&first))
 }
 
 /// The path of `record`, an attachment of `from`, when its carrier is called `to`.
@@ -176,27 +183,31 @@ pub fn read_attached(
     let unreadable = |error: std::io::Error| {
         PdfError::failed(FailureKind::Unreadable, format!("{outermost} cannot be read: {error}"))
     };
-    let bytes = std::fs::read(decode_path(base, outermost)).map_err(unreadable);
-    Some(bytes.and_then(|bytes| taken_out(reader, outermost, bytes, path, most_bytes)))
+    let file = decode_path(base, outermost);
+    let bytes = std::fs::read(&file).map_err(unreadable);
+    let carrier = (outermost, Some(&*file));
+    Some(bytes.and_then(|bytes| taken_out(reader, carrier, bytes, path, most_bytes)))
 }
 
+/// `path` out of `bytes`, the document that the ledger calls `carrier`, and its file when it is one.
 fn taken_out(
     reader: &dyn PdfReader,
-    carrier: &str,
+    (carrier, file): (&str, Option<&Path>),
     bytes: Vec<u8>,
     path: &str,
     most_bytes: u64,
 ) -> Result<Vec<u8>, PdfError> {
     let mut pdf = reader.open(DocumentId::of(&bytes), Arc::new(bytes), &Arc::default())?;
     let attachments = pdf.attachments().to_vec();
-    for (attachment, name) in attachments.iter().zip(paths(carrier, &attachments)) {
+    let is_file = |name: &str| file.is_some_and(|file| is_beside(file, name));
+    for (attachment, name) in attachments.iter().zip(paths(carrier, &attachments, is_file)) {
         if name == path {
             return pdf.attached(attachment, most_bytes);
         }
         if is_within(path, &name) {
             let bytes = pdf.attached(attachment, most_bytes)?;
             drop(pdf);
-            return taken_out(reader, &name, bytes, path, most_bytes);
+            return taken_out(reader, (&name, None), bytes, path, most_bytes);
         }
     }
     let reason = format!("{path} is not attached to {carrier} any more");
@@ -222,7 +233,10 @@ mod tests {
             "b/o.pdf!attached.pdf",
             "b/o.pdf!x!y.pdf",
         ];
-        assert_eq!(paths("b/o.pdf", &attachments), expected);
+        assert_eq!(paths("b/o.pdf", &attachments, |_| false), expected);
+        let is_file = |name: &str| ["a.pdf", "3-a.pdf"].contains(&name);
+        let named = paths("b/o.pdf", &attachments[..3], is_file);
+        assert_eq!(named, ["b/o.pdf!2-a.pdf", "b/o.pdf!.._a.pdf", "b/o.pdf!4-a.pdf"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Threads read documents; this thread encodes their pages and is the only one that commits. The
 //! queue between them is short, so memory does not grow with the folder.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -48,6 +48,8 @@ pub(crate) struct Pipeline<'a> {
     duplicates: Vec<(Arc<Found>, DocumentId)>,
     /// Carriers of attached PDFs, and what they carry.
     seen: Seen,
+    /// The paths of the files that were found.
+    files: HashSet<String>,
 }
 
 struct OpenDocument {
@@ -106,11 +108,13 @@ impl<'a> Pipeline<'a> {
             done: HashMap::new(),
             duplicates: Vec::new(),
             seen: Seen::default(),
+            files: HashSet::new(),
         }
     }
 
     /// The files that must be read; the others are counted as unchanged.
     pub fn plan(&mut self, discovery: &Discovery) -> Vec<Found> {
+        self.files = discovery.files.keys().cloned().collect();
         let mut jobs = Vec::new();
         for (path, found) in &discovery.files {
             let is_settled =
@@ -242,7 +246,13 @@ impl<'a> Pipeline<'a> {
                 self.close_if_done(&found);
             }
             Message::Failed { document, failure } => self.fail(&found, document, failure),
-            Message::Known(known) => self.close_as(&found, &known),
+            Message::Known(known) => {
+                // Of before this run, and so is what it carries.
+                let carried = attached::records_within(self.ledger, &known.path);
+                let carried = carried.filter(|record| !self.files.contains(&record.path));
+                let carried = carried.cloned().collect();
+                self.close_as(&found, &known, carried);
+            }
             Message::Duplicate(document) => self.duplicates.push((found, document)),
         }
         Ok(())
@@ -302,20 +312,22 @@ impl<'a> Pipeline<'a> {
             Failed::Record(record) => self.close(found, record, Outcome::Indexed, 0),
             Failed::Stale { seen, kept } => {
                 self.tell_document(found, &seen, Outcome::Indexed, 0);
+                // What it carries stays with it.
+                let carried = attached::records_within(self.ledger, &found.path);
+                let carried = carried.map(|record| (record.path.clone(), record.clone()));
+                self.seen.attached.extend(carried);
                 self.note_attached(found, &kept);
                 self.committing.add_record(kept);
             }
         }
     }
 
-    fn close_as(&mut self, found: &Found, known: &DocumentRecord) {
+    /// Closes `found`, which is the `known` document, and what that has `carried`, each by the name
+    /// that it has here.
+    fn close_as(&mut self, found: &Found, known: &DocumentRecord, carried: Vec<DocumentRecord>) {
         let (record, outcome) = ledger::known(found, known, self.ledger.get(&found.path));
         self.close(found, record, outcome, 0);
-        if known.path == found.path {
-            return;
-        }
-        // What it carries has another name too.
-        for inner in self.seen.within(self.ledger, &known.path) {
+        for inner in carried {
             let path = attached::moved(&inner, &known.path, &found.path);
             let found = Found { path, bytes: inner.bytes, is_attached: true, ..found.clone() };
             let (record, outcome) = ledger::known(&found, &inner, self.ledger.get(&found.path));
@@ -350,6 +362,37 @@ impl<'a> Pipeline<'a> {
         (self.tell)(Event::Document { record, outcome, bytes });
     }
 
+    /// Closes the files whose bytes were read under another name.
+    fn close_duplicates(&mut self) {
+        let mut waiting = std::mem::take(&mut self.duplicates);
+        while !waiting.is_empty() {
+            // What a document carries may be such a file itself, and is closed before its copies.
+            let attached = waiting.iter().filter(|(found, _)| found.is_attached);
+            let attached: BTreeSet<&str> = attached.map(|(found, _)| &*found.path).collect();
+            let is_ready = |(_, document): &(Arc<Found>, DocumentId)| {
+                let known = self.done.get(document);
+                known.is_none_or(|known| !attached::any_within(&attached, &known.path))
+            };
+            let are_ready: Vec<bool> = waiting.iter().map(is_ready).collect();
+            // No document is within itself, so that some are.
+            let all = !are_ready.contains(&true);
+            let mut later = Vec::new();
+            for (duplicate, is_ready) in waiting.into_iter().zip(are_ready) {
+                if !is_ready && !all {
+                    later.push(duplicate);
+                    continue;
+                }
+                let (found, document) = duplicate;
+                // Without a final record the run was stopped, and the next one looks again.
+                if let Some(record) = self.done.get(&document).cloned() {
+                    let carried = self.seen.within(&record.path);
+                    self.close_as(&found, &record, carried);
+                }
+            }
+            waiting = later;
+        }
+    }
+
     fn commit(&mut self) -> Result<(), IndexError> {
         let open = self.open.values().map(|open| &open.record);
         if let Some(pages) = self.committing.commit(open)? {
@@ -367,12 +410,7 @@ impl<'a> Pipeline<'a> {
         kept: &[Emptied],
     ) -> Result<Summary, IndexError> {
         self.summary.interrupted = self.options.stop.load(Ordering::Relaxed);
-        for (found, document) in std::mem::take(&mut self.duplicates) {
-            // Without a final record the run was stopped, and the next one looks again.
-            if let Some(record) = self.done.get(&document).cloned() {
-                self.close_as(&found, &record);
-            }
-        }
+        self.close_duplicates();
         // Dropped last: a file with another name has its new path in the ledger by now. A run that
         // was stopped has not seen all new paths and drops nothing.
         if !self.summary.interrupted {

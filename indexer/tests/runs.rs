@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pagesight_core::seam::{BoxError, PageEncoder, PageSink};
 use pagesight_core::testing::{FakeEncoder, FakeOcr, FakePdfReader, FakeStore};
 use pagesight_core::{
-    DocumentRecord, DocumentStatus, EncodedPage, FailureKind, ModelId, ModelRecord, PageImage,
-    PageSize, PageVectors, PatchLayout, PictureSize, Slices, TextSource, VectorError,
+    DocumentId, DocumentRecord, DocumentStatus, EncodedPage, FailureKind, ModelId, ModelRecord,
+    PageImage, PageSize, PageVectors, PatchLayout, PictureSize, Slices, TextSource, VectorError,
 };
 use pagesight_indexer::{
     AddError, BatchSize, Engines, Event, IndexError, Limits, Outcome, Summary, SyncOptions, add,
@@ -143,6 +143,76 @@ fn attached_pdfs_are_documents_of_their_own() {
     place.run();
     assert_eq!(paths(&mut place), ["alone.pdf"]);
     assert_eq!(place.texts(), ["alone"]);
+}
+
+/// What a carrier carries is found by its bytes, whatever becomes of its name and its carrier.
+#[test]
+fn what_is_attached_stays_with_its_carrier_through_changes() {
+    let annex = |text: &str| FakePdfReader::pdf(&[text]);
+    let middle =
+        |text: &str, annex: &[u8]| FakePdfReader::carrier_pdf(&[text], &[("annex.pdf", annex)]);
+    let outer =
+        |text: &str, middle: &[u8]| FakePdfReader::carrier_pdf(&[text], &[("mid.pdf", middle)]);
+    let mid = middle("middle", &annex("annex"));
+    let document = |place: &mut Place, path: &str| place.record(path).unwrap().document.unwrap();
+    let annex_id = |text: &str| DocumentId::of(&annex(text));
+
+    // A carrier changes, and what it carries, and what that carries, does not.
+    let mut place = Place::new();
+    place.options.workers = Some(1);
+    fs::write(place.path("a.pdf"), outer("one", &mid)).unwrap();
+    place.run();
+    fs::write(place.path("a.pdf"), outer("another", &mid)).unwrap();
+    place.run();
+    assert_eq!(document(&mut place, "a.pdf!mid.pdf!annex.pdf"), annex_id("annex"));
+    assert_eq!(place.texts(), ["annex", "another", "middle"]);
+
+    // It takes another name, and a document that carries others takes its old one.
+    fs::rename(place.path("a.pdf"), place.path("b.pdf")).unwrap();
+    fs::write(place.path("a.pdf"), outer("new", &middle("newer", &annex("newest")))).unwrap();
+    place.run();
+    assert_eq!(document(&mut place, "a.pdf!mid.pdf!annex.pdf"), annex_id("newest"));
+    assert_eq!(document(&mut place, "b.pdf!mid.pdf!annex.pdf"), annex_id("annex"));
+    assert_eq!(place.texts(), ["annex", "another", "middle", "new", "newer", "newest"]);
+
+    // What it carried is in another carrier, by another name.
+    fs::remove_file(place.path("b.pdf")).unwrap();
+    place.write("a.pdf", &["bare"]);
+    fs::write(place.path("c.pdf"), FakePdfReader::carrier_pdf(&["third"], &[("m.pdf", &mid)]))
+        .unwrap();
+    place.run();
+    assert_eq!(document(&mut place, "c.pdf!m.pdf!annex.pdf"), annex_id("annex"));
+    assert_eq!(place.texts(), ["annex", "bare", "middle", "third"]);
+
+    // Copies that come in one run, and what they carry as a file, too.
+    let mut place = Place::new();
+    for name in ["a.pdf", "b.pdf"] {
+        fs::write(place.path(name), outer("one", &mid)).unwrap();
+    }
+    fs::write(place.path("x.pdf"), &mid).unwrap();
+    place.run();
+    for path in ["a.pdf!mid.pdf!annex.pdf", "b.pdf!mid.pdf!annex.pdf", "x.pdf!annex.pdf"] {
+        assert_eq!(document(&mut place, path), annex_id("annex"), "{path}");
+    }
+}
+
+/// A file may be called as what another one carries: each has its own record.
+#[test]
+fn a_file_may_have_the_name_of_what_is_attached() {
+    let mut place = Place::new();
+    let inner = FakePdfReader::pdf(&["inner"]);
+    let outer = FakePdfReader::carrier_pdf(&["outer"], &[("in.pdf", &inner)]);
+    fs::write(place.path("a.pdf"), outer).unwrap();
+    place.write("a.pdf!in.pdf", &["plain"]);
+    place.run();
+    let document = |place: &mut Place, path: &str| place.record(path).unwrap().document;
+    assert_eq!(document(&mut place, "a.pdf!2-in.pdf"), Some(DocumentId::of(&inner)));
+    assert_eq!(place.texts(), ["inner", "outer", "plain"]);
+    fs::rename(place.path("a.pdf"), place.path("b.pdf")).unwrap();
+    place.run();
+    assert_eq!(place.record("b.pdf!in.pdf"), None);
+    assert_eq!(document(&mut place, "b.pdf!2-in.pdf"), Some(DocumentId::of(&inner)));
+    assert_eq!(place.texts(), ["inner", "outer", "plain"]);
 }
 
 /// A run that ends between a carrier's pages and what it carries comes back to it.
