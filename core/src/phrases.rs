@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Quotation marks that open and close, as keyboards and typesetters of several countries have them.
-const PAIRS: [(char, char); 9] = [
+const PAIRS: [(char, char); 17] = [
     ('"', '"'),
     ('“', '”'),
     ('„', '“'),
@@ -11,6 +11,14 @@ const PAIRS: [(char, char); 9] = [
     ('”', '”'),
     ('«', '»'),
     ('»', '«'),
+    ('“', '“'),
+    ('＂', '＂'),
+    ('‘', '’'),
+    ('‚', '‘'),
+    ('‹', '›'),
+    ('›', '‹'),
+    ('〝', '〟'),
+    ('‟', '”'),
     ('「', '」'),
     ('『', '』'),
 ];

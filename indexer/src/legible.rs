@@ -63,6 +63,8 @@ struct Cost {
     steps: u32,
     letters: u32,
     accented: u32,
+    /// Those that are the same as the one before.
+    repeated: u32,
     /// Letters of other scripts, which are not judged.
     foreign: u32,
     /// Marks and digits.
@@ -85,6 +87,7 @@ impl Cost {
                 ACCENTED => (cost.letters, cost.accented) = (cost.letters + 1, cost.accented + 1),
                 _ => cost.letters += 1,
             }
+            cost.repeated += u32::from(before == class && class < ACCENTED);
             if (before, class) != (NO_LETTER, NO_LETTER) {
                 cost.sixteenths += u32::from(BITS[before][class]);
                 cost.steps += 1;
@@ -105,7 +108,15 @@ impl Cost {
 
     fn is_no_language(&self, few: u32, most_bits: f32) -> bool {
         let is_latin = self.letters >= few && self.letters > self.foreign;
-        is_latin && (self.bits() > most_bits || self.accented * 5 > self.letters * 3)
+        is_latin
+            && (self.bits() > most_bits
+                || self.accented * 5 > self.letters * 3
+                || self.repeated * 2 > self.letters)
+    }
+
+    fn is_meaningless(&self) -> bool {
+        const FEW: u32 = 8;
+        self.meaningless >= FEW && self.meaningless * 5 >= self.characters()
     }
 }
 
@@ -124,11 +135,33 @@ fn is_meaningless(c: char) -> bool {
         || (c.is_control() && !c.is_whitespace())
 }
 
+/// Whether a good part of a page's text is codes without meaning.
+pub(crate) fn is_meaningless_text(text: &str) -> bool {
+    Cost::of(text.chars()).is_meaningless()
+}
+
+/// Whether many words of scripts other than Latin have a small letter before a capital: tables that
+/// are wrong do not keep them apart.
+fn mixes_cases(text: &str) -> bool {
+    const FEW: usize = 8;
+    let is_foreign = |word: &&str| word.chars().any(|c| c.is_alphabetic() && c as u32 >= 0x370);
+    let is_mixed = |word: &&str| {
+        let letters = word.chars().zip(word.chars().skip(1));
+        letters.into_iter().any(|(before, c)| before.is_lowercase() && c.is_uppercase())
+    };
+    let words = text.split(|c: char| !c.is_alphabetic()).filter(is_foreign);
+    let (mut all, mut mixed) = (0, 0);
+    for word in words {
+        all += 1;
+        mixed += usize::from(is_mixed(&word));
+    }
+    mixed >= FEW && mixed * 3 > all
+}
+
 /// Whether a good part of a page's text is no language, so that its picture says more.
 pub(crate) fn is_garbled(text: &str) -> bool {
-    const FEW: u32 = 8;
     let whole = Cost::of(text.chars());
-    if whole.meaningless >= FEW && whole.meaningless * 5 >= whole.characters() {
+    if whole.is_meaningless() || mixes_cases(text) {
         return true;
     }
     if whole.is_no_language(FEW_LETTERS, MOST_BITS) {
@@ -239,6 +272,12 @@ mod tests {
         assert!(is_garbled(&private));
         assert!(is_garbled(&"\u{FFFD}\u{FFFD}\u{FFFD} ".repeat(5)));
         assert!(!is_garbled(&format!("{ENGLISH} \u{FFFD}\u{E000}")));
+        // All letters are one, and Cyrillic ones are any.
+        assert!(is_garbled(&"AAA AAAAA AAAAAAA AAAAAA AAAA AA AAAAA AAAA ".repeat(2)));
+        assert!(is_garbled(
+            "дИщ еккщЭ ЧНДпИщж ящъОщф ющжжщЬ ялЙр лж юеяД феЭя ежф кълДИщъ ЕкщжеДИЭ"
+        ));
+        assert!(!is_garbled("Отчёт компании ЛукОйл и ГазПром о РосНефти для налогового органа РФ"));
         // Bytes of Cyrillic read as Latin 1.
         assert!(is_garbled("Âûñîòà ïëîòèíû ñîñòàâëÿåò äâåñòè ìåòðîâ, à äëèíà âîäîõðàíèëèùà"));
     }

@@ -14,7 +14,7 @@ use pagesight_core::seam::{BoxError, Ocr, PdfDocument, PdfError};
 use pagesight_core::{DrawSize, OcrText, PageImage, TextSource, Turn, chain};
 
 use crate::ink::{self, unread_letters};
-use crate::legible::{is_garbled, words};
+use crate::legible::{is_garbled, is_meaningless_text, words};
 use crate::page::PageRead;
 use crate::scan::{is_blank, needs_ocr};
 
@@ -201,7 +201,13 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             (own.is_empty() && letters(only) > letters(layer)).then(|| only.to_string())
         }
         // The page shows what the text says: it was a language that we do not know.
-        Why::Garbled if common > 0 && common * 2 >= own.len().min(seen.len()) => None,
+        Why::Garbled
+            if !is_meaningless_text(layer)
+                && common > 0
+                && common * 2 >= own.len().min(seen.len()) =>
+        {
+            None
+        }
         Why::Garbled => (letters(&found.text) >= 8).then(|| found.text.trim().to_string()),
         // All that the page shows was read, with its own words among it.
         _ if common * 10 >= own.len() * 8 => {
@@ -264,6 +270,7 @@ mod tests {
     fn what_both_say_is_put_together() {
         let scan = "Fennel soup of the abbey\nBates ABC 4711";
         let long = "\u{E001}\u{E002} \u{E003}".repeat(60);
+        let (headed, soup) = (format!("Soup\n{long}"), "Soup\nFennel soup of the abbey");
         for (layer, found, why, expected) in [
             // A picture.
             ("", scan, Why::NoWords, Some(scan.to_string())),
@@ -279,6 +286,8 @@ mod tests {
             // Garbage, however long, gives way to words; a language that nobody knows does not.
             (&long, scan, Why::Garbled, Some(scan.into())),
             (&long, "", Why::Garbled, None),
+            // So does garbage under a heading that says what it is.
+            (&headed, "Soup\nFennel soup of the abbey", Why::Garbled, Some(soup.into())),
             ("Xqzvk wvxzq jqxv", "Xqzvk wvxzq jqxv", Why::Garbled, None),
         ] {
             assert_eq!(joined(layer, &OcrText::new(found), why), expected, "{layer} {found}");

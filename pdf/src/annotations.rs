@@ -18,6 +18,9 @@ use crate::text::words;
 /// A page of more annotations is read so far and no further.
 const MAX_ANNOTATIONS: usize = 5_000;
 
+/// Entries of a list of choices that are looked at.
+const MAX_CHOICES: usize = 2_000;
+
 /// `FPDF_ANNOT_*` of `fpdf_annot.h`.
 mod subtype {
     pub const LINK: i32 = 2;
@@ -64,8 +67,17 @@ pub fn append(
             match annotation.field_type() {
                 field::CHECKBOX | field::RADIO => continue,
                 field::TEXT if annotation.field_flags() & PASSWORD != 0 => continue,
-                field::TEXT | field::COMBO | field::LIST => {
-                    let value = annotation.field_value();
+                kind @ (field::TEXT | field::COMBO | field::LIST) => {
+                    // A choice has a value for programs, and shows its label.
+                    let labels = if kind == field::TEXT {
+                        Vec::new()
+                    } else {
+                        annotation.chosen_labels(MAX_CHOICES)
+                    };
+                    let value = match labels.join("\n") {
+                        labels if labels.trim().is_empty() => annotation.field_value(),
+                        labels => labels,
+                    };
                     if !value.trim().is_empty() {
                         values.push(value);
                         continue;
@@ -142,7 +154,7 @@ fn appearances(
     objects.iter().for_each(|object| object.set_active(false));
     // A page whose CropBox lies elsewhere is shown whole.
     let bounds = page.bounds().filter(|bounds| bounds.area() > 0.0);
-    let no_layers = || false;
-    let survey = Survey::of(&page, &[flattened], bounds, no_layers);
-    words(&page, &survey, &Facts::of(&[]), &HashSet::new(), limit).map(|words| words.text)
+    let nothing = Facts::of(&[]);
+    let survey = Survey::of(&page, &[flattened], bounds, &nothing);
+    words(&page, &survey, &nothing, &HashSet::new(), limit).map(|words| words.text)
 }

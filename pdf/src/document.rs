@@ -7,7 +7,7 @@ use pagesight_core::{Attachment, Failure, FailureKind};
 
 use crate::facts::Facts;
 use crate::protocol::{MAX_ATTACHMENTS, MAX_NAME};
-use crate::raw::{Document, Library, OpenError};
+use crate::raw::{AttachedFile, Document, Library, OpenError};
 
 /// An open document.
 pub struct Opened<'l> {
@@ -22,6 +22,8 @@ pub struct Opened<'l> {
     with_letters: OnceCell<Option<Document<'l>>>,
     /// Pages of the copy that annotations were made part of.
     flattened: RefCell<HashSet<u32>>,
+    /// What is attached to it.
+    files: OnceCell<Vec<File>>,
 }
 
 impl<'l> Opened<'l> {
@@ -44,6 +46,7 @@ impl<'l> Opened<'l> {
                         copy: OnceCell::new(),
                         with_letters: OnceCell::new(),
                         flattened: RefCell::default(),
+                        files: OnceCell::new(),
                     });
                 }
                 Err(OpenError::Password) => {}
@@ -95,18 +98,20 @@ impl<'l> Opened<'l> {
                     .into(),
             );
         }
-        let (names, count) = self.document.attachments(MAX_LISTED);
+        let attached = self.files();
+        let listed = self.document.attached_count() as usize;
+        let count = attached.len() + listed.saturating_sub(MAX_LISTED);
         if count > 0 && self.facts.is_portfolio() {
             let files = if count == 1 { "file" } else { "files" };
             notes.push(format!("a portfolio: its pages are a cover for {count} attached {files}"));
         }
-        let pdfs = self.attachments().len();
+        let pdfs = attached.iter().filter(|file| file.is_pdf).take(MAX_ATTACHMENTS).count();
         if count > pdfs {
             let unread = count - pdfs;
             let (files, they) = if unread == 1 { ("file", "it") } else { ("files", "them") };
-            let others = names.iter().filter(|name| !is_pdf(name));
+            let others = attached.iter().filter(|file| !file.is_pdf).take(MAX_NAMES);
             let named: Vec<String> =
-                others.take(MAX_NAMES).map(|name| name.chars().take(80).collect()).collect();
+                others.map(|file| file.name.chars().take(80).collect()).collect();
             let more = if unread > named.len() { ", ..." } else { "" };
             let names = named.join(", ");
             notes.push(format!(
@@ -117,21 +122,62 @@ impl<'l> Opened<'l> {
         notes
     }
 
-    /// The attached files that are PDFs by their names.
+    /// The attached files that are PDFs by their names, or by what they say.
     pub fn attachments(&self) -> Vec<Attachment> {
-        let (names, _) = self.document.attachments(MAX_LISTED);
-        let all = names.into_iter().zip(0..);
-        let pdfs = all.filter(|(name, _)| is_pdf(name)).take(MAX_ATTACHMENTS);
+        let all = self.files().iter().zip(0..);
+        let pdfs = all.filter(|(file, _)| file.is_pdf).take(MAX_ATTACHMENTS);
         let fits = |name: &str| {
             let skipped = name.chars().count().saturating_sub(MAX_NAME);
             name.chars().skip(skipped).collect()
         };
-        pdfs.map(|(name, index)| Attachment::new(index, fits(&name))).collect()
+        pdfs.map(|(file, index)| Attachment::new(index, fits(&file.name))).collect()
+    }
+
+    /// The files of the document: those that it lists, and after them those that annotations of its
+    /// pages pin there and it does not list.
+    fn files(&self) -> &[File] {
+        self.files.get_or_init(|| {
+            let listed = 0..self.document.attached_count().min(MAX_LISTED as u32);
+            let at = |index| Some(File::of(&self.document.attached(index)?, Place::Listed(index)));
+            let mut files: Vec<File> = listed.filter_map(at).collect();
+            if !self.facts.has_pinned_files() {
+                return files;
+            }
+            for number in 0..self.document.page_count().min(MAX_PAGES_WITH_FILES) {
+                let Some(page) = self.document.page(number) else { continue };
+                for annotation in page.annotations(MAX_LISTED) {
+                    if annotation.subtype() != FILE_ATTACHMENT || files.len() >= MAX_LISTED {
+                        continue;
+                    }
+                    let place = Place::Pinned { page: number, annotation: annotation.index() };
+                    let file = annotation.attached().map(|file| File::of(&file, place));
+                    let is_new = |file: &File| {
+                        !files.iter().any(|f| (&f.name, f.bytes) == (&file.name, file.bytes))
+                    };
+                    files.extend(file.filter(is_new));
+                }
+            }
+            files
+        })
     }
 
     /// The bytes of attached file `index`, when there are at most `most` of them.
     pub fn attached(&self, index: u32, most: u64) -> Result<Vec<u8>, Failure> {
-        self.document.attachment(index, most).map_err(|bytes| {
+        let bytes = match self.files().get(index as usize).map(|file| &file.place) {
+            None => Err(0),
+            Some(&Place::Listed(index)) => {
+                self.document.attached(index).ok_or(0).and_then(|file| file.bytes(most))
+            }
+            Some(&Place::Pinned { page, annotation }) => {
+                let page = self.document.page(page);
+                let annotations = page.as_ref().map(|page| page.annotations(MAX_LISTED));
+                let mut annotations = annotations.into_iter().flatten();
+                let found = annotations.find(|other| other.index() == annotation);
+                let file = found.as_ref().and_then(|annotation| annotation.attached());
+                file.ok_or(0).and_then(|file| file.bytes(most))
+            }
+        };
+        bytes.map_err(|bytes| {
             if bytes == 0 {
                 Failure::new(FailureKind::Damaged, "the attached file cannot be taken out")
             } else {
@@ -159,7 +205,37 @@ const MAX_NAMES: usize = 3;
 /// Attached files that are looked at.
 const MAX_LISTED: usize = 2_000;
 
+/// Pages on which pinned files are looked for.
+const MAX_PAGES_WITH_FILES: u32 = 200;
+
+/// `FPDF_ANNOT_FILEATTACHMENT` of `fpdf_annot.h`.
+const FILE_ATTACHMENT: i32 = 17;
+
+/// A file within a document.
+struct File {
+    name: String,
+    is_pdf: bool,
+    bytes: Option<u64>,
+    place: Place,
+}
+
+enum Place {
+    /// In the list of the document, by its number from 0.
+    Listed(u32),
+    /// To a page (from 0), by an annotation.
+    Pinned { page: u32, annotation: i32 },
+}
+
+impl File {
+    fn of(file: &AttachedFile<'_>, place: Place) -> Self {
+        let name = file.name();
+        let is_pdf = is_pdf(&name) || file.media_type().eq_ignore_ascii_case("application/pdf");
+        Self { name, is_pdf, bytes: file.size(), place }
+    }
+}
+
 fn is_pdf(name: &str) -> bool {
+    let name = name.trim_end();
     let end = name.len().saturating_sub(4);
     name.is_char_boundary(end) && name[end..].eq_ignore_ascii_case(".pdf")
 }

@@ -34,6 +34,7 @@ const MAX_DEPTH: usize = 24;
 pub struct Facts<'l> {
     bytes: &'l [u8],
     has_layers: OnceCell<bool>,
+    has_tags_with_text: OnceCell<bool>,
     /// The glyphs that fonts name in the document, by the names of the fonts.
     encodings: OnceCell<HashMap<String, Glyphs>>,
 }
@@ -41,12 +42,30 @@ pub struct Facts<'l> {
 impl<'l> Facts<'l> {
     /// Of the document that consists of `bytes`.
     pub fn of(bytes: &'l [u8]) -> Self {
-        Self { bytes, has_layers: OnceCell::new(), encodings: OnceCell::new() }
+        Self {
+            bytes,
+            has_layers: OnceCell::new(),
+            has_tags_with_text: OnceCell::new(),
+            encodings: OnceCell::new(),
+        }
     }
 
     /// Whether something in the document may be on a layer.
     pub fn has_layers(&self) -> bool {
         *self.has_layers.get_or_init(|| self.says(b"/OCProperties"))
+    }
+
+    /// Whether a page of the document may have a file pinned to it.
+    pub fn has_pinned_files(&self) -> bool {
+        self.says(b"/FileAttachment")
+    }
+
+    /// Whether something in the document, such as a tag, may have a text that stands for what it
+    /// displays. Such texts within the content of pages are not among its objects.
+    pub fn has_tags_with_text(&self) -> bool {
+        *self
+            .has_tags_with_text
+            .get_or_init(|| self.says(b"/StructTreeRoot") && self.says(b"/ActualText"))
     }
 
     /// Whether the document is a collection of files with a cover, a portfolio.

@@ -12,6 +12,7 @@ use pdfium_render::prelude::Pdfium;
 use crate::annotations;
 use crate::canvas::Canvas;
 use crate::document::Opened;
+use crate::facts::Facts;
 use crate::fonts;
 use crate::letters::{has_beyond_latin_1, in_annotations, in_named_fonts};
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
@@ -66,7 +67,7 @@ impl<'o, 'l> Pages<'o, 'l> {
         let opened = self.opened;
         let (page, _) = self.load(number)?;
         let objects = page.objects();
-        let survey = Survey::of(page, &objects, page.bounds(), || opened.facts.has_layers());
+        let survey = Survey::of(page, &objects, page.bounds(), &opened.facts);
         let shown = survey.texts.iter().filter(|text| text.shown != Shown::Nothing);
         let areas = shown.filter_map(|text| page.displayed(text.bounds?));
         let areas = areas.map(|[x0, y0, x1, y1]| Area { x0, y0, x1, y1 });
@@ -158,9 +159,9 @@ const MOST_TEXT: usize = 1 << 20;
 /// Whether a page that was not read must be drawn with the letters of our font.
 fn wants_letters(opened: &Opened<'_>, page: &Page<'_>, number: u32, size: PageSize) -> bool {
     let objects = page.objects();
-    let no_layers = || false;
+    let nothing = Facts::of(&[]);
     let has_named_fonts =
-        || !in_named_fonts(&Survey::of(page, &objects, page.bounds(), no_layers)).is_empty();
+        || !in_named_fonts(&Survey::of(page, &objects, page.bounds(), &nothing)).is_empty();
     (has_named_fonts() && read(opened, page, number, size, MOST_TEXT).is_ok_and(|read| read.1))
         || in_annotations(page)
 }
@@ -175,7 +176,7 @@ fn read(
 ) -> Result<(PageText, bool), Failure> {
     let facts = &opened.facts;
     let objects = page.objects();
-    let survey = Survey::of(page, &objects, page.bounds(), || facts.has_layers());
+    let survey = Survey::of(page, &objects, page.bounds(), facts);
     let named = in_named_fonts(&survey);
     let images = images_share(&survey, size);
     let paths = u32::try_from(survey.paths).unwrap_or(u32::MAX);
@@ -198,7 +199,7 @@ fn read_with_letters(opened: &Opened<'_>, number: u32, limit: usize) -> Option<W
     fonts::with_letters(|| {
         let (page, _) = load(opened.with_letters()?, number).ok()?;
         let objects = page.objects();
-        let survey = Survey::of(&page, &objects, page.bounds(), || opened.facts.has_layers());
+        let survey = Survey::of(&page, &objects, page.bounds(), &opened.facts);
         let named = in_named_fonts(&survey);
         words(&page, &survey, &opened.facts, &named, limit)
     })

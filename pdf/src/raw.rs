@@ -258,49 +258,20 @@ impl<'l> Document<'l> {
         unsafe { self.library.0.FPDF_GetFormType(self.handle.cast()) }
     }
 
-    /// The bytes of attached file `index` (0-based), when it has at most `most` of them.
-    ///
-    /// # Errors
-    /// How many bytes it has when there are more, 0 when it has no bytes that can be read.
-    pub fn attachment(&self, index: u32, most: u64) -> Result<Vec<u8>, u64> {
-        let calls = self.library.0;
-        let index = c_int::try_from(index).map_err(|_| 0_u64)?;
-        // SAFETY: the document is open, pdfium checks the index, and the buffer has the size that
-        // is said.
-        unsafe {
-            let attachment = calls.FPDFDoc_GetAttachment(self.handle.cast(), index);
-            if attachment.is_null() {
-                return Err(0);
-            }
-            let mut length: c_ulong = 0;
-            let ok = calls.FPDFAttachment_GetFile(attachment, ptr::null_mut(), 0, &raw mut length);
-            let bytes = length as u64;
-            if ok == 0 || bytes == 0 || bytes > most {
-                return Err(if ok == 0 { 0 } else { bytes });
-            }
-            let mut file = vec![0_u8; length as usize];
-            let buffer = file.as_mut_ptr().cast();
-            let ok = calls.FPDFAttachment_GetFile(attachment, buffer, length, &raw mut length);
-            if ok != 0 && length as u64 == bytes { Ok(file) } else { Err(0) }
-        }
+    /// How many files the document lists as attached.
+    pub fn attached_count(&self) -> u32 {
+        // SAFETY: the document is open.
+        unsafe { self.library.0.FPDFDoc_GetAttachmentCount(self.handle.cast()) }.max(0) as u32
     }
 
-    /// Names of the files that are attached to the document, without control characters, at most
-    /// `most` of them, and how many there are.
-    pub fn attachments(&self, most: usize) -> (Vec<String>, usize) {
+    /// Attached file `index` (0-based) of those that the document lists.
+    pub fn attached(&self, index: u32) -> Option<AttachedFile<'_>> {
         let calls = self.library.0;
-        // SAFETY: the document is open, and the indices are below the count.
-        unsafe {
-            let count = calls.FPDFDoc_GetAttachmentCount(self.handle.cast()).max(0);
-            let name = |index| {
-                let attachment = calls.FPDFDoc_GetAttachment(self.handle.cast(), index);
-                wide_text(|buffer, bytes| {
-                    calls.FPDFAttachment_GetName(attachment, buffer.cast(), bytes)
-                })
-            };
-            let clean = |name: String| name.chars().filter(|c| !c.is_control()).collect();
-            ((0..count).take(most).map(|index| clean(name(index))).collect(), count as usize)
-        }
+        let index = c_int::try_from(index).ok()?;
+        // SAFETY: the document is open; pdfium checks the index.
+        AttachedFile::of(calls, unsafe {
+            calls.FPDFDoc_GetAttachment(self.handle.cast(), index).cast()
+        })
     }
 
     /// Loads page `index` (0-based).
@@ -314,6 +285,66 @@ impl<'l> Document<'l> {
             handle,
             form: self.form.as_ref().map(|form| form.handle),
         })
+    }
+}
+
+/// A file within a document, listed or pinned to a page by an annotation.
+pub struct AttachedFile<'d> {
+    calls: &'d dyn PdfiumLibraryBindings,
+    handle: Handle,
+}
+
+impl<'d> AttachedFile<'d> {
+    fn of(calls: &'d dyn PdfiumLibraryBindings, handle: Handle) -> Option<Self> {
+        (!handle.is_null()).then_some(Self { calls, handle })
+    }
+
+    /// Its name, without control characters.
+    pub fn name(&self) -> String {
+        // SAFETY: the document that holds it is open, here and below, and the buffer has the size
+        // that is said.
+        let name = wide_text(|buffer, bytes| unsafe {
+            self.calls.FPDFAttachment_GetName(self.handle.cast(), buffer.cast(), bytes)
+        });
+        name.chars().filter(|c| !c.is_control()).collect()
+    }
+
+    /// What kind of file it says that it is, e.g. `application/pdf`.
+    pub fn media_type(&self) -> String {
+        // SAFETY: as in `name`.
+        wide_text(|buffer, bytes| unsafe {
+            self.calls.FPDFAttachment_GetSubtype(self.handle.cast(), buffer.cast(), bytes)
+        })
+    }
+
+    /// How many bytes it has; `None` when they cannot be read.
+    pub fn size(&self) -> Option<u64> {
+        let mut length: c_ulong = 0;
+        // SAFETY: as in `name`; there is no buffer.
+        let ok = unsafe {
+            let file = self.handle.cast();
+            self.calls.FPDFAttachment_GetFile(file, ptr::null_mut(), 0, &raw mut length)
+        };
+        (ok != 0 && length > 0).then_some(length as u64)
+    }
+
+    /// Its bytes, when there are at most `most` of them.
+    ///
+    /// # Errors
+    /// How many bytes it has when there are more, 0 when it has no bytes that can be read.
+    pub fn bytes(&self, most: u64) -> Result<Vec<u8>, u64> {
+        let bytes = self.size().ok_or(0_u64)?;
+        if bytes > most {
+            return Err(bytes);
+        }
+        let mut length = bytes as c_ulong;
+        let mut file = vec![0_u8; bytes as usize];
+        let buffer = file.as_mut_ptr().cast();
+        // SAFETY: as in `name`.
+        let ok = unsafe {
+            self.calls.FPDFAttachment_GetFile(self.handle.cast(), buffer, length, &raw mut length)
+        };
+        if ok != 0 && length as u64 == bytes { Ok(file) } else { Err(0) }
     }
 }
 
@@ -387,6 +418,62 @@ impl<'d> Page<'d> {
             let object = |index| self.calls.FPDFPage_GetObject(self.handle.cast(), index).cast();
             (0..count).filter_map(|index| Object::of(self.calls, object(index))).collect()
         }
+    }
+
+    /// What the tags of the page say that stands for their content: texts, and the numbers of the
+    /// marked content that each stands for. At most `most` tags are looked at.
+    pub fn replaced_by_tags(&self, most: usize) -> Vec<(String, Vec<i32>)> {
+        /// Tags within tags are followed this deep.
+        const MAX_DEPTH: usize = 64;
+        let calls = self.calls;
+        let mut found: Vec<(String, Vec<i32>)> = Vec::new();
+        // SAFETY: the page is open, the elements belong to the tree, which is closed last, and the
+        // indices are below the counts.
+        unsafe {
+            let tree = calls.FPDF_StructTree_GetForPage(self.handle.cast());
+            if tree.is_null() {
+                return found;
+            }
+            // Each with its depth, and the text that it is within.
+            let mut to_visit: Vec<(Handle, usize, Option<usize>)> = Vec::new();
+            for index in 0..calls.FPDF_StructTree_CountChildren(tree).max(0) {
+                let root: Handle = calls.FPDF_StructTree_GetChildAtIndex(tree, index).cast();
+                to_visit.push((root, 0, None));
+            }
+            let mut seen = 0;
+            while let Some((element, depth, within)) = to_visit.pop() {
+                seen += 1;
+                if element.is_null() || depth > MAX_DEPTH || seen > most {
+                    continue;
+                }
+                let text = || {
+                    wide_text(|buffer, bytes| {
+                        let buffer = buffer.cast();
+                        calls.FPDF_StructElement_GetActualText(element.cast(), buffer, bytes)
+                    })
+                };
+                let within = within.or_else(|| {
+                    let text = Some(text()).filter(|text| !text.is_empty())?;
+                    found.push((text, Vec::new()));
+                    Some(found.len() - 1)
+                });
+                for index in 0..calls.FPDF_StructElement_CountChildren(element.cast()).max(0) {
+                    let child = calls.FPDF_StructElement_GetChildAtIndex(element.cast(), index);
+                    if !child.is_null() {
+                        to_visit.push((child.cast(), depth + 1, within));
+                    } else if let Some(within) = within {
+                        let number =
+                            calls.FPDF_StructElement_GetChildMarkedContentID(element.cast(), index);
+                        found[within].1.extend(Some(number).filter(|number| *number >= 0));
+                    }
+                    if to_visit.len() > most {
+                        break;
+                    }
+                }
+            }
+            calls.FPDF_StructTree_Close(tree);
+        }
+        found
     }
 
     /// The annotations of the page, in order, at most `most` of them.
@@ -590,6 +677,12 @@ impl<'p> Object<'p> {
         })
     }
 
+    /// The number of the marked content that it stands in, by which tags know it; -1 for none.
+    pub fn content_number(&self) -> i32 {
+        // SAFETY: as in `kind`.
+        unsafe { self.calls.FPDFPageObj_GetMarkedContentID(self.handle.cast()) }
+    }
+
     /// Whether it is drawn and has text.
     pub fn set_active(&self, active: bool) {
         // SAFETY: as in `kind`.
@@ -764,6 +857,34 @@ impl Annotation<'_> {
         // SAFETY: the buffer has the size that is said.
         wide_text(|buffer, bytes| unsafe {
             self.calls.FPDFAnnot_GetStringValue(self.handle.cast(), key, buffer.cast(), bytes)
+        })
+    }
+
+    /// What a list of choices shows of those that are chosen, of its first `most` choices.
+    pub fn chosen_labels(&self, most: usize) -> Vec<String> {
+        let Some(form) = self.form else { return Vec::new() };
+        let annotation = self.handle.cast();
+        // SAFETY: as in `subtype`; the indices are below the count.
+        let count = unsafe { self.calls.FPDFAnnot_GetOptionCount(form.cast(), annotation) };
+        // SAFETY: as above.
+        let is_chosen = |index: &c_int| unsafe {
+            self.calls.FPDFAnnot_IsOptionSelected(form.cast(), annotation, *index) != 0
+        };
+        // SAFETY: the buffer has the size that is said.
+        let label = |index| {
+            wide_text(|buffer, bytes| unsafe {
+                let (form, buffer) = (form.cast(), buffer.cast());
+                self.calls.FPDFAnnot_GetOptionLabel(form, annotation, index, buffer, bytes)
+            })
+        };
+        (0..count.max(0)).take(most).filter(is_chosen).map(label).collect()
+    }
+
+    /// The file that it pins to the page.
+    pub fn attached(&self) -> Option<AttachedFile<'_>> {
+        // SAFETY: as in `subtype`.
+        AttachedFile::of(self.calls, unsafe {
+            self.calls.FPDFAnnot_GetFileAttachment(self.handle.cast()).cast()
         })
     }
 

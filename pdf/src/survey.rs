@@ -6,9 +6,10 @@
 //! nothing comes out it is not shown. That is what the picture of the page shows too, whatever rule
 //! says when the layer is on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ptr;
 
+use crate::facts::Facts;
 use crate::raw::{Box4, Drawn, Handle, Kind, Mark, Matrix, Object, Page};
 
 /// A page of more objects is looked at so far and no further.
@@ -19,6 +20,9 @@ const MAX_DEPTH: usize = 32;
 
 /// Layers that are looked at on one page; text of further ones counts as shown.
 const MAX_LAYERS: usize = 48;
+
+/// Tags of one page that are looked at.
+const MAX_TAGS: usize = 100_000;
 
 /// Longest side of the drawings that tell whether a layer is on, px. Text of 8 points is four
 /// pixels high on a page of A4.
@@ -46,8 +50,9 @@ pub struct TextObject<'p> {
     layer: Layer<'p>,
 }
 
-/// Marked content that has a text of its own (`ActualText`).
+/// Marked content that has a text of its own (`ActualText`), or whose tag has.
 pub struct Replacement {
+    /// Tells it from others.
     pub mark: Handle,
     /// As it is in the document.
     pub text: Vec<u8>,
@@ -72,6 +77,36 @@ pub struct Survey<'p> {
     /// Text in forms, which may be layers.
     has_forms: bool,
     has_layer_marks: bool,
+    tags: Tags,
+}
+
+/// Texts that stand for marked content, by its numbers.
+#[derive(Default)]
+struct Tags {
+    texts: Vec<Vec<u8>>,
+    by_number: HashMap<i32, usize>,
+    /// Those that were met.
+    met: HashSet<usize>,
+}
+
+impl Tags {
+    fn of(page: &Page<'_>) -> Self {
+        let mut tags = Self::default();
+        for (text, numbers) in page.replaced_by_tags(MAX_TAGS) {
+            let at = tags.texts.len();
+            tags.by_number.extend(numbers.into_iter().map(|number| (number, at)));
+            let utf16 = text.encode_utf16().flat_map(u16::to_be_bytes);
+            tags.texts.push([0xFE, 0xFF].into_iter().chain(utf16).collect());
+        }
+        tags
+    }
+
+    /// The text of `object`, and what tells it from the marks of replacements, which are places in
+    /// memory.
+    fn of_object(&self, object: &Object<'_>) -> Option<(usize, Handle)> {
+        let at = *self.by_number.get(&object.content_number())?;
+        Some((at, ptr::without_provenance_mut(at + 1)))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -84,14 +119,15 @@ struct Place<'p> {
 }
 
 impl<'p> Survey<'p> {
-    /// Looks at `objects`, which are displayed within `bounds`. `has_layers` says whether the
-    /// document has layers at all; it is asked only when it matters.
+    /// Looks at `objects`, which are displayed within `bounds`. `facts` says whether the document
+    /// has layers and tags at all; it is asked only when it matters.
     pub fn of(
         page: &'p Page<'_>,
         objects: &[Object<'p>],
         bounds: Option<Box4>,
-        has_layers: impl FnOnce() -> bool,
+        facts: &Facts<'_>,
     ) -> Self {
+        let tags = if facts.has_tags_with_text() { Tags::of(page) } else { Tags::default() };
         let mut survey = Self {
             texts: Vec::new(),
             replacements: Vec::new(),
@@ -101,6 +137,7 @@ impl<'p> Survey<'p> {
             seen: 0,
             has_forms: false,
             has_layer_marks: false,
+            tags,
         };
         let place = Place {
             matrix: Matrix::IDENTITY,
@@ -110,7 +147,7 @@ impl<'p> Survey<'p> {
             depth: 0,
         };
         survey.walk(objects, place);
-        if survey.has_layer_marks || (survey.has_forms && has_layers()) {
+        if survey.has_layer_marks || (survey.has_forms && facts.has_layers()) {
             survey.hide_layers_that_are_off(page);
         }
         for replacement in &mut survey.replacements {
@@ -135,14 +172,28 @@ impl<'p> Survey<'p> {
                     layer = Some(mark);
                     self.has_layer_marks = true;
                 }
+                // A replacement within another one is replaced, too.
                 let known = self.replacements.last().is_some_and(|r| r.mark == mark.handle());
-                if known {
+                if replaced.is_some() {
+                } else if known {
                     replaced = Some(mark.handle());
                 } else if let Some(text) = mark.actual_text().filter(|text| !text.is_empty()) {
                     replaced = Some(mark.handle());
                     let (mark, at) = (mark.handle(), self.texts.len());
                     let bounds = object.bounds().map(|bounds| place.matrix.apply(bounds));
                     let hidden = false;
+                    self.replacements.push(Replacement { mark, text, at, hidden, bounds });
+                }
+            }
+            // Forms number their content on their own.
+            if replaced.is_none()
+                && place.form.is_null()
+                && let Some((tag, mark)) = self.tags.of_object(object)
+            {
+                replaced = Some(mark);
+                if self.tags.met.insert(tag) {
+                    let (text, at) = (self.tags.texts[tag].clone(), self.texts.len());
+                    let (bounds, hidden) = (object.bounds(), false);
                     self.replacements.push(Replacement { mark, text, at, hidden, bounds });
                 }
             }

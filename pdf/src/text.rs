@@ -118,6 +118,8 @@ impl<'r> Reading<'r> {
                     && let Some(text) = self.replacement(mark)
                 {
                     text.chars().for_each(|c| self.push(c));
+                    // In the place of a hyphen that is the line's.
+                    self.joining |= text.ends_with(LINE_HYPHEN);
                 }
             }
             if let Some(index_of_text) = special.filter(|_| !object.is_null()) {

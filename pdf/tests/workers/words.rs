@@ -76,6 +76,15 @@ pub fn of_annotations_are_read() {
     assert!(cut.cut && cut.text.len() <= 60 && cut.text.starts_with("Savanna"), "{cut:?}");
 }
 
+pub fn of_a_choice_are_its_label() {
+    check(&[("pinned.pdf", 1, &["Guanaco"], &["k2", "Vicuna"])]);
+}
+
+pub fn of_tags_stand_for_their_content() {
+    let shown = &["Wordless", "Graš", "as it stands", "Together", "untagged"];
+    check(&[("tagged.pdf", 1, shown, &["zz"])]);
+}
+
 pub fn keep_every_letter() {
     for file in ["letters.pdf", "letters-packed.pdf"] {
         check(&[
@@ -92,6 +101,7 @@ pub fn keep_every_letter() {
                 &["turn the valve off by hand\nIlluminated\nW𠮷", "whole and the rest"],
                 &["xx", "w-h", "o-l-e"],
             ),
+            (file, 4, &["an electro\u{AD}magnet of iron", "Outermost"], &["innermost", "yy"]),
         ]);
     }
 }
@@ -147,6 +157,15 @@ pub fn notes_say_what_is_not_read() {
         renderer.attached(&none, most).unwrap_err().into_failure().kind,
         FailureKind::Damaged
     );
+    // One that says what it is, and one that is pinned to a page.
+    let mut other = start(Sandbox::BestEffort).unwrap();
+    read(&mut other, "pinned.pdf");
+    let pinned = other.attachments().to_vec();
+    let names: Vec<&str> = pinned.iter().map(|a| &*a.name).collect();
+    assert_eq!(names, ["contract", "clip.pdf"]);
+    let clip = other.attached(&pinned[1], most).unwrap();
+    assert_eq!(other.open(&clip, &[]).unwrap().0, 1);
+    assert!(other.text(1, 1 << 20).unwrap().text.contains("Pinned llamas"));
     // The worker goes on, and what was taken out is a document.
     assert_eq!(renderer.open(&plan, &[]).unwrap().0, 1);
     assert_eq!(renderer.attachments()[0].name, "annex.pdf");

@@ -99,8 +99,10 @@ fn stored(piece: &Piece, language: Option<Language>) -> Vec<String> {
         },
         Kind::Number { other: None } | Kind::Pair | Kind::End => vec![form.clone()],
         Kind::Number { other: Some(other) } => vec![form.clone(), format!("~{other}")],
-        Kind::Spaced => vec![format!("~{form}")],
-        Kind::Signed { word } => vec![format!("={form}"), format!("~{word}")],
+        Kind::Spaced { other } => {
+            std::iter::once(form).chain(other).map(|form| format!("~{form}")).collect()
+        }
+        Kind::Signed { word } => vec![format!("={form}"), format!("~{}", stem(word, language))],
     }
 }
 
@@ -145,10 +147,15 @@ impl Form {
                 let (loose, plain) = (vec![marked(form)], other.iter().cloned().collect());
                 Self { exact: form.clone(), loose, plain, exact_is_loose: false }
             }
-            Kind::Spaced => {
+            Kind::Spaced { .. } => {
                 Self { exact: form.clone(), loose: vec![marked(form)], ..Self::default() }
             }
-            Kind::Signed { .. } => Self { exact: format!("={form}"), ..Self::default() },
+            // C++ is not C; A+ and .NET are written without their sign, too.
+            Kind::Signed { word } => {
+                let is_another = form.ends_with("++") || form.ends_with('#');
+                let plain = if is_another { vec![] } else { vec![stem(word, language)] };
+                Self { exact: format!("={form}"), plain, ..Self::default() }
+            }
             Kind::Pair | Kind::End => Self { exact: form.clone(), ..Self::default() },
         }
     }
@@ -338,9 +345,15 @@ mod tests {
             ("HTTPServer PDFs", vec!["httpserver", "http", "server", "pdfs"]),
             ("C++, C# or C", vec!["=c++", "~c", "=c#", "~c", "or", "c"]),
             ("C++11", vec!["=c++", "~c", "11"]),
+            (".NET or rated AA+", vec!["=.net", "~net", "or", "rate", "=aa+", "~aa"]),
+            ("www.example.net N+1", vec!["wwwexamplenet", "www", "exampl", "net", "n1", "n", "1"]),
+            ("v2.10.3-rc1", vec!["v2103rc1", "2.10.3", "v2", "2", "10.3", "rc1", "rc", "1"]),
+            ("to the 🚀moon", vec!["to", "the", "🚀", "moon"]),
             ("12,5 1.234 31.12.2024", vec!["12.5", "1.234", "~1234", "31.12.2024", "2024"]),
             ("1\u{A0}234\u{A0}567,8", vec!["1234567.8"]),
-            ("98 765", vec!["~98765", "98", "765"]),
+            ("98 765", vec!["~98765", "~98.765", "98", "765"]),
+            ("1,250,000.00", vec!["1250000.00", "~1250000"]),
+            ("250 000,00", vec!["~250000.00", "~250000", "250", "000.00"]),
             ("Casting of bells ........ 14,250", vec!["cast", "of", "bell", "14250", "~14.250"]),
             ("Name:Smithson May.Afterwards", vec!["name", "smithson", "may", "afterward"]),
             ("¿?!", vec![]),
@@ -411,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_hyphen_at_a_line_end_is_read_both_ways() {
-        for text in ["well-\nknown", "well\u{AD}known", "well-  \r\n known"] {
+        for text in ["well-\nknown", "well\u{AD}known", "well-  \r\n known", "well¬\nknown"] {
             assert_eq!(terms(text, None), ["wellknown", "well", "known"], "{text:?}");
         }
         assert_eq!(terms("2019-\n2020", None), ["2019", "2020"]);

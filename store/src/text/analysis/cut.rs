@@ -39,9 +39,10 @@ pub(super) enum Kind {
     Word,
     /// Digits and at most one point; and what else its marks may mean.
     Number { other: Option<String> },
-    /// Digits with spaces between them, which may be one number or several.
-    Spaced,
-    /// A word with a sign that makes it another one (C++, C#), and the word.
+    /// Digits with spaces between them, which may be one number or several; and what the number may
+    /// be written as, too.
+    Spaced { other: Option<String> },
+    /// A word with a sign that makes it another one (C++, C#, .NET, A+), and the word.
     Signed { word: String },
     /// Two letters of a script without spaces, or one that stands alone.
     Pair,
@@ -77,10 +78,17 @@ pub(super) fn cut(text: &str) -> (Vec<Piece>, u32) {
             at += 1;
             continue;
         }
+        if is_pictograph(letters[at].c) {
+            cutter.push(&letters[at..=at], Kind::Word, false);
+            cutter.position += 1;
+            at += 1;
+            continue;
+        }
         let unspaced = is_unspaced(letters[at].c);
         let same = |letter: &Letter| {
             let marks = is_combining_mark(letter.c);
-            !is_break(letter.c) && (marks || is_unspaced(letter.c) == unspaced)
+            let ends = is_break(letter.c) || is_pictograph(letter.c);
+            !ends && (marks || is_unspaced(letter.c) == unspaced)
         };
         let len = letters[at..].iter().take_while(|letter| same(letter)).count().max(1);
         let run = &letters[at..at + len];
@@ -126,7 +134,8 @@ fn joined(letters: &[Letter]) -> (Vec<Letter>, Spaced) {
             (run, loose) = (0, false);
             continue;
         }
-        let hyphen = letter.c == '-' && before.is_some_and(char::is_alphabetic);
+        // Some programs write ¬ for a hyphen that is the line's.
+        let hyphen = matches!(letter.c, '-' | '¬') && before.is_some_and(char::is_alphabetic);
         if hyphen || letter.c == BREAK {
             let gap = Gap::at(letters, at + 1);
             let goes_on = gap.next.is_some_and(|next| next.c.is_alphabetic());
@@ -251,6 +260,11 @@ fn begins_number(c: char) -> bool {
     !c.is_alphanumeric() && !matches!(c, '.' | ',' | '\'' | GROUP_SPACE)
 }
 
+/// Pictures among letters, each of which is a word: 🚀.
+fn is_pictograph(c: char) -> bool {
+    matches!(c as u32, 0x1F300..=0x1F3FA | 0x1F400..=0x1FAFF)
+}
+
 /// Spaces, controls, and the invisible marks around words (reading directions).
 fn is_break(c: char) -> bool {
     c.is_whitespace()
@@ -349,13 +363,18 @@ impl Cutter {
             if let Some((number, range)) = spaced.get(&(at + item.start)) {
                 let piece = Piece {
                     form: number.clone(),
-                    kind: Kind::Spaced,
+                    kind: Kind::Spaced { other: other_form(number) },
                     range: range.clone(),
                     position: self.position,
                     is_part: false,
                     is_capitals: false,
                 };
                 self.pieces.push(piece);
+            }
+            if let Some(version) = version(&run[item.start..]) {
+                let position = self.position;
+                self.number(version, true);
+                self.position = position;
             }
             let letters = &run[item.clone()];
             if letters[0].c.is_ascii_digit() && letters.iter().any(|l| ",.'".contains(l.c)) {
@@ -365,10 +384,18 @@ impl Cutter {
                 let after = run.get(item.end + sign).map(|letter| letter.c);
                 // C++11 is C++ of a year.
                 let ends = after.is_none_or(|c| !c.is_alphabetic());
+                let is_short_name = letters.len() <= 3
+                    && letters.iter().all(|letter| letter.c.is_ascii_uppercase());
                 match (sign, run.get(item.end).map(|letter| letter.c)) {
+                    _ if is_dot_net(run, item) => self.dot_net(letters),
                     (2, Some('+')) if ends && letters.len() <= 12 => self.signed(letters, "++"),
                     (1, Some('#' | '♯')) if ends && letters.len() <= 2 => {
                         self.signed(letters, "#")
+                    }
+                    (1, Some('+'))
+                        if is_short_name && after.is_none_or(|c| !c.is_alphanumeric()) =>
+                    {
+                        self.signed(letters, "+")
                     }
                     _ => self.word(letters, is_part),
                 }
@@ -379,6 +406,11 @@ impl Cutter {
     fn signed(&mut self, letters: &[Letter], sign: &str) {
         let word: String = letters.iter().flat_map(|letter| letter.c.to_lowercase()).collect();
         self.push_form(format!("{word}{sign}"), letters, Kind::Signed { word }, false);
+        self.position += 1;
+    }
+
+    fn dot_net(&mut self, letters: &[Letter]) {
+        self.push_form(".net".into(), letters, Kind::Signed { word: "net".into() }, false);
         self.position += 1;
     }
 
@@ -394,6 +426,7 @@ impl Cutter {
         };
         match marked(&groups, &marks) {
             Marked::Number { number, other } => {
+                let other = other.or_else(|| without_fraction(&number));
                 self.push_form(number, letters, Kind::Number { other }, is_part);
             }
             Marked::Dotted(form) => {
@@ -478,6 +511,42 @@ impl Cutter {
             self.position += 1;
         }
     }
+}
+
+/// The name of a platform that begins with a full stop, and is not the end of a host's.
+fn is_dot_net(run: &[Letter], item: &Range<usize>) -> bool {
+    let c = |at: usize| run[at].c.to_ascii_lowercase();
+    let is_net = item.len() == 3 && item.clone().map(c).eq("net".chars());
+    is_net
+        && item.start > 0
+        && c(item.start - 1) == '.'
+        && (item.start == 1 || !c(item.start - 2).is_alphanumeric())
+}
+
+/// The number of a version at the beginning of `run`, which has a v before it: v2.10.3.
+fn version(run: &[Letter]) -> Option<&[Letter]> {
+    let (_, rest) = run.split_first().filter(|(first, _)| "vV".contains(first.c))?;
+    let is_digit = |at: usize| rest.get(at).is_some_and(|letter| letter.c.is_ascii_digit());
+    let is_mark =
+        |at: usize| rest.get(at).is_some_and(|letter| letter.c == '.') && is_digit(at + 1);
+    let len = (0..rest.len()).take_while(|&at| is_digit(at) || (at > 0 && is_mark(at))).count();
+    rest[..len].iter().any(|letter| letter.c == '.').then_some(&rest[..len])
+}
+
+/// An amount without its hundredths, when there are none: 1250000.00 is also asked for as 1250000.
+fn without_fraction(number: &str) -> Option<String> {
+    let whole = number.strip_suffix(".00")?;
+    (whole.len() >= 3 && !whole.starts_with('0') && !whole.contains('.')).then(|| whole.to_string())
+}
+
+/// What a number with spaces between its digits is, too: 98 765 is written 98.765 where a full stop
+/// groups, and 250 000,00 without its hundredths.
+fn other_form(number: &str) -> Option<String> {
+    if number.contains('.') {
+        return without_fraction(number);
+    }
+    let (first, last) = number.split_at(number.len().checked_sub(3)?);
+    (first.len() <= 3).then(|| format!("{first}.{last}"))
 }
 
 /// An apostrophe or, in Hebrew, a quotation mark.

@@ -116,6 +116,11 @@ fn common(c: char) -> Option<char> {
         // Joiners within a word; Persian's non-joiner parts words and is a space.
         '\u{200D}' | '\u{2060}' | '\u{FEFF}' => return None,
         c if is_variation(c) => return None,
+        // Kangxi radicals are taken for these in Japanese texts; elsewhere they are the same letter.
+        '戶' => '戸',
+        '黑' => '黒',
+        '黃' => '黄',
+        '靑' => '青',
         c if ('\u{2E80}'..='\u{2EFF}').contains(&c) => ideograph(c),
         c => digit(c).unwrap_or(c),
     })
@@ -167,6 +172,7 @@ mod tests {
             ("ｶﾞｽ ﾎﾟﾝﾌﾟ", "ガス ポンプ"),
             ("⽇本の⼈⼝", "日本の人口"),
             ("⻑⻄⻩", "長西黄"),
+            ("神⼾市⽬⿊区", "神戸市目黒区"),
             ("\u{1109}\u{1165}\u{110B}\u{116E}\u{11AF}", "서울"),
             ("re\u{301}sume\u{301}", "résumé"),
             ("O’Brien ʼn Oʻahu", "O'Brien 'n O'ahu"),
