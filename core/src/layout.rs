@@ -36,7 +36,8 @@ pub enum Run {
         cols: u32,
         /// Patches from top to bottom.
         rows: u32,
-        /// What they cover.
+        /// What they cover. It may reach past the right and the bottom edge of the page, where a
+        /// model fills a page up to whole patches; what lies past an edge belongs to no vector.
         area: Area,
         /// Vectors without a place after each row.
         #[serde(default, skip_serializing_if = "is_zero")]
@@ -144,11 +145,13 @@ impl PatchLayout {
         }
         let width = (area.x1 - area.x0) / cols as f32;
         let height = (area.y1 - area.y0) / rows as f32;
+        // A page that is turned is filled up at its other edges.
+        let on_page = |at: f32| at.clamp(0.0, 1.0);
         Some(Area {
-            x0: area.x0 + col as f32 * width,
-            y0: area.y0 + row as f32 * height,
-            x1: area.x0 + (col + 1) as f32 * width,
-            y1: area.y0 + (row + 1) as f32 * height,
+            x0: on_page(area.x0 + col as f32 * width),
+            y0: on_page(area.y0 + row as f32 * height),
+            x1: on_page(area.x0 + (col + 1) as f32 * width),
+            y1: on_page(area.y0 + (row + 1) as f32 * height),
         })
     }
 
@@ -198,6 +201,16 @@ mod tests {
         assert_eq!(layout.rect(5, PAGE), rect(0.0, 0.0, 100.0, 50.0));
         assert_eq!(layout.rect(13, PAGE), rect(300.0, 50.0, 400.0, 100.0));
         assert_eq!(layout.rect(15, PAGE), None);
+    }
+
+    #[test]
+    fn what_lies_past_the_page_belongs_to_no_vector() {
+        // Two by two patches of half a page and a half of that.
+        let area = Area { x0: 0.0, y0: 0.0, x1: 1.5, y1: 1.5 };
+        let run = Run::Patches { cols: 2, rows: 2, area, row_end: 0 };
+        let layout = PatchLayout::new(vec![run]);
+        assert_eq!(layout.area(0), Some(Area { x0: 0.0, y0: 0.0, x1: 0.75, y1: 0.75 }));
+        assert_eq!(layout.area(3), Some(Area { x0: 0.75, y0: 0.75, x1: 1.0, y1: 1.0 }));
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub enum ModelError {
         key: String,
     },
     /// The model was loaded for queries alone.
-    #[error("the model was loaded for queries, without its vision tower")]
+    #[error("the model was loaded for queries, without what pages need")]
     QueryOnly,
     /// A tensor that the model needs is missing.
     #[error("{path} lacks the tensor {key}")]
@@ -220,6 +220,14 @@ pub enum ModelError {
     DeviceNotBuilt {
         /// The GPU asked for.
         device: Device,
+    },
+    /// The family has no arithmetic for the GPU that was asked for.
+    #[error("models of the family {family} run on the CPU, not on {device}")]
+    DeviceFamily {
+        /// The GPU asked for.
+        device: Device,
+        /// The family.
+        family: &'static str,
     },
     /// The GPU does not answer.
     #[error("{device} cannot be used: is there such a GPU, and its driver?")]

@@ -1,11 +1,16 @@
 //! What a checkpoint is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use pagesight_core::{ModelId, ModelSource};
+use pagesight_core::{ModelId, ModelSource, PageSize, PictureSize};
 use serde::{Serialize, Serializer};
 
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::files::Files;
+use crate::checkpoint::licence::licence;
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
 use crate::precision::Precision;
 
 /// A checkpoint that would load: every file is there, every tensor has its name and shape.
@@ -39,6 +44,10 @@ pub struct ModelInfo {
     pub input_px: Option<usize>,
     /// Patches of an input; `None` as for [`input_px`](Self::input_px).
     pub patches: Option<usize>,
+    /// The licence that its README states, in the words of a hub, e.g. `apache-2.0`.
+    pub licence: Option<String>,
+    /// What an upright A4 page costs with its recipe, before vectors are left out or merged.
+    pub page: PageCost,
     /// Numbers of a vector.
     pub dim: usize,
     /// What it runs in.
@@ -52,6 +61,82 @@ pub struct ModelInfo {
     pub recipe_origin: String,
     /// The hash of everything that its vectors depend on.
     pub model_id: ModelId,
+}
+
+/// What a page costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PageCost {
+    /// The picture that it is drawn into.
+    #[serde(flatten)]
+    pub picture: PictureSize,
+    /// Vectors that it becomes.
+    pub vectors: usize,
+    /// Multiplications and additions, each counted.
+    pub operations: u64,
+}
+
+/// The page whose cost is stated: 210 x 297 mm.
+pub const A4: PageSize = PageSize { width_pt: 595.276, height_pt: 841.89 };
+
+/// What the family of a checkpoint says of it.
+pub struct Said {
+    pub family: &'static str,
+    pub vision_layers: usize,
+    pub language_layers: usize,
+    pub input_px: Option<usize>,
+    pub patches: Option<usize>,
+    pub page: PageCost,
+    pub dim: usize,
+    pub precision: Precision,
+    /// As JSON.
+    pub recipe: String,
+    pub recipe_in_words: Vec<(&'static str, String)>,
+    pub recipe_origin: String,
+    pub model_id: ModelId,
+}
+
+impl ModelInfo {
+    /// What the files of `checkpoint` say, and what its family does. None of `weights` has been
+    /// taken.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub(crate) fn new(
+        checkpoint: &Checkpoint,
+        weights: &Weights,
+        said: Said,
+    ) -> Result<Self, ModelError> {
+        let mut types = BTreeMap::new();
+        for tensor in weights.tensors() {
+            *types.entry(tensor.dtype().to_string()).or_default() += tensor.numbers();
+        }
+        let files = checkpoint.weight_files();
+        let lengths = files.iter().map(|file| file.length()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            family: said.family,
+            source: checkpoint.source().clone(),
+            folder: checkpoint.files().folder().map(Path::to_path_buf),
+            base: checkpoint.base().map(Files::shown).map(|base| base.display().to_string()),
+            layout: weights.layout().to_string(),
+            files: files.iter().map(|file| file.shown().display().to_string()).collect(),
+            bytes: lengths.iter().sum(),
+            parameters: types.values().sum(),
+            types,
+            vision_layers: said.vision_layers,
+            language_layers: said.language_layers,
+            input_px: said.input_px,
+            patches: said.patches,
+            licence: licence(checkpoint),
+            page: said.page,
+            dim: said.dim,
+            precision: said.precision,
+            recipe: serde_json::from_str(&said.recipe).expect("a recipe is plain data"),
+            recipe_in_words: said.recipe_in_words,
+            recipe_origin: said.recipe_origin,
+            model_id: said.model_id,
+        })
+    }
 }
 
 fn in_words<S: Serializer>(source: &ModelSource, to: S) -> Result<S::Ok, S::Error> {

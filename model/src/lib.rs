@@ -2,12 +2,14 @@
 //!
 //! [`load`] takes a [`ModelSource`](pagesight_core::ModelSource) (nano, a folder, a model in a
 //! hub's cache), finds out which family of models the checkpoint belongs to, and gives a
-//! [`Model`](pagesight_core::seam::Model). The families are listed in one place; ColPali
-//! ([`ColPali`]) is the first. This is the only crate of pagesight that knows candle.
+//! [`Model`](pagesight_core::seam::Model). The families are listed in one place: ColPali
+//! ([`ColPali`]), which squeezes a page into a square, and NeoMME, which sees it in its own shape.
+//! This is the only crate of pagesight that knows candle.
 //!
-//! The way of a page: its picture becomes pixels (`families/NAME/preprocess`), pixels become patch
-//! features in the vision tower, features and the prompt go through the language model, and a head
-//! makes rows of length 1 of it. The parts are `blocks` on the CPU, with kernels of our own, and
+//! The way of a page through ColPali: its picture becomes pixels (`families/NAME/preprocess`),
+//! pixels become patch features in the vision tower, features and the prompt go through the
+//! language model, and a head makes rows of length 1 of it. NeoMME has no tower of its own for
+//! pictures: one Transformer takes patches and tokens. The parts are `blocks` on the CPU, with kernels of our own, and
 //! `gpu` on a GPU, with candle's operations. Weights stay where they lie in their files
 //! (`checkpoint`).
 //!
@@ -36,27 +38,31 @@ mod models;
 mod options;
 #[cfg(feature = "parity")]
 mod parity;
+#[cfg(feature = "parity")]
+mod picture;
 mod precision;
 mod quantized_checkpoint;
+mod text;
 mod verify;
 
 // Loading any model.
 pub use device::{Device, UnknownDevice};
 pub use error::ModelError;
-pub use families::load;
+pub use families::recipe::{Pooler, RecipeOrigin};
+pub use families::{load, recipe_names};
 pub use options::{LoadOptions, RecipeChoice};
 pub use precision::{Precision, UnknownPrecision};
 
 // ColPali, the first family.
 pub use families::colpali::model::ColPali;
-pub use families::colpali::recipe::{Pooler, Recipe, RecipeOrigin};
+pub use families::colpali::recipe::Recipe;
 
 // Checkpoints: find, fetch, look at, check, make smaller.
 #[cfg(feature = "hub")]
 pub use checkpoint::fetch::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 pub use checkpoint::hub_cache::{HubCache, HubSnapshot};
 pub use families::inspect_checkpoint;
-pub use info::ModelInfo;
+pub use info::{ModelInfo, PageCost};
 pub use models::{ModelEntry, Models};
 pub use quantized_checkpoint::{QuantizeSummary, quantize_checkpoint};
 pub use verify::{VerifiedModel, verify_checkpoint};

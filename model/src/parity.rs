@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device as CandleDevice, Tensor};
+use pagesight_core::PageImage;
 use serde::Serialize;
 
 use crate::error::ModelError;
+use crate::picture::read_picture;
 
 /// One stage compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -108,6 +110,18 @@ impl Stages {
         self.reports.push(StageReport { stage: stage.into(), tolerance, max_difference });
     }
 
+    /// Compares `got` with the expected tensor `name`.
+    pub fn compare_one(
+        &mut self,
+        name: &str,
+        tolerance: f64,
+        got: &Tensor,
+    ) -> Result<(), ParityError> {
+        let worst = max_difference(got, &self.get(name)?)?;
+        self.report(name, tolerance, worst);
+        Ok(())
+    }
+
     /// Compares `got`, one tensor an item, with the items of the expected tensor `name`, the
     /// first `lengths[i]` rows of each where lengths are given.
     pub fn compare(
@@ -130,6 +144,47 @@ impl Stages {
         self.report(name, tolerance, worst);
         Ok(())
     }
+}
+
+/// The pictures `folder/images/page*.png`, by name.
+///
+/// # Errors
+/// [`ParityError::NoImages`].
+pub fn page_pictures(folder: &Path) -> Result<Vec<PathBuf>, ParityError> {
+    let folder = folder.join("images");
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|source| ModelError::Io { path: folder.clone(), source })?;
+    let mut pages: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    pages.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("page") && name.ends_with(".png")
+    });
+    pages.sort();
+    if pages.is_empty() {
+        return Err(ParityError::NoImages { path: folder });
+    }
+    Ok(pages)
+}
+
+/// Reads a picture.
+///
+/// # Errors
+/// [`ParityError::Image`].
+pub fn read_image(path: &Path) -> Result<PageImage, ParityError> {
+    read_picture(path).map_err(|source| ParityError::Image { path: path.to_path_buf(), source })
+}
+
+/// A picture as a tensor, `[height, width, 3]` u8.
+pub fn image_tensor(image: &PageImage) -> Result<Tensor, ParityError> {
+    let shape = (image.height_px() as usize, image.width_px() as usize, 3);
+    Ok(Tensor::from_slice(image.rgb(), shape, &CandleDevice::Cpu)?)
+}
+
+/// The inverse of [`image_tensor`].
+pub fn tensor_image(tensor: &Tensor) -> Result<PageImage, ParityError> {
+    let (height, width, _) = tensor.dims3()?;
+    let bytes = tensor.flatten_all()?.to_vec1::<u8>()?;
+    Ok(PageImage::new(width as u32, height as u32, bytes).expect("the tensor is a picture"))
 }
 
 /// Ids as a tensor, `[n]`.

@@ -14,4 +14,4 @@ mod instructions;
 mod resample;
 
 pub use instructions::Instructions;
-pub use resample::resize_bicubic;
+pub use resample::{Filter, resize, resize_bicubic};

@@ -1,6 +1,6 @@
-//! Pillow's 8-bit bicubic, to the last bit.
+//! Pillow's 8-bit resizing, to the last bit.
 //!
-//! The reference squeezes a page with `PIL.Image.resize(..., BICUBIC)` (Pillow 11.3,
+//! The references bring a page to their size with `PIL.Image.resize` (Pillow 11.3,
 //! `src/libImaging/Resample.c`): two integer passes, horizontal first, each rounded and clipped
 //! to u8. General crates work in float or in another order and differ in a tenth of the bytes,
 //! which moves embeddings by 5e-3.
@@ -10,8 +10,18 @@ use pagesight_core::PageImage;
 /// Fixed-point bits of a weight: 32 bits less 8 for the pixel and 2 for the overshoot.
 const PRECISION_BITS: u32 = 22;
 
-/// Resizes to `width_px` x `height_px` exactly as Pillow's `resize` with `BICUBIC` does: the
-/// filter widens when shrinking (antialias), a pass is skipped when its size already matches.
+/// The filters that references resize with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle, one pixel to each side.
+    Bilinear,
+    /// Keys' cubic with a = -0.5, two pixels to each side.
+    Bicubic,
+    /// A windowed sinc, three pixels to each side.
+    Lanczos,
+}
+
+/// Resizes to `width_px` x `height_px` exactly as Pillow's `resize` with `BICUBIC` does.
 ///
 /// ```
 /// use pagesight_core::PageImage;
@@ -23,19 +33,36 @@ const PRECISION_BITS: u32 = 22;
 /// # Panics
 /// When a target side is 0.
 pub fn resize_bicubic(image: &PageImage, width_px: u32, height_px: u32) -> PageImage {
+    resize(image, width_px, height_px, Filter::Bicubic)
+}
+
+/// Resizes to `width_px` x `height_px` exactly as Pillow's `resize` does: the filter widens when
+/// shrinking (antialias), a pass is skipped when its size already matches.
+///
+/// ```
+/// use pagesight_core::PageImage;
+/// use pagesight_simd::{Filter, resize};
+/// let edge = PageImage::new(4, 1, vec![0, 0, 0, 0, 0, 0, 80, 80, 80, 80, 80, 80]).unwrap();
+/// assert_eq!(resize(&edge, 2, 1, Filter::Bilinear).rgb(), &[11, 11, 11, 69, 69, 69]);
+/// ```
+///
+/// # Panics
+/// When a target side is 0.
+pub fn resize(image: &PageImage, width_px: u32, height_px: u32, filter: Filter) -> PageImage {
     assert!(width_px > 0 && height_px > 0, "a resize to nothing");
     let (in_width, in_height) = (image.width_px() as usize, image.height_px() as usize);
     let (out_width, out_height) = (width_px as usize, height_px as usize);
     let narrowed = if out_width == in_width {
         None
     } else {
-        Some(horizontal_pass(image.rgb(), in_width, in_height, out_width))
+        let windows = windows(filter, in_width, out_width);
+        Some(horizontal_pass(image.rgb(), in_width, in_height, &windows))
     };
     let rows = narrowed.as_deref().unwrap_or(image.rgb());
     let rgb = if out_height == in_height {
         rows.to_vec()
     } else {
-        vertical_pass(rows, out_width, in_height, out_height)
+        vertical_pass(rows, out_width, &windows(filter, in_height, out_height))
     };
     PageImage::new(width_px, height_px, rgb).expect("the passes keep the size")
 }
@@ -46,7 +73,33 @@ struct Window {
     weights: Vec<i32>,
 }
 
-/// Keys' cubic with a = -0.5, as Pillow has it.
+impl Filter {
+    /// How far it reaches to each side, in pixels of the smaller picture.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    /// Its weight at a distance.
+    fn at(self, x: f64) -> f64 {
+        match self {
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => cubic(x),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    let x = x * std::f64::consts::PI;
+    if x == 0.0 { 1.0 } else { x.sin() / x }
+}
+
+/// Keys' cubic, as Pillow has it.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();
@@ -59,10 +112,10 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-fn windows(input: usize, output: usize) -> Vec<Window> {
+fn windows(filter: Filter, input: usize, output: usize) -> Vec<Window> {
     let scale = input as f64 / output as f64;
     let filter_scale = scale.max(1.0);
-    let support = 2.0 * filter_scale;
+    let support = filter.support() * filter_scale;
     (0..output)
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
@@ -70,7 +123,7 @@ fn windows(input: usize, output: usize) -> Vec<Window> {
             let start = ((center - support + 0.5) as i64).max(0) as usize;
             let end = ((center + support + 0.5) as i64).min(input as i64) as usize;
             let weights: Vec<f64> = (start..end)
-                .map(|x| cubic((x as f64 - center + 0.5) * (1.0 / filter_scale)))
+                .map(|x| filter.at((x as f64 - center + 0.5) * (1.0 / filter_scale)))
                 .collect();
             let sum: f64 = weights.iter().sum();
             let weights = weights
@@ -94,8 +147,8 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 /// Rows that are narrowed together, a lane each.
 const LANES: usize = 16;
 
-fn horizontal_pass(rgb: &[u8], in_width: usize, height: usize, out_width: usize) -> Vec<u8> {
-    let windows = windows(in_width, out_width);
+fn horizontal_pass(rgb: &[u8], in_width: usize, height: usize, windows: &[Window]) -> Vec<u8> {
+    let out_width = windows.len();
     let mut out = vec![0; out_width * height * 3];
     let mut columns = vec![[0; LANES]; in_width * 3];
     let mut narrowed = vec![[0; LANES]; out_width * 3];
@@ -106,7 +159,7 @@ fn horizontal_pass(rgb: &[u8], in_width: usize, height: usize, out_width: usize)
                 column[lane] = value;
             }
         }
-        narrow(&columns, &windows, &mut narrowed);
+        narrow(&columns, windows, &mut narrowed);
         for (lane, row) in out.chunks_exact_mut(out_width * 3).enumerate() {
             for (value, column) in row.iter_mut().zip(&narrowed) {
                 *value = column[lane];
@@ -116,11 +169,11 @@ fn horizontal_pass(rgb: &[u8], in_width: usize, height: usize, out_width: usize)
     out
 }
 
-fn vertical_pass(rgb: &[u8], width: usize, in_height: usize, out_height: usize) -> Vec<u8> {
+fn vertical_pass(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
     let stride = width * 3;
-    let mut out = Vec::with_capacity(stride * out_height);
+    let mut out = Vec::with_capacity(stride * windows.len());
     let mut sums = vec![HALF; stride];
-    for window in windows(in_height, out_height) {
+    for window in windows {
         sums.fill(HALF);
         let rows = rgb[window.start * stride..].chunks_exact(stride);
         for (row, &weight) in rows.zip(&window.weights) {
@@ -166,14 +219,15 @@ mod tests {
     }
 
     /// Pixel by pixel, window by window.
-    fn obvious(image: &PageImage, width: usize, height: usize) -> Vec<u8> {
+    fn obvious(image: &PageImage, width: usize, height: usize, filter: Filter) -> Vec<u8> {
         let (in_width, in_height) = (image.width_px() as usize, image.height_px() as usize);
         let resample = |pixel: &dyn Fn(usize) -> u8, window: &Window| {
             let weighted = window.weights.iter().enumerate();
             let sum = weighted.map(|(i, w)| i32::from(pixel(window.start + i)) * w).sum::<i32>();
             clip8(HALF + sum)
         };
-        let (across, down) = (windows(in_width, width), windows(in_height, height));
+        let across = windows(filter, in_width, width);
+        let down = windows(filter, in_height, height);
         let mut out = Vec::new();
         for vertical in &down {
             for x in &across {
@@ -197,8 +251,11 @@ mod tests {
             let noise =
                 (0..width * height * 3).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
             let image = PageImage::new(width, height, noise.collect()).unwrap();
-            let got = resize_bicubic(&image, to_width, to_height);
-            assert_eq!(got.rgb(), obvious(&image, to_width as usize, to_height as usize));
+            for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
+                let got = resize(&image, to_width, to_height, filter);
+                let expected = obvious(&image, to_width as usize, to_height as usize, filter);
+                assert_eq!(got.rgb(), expected, "{filter:?}");
+            }
         }
     }
 

@@ -17,10 +17,10 @@ pub struct Place {
     pub pdfium: Option<PathBuf>,
 }
 
-/// A ColPali checkpoint.
+/// A model.
 #[derive(Debug, Args)]
 pub struct ModelChoice {
-    /// A ColPali checkpoint: a folder, or a name that `pagesight model list` shows; `none` is words
+    /// A checkpoint of ColPali or NeoMME: a folder, or a name that `pagesight model list` shows; `none` is words
     /// alone [default: the one that the index was made with, for a new one nano].
     #[arg(long, env = "PAGESIGHT_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub model: Option<PathBuf>,

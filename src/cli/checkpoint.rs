@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, Recipe, RecipeChoice};
+use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, RecipeChoice, recipe_names};
 
 use super::args::Loading;
 use super::{hinted, paths};
@@ -75,14 +75,13 @@ pub fn places() -> LoadOptions {
 
 /// A recipe by its name, else a file.
 fn recipe(name: &Path) -> Result<RecipeChoice> {
-    if let Some(known) = name.to_str().filter(|name| Recipe::named(name).is_some()) {
+    if let Some(known) = name.to_str().filter(|name| recipe_names().contains(name)) {
         return Ok(RecipeChoice::Named(known.into()));
     }
     if !name.exists() {
-        let known: Vec<&str> = Recipe::names().collect();
         return Err(hinted(
             format!("there is no recipe {}", name.display()),
-            format!("pagesight has {}; or name a JSON file", known.join(", ")),
+            format!("pagesight has {}; or name a JSON file", recipe_names().join(", ")),
         ));
     }
     Ok(RecipeChoice::File(name.into()))

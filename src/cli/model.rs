@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
 use pagesight::Index;
 use pagesight::model::{
-    HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, RecipeChoice,
+    HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, PageCost, RecipeChoice,
     inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
 };
 use serde_json::json;
@@ -19,7 +19,7 @@ use super::output::{line, object};
 use super::terminal::{Terminal, printable};
 use super::{Outcome, hinted, locate};
 
-/// Fetch, list and check ColPali checkpoints.
+/// Fetch, list and check models.
 ///
 /// A model is a folder, nano (which is inside this program), a model of ours (imported), or
 /// ORG/NAME[@REVISION] in the cache that Hugging Face's programs share.
@@ -325,6 +325,9 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
     if let Some(base) = &info.base {
         writeln!(out, "adapts      {base}")?;
     }
+    if let Some(licence) = &info.licence {
+        writeln!(out, "licence     {}", printable(licence))?;
+    }
     writeln!(out, "layout      {}, {} files", info.layout, info.files.len())?;
     writeln!(
         out,
@@ -333,15 +336,23 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         types.join(" and "),
         HumanBytes(info.bytes)
     )?;
-    writeln!(
-        out,
-        "layers      {} of vision, {} of language",
-        info.vision_layers, info.language_layers
-    )?;
+    match info.vision_layers {
+        0 => writeln!(out, "layers      {} of patches and words", info.language_layers)?,
+        n => writeln!(out, "layers      {n} of vision, {} of language", info.language_layers)?,
+    }
     if let (Some(edge), Some(patches)) = (info.input_px, info.patches) {
         writeln!(out, "input       {edge} x {edge} px, {patches} patches")?;
     }
     writeln!(out, "vectors     {} numbers each", info.dim)?;
+    let PageCost { picture, vectors, operations, .. } = info.page;
+    writeln!(
+        out,
+        "an A4 page  {} x {} px, {vectors} vectors, {} in full precision, {:.2} TFLOP",
+        picture.width_px,
+        picture.height_px,
+        HumanBytes((vectors * info.dim * 2) as u64),
+        operations as f64 / 1e12
+    )?;
     writeln!(out, "precision   {}", info.precision)?;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
     for (what, words) in &info.recipe_in_words {

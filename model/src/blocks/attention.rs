@@ -1,5 +1,5 @@
 //! Scaled dot-product attention with one key head per query head (SigLIP), or with key heads that
-//! several query heads share (Gemma).
+//! several query heads share (Gemma, NeoMME); over all keys, those before, or those around.
 //!
 //! A task is one head and 32 queries. Their scores over all keys, `[n, 32]`, fit the second-level
 //! cache of a core (132 kB for a page of 448 px), so the softmax is the plain one in f32: the
@@ -8,10 +8,11 @@
 //! sequences.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::blocks::elementwise::{scale_lanes, softmax, softmax_bf16};
+use crate::blocks::elementwise::{Visible, scale_lanes, softmax, softmax_bf16};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{Arithmetic, Kernel, ROWS, TILE, best, panel};
 
@@ -28,13 +29,40 @@ pub struct Heads {
     pub scale: f32,
 }
 
+/// What a position attends to, inside its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// All positions.
+    All,
+    /// Itself and those before it.
+    Causal,
+    /// Those that are at most so many positions away, before and after it.
+    Window(usize),
+}
+
+impl Mask {
+    /// The keys that a position of a sequence of `length` attends to. A lane past the end attends
+    /// to what the last position does: its numbers mean nothing, but they must be numbers.
+    pub fn keys(self, position: usize, length: usize) -> Range<usize> {
+        let position = position.min(length.saturating_sub(1));
+        match self {
+            Self::All => 0..length,
+            Self::Causal => 0..position + 1,
+            Self::Window(reach) => {
+                let end = position.saturating_add(reach).saturating_add(1).min(length);
+                position.saturating_sub(reach)..end
+            }
+        }
+    }
+}
+
 /// Attention of `q`, of width `queries * dim`, over `k` and `v`, of width `keys * dim`, inside each
-/// sequence. The result has the width of `q`. Without `causal`, `q` may have fewer positions than
-/// `k` and `v`; with it, a position attends only to itself and to those before it.
+/// sequence. The result has the width of `q`. With [`Mask::All`], `q` may have fewer positions than
+/// `k` and `v`.
 pub fn attend(
     arithmetic: Arithmetic,
     heads: Heads,
-    causal: bool,
+    mask: Mask,
     q: &Lanes,
     k: &Lanes,
     v: &Lanes,
@@ -53,14 +81,12 @@ pub fn attend(
         (0..heads.queries * groups).into_par_iter().for_each(|task| {
             let (head, group) = (task / groups, task % groups);
             let rows = head * heads.dim..(head + 1) * heads.dim;
-            let visible = std::array::from_fn(|lane| {
-                let seen = if causal { (group * LANES + lane + 1).min(length) } else { length };
-                seen as u32
-            });
+            let seen: [Range<usize>; LANES] =
+                std::array::from_fn(|lane| mask.keys(group * LANES + lane, length));
             let keys = &keys[head / (heads.queries / heads.keys)];
             // SAFETY: a task has these rows of this group for itself.
             let out = unsafe { writer.rows(first_group + group, rows.start, heads.dim) };
-            keys.attend(&q.group(first_group + group)[rows], &visible, heads.scale, out);
+            keys.attend(&q.group(first_group + group)[rows], &seen, heads.scale, out);
         });
         first_group += groups;
     }
@@ -94,7 +120,7 @@ impl Keys {
         arithmetic: Arithmetic,
         dim: usize,
         head: usize,
-        groups: std::ops::Range<usize>,
+        groups: Range<usize>,
         k: &Lanes,
         v: &Lanes,
     ) -> Self {
@@ -121,14 +147,22 @@ impl Keys {
         Self { arithmetic, groups: count, keys, values }
     }
 
-    /// `query` and `out` are `[dim, LANES]`. Position `i` attends to the first `visible[i]` keys.
+    /// `query` and `out` are `[dim, LANES]`. Position `i` attends to the keys `seen[i]`. Groups of
+    /// keys that none of the positions attends to are left out.
     fn attend(
         &self,
         query: &[[f32; LANES]],
-        visible: &[u32; LANES],
+        seen: &[Range<usize>; LANES],
         scale: f32,
         out: &mut [[f32; LANES]],
     ) {
+        let first = seen.iter().map(|keys| keys.start).min().unwrap_or(0) / LANES;
+        let last = groups_of(seen.iter().map(|keys| keys.end).max().unwrap_or(0));
+        let inside = |key: usize| (key - first * LANES) as u32;
+        let visible = Visible {
+            from: std::array::from_fn(|lane| inside(seen[lane].start)),
+            to: std::array::from_fn(|lane| inside(seen[lane].end)),
+        };
         let kernel = Kernel::new(self.arithmetic, best(self.arithmetic));
         SCRATCH.with_borrow_mut(|scratch| {
             let width = self.arithmetic.tile_width();
@@ -141,29 +175,31 @@ impl Keys {
             for (rows, lines) in query.chunks(width).zip(scratch.query.chunks_mut(TILE)) {
                 panel::round_rows(self.arithmetic, rows, lines);
             }
-            scratch.scores.resize(self.groups * ROWS, [0.0; LANES]);
+            scratch.scores.resize((last - first) * ROWS, [0.0; LANES]);
             let scores = scratch.scores.as_chunks_mut::<ROWS>().0;
-            for (keys, scores) in self.keys.chunks(tiles * TILE).zip(scores) {
+            let keys = &self.keys[first * tiles * TILE..last * tiles * TILE];
+            for (keys, scores) in keys.chunks(tiles * TILE).zip(scores) {
                 kernel.multiply(keys, &scratch.query, scores, false);
             }
             let mut sums = [0.0; LANES];
             let per_group = self.arithmetic.tiles(LANES);
-            resize(&mut scratch.weights, self.groups * per_group);
+            resize(&mut scratch.weights, (last - first) * per_group);
             let Scratch { scores, weights, .. } = scratch;
             match self.arithmetic {
                 Arithmetic::F32 => {
-                    softmax(scores, scale, visible, &mut sums);
+                    softmax(scores, scale, &visible, &mut sums);
                     let parts = scores.chunks(width).zip(weights.chunks_mut(TILE));
                     parts.for_each(|(rows, lines)| panel::round_rows(Arithmetic::F32, rows, lines));
                 }
                 Arithmetic::Bf16 => {
-                    softmax_bf16(scores, scale, visible, &mut sums, weights);
+                    softmax_bf16(scores, scale, &visible, &mut sums, weights);
                 }
             }
             let factor = sums.map(|sum| 1.0 / sum);
             let values = self.values.chunks(self.groups * per_group * TILE);
             for (values, out) in values.zip(out.chunks_mut(ROWS)) {
                 let mut mixed = [[0.0; LANES]; ROWS];
+                let values = &values[first * per_group * TILE..last * per_group * TILE];
                 kernel.multiply(values, &scratch.weights, &mut mixed, false);
                 scale_lanes(&mut mixed, &factor);
                 out.copy_from_slice(&mixed[..out.len()]);
@@ -178,7 +214,7 @@ mod tests {
     use crate::blocks::matmul::tests::Noise;
 
     /// All scores of a head at once, in f64.
-    fn obvious(heads: Heads, causal: bool, n: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    fn obvious(heads: Heads, mask: Mask, n: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
         let Heads { queries, keys, dim, scale } = heads;
         let mut out = vec![0.0; n * queries * dim];
         for head in 0..queries {
@@ -187,9 +223,15 @@ mod tests {
             };
             let of = head / (queries / keys);
             for i in 0..n {
-                let seen = if causal { i + 1 } else { n };
-                let scores: Vec<f64> = (0..seen)
-                    .map(|j| {
+                let attends = |j: usize| match mask {
+                    Mask::All => true,
+                    Mask::Causal => j <= i,
+                    Mask::Window(reach) => i.abs_diff(j) <= reach,
+                };
+                let seen: Vec<usize> = (0..n).filter(|&j| attends(j)).collect();
+                let scores: Vec<f64> = seen
+                    .iter()
+                    .map(|&j| {
                         let products =
                             (0..dim).map(|d| at(q, i, queries, head, d) * at(k, j, keys, of, d));
                         products.sum::<f64>() * f64::from(scale)
@@ -199,7 +241,8 @@ mod tests {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for d in 0..dim {
-                    let mixed: f64 = (0..seen).map(|j| weights[j] * at(v, j, keys, of, d)).sum();
+                    let mixed = seen.iter().zip(&weights);
+                    let mixed: f64 = mixed.map(|(&j, w)| w * at(v, j, keys, of, d)).sum();
                     out[(i * queries + head) * dim + d] = mixed / total;
                 }
             }
@@ -210,12 +253,16 @@ mod tests {
     #[test]
     fn it_equals_the_obvious_one_for_any_heads_lengths_and_mask() {
         let mut noise = Noise::new(7);
-        for (queries, keys, dim, lengths, causal) in [
-            (8, 1, 256, vec![70], false),
-            (16, 16, 72, vec![33], false),
-            (4, 2, 10, vec![1, 32, 65], false),
-            (2, 1, 32, vec![40, 5], true),
-            (1, 1, 3, vec![1], true),
+        for (queries, keys, dim, lengths, mask) in [
+            (8, 1, 256, vec![70], Mask::All),
+            (16, 16, 72, vec![33], Mask::All),
+            (4, 2, 10, vec![1, 32, 65], Mask::All),
+            (2, 1, 32, vec![40, 5], Mask::Causal),
+            (1, 1, 3, vec![1], Mask::Causal),
+            (4, 1, 16, vec![300, 7, 64], Mask::Window(9)),
+            (2, 2, 8, vec![130, 97], Mask::Window(40)),
+            (2, 1, 8, vec![65], Mask::Window(0)),
+            (1, 1, 8, vec![33], Mask::Window(usize::MAX)),
         ] {
             let heads = Heads { queries, keys, dim, scale: (dim as f32).powf(-0.5) };
             let total: usize = lengths.iter().sum();
@@ -224,18 +271,18 @@ mod tests {
             for (arithmetic, tolerance) in [(Arithmetic::F32, 1e-6), (Arithmetic::Bf16, 3e-2)] {
                 let lanes = |x: &[f32], width| Lanes::from_rows(&lengths, width * dim, x);
                 let (ql, kl, vl) = (lanes(&q, queries), lanes(&k, keys), lanes(&v, keys));
-                let got = attend(arithmetic, heads, causal, &ql, &kl, &vl).to_rows();
+                let got = attend(arithmetic, heads, mask, &ql, &kl, &vl).to_rows();
                 let mut start = 0;
                 for &n in &lengths {
                     let part = |x: &[f32], width: usize| {
                         x[start * width * dim..(start + n) * width * dim].to_vec()
                     };
                     let (q, k, v) = (part(&q, queries), part(&k, keys), part(&v, keys));
-                    let expected = obvious(heads, causal, n, &q, &k, &v);
+                    let expected = obvious(heads, mask, n, &q, &k, &v);
                     let got = part(&got, queries);
                     let worst = got.iter().zip(&expected);
                     let worst = worst.map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-                    assert!(worst < tolerance, "{heads:?} {n} {arithmetic:?}: {worst}");
+                    assert!(worst < tolerance, "{heads:?} {mask:?} {n} {arithmetic:?}: {worst}");
                     start += n;
                 }
             }
@@ -253,7 +300,7 @@ mod tests {
         for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
             let run = |lengths: &[usize], q: &[f32], k: &[f32], v: &[f32]| {
                 let lanes = |x: &[f32], width| Lanes::from_rows(lengths, width, x);
-                attend(arithmetic, heads, false, &lanes(q, 96), &lanes(k, 24), &lanes(v, 24))
+                attend(arithmetic, heads, Mask::All, &lanes(q, 96), &lanes(k, 24), &lanes(v, 24))
                     .to_rows()
             };
             let joined = run(&lengths, &q, &k, &v);

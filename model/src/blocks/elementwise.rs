@@ -60,7 +60,134 @@ pub fn gelu(x: f32) -> f32 {
     x / (1.0 + exp(-2.0 * u))
 }
 
+/// The error function, absolute error below 5e-7: the quotient of two polynomials that Eigen has.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let x = if x > 4.0 { 4.0 } else { x };
+    let x = if x < -4.0 { -4.0 } else { x };
+    let squared = x * x;
+    let mut above = -2.726_142_3e-10_f32;
+    for c in [
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_4e-2,
+    ] {
+        above = above * squared + c;
+    }
+    let mut below = -1.456_607_2e-5_f32;
+    for c in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2] {
+        below = below * squared + c;
+    }
+    x * above / below
+}
+
+/// GELU as it is defined, by the error function: `x (1 + erf(x / sqrt 2)) / 2`.
+#[inline(always)]
+pub fn exact_gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// The keys that each position of a group attends to: from, inclusive, and to, exclusive; at least
+/// one key each.
+#[derive(Debug, Clone, Copy)]
+pub struct Visible {
+    pub from: [u32; LANES],
+    pub to: [u32; LANES],
+}
+
+impl Visible {
+    /// The rows, of `rows`, that all positions attend to.
+    fn by_all(&self, rows: usize) -> std::ops::Range<usize> {
+        let start = self.from.iter().fold(0, |most, &n| most.max(n)) as usize;
+        let end = self.to.iter().fold(u32::MAX, |least, &n| least.min(n)) as usize;
+        let start = start.min(rows);
+        start..end.min(rows).max(start)
+    }
+
+    #[inline(always)]
+    fn has(&self, lane: usize, row: usize) -> bool {
+        self.from[lane] <= row as u32 && (row as u32) < self.to[lane]
+    }
+}
+
 compiled_for_each_cpu! {
+    /// Applies `exact_gelu` to every number.
+    pub fn exact_gelu_rows(rows: &mut [[f32; LANES]]) {
+        for row in rows {
+            for value in row {
+                *value = exact_gelu(*value);
+            }
+        }
+    }
+
+    /// What is below 0 becomes 0, the rest its square, times `factor`.
+    pub fn squared_relu_rows(rows: &mut [[f32; LANES]], factor: f32) {
+        for row in rows {
+            for value in row {
+                let positive = if *value < 0.0 { 0.0 } else { *value };
+                *value = positive * positive * factor;
+            }
+        }
+    }
+
+    /// `y` becomes `a x + b z`.
+    pub fn mix_rows(x: &[[f32; LANES]], a: f32, z: &[[f32; LANES]], b: f32, y: &mut [[f32; LANES]]) {
+        for ((x, z), y) in x.iter().zip(z).zip(y) {
+            for i in 0..LANES {
+                y[i] = a * x[i] + b * z[i];
+            }
+        }
+    }
+
+    /// Root mean square norm of each position without a weight, in place.
+    pub fn plain_rms_norm(rows: &mut [[f32; LANES]], eps: f32) {
+        let squares = sum(rows, |value, _| value * value);
+        let mut factor = [0.0; LANES];
+        for i in 0..LANES {
+            factor[i] = 1.0 / (squares[i] / rows.len() as f32 + eps).sqrt();
+        }
+        for row in rows {
+            for i in 0..LANES {
+                row[i] *= factor[i];
+            }
+        }
+    }
+
+    /// Takes from `x` the given share of what lies along `direction`, for each position.
+    pub fn take_along(x: &mut [[f32; LANES]], direction: &[[f32; LANES]], share: f32) {
+        let mut along = [0.0; LANES];
+        let mut squares = [0.0; LANES];
+        for (x, direction) in x.iter().zip(direction) {
+            for i in 0..LANES {
+                along[i] += x[i] * direction[i];
+                squares[i] += direction[i] * direction[i];
+            }
+        }
+        let mut factor = [0.0; LANES];
+        for i in 0..LANES {
+            // The least length that the reference divides by is 1e-12.
+            let squared = if squares[i] < 1e-24 { 1e-24 } else { squares[i] };
+            factor[i] = share * along[i] / squared;
+        }
+        for (x, direction) in x.iter_mut().zip(direction) {
+            for i in 0..LANES {
+                x[i] -= factor[i] * direction[i];
+            }
+        }
+    }
+
+    /// `x` becomes `factor sigmoid(gate) x`.
+    pub fn sigmoid_gate(x: &mut [[f32; LANES]], gate: &[[f32; LANES]], factor: f32) {
+        for (x, gate) in x.iter_mut().zip(gate) {
+            for i in 0..LANES {
+                x[i] *= factor / (1.0 + exp(-gate[i]));
+            }
+        }
+    }
+
     /// Applies `gelu` to every number.
     pub fn gelu_rows(rows: &mut [[f32; LANES]]) {
         for row in rows {
@@ -165,30 +292,29 @@ compiled_for_each_cpu! {
     }
 
     /// The softmax over the rows of each position, times `scale`, without its division: scores
-    /// become `e^(scale (s - max))`, and `sums` their sums, in f32. Position `i` attends to the
-    /// first `seen[i]` rows, at least one; the scores of the others become 0.
+    /// become `e^(scale (s - max))`, and `sums` their sums, in f32. The scores of rows that a
+    /// position does not attend to become 0.
     pub fn softmax(
         scores: &mut [[f32; LANES]],
         scale: f32,
-        seen: &[u32; LANES],
+        visible: &Visible,
         sums: &mut [f32; LANES],
     ) {
-        let (fewest, highest) = highest(scores, seen);
-        let (all, some) = scores.split_at_mut(fewest);
+        let (by_all, highest) = highest(scores, visible);
         let mut partial = [[0.0; LANES]; 4];
-        for (row, scores) in all.iter_mut().enumerate() {
+        for (row, scores) in scores.iter_mut().enumerate() {
             let partial = &mut partial[row % 4];
-            for i in 0..LANES {
-                scores[i] = exp((scores[i] - highest[i]) * scale);
-                partial[i] += scores[i];
-            }
-        }
-        for (row, scores) in some.iter_mut().enumerate() {
-            let partial = &mut partial[(fewest + row) % 4];
-            for i in 0..LANES {
-                let p = exp((scores[i] - highest[i]) * scale);
-                scores[i] = if ((fewest + row) as u32) < seen[i] { p } else { 0.0 };
-                partial[i] += scores[i];
+            if by_all.contains(&row) {
+                for i in 0..LANES {
+                    scores[i] = exp((scores[i] - highest[i]) * scale);
+                    partial[i] += scores[i];
+                }
+            } else {
+                for i in 0..LANES {
+                    let p = exp((scores[i] - highest[i]) * scale);
+                    scores[i] = if visible.has(i, row) { p } else { 0.0 };
+                    partial[i] += scores[i];
+                }
             }
         }
         for i in 0..LANES {
@@ -201,38 +327,37 @@ compiled_for_each_cpu! {
     pub fn softmax_bf16(
         scores: &[[f32; LANES]],
         scale: f32,
-        seen: &[u32; LANES],
+        visible: &Visible,
         sums: &mut [f32; LANES],
         lines: &mut [Line],
     ) {
-        let (fewest, highest) = highest(scores, seen);
+        let (by_all, highest) = highest(scores, visible);
         let scale = scale * std::f32::consts::LOG2_E;
         let mut partial = [[0.0; LANES]; 2];
-        let whole = fewest / 2;
-        let (all, some) = lines.as_chunks_mut::<2>().0.split_at_mut(whole);
-        for (pair, lines) in scores.as_chunks::<2>().0.iter().zip(all) {
+        let pairs = scores.as_chunks::<2>().0.iter();
+        for (n, (pair, lines)) in pairs.zip(lines.as_chunks_mut::<2>().0).enumerate() {
+            let row = 2 * n;
             let mut words = [0; LANES];
-            for i in 0..LANES {
-                let [first, second] = [pair[0][i], pair[1][i]]
-                    .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
-                partial[0][i] += first;
-                partial[1][i] += second;
-                words[i] = pair_of_weights(first, second);
-            }
-            Line::set_both(lines, &words);
-        }
-        let pairs = scores.as_chunks::<2>().0[whole..].iter();
-        for (n, (pair, lines)) in pairs.zip(some).enumerate() {
-            let row = 2 * (whole + n) as u32;
-            let mut words = [0; LANES];
-            for i in 0..LANES {
-                let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
-                    let p = exp2_for_bf16::<FUSED>((s - highest[i]) * scale);
-                    if row < seen[i] { p } else { 0.0 }
-                });
-                partial[0][i] += first;
-                partial[1][i] += second;
-                words[i] = pair_of_weights(first, second);
+            if by_all.start <= row && row + 1 < by_all.end {
+                for i in 0..LANES {
+                    let [first, second] = [pair[0][i], pair[1][i]]
+                        .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
+                    partial[0][i] += first;
+                    partial[1][i] += second;
+                    words[i] = pair_of_weights(first, second);
+                }
+            } else {
+                for i in 0..LANES {
+                    let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
+                        // What is not attended to may be larger than all that is.
+                        let s = (s - highest[i]) * scale;
+                        let p = exp2_for_bf16::<FUSED>(if s > 0.0 { 0.0 } else { s });
+                        if visible.has(i, row) { p } else { 0.0 }
+                    });
+                    partial[0][i] += first;
+                    partial[1][i] += second;
+                    words[i] = pair_of_weights(first, second);
+                }
             }
             Line::set_both(lines, &words);
         }
@@ -249,25 +374,24 @@ fn pair_of_weights(first: f32, second: f32) -> u32 {
     (first >> 16) | (second & 0xffff_0000)
 }
 
-/// How many rows all positions attend to, and the highest score that each attends to.
+/// The rows that all positions attend to, and the highest score that each attends to.
 #[inline(always)]
-fn highest(scores: &[[f32; LANES]], seen: &[u32; LANES]) -> (usize, [f32; LANES]) {
-    let fewest = seen.iter().fold(u32::MAX, |fewest, &n| fewest.min(n)) as usize;
-    let fewest = fewest.min(scores.len());
-    let (all, some) = scores.split_at(fewest);
+fn highest(scores: &[[f32; LANES]], visible: &Visible) -> (std::ops::Range<usize>, [f32; LANES]) {
+    let by_all = visible.by_all(scores.len());
     let mut highest = [f32::NEG_INFINITY; LANES];
-    for row in all {
+    for row in &scores[by_all.clone()] {
         for i in 0..LANES {
             highest[i] = if row[i] > highest[i] { row[i] } else { highest[i] };
         }
     }
-    for (row, scores) in some.iter().enumerate() {
+    for row in (0..by_all.start).chain(by_all.end..scores.len()) {
+        let scores = &scores[row];
         for i in 0..LANES {
-            let counts = ((fewest + row) as u32) < seen[i] && scores[i] > highest[i];
+            let counts = visible.has(i, row) && scores[i] > highest[i];
             highest[i] = if counts { scores[i] } else { highest[i] };
         }
     }
-    (fewest, highest)
+    (by_all, highest)
 }
 
 /// The sum of `of` over the rows, for each position. It is made in eight parts, which makes
@@ -295,6 +419,54 @@ mod tests {
     use crate::blocks::lanes::Lanes;
     use crate::blocks::matmul::tests::Noise;
 
+    /// GELU with the error function as a series of positive terms.
+    fn exactly(x: f64) -> f64 {
+        let t = x / 2f64.sqrt();
+        if t.abs() > 6.0 {
+            return x.max(0.0);
+        }
+        let (mut term, mut total) = (t, t);
+        for n in 1..200 {
+            term *= 2.0 * t * t / f64::from(2 * n + 1);
+            total += term;
+        }
+        let erf = 2.0 / std::f64::consts::PI.sqrt() * (-t * t).exp() * total;
+        0.5 * x * (1.0 + erf)
+    }
+
+    #[test]
+    fn what_lies_along_a_direction_is_taken_and_gates_scale() {
+        let mut noise = Noise::new(6);
+        let [x, v, gate] = [(); 3].map(|()| noise.values(LANES * 5, 2.0));
+        let rows = |values: &[f32]| Lanes::from_rows(&[LANES], 5, values);
+        let (mut lanes, v_lanes, gates) = (rows(&x), rows(&v), rows(&gate));
+        lanes.each_group(|_, x| {
+            take_along(x, v_lanes.group(0), 0.75);
+            sigmoid_gate(x, gates.group(0), 0.5);
+        });
+        let mut norm = rows(&x);
+        norm.each_group(|_, x| plain_rms_norm(x, 1e-6));
+        let (got, norm) = (lanes.to_rows(), norm.to_rows());
+        for at in 0..LANES {
+            let of = |values: &[f32], i: usize| f64::from(values[at * 5 + i]);
+            let dot = |a: &[f32], b: &[f32]| (0..5).map(|i| of(a, i) * of(b, i)).sum::<f64>();
+            for i in 0..5 {
+                let left = of(&x, i) - 0.75 * dot(&x, &v) / dot(&v, &v) * of(&v, i);
+                let expected = left * 0.5 / (1.0 + (-of(&gate, i)).exp());
+                assert!((of(&got, i) - expected).abs() < 1e-5);
+                let expected = of(&x, i) / (dot(&x, &x) / 5.0 + 1e-6).sqrt();
+                assert!((of(&norm, i) - expected).abs() < 1e-6);
+            }
+        }
+        // A direction of no length takes nothing.
+        let mut same = rows(&x);
+        same.each_group(|_, x| take_along(x, &[[0.0; LANES]; 5], 1.0));
+        assert_eq!(same.to_rows(), x);
+        let mut squares = [[-3.0; LANES], [3.0; LANES]];
+        squared_relu_rows(&mut squares, 0.5);
+        assert_eq!(squares, [[0.0; LANES], [4.5; LANES]]);
+    }
+
     #[test]
     fn exp_and_gelu_are_exact_to_single_precision() {
         let mut x = -110.0f32;
@@ -307,6 +479,9 @@ mod tests {
             let expected = 0.5 * f64::from(x) * (1.0 + tanh);
             let allowed = expected.abs() * 1e-6 + 1e-7;
             assert!((f64::from(gelu(x)) - expected).abs() <= allowed, "{x}: {}", gelu(x));
+            let error = f64::from(exact_gelu(x)) - exactly(f64::from(x));
+            let allowed = f64::from(x).abs() * 5e-7 + 1e-9;
+            assert!(error.abs() <= allowed, "{x}: {} off by {error}", exact_gelu(x));
             x += 0.0137;
         }
         assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
@@ -320,16 +495,24 @@ mod tests {
         for row in &mut scores {
             row.copy_from_slice(&noise.values(LANES, 40.0));
         }
-        let causal: [u32; LANES] = std::array::from_fn(|lane| 1 + lane as u32 % 8);
+        let first = |to| Visible { from: [0; LANES], to };
+        let causal = first(std::array::from_fn(|lane| 1 + lane as u32 % 8));
+        let window = Visible {
+            from: std::array::from_fn(|lane| (lane as u32 % 8).saturating_sub(2)),
+            to: std::array::from_fn(|lane| (lane as u32 % 8 + 3).min(8)),
+        };
+        let apart = Visible { from: causal.to.map(|to| to - 1), to: causal.to };
         scores[0][7] = f32::NAN;
-        for seen in [[8; LANES], [5; LANES], causal] {
+        for seen in [first([8; LANES]), first([5; LANES]), causal, window, apart] {
             let (mut sums, mut exact_sums) = ([0.0; LANES], [0.0; LANES]);
             let mut lines = [Line([0; 16]); 8];
             softmax_bf16(&scores, 0.3, &seen, &mut sums, &mut lines);
             let mut exact = scores;
             softmax(&mut exact, 0.3, &seen, &mut exact_sums);
             for lane in 0..LANES {
-                assert_eq!(sums[lane].is_nan(), exact_sums[lane].is_nan());
+                if seen.has(lane, 0) {
+                    assert_eq!(sums[lane].is_nan(), exact_sums[lane].is_nan());
+                }
                 if lane != 7 {
                     assert!((sums[lane] / exact_sums[lane] - 1.0).abs() < 1e-5);
                 }

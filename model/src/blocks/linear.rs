@@ -88,13 +88,23 @@ impl Linear {
 
     /// Applies the layer and then `gelu` to `x`, and rounds the result for the next layer.
     pub fn apply_gelu(&self, x: &Operand) -> Operand {
+        self.apply_activated(x, gelu_rows)
+    }
+
+    /// Applies the layer to `x`, then `activate` to rows of the result, and rounds that for the next
+    /// layer.
+    pub fn apply_activated(
+        &self,
+        x: &Operand,
+        activate: impl Fn(&mut [[f32; LANES]]) + Sync,
+    ) -> Operand {
         let mut y = x.like(self.weight.rows());
         let filler = y.filler();
         product([&self.weight], x, |group, first, [products]| {
             let rows = LANES.min(self.weight.rows() - first);
             let mut values = [[0.0; LANES]; LANES];
             copy_rows(&mut values[..rows], products, self.bias_from(first));
-            gelu_rows(&mut values[..rows]);
+            activate(&mut values[..rows]);
             // SAFETY: `product` gives each group and rows once, and 32 rows are whole tiles.
             unsafe { filler.fill(group, first, &values[..rows]) };
         });
@@ -109,7 +119,7 @@ impl Linear {
             let rows = LANES.min(gate.weight.rows() - first);
             let mut values = *gates;
             gated_rows(&mut values[..rows], ups);
-            // SAFETY: as in `apply_gelu`.
+            // SAFETY: as in `apply_activated`.
             unsafe { filler.fill(group, first, &values[..rows]) };
         });
         y
@@ -143,14 +153,15 @@ pub fn tensor(x: &Lanes) -> CandleResult<Tensor> {
     Tensor::from_vec(x.to_rows(), (n, x.width()), &Device::Cpu)
 }
 
-/// Each row of a tensor, `[n, dim]` f32, divided by its length, without an epsilon, as the
-/// reference does.
-pub fn unit_rows(x: &Tensor) -> CandleResult<Tensor> {
+/// Each row of a tensor, `[n, dim]` f32, divided by its length, or by `least` where it is shorter;
+/// 0 is no limit.
+pub fn unit_rows(x: &Tensor, least: f32) -> CandleResult<Tensor> {
     let (n, dim) = x.dims2()?;
     let mut rows = x.flatten_all()?.to_vec1::<f32>()?;
     for row in rows.chunks_mut(dim.max(1)) {
         let squares: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
         let length = squares.sqrt() as f32;
+        let length = if length < least { least } else { length };
         row.iter_mut().for_each(|value| *value /= length);
     }
     Tensor::from_vec(rows, (n, dim), &Device::Cpu)

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod inventory;
 pub mod json;
 pub mod layout;
+pub mod licence;
 pub mod shard;
 pub mod stored;
 pub mod weights;

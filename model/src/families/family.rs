@@ -26,6 +26,8 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// What its checkpoints call their tensors.
     pub names: &'static Names,
+    /// The names of its recipes that come with pagesight.
+    pub recipes: fn() -> Vec<&'static str>,
     /// Loads a checkpoint of the family.
     pub load: Load,
     /// Says what a checkpoint of the family is, without reading its weights.

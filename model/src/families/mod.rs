@@ -3,6 +3,9 @@
 
 pub mod colpali;
 pub mod family;
+mod ink;
+mod neomme;
+pub mod recipe;
 
 #[cfg(feature = "parity")]
 use std::path::Path;
@@ -22,7 +25,18 @@ use crate::options::LoadOptions;
 use crate::parity::{ParityError, StageReport};
 
 /// All families, a line each.
-pub static FAMILIES: [&Family; 1] = [&colpali::FAMILY];
+pub static FAMILIES: [&Family; 2] = [&colpali::FAMILY, &neomme::FAMILY];
+
+/// The names of the recipes that come with pagesight, of all families, as
+/// [`RecipeChoice::Named`](crate::RecipeChoice::Named) takes them.
+///
+/// ```
+/// let known = pagesight_model::recipe_names();
+/// assert!(known.contains(&"colpali-v1.3") && known.contains(&"neomme-1024"));
+/// ```
+pub fn recipe_names() -> Vec<&'static str> {
+    FAMILIES.iter().flat_map(|family| (family.recipes)()).collect()
+}
 
 /// Loads the model of `source`, whichever family it belongs to.
 ///

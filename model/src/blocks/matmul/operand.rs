@@ -45,18 +45,18 @@ impl Operand {
         operand
     }
 
-    /// Applies `make` to each group of `x`, from `[width, LANES]` to the same shape, and rounds the
-    /// result.
+    /// Applies `make` to each group of `x`, given by its number, from `[width, LANES]` to the same
+    /// shape, and rounds the result.
     pub fn made(
         arithmetic: Arithmetic,
         x: &Lanes,
-        make: impl Fn(&[[f32; LANES]], &mut [[f32; LANES]]) + Sync,
+        make: impl Fn(usize, &[[f32; LANES]], &mut [[f32; LANES]]) + Sync,
     ) -> Self {
         let mut operand = Self::new(arithmetic, x.groups(), x.width());
         let filler = operand.filler();
         let rows = || vec![[0.0; LANES]; x.width()];
         (0..x.groups()).into_par_iter().for_each_init(rows, |rows, group| {
-            make(x.group(group), rows);
+            make(group, x.group(group), rows);
             // SAFETY: a task a group.
             unsafe { filler.fill(group, 0, rows) };
         });

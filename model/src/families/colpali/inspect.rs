@@ -1,18 +1,14 @@
 //! What a ColPali checkpoint is, without reading its weights.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use pagesight_core::Fusion;
+use pagesight_core::{Fusion, PictureSize};
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::files::Files;
 use crate::error::ModelError;
 use crate::families::colpali::inventory;
 use crate::families::colpali::names::FAMILY_NAME;
 use crate::families::colpali::opened::Opened;
 use crate::families::colpali::recipe::Recipe;
-use crate::info::ModelInfo;
+use crate::info::{ModelInfo, PageCost, Said};
 use crate::options::LoadOptions;
 
 /// Looks at `checkpoint`.
@@ -20,39 +16,35 @@ use crate::options::LoadOptions;
 /// # Errors
 /// [`ModelError`], the same that loading it would give.
 pub fn inspect(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<ModelInfo, ModelError> {
-    let Opened { config, mut weights, recipe, recipe_origin, precision, id, .. } =
+    let Opened { config, mut weights, recipe, recipe_origin, precision, id, page_ids, .. } =
         Opened::read(checkpoint, options)?;
-    let layout = weights.layout().to_string();
-    let mut types = BTreeMap::new();
-    for tensor in weights.tensors() {
-        *types.entry(tensor.dtype().to_string()).or_default() += tensor.numbers();
-    }
-    weights.skip(&inventory::all(&config))?;
-    weights.finish()?;
-    let files = checkpoint.weight_files();
-    let lengths = files.iter().map(|file| file.length()).collect::<Result<Vec<_>, _>>()?;
     let vision = &config.vlm_config.vision_config;
-    Ok(ModelInfo {
+    let (edge, slices) = (vision.image_size as u32, &recipe.slices);
+    let said = Said {
         family: FAMILY_NAME,
-        source: checkpoint.source().clone(),
-        folder: checkpoint.files().folder().map(Path::to_path_buf),
-        base: checkpoint.base().map(Files::shown).map(|base| base.display().to_string()),
-        layout,
-        files: files.iter().map(|file| file.shown().display().to_string()).collect(),
-        bytes: lengths.iter().sum(),
-        parameters: types.values().sum(),
-        types,
         vision_layers: vision.num_hidden_layers,
         language_layers: config.vlm_config.text_config.num_hidden_layers,
         input_px: Some(vision.image_size),
         patches: Some(vision.side() * vision.side()),
+        page: PageCost {
+            picture: PictureSize {
+                width_px: edge * slices.cols(),
+                height_px: edge * slices.rows(),
+            },
+            vectors: slices.count() * page_ids.len(),
+            operations: slices.count() as u64 * inventory::operations(&config, page_ids.len()),
+        },
         dim: config.embedding_dim,
         precision,
+        recipe: recipe.to_json(),
         recipe_in_words: in_words(&recipe),
-        recipe: serde_json::from_str(&recipe.to_json()).expect("a recipe is plain data"),
         recipe_origin: recipe_origin.to_string(),
         model_id: id,
-    })
+    };
+    let info = ModelInfo::new(checkpoint, &weights, said)?;
+    weights.skip(&inventory::all(&config))?;
+    weights.finish()?;
+    Ok(info)
 }
 
 /// A recipe as a person reads it.

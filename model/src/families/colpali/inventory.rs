@@ -62,3 +62,21 @@ pub fn all(config: &Config) -> Vec<Entry> {
     list.linear("head", hidden, config.embedding_dim, true);
     list.entries
 }
+
+/// Multiplications and additions for a slice of a page of so many `positions`.
+pub fn operations(config: &Config, positions: usize) -> u64 {
+    let (seen, text) = (&config.vlm_config.vision_config, &config.vlm_config.text_config);
+    let patches = seen.side() * seen.side();
+    // Matrices are multiplied with every position; the token table is looked up.
+    let numbers = |entries: &[Entry]| -> usize {
+        let table =
+            |name: &str| name.contains("embed_tokens") || name.contains("position_embedding");
+        let matrices = entries.iter().filter(|entry| entry.shape.len() > 1 && !table(&entry.name));
+        matrices.map(|entry| entry.shape.iter().product::<usize>()).sum()
+    };
+    let vision = numbers(&vision(config));
+    let language = numbers(&all(config)) - vision;
+    let pairs = 2 * patches * patches * seen.hidden_size * seen.num_hidden_layers
+        + 2 * positions.pow(2) * text.num_attention_heads * text.head_dim * text.num_hidden_layers;
+    2 * (vision * patches + language * positions + pairs) as u64
+}

@@ -11,7 +11,6 @@
 pub mod config;
 pub mod cpu;
 pub mod gpu;
-mod ink;
 mod inspect;
 mod inventory;
 pub mod model;
@@ -19,8 +18,6 @@ pub mod names;
 mod opened;
 #[cfg(feature = "parity")]
 mod parity;
-#[cfg(feature = "parity")]
-mod picture;
 mod preprocess;
 pub mod recipe;
 mod tokens;
@@ -32,7 +29,9 @@ use pagesight_core::seam::Model;
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::colpali::model::ColPali;
+use crate::families::colpali::recipe::Recipe;
 use crate::families::family::Family;
+use crate::families::recipe::FamilyRecipe;
 use crate::options::LoadOptions;
 
 /// Its line in the registry.
@@ -41,6 +40,7 @@ pub static FAMILY: Family = Family {
     // As transformers and as colpali-engine write it.
     model_types: &["colpali", "paligemma"],
     names: &names::NAMES,
+    recipes: <Recipe as FamilyRecipe>::names,
     load,
     inspect: inspect::inspect,
     #[cfg(feature = "parity")]

@@ -17,14 +17,16 @@ use crate::error::ModelError;
 use crate::families::colpali::config::{Config, PreprocessorConfig};
 use crate::families::colpali::cpu::CpuModel;
 use crate::families::colpali::gpu::GpuModel;
-use crate::families::colpali::ink::printed;
 use crate::families::colpali::opened::Opened;
 use crate::families::colpali::preprocess::pixel_values;
-use crate::families::colpali::recipe::{Recipe, RecipeOrigin};
-use crate::families::colpali::tokens::{Query, Tokens};
+use crate::families::colpali::recipe::Recipe;
+use crate::families::colpali::tokens::Tokens;
+use crate::families::ink::printed;
+use crate::families::recipe::RecipeOrigin;
 use crate::gpu;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
+use crate::text::Query;
 
 /// A ColPali in memory. All methods take `&self`, so threads can share it.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::families::colpali::config::{Config, PreprocessorConfig};
 use crate::families::colpali::names::NAMES;
-use crate::families::colpali::recipe::{Recipe, RecipeOrigin};
+use crate::families::colpali::recipe::Recipe;
 use crate::families::colpali::tokens::Tokens;
+use crate::families::recipe::RecipeOrigin;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
 

@@ -1,20 +1,23 @@
 //! Everything between pixels or words and vectors that is not a weight. It differs between
 //! published checkpoints, and is part of the identity of a model.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pagesight_core::{Fusion, Slices};
-use pagesight_maxsim::{Pooled, pool_hierarchical, pool_k_means};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::files::CheckpointFile;
-use crate::checkpoint::hub_cache::HubCache;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
+use crate::families::recipe::{
+    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_pooling, check_range, chosen,
+    is_default, is_one, names, read_recipe,
+};
 use crate::options::RecipeChoice;
 use crate::precision::Precision;
+
+// Fields that have their default are not written. So a recipe from before such a field existed
+// still serialises to the same bytes, which are hashed into the model id.
 
 /// What a ColPali does around its weights; `recipe.json` beside them. Fields that are left out have
 /// the values of [`Recipe::default`], which is what `ColPaliProcessor` of transformers does.
@@ -61,52 +64,6 @@ pub struct Recipe {
     pub fusion: Fusion,
 }
 
-/// How the vectors of a page are merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pooler {
-    /// By hierarchical clustering, as the reference does: [`pagesight_maxsim::pool_hierarchical`].
-    #[default]
-    Hierarchical,
-    /// By k-means, in a fraction of the time: [`pagesight_maxsim::pool_k_means`].
-    KMeans,
-}
-
-impl fmt::Display for Pooler {
-    /// The word that a recipe has for it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hierarchical => "hierarchical",
-            Self::KMeans => "k-means",
-        })
-    }
-}
-
-impl Pooler {
-    fn is_the_references(&self) -> bool {
-        *self == Self::Hierarchical
-    }
-
-    /// Pools `vectors`, `[n, dim]`, to one in `factor`.
-    pub(crate) fn pool(self, dim: usize, vectors: &[f32], factor: usize) -> Pooled {
-        match self {
-            Self::Hierarchical => pool_hierarchical(dim, vectors, factor),
-            Self::KMeans => pool_k_means(dim, vectors, factor),
-        }
-    }
-}
-
-// Fields that have their default are not written. So a recipe from before such a field existed
-// still serialises to the same bytes, which are hashed into the model id.
-
-fn is_one(factor: &usize) -> bool {
-    *factor == 1
-}
-
-fn is_default(fusion: &Fusion) -> bool {
-    *fusion == Fusion::default()
-}
-
 const PAGE: &str = "<bos>Describe the image.\n";
 
 /// colpali-engine writes one `<bos>`, and transformers 4.47 and later put another before it.
@@ -130,9 +87,6 @@ const NAMED: [(&str, &str, &str, &str); 7] = [
 /// A question has a few dozen tokens, so more padding can only be a mistake.
 const MOST_PADS: usize = 1024;
 
-/// More would leave hardly a vector of a page.
-const MOST_POOLING: usize = 64;
-
 impl From<Recipe> for RecipeChoice {
     fn from(recipe: Recipe) -> Self {
         Self::Json(recipe.to_json())
@@ -145,51 +99,15 @@ impl Default for Recipe {
     }
 }
 
-/// Where the recipe of a model comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RecipeOrigin {
-    /// The caller gave it.
-    Caller,
-    /// It is a file beside the weights.
-    File(PathBuf),
-    /// It comes with pagesight, and is the one for the name that the checkpoint goes by.
-    Called {
-        /// The name of the recipe.
-        recipe: &'static str,
-        /// The name that the checkpoint goes by.
-        clue: String,
-    },
-    /// Nothing says it, so it is what transformers does by default.
-    Default,
-}
-
-impl fmt::Display for RecipeOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Caller => f.write_str("as asked"),
-            Self::File(path) => write!(f, "from {}", path.display()),
-            Self::Called { recipe, clue } => write!(f, "{recipe}, the checkpoint is {clue}"),
-            Self::Default => f.write_str("the default of transformers"),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 struct ProcessorPrompts {
     query_prefix: Option<String>,
     visual_prompt_prefix: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct ConfigName {
-    #[serde(rename = "_name_or_path")]
-    name: Option<String>,
-}
-
 impl Recipe {
     /// The name of the file beside the weights.
-    pub const FILE: &str = "recipe.json";
+    pub const FILE: &str = crate::families::recipe::FILE;
 
     /// The recipe called `name` that comes with pagesight.
     #[must_use]
@@ -239,37 +157,7 @@ impl Recipe {
     /// [`ModelError::Config`] for a file that does not parse or has a field that is not known;
     /// [`ModelError::Setting`] for a value outside its range.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        Self::of_file(&path.into())
-    }
-
-    fn of_file(file: &CheckpointFile) -> Result<Self, ModelError> {
-        let recipe: Self = read_json(file)?;
-        recipe.check(file.shown())?;
-        Ok(recipe)
-    }
-
-    /// Checks that values are in their ranges; `path` names the file in errors.
-    fn check(&self, path: PathBuf) -> Result<(), ModelError> {
-        let wrong = |key: &str, expected: String, got: String| ModelError::Setting {
-            path: path.clone(),
-            key: key.into(),
-            expected,
-            got,
-        };
-        for (key, least, most, got) in [
-            ("query_pads", 0, MOST_PADS, self.query_pads),
-            ("pooling", 1, MOST_POOLING, self.pooling),
-        ] {
-            if !(least..=most).contains(&got) {
-                return Err(wrong(key, format!("{least} to {most}"), got.to_string()));
-            }
-        }
-        let Fusion { visual_weight, visual_margin } = self.fusion;
-        if ![visual_weight, visual_margin].iter().all(|share| (0.0..=1.0).contains(share)) {
-            let got = format!("{visual_weight} and {visual_margin}");
-            return Err(wrong("fusion", "0 to 1".into(), got));
-        }
-        Ok(())
+        read_recipe(&path.into())
     }
 
     /// The caller's recipe, else that of `checkpoint`.
@@ -280,30 +168,18 @@ impl Recipe {
         checkpoint: &Checkpoint,
         choice: Option<&RecipeChoice>,
     ) -> Result<(Self, RecipeOrigin), ModelError> {
-        let recipe = match choice {
-            None => return Self::of(checkpoint),
-            Some(RecipeChoice::Named(name)) => Self::named(name).ok_or_else(|| {
-                ModelError::UnknownRecipe { name: name.clone(), known: Self::names().collect() }
-            })?,
-            Some(RecipeChoice::File(path)) => Self::read(path)?,
-            Some(RecipeChoice::Json(text)) => {
-                let path = PathBuf::from(Self::FILE);
-                let recipe = Self::from_json(text)
-                    .map_err(|source| ModelError::Config { path: path.clone(), source })?;
-                recipe.check(path)?;
-                recipe
-            }
-        };
-        Ok((recipe, RecipeOrigin::Caller))
+        match choice {
+            None => Self::of(checkpoint),
+            Some(choice) => Ok((chosen(choice)?, RecipeOrigin::Caller)),
+        }
     }
 
     /// The recipe of `checkpoint`: its file, else the prompts of its `processor_config.json`
     /// (transformers 4.53 and later), else the one that comes with pagesight for the name that
     /// the checkpoint goes by, else the default.
     fn of(checkpoint: &Checkpoint) -> Result<(Self, RecipeOrigin), ModelError> {
-        let own = checkpoint.files().file(Self::FILE);
-        if own.exists() {
-            return Ok((Self::of_file(&own)?, RecipeOrigin::File(own.shown())));
+        if let Some(own) = beside(checkpoint)? {
+            return Ok(own);
         }
         let processor = checkpoint.files().file("processor_config.json");
         if processor.exists() {
@@ -332,19 +208,20 @@ impl Recipe {
     }
 }
 
-/// The names that a checkpoint goes by: on the hub, as a folder, in its configuration.
-fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, ModelError> {
-    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut names = Vec::new();
-    if let Some(folder) = checkpoint.files().folder() {
-        if HubCache::around(folder).is_some() {
-            names.extend(folder.ancestors().nth(2).and_then(last));
-        }
-        names.extend(last(folder));
+impl FamilyRecipe for Recipe {
+    fn names() -> Vec<&'static str> {
+        Self::names().collect()
     }
-    let config = checkpoint.file("config.json");
-    names.extend(read_json::<ConfigName>(&config)?.name);
-    Ok(names)
+
+    fn named(name: &str) -> Option<Self> {
+        Self::named(name)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ModelError> {
+        check_range(path, "query_pads", 0..=MOST_PADS, self.query_pads)?;
+        check_pooling(path, self.pooling)?;
+        check_fusion(path, self.fusion)
+    }
 }
 
 /// The recipe for a checkpoint called `name`, e.g. `vidore/colpali-v1.3-hf`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use crate::blocks::attention::{Heads, attend};
+use crate::blocks::attention::{Heads, Mask, attend};
 use crate::blocks::elementwise::{rms_norm, rotate};
 use crate::blocks::lanes::{LANES, Lanes, groups_of};
 use crate::blocks::linear::{Linear, lanes, tensor};
@@ -139,7 +139,7 @@ impl Layer {
         context: &Context,
         kept: Option<&[&[usize]]>,
     ) {
-        let y = Operand::made(arithmetic, x, |x, y| self.input_norm.apply(x, y));
+        let y = Operand::made(arithmetic, x, |_, x, y| self.input_norm.apply(x, y));
         let [mut q, mut k, v] =
             [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
         q.each_group(|group, rows| context.rotate(group, rows));
@@ -147,9 +147,9 @@ impl Layer {
         if let Some(kept) = kept {
             (*x, q) = (x.keep(kept), q.keep(kept));
         }
-        let seen = attend(arithmetic, self.heads, context.causal, &q, &k, &v);
+        let seen = attend(arithmetic, self.heads, context.mask, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
-        let y = Operand::made(arithmetic, x, |x, y| self.mlp_norm.apply(x, y));
+        let y = Operand::made(arithmetic, x, |_, x, y| self.mlp_norm.apply(x, y));
         self.down.add_to(&Linear::apply_gated(&self.gate, &self.up, &y), x);
     }
 }
@@ -158,7 +158,7 @@ impl Layer {
 /// precision.
 #[derive(Debug, Clone)]
 pub struct Context {
-    causal: bool,
+    mask: Mask,
     /// For every group its index inside its sequence.
     groups: Vec<usize>,
     angles: Arc<Angles>,
@@ -254,7 +254,8 @@ impl Language {
     fn contexts(&self, lengths: &[usize], causal: bool) -> Context {
         let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
         let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
-        Context { causal, groups, angles: self.angles(longest), half: self.rotations.half() }
+        let mask = if causal { Mask::Causal } else { Mask::All };
+        Context { mask, groups, angles: self.angles(longest), half: self.rotations.half() }
     }
 
     /// The angles of at least `groups` groups. They are computed once.

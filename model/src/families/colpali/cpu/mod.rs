@@ -148,7 +148,7 @@ impl CpuModel {
     }
 
     fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
-        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?)
+        unit_rows(&tensor(&self.head.apply(&self.head.operand(x), x.lengths()))?, 0.0)
     }
 }
 

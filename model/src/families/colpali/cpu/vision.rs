@@ -4,7 +4,7 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use crate::blocks::attention::{Heads, attend};
+use crate::blocks::attention::{Heads, Mask, attend};
 use crate::blocks::elementwise::{add_rows, layer_norm};
 use crate::blocks::lanes::{LANES, Lanes, groups_of};
 use crate::blocks::linear::{Linear, lanes, tensor};
@@ -94,12 +94,12 @@ impl Layer {
     }
 
     fn forward(&self, arithmetic: Arithmetic, x: &mut Lanes) {
-        let y = Operand::made(arithmetic, x, |x, y| self.norm1.apply(x, y));
+        let y = Operand::made(arithmetic, x, |_, x, y| self.norm1.apply(x, y));
         let [q, k, v] =
             [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
-        let seen = attend(arithmetic, self.heads, false, &q, &k, &v);
+        let seen = attend(arithmetic, self.heads, Mask::All, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
-        let y = Operand::made(arithmetic, x, |x, y| self.norm2.apply(x, y));
+        let y = Operand::made(arithmetic, x, |_, x, y| self.norm2.apply(x, y));
         self.fc2.add_to(&self.fc1.apply_gelu(&y), x);
     }
 }

@@ -2,10 +2,10 @@
 
 mod trained;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device as CandleDevice, Tensor};
-use pagesight_core::{ModelSource, PageImage};
+use pagesight_core::ModelSource;
 use pagesight_maxsim::{SimilarityMap, hierarchical_clusters, maxsim_reference, pool_hierarchical};
 use pagesight_simd::resize_bicubic;
 use serde::Deserialize;
@@ -13,14 +13,16 @@ use serde::Deserialize;
 use crate::blocks::linear::unit_rows;
 use crate::checkpoint::json::read_json;
 use crate::device::Device;
-use crate::error::ModelError;
 use crate::families::colpali::cpu::CpuModel;
 use crate::families::colpali::model::ColPali;
-use crate::families::colpali::picture::{cmyk_to_rgb, read_picture};
 use crate::families::colpali::preprocess::pixel_values;
 use crate::families::colpali::recipe::Recipe;
 use crate::options::LoadOptions;
-use crate::parity::{ParityError, StageReport, Stages, id_tensor, items, max_difference, numbers};
+use crate::parity::{
+    ParityError, StageReport, Stages, id_tensor, image_tensor, items, max_difference, numbers,
+    page_pictures, read_image, tensor_image,
+};
+use crate::picture::cmyk_to_rgb;
 use crate::precision::Precision;
 
 #[derive(Deserialize)]
@@ -120,18 +122,7 @@ impl Check<'_> {
             let rgb = Tensor::from_vec(rgb, expected.dims(), &CandleDevice::Cpu)?;
             self.stages.report("modes.cmyk.rgb", 0.0, max_difference(&rgb, &expected)?);
         }
-        let folder = self.folder.join("images");
-        let entries = std::fs::read_dir(&folder)
-            .map_err(|source| ModelError::Io { path: folder.clone(), source })?;
-        let mut pages: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        pages.retain(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("page") && name.ends_with(".png")
-        });
-        pages.sort();
-        if pages.is_empty() {
-            return Err(ParityError::NoImages { path: folder });
-        }
+        let pages = page_pictures(self.folder)?;
         let edge = self.model.config.vlm_config.vision_config.image_size as u32;
         let resized = pages
             .iter()
@@ -211,7 +202,7 @@ impl Check<'_> {
                 n if n < depth => language.layer(n, x, &language.context(x.dim(0)?, false)?),
                 n if n == depth => language.finish(x),
                 n if n == depth + 1 => cpu.head().forward(x),
-                _ => unit_rows(x),
+                _ => unit_rows(x, 0.0),
             };
             let got = inputs.iter().map(run).collect::<candle_core::Result<Vec<_>>>()?;
             let (next, tolerance) = match stage {
@@ -435,19 +426,4 @@ fn scores(queries: &[Tensor], pages: &[Tensor]) -> Result<Vec<Tensor>, ParityErr
         Ok(Tensor::new(pages.iter().map(score).collect::<Vec<_>>(), &CandleDevice::Cpu)?)
     };
     queries.iter().map(row).collect()
-}
-
-fn read_image(path: &Path) -> Result<PageImage, ParityError> {
-    read_picture(path).map_err(|source| ParityError::Image { path: path.to_path_buf(), source })
-}
-
-fn image_tensor(image: &PageImage) -> Result<Tensor, ParityError> {
-    let shape = (image.height_px() as usize, image.width_px() as usize, 3);
-    Ok(Tensor::from_slice(image.rgb(), shape, &CandleDevice::Cpu)?)
-}
-
-fn tensor_image(tensor: &Tensor) -> Result<PageImage, ParityError> {
-    let (height, width, _) = tensor.dims3()?;
-    let bytes = tensor.flatten_all()?.to_vec1::<u8>()?;
-    Ok(PageImage::new(width as u32, height as u32, bytes).expect("the tensor is a picture"))
 }

@@ -7,13 +7,15 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use pagesight_core::ModelSource;
 
-use super::{Check, read_image};
+use super::Check;
 use crate::checkpoint::files::NANO;
 use crate::device::Device;
 use crate::families::colpali::model::ColPali;
 use crate::families::colpali::preprocess::pixel_values;
 use crate::options::LoadOptions;
-use crate::parity::{ParityError, StageReport, Stages, id_tensor, max_difference, numbers};
+use crate::parity::{
+    ParityError, StageReport, Stages, id_tensor, max_difference, numbers, read_image,
+};
 use crate::precision::Precision;
 
 /// The largest difference of an inner stage, as a share of its largest number.

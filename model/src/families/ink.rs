@@ -24,15 +24,16 @@ pub fn printed(slices: &[PageImage], patch: u32, range: u8) -> Vec<Vec<usize>> {
 }
 
 /// The contrast of each patch, row by row: the difference between largest and smallest value, in
-/// the channel where it is largest.
+/// the channel where it is largest. Patches at the right and the bottom may be cut off by the edge
+/// of the page.
 fn contrasts(slice: &PageImage, patch: u32) -> Vec<u8> {
-    let (columns, rows) = (slice.width_px() / patch, slice.height_px() / patch);
+    let (columns, rows) = (slice.width_px().div_ceil(patch), slice.height_px().div_ceil(patch));
     let (patch, columns) = (patch as usize, columns as usize);
     let mut ranges = vec![[(u8::MAX, u8::MIN); 3]; columns * rows as usize];
     let lines = slice.rgb().chunks_exact(slice.width_px() as usize * 3);
-    for (y, line) in lines.enumerate().take(rows as usize * patch) {
+    for (y, line) in lines.enumerate() {
         let ranges = &mut ranges[y / patch * columns..][..columns];
-        for (range, pixels) in ranges.iter_mut().zip(line.chunks_exact(patch * 3)) {
+        for (range, pixels) in ranges.iter_mut().zip(line.chunks(patch * 3)) {
             for pixel in pixels.chunks_exact(3) {
                 for ((least, most), &value) in range.iter_mut().zip(pixel) {
                     (*least, *most) = ((*least).min(value), (*most).max(value));
@@ -69,6 +70,13 @@ mod tests {
         assert_eq!(printed(&pages, 2, 16), [vec![1], vec![3], vec![]]);
         assert_eq!(printed(&pages, 2, 15), [vec![1, 5], vec![3], vec![]]);
         assert_eq!(printed(&pages, 2, 0), [vec![1, 5], vec![3], vec![]]);
+    }
+
+    #[test]
+    fn what_an_edge_cuts_off_is_a_patch_too() {
+        // Patches of 4 px: two side by side, one row, the second two px wide.
+        let page = slice(&[(5, 3, [0, 0, 0])]);
+        assert_eq!(printed(&[page], 4, 16), [vec![1]]);
     }
 
     #[test]

@@ -1,0 +1,450 @@
+//! `config.json` and the picture processor's settings as published. Fields that are left out have
+//! the defaults of `NeoMMEConfig` and `NeoMMEImageProcessor` in transformers 5.24.0.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::checkpoint::files::CheckpointFile;
+use crate::checkpoint::json::read_json;
+use crate::error::ModelError;
+
+/// The sizes of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Rows of the token tables.
+    pub vocabulary: usize,
+    /// Width of a row of the token table, before it is brought to the model's width.
+    pub rank: usize,
+    /// Width of a position.
+    pub hidden: usize,
+    /// Width inside the MLPs.
+    pub inner: usize,
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub keys: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// What norms add to the mean square.
+    pub eps: f32,
+    /// What the two branches of a layer are multiplied with.
+    pub residual: f32,
+    /// Edge of a patch, px.
+    pub patch: usize,
+    /// Length of a vector.
+    pub dim: usize,
+    /// The token of a patch.
+    pub image_token: u32,
+    /// The token that a page begins with.
+    pub document_token: u32,
+    /// How layers that see all positions turn them, and those that see a window.
+    pub rotations: Rotations,
+    /// The layers.
+    pub layers: Vec<LayerConfig>,
+}
+
+/// What differs between layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerConfig {
+    /// Whether it turns positions as full attention does.
+    pub full: bool,
+    /// How far it sees to each side; `None` sees all.
+    pub window: Option<usize>,
+    /// Whether the value embeddings of tokens are added to its values.
+    pub value_embedding: bool,
+}
+
+/// How both kinds of layers turn positions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotations {
+    /// Layers of full attention.
+    pub full: Rotation,
+    /// Layers of sliding attention.
+    pub sliding: Rotation,
+}
+
+/// How a kind of layer turns positions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotation {
+    /// The base of the frequencies.
+    pub theta: f64,
+    /// The rows of a head that are turned, a multiple of 4: frequencies take turns between the axes.
+    pub rows: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct ConfigFile {
+    vocab_size: usize,
+    embedding_rank: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    hidden_act: String,
+    mlp_bias: bool,
+    attention_bias: bool,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+    head_dim: usize,
+    norm_eps: f64,
+    layer_types: Option<Vec<String>>,
+    rope_parameters: Option<BTreeMap<String, RopeParameters>>,
+    rope_theta: Option<f64>,
+    sliding_window: Option<usize>,
+    per_layer_config: Option<BTreeMap<String, PerLayer>>,
+    residual_multiplier: Option<f64>,
+    patch_size: usize,
+    embedding_dim: usize,
+    image_token_id: u32,
+    document_token_id: u32,
+}
+
+#[derive(Deserialize, Default)]
+struct RopeParameters {
+    rope_type: Option<String>,
+    rope_theta: Option<f64>,
+    partial_rotary_factor: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct PerLayer {
+    #[serde(default, deserialize_with = "said")]
+    sliding_window: Option<Option<usize>>,
+}
+
+/// Tells a null from a field that is not there.
+fn said<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(d).map(Some)
+}
+
+/// The defaults of `NeoMMEConfig`, which are the sizes of NeoMME-260M.
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            vocab_size: 131_072,
+            embedding_rank: 256,
+            hidden_size: 1024,
+            intermediate_size: 3584,
+            hidden_act: RELU2.into(),
+            mlp_bias: false,
+            attention_bias: false,
+            num_hidden_layers: 17,
+            num_attention_heads: 16,
+            num_key_value_heads: 4,
+            head_dim: 64,
+            norm_eps: 1e-6,
+            layer_types: None,
+            rope_parameters: None,
+            rope_theta: None,
+            sliding_window: Some(256),
+            per_layer_config: None,
+            residual_multiplier: None,
+            patch_size: 32,
+            embedding_dim: 128,
+            image_token_id: 6,
+            document_token_id: 5,
+        }
+    }
+}
+
+const RELU2: &str = "relu2";
+const FULL: &str = "full_attention";
+const SLIDING: &str = "sliding_attention";
+
+/// What every second sliding layer sees where the file says nothing of single layers.
+const LONG_WINDOW: usize = 1024;
+
+/// No published model has more.
+const MOST_LAYERS: usize = 512;
+
+/// No width or number of rows of a published model is larger; products of two stay in 64 bits.
+const WIDEST: usize = 1 << 24;
+
+/// Edge of the largest patch, px.
+const LARGEST_PATCH: usize = 256;
+
+impl Config {
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] for a value that this model cannot be built with;
+    /// [`ModelError::Io`] and [`ModelError::Config`] when the file cannot be read.
+    pub fn read(file: &CheckpointFile) -> Result<Self, ModelError> {
+        let config: ConfigFile = read_json(file)?;
+        let wrong = Wrong(file.shown());
+        for (key, got) in [
+            ("vocab_size", config.vocab_size),
+            ("embedding_rank", config.embedding_rank),
+            ("hidden_size", config.hidden_size),
+            ("intermediate_size", config.intermediate_size),
+            ("num_attention_heads", config.num_attention_heads),
+            ("num_key_value_heads", config.num_key_value_heads),
+            ("head_dim", config.head_dim),
+            ("embedding_dim", config.embedding_dim),
+        ] {
+            if !(1..=WIDEST).contains(&got) {
+                return wrong.setting(key, &format!("1 to {WIDEST}"), got.to_string());
+            }
+        }
+        for (key, most, got) in [
+            ("num_hidden_layers", MOST_LAYERS, config.num_hidden_layers),
+            ("patch_size", LARGEST_PATCH, config.patch_size),
+        ] {
+            if !(1..=most).contains(&got) {
+                return wrong.setting(key, &format!("1 to {most}"), got.to_string());
+            }
+        }
+        if config.hidden_act != RELU2 {
+            return wrong.setting("hidden_act", RELU2, config.hidden_act);
+        }
+        for (key, got) in [("mlp_bias", config.mlp_bias), ("attention_bias", config.attention_bias)]
+        {
+            if got {
+                return wrong.setting(key, "false", "true".into());
+            }
+        }
+        if !config.num_attention_heads.is_multiple_of(config.num_key_value_heads) {
+            let got = config.num_key_value_heads.to_string();
+            return wrong.setting("num_key_value_heads", "a divisor of the heads", got);
+        }
+        let residual = config
+            .residual_multiplier
+            .unwrap_or_else(|| (2.0 * config.num_hidden_layers as f64).powf(-0.5));
+        for (key, got) in [("residual_multiplier", residual), ("norm_eps", config.norm_eps)] {
+            if !(got > 0.0 && got.is_finite()) {
+                return wrong.setting(key, "a positive number", got.to_string());
+            }
+        }
+        Ok(Self {
+            rotations: Rotations {
+                full: rotation(&wrong, &config, FULL, 1e6, 0.25)?,
+                sliding: rotation(&wrong, &config, SLIDING, 1e4, 1.0)?,
+            },
+            layers: layers(&wrong, &config)?,
+            vocabulary: config.vocab_size,
+            rank: config.embedding_rank,
+            hidden: config.hidden_size,
+            inner: config.intermediate_size,
+            heads: config.num_attention_heads,
+            keys: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            eps: config.norm_eps as f32,
+            residual: residual as f32,
+            patch: config.patch_size,
+            dim: config.embedding_dim,
+            image_token: config.image_token_id,
+            document_token: config.document_token_id,
+        })
+    }
+}
+
+/// Makes errors about one file.
+struct Wrong(PathBuf);
+
+impl Wrong {
+    fn setting<T>(&self, key: &str, expected: &str, got: String) -> Result<T, ModelError> {
+        let (path, key, expected) = (self.0.clone(), key.into(), expected.into());
+        Err(ModelError::Setting { path, key, expected, got })
+    }
+}
+
+fn rotation(
+    wrong: &Wrong,
+    config: &ConfigFile,
+    kind: &str,
+    theta: f64,
+    share: f64,
+) -> Result<Rotation, ModelError> {
+    let said = config.rope_parameters.as_ref().and_then(|kinds| kinds.get(kind));
+    let key = |field: &str| format!("rope_parameters.{kind}.{field}");
+    if let Some(other) = said.and_then(|said| said.rope_type.as_deref())
+        && other != "default"
+    {
+        return wrong.setting(&key("rope_type"), "default", other.into());
+    }
+    let theta = said.and_then(|said| said.rope_theta).or(config.rope_theta).unwrap_or(theta);
+    if !(theta > 0.0 && theta.is_finite()) {
+        return wrong.setting(&key("rope_theta"), "a positive number", theta.to_string());
+    }
+    let share = said.and_then(|said| said.partial_rotary_factor).unwrap_or(share);
+    let rows = (config.head_dim as f64 * share) as usize;
+    if !(0.0..=1.0).contains(&share) || rows < 4 || !rows.is_multiple_of(4) {
+        let expected = "a share of head_dim that is a multiple of 4";
+        return wrong.setting(&key("partial_rotary_factor"), expected, share.to_string());
+    }
+    Ok(Rotation { theta, rows })
+}
+
+fn layers(wrong: &Wrong, config: &ConfigFile) -> Result<Vec<LayerConfig>, ModelError> {
+    let count = config.num_hidden_layers;
+    let full: Vec<bool> = match &config.layer_types {
+        None => (0..count).map(|n| (n + 1).is_multiple_of(6) || n + 1 == count).collect(),
+        Some(types) => {
+            if let Some(other) = types.iter().find(|kind| *kind != FULL && *kind != SLIDING) {
+                let expected = format!("{FULL} and {SLIDING}");
+                return wrong.setting("layer_types", &expected, other.clone());
+            }
+            types.iter().map(|kind| kind == FULL).collect()
+        }
+    };
+    if full.len() != count {
+        let got = format!("{} of them", full.len());
+        return wrong.setting("layer_types", &format!("as many as layers, {count}"), got);
+    }
+    let (Some(first), Some(last)) =
+        (full.iter().position(|full| *full), full.iter().rposition(|full| *full))
+    else {
+        return wrong.setting("layer_types", &format!("at least one {FULL}"), "none".into());
+    };
+    let mut sliding = 0;
+    let mut layers = Vec::with_capacity(count);
+    for (n, &full) in full.iter().enumerate() {
+        let window = match &config.per_layer_config {
+            // What is said of single layers replaces the rule for all of them.
+            Some(single) => match single.get(&n.to_string()).and_then(|l| l.sliding_window) {
+                Some(window) => window,
+                None => config.sliding_window,
+            },
+            None if full => None,
+            None if sliding % 2 == 1 => Some(LONG_WINDOW),
+            None => config.sliding_window,
+        };
+        sliding += usize::from(!full);
+        if window == Some(0) || (!full && window.is_none()) {
+            let key = format!("per_layer_config.{n}.sliding_window");
+            return wrong.setting(&key, "a positive number", format!("{window:?}"));
+        }
+        layers.push(LayerConfig { full, window, value_embedding: n == first || n == last });
+    }
+    Ok(layers)
+}
+
+/// How pictures become numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Processor {
+    /// What a byte is multiplied with.
+    pub factor: f64,
+    /// What is subtracted then, by channel.
+    pub mean: [f32; 3],
+    /// What that is divided by.
+    pub deviation: [f32; 3],
+    /// How large pictures are at most.
+    pub limits: Limits,
+}
+
+/// How large a picture is at most, and at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// The longest side, px.
+    pub max_side: Option<u32>,
+    /// Fewest and most pixels.
+    pub pixels: Option<(u64, u64)>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct ProcessorFile {
+    do_resize: Option<bool>,
+    do_rescale: Option<bool>,
+    do_normalize: Option<bool>,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+    rescale_factor: f64,
+    resample: u32,
+    patch_size: usize,
+    max_side: Option<u32>,
+    size: Option<Budget>,
+}
+
+#[derive(Deserialize)]
+struct Budget {
+    min_pixels: u64,
+    max_pixels: u64,
+}
+
+#[derive(Deserialize)]
+struct ProcessorConfig {
+    image_processor: ProcessorFile,
+}
+
+/// PIL's number for bilinear.
+const BILINEAR: u32 = 2;
+
+impl Default for ProcessorFile {
+    fn default() -> Self {
+        Self {
+            do_resize: None,
+            do_rescale: None,
+            do_normalize: None,
+            image_mean: [0.5; 3],
+            image_std: [0.5; 3],
+            rescale_factor: 1.0 / 255.0,
+            resample: BILINEAR,
+            patch_size: 32,
+            max_side: None,
+            size: None,
+        }
+    }
+}
+
+/// A page of this side has as many positions as the published models were made for, 16,384.
+pub const LONGEST_SIDE: u32 = 4096;
+
+impl Processor {
+    /// The two files that may have the settings; the first that is there counts.
+    pub const FILES: [&str; 2] = ["processor_config.json", "preprocessor_config.json"];
+
+    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against `config`.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
+    /// [`ModelError::Config`] when the file cannot be read.
+    pub fn read([new, old]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
+        let (path, file) = if new.exists() || !old.exists() {
+            (new.shown(), read_json::<ProcessorConfig>(&new)?.image_processor)
+        } else {
+            (old.shown(), read_json(&old)?)
+        };
+        let wrong = Wrong(path);
+        for (key, got) in [
+            ("do_resize", file.do_resize),
+            ("do_rescale", file.do_rescale),
+            ("do_normalize", file.do_normalize),
+        ] {
+            if got == Some(false) {
+                return wrong.setting(key, "true", "false".into());
+            }
+        }
+        if file.resample != BILINEAR {
+            return wrong.setting("resample", "2 (bilinear)", file.resample.to_string());
+        }
+        if file.patch_size != config.patch {
+            let expected = format!("{} as in config.json", config.patch);
+            return wrong.setting("patch_size", &expected, file.patch_size.to_string());
+        }
+        if file.image_std.contains(&0.0) {
+            return wrong.setting("image_std", "no zero", format!("{:?}", file.image_std));
+        }
+        if let Some(side) = file.max_side
+            && !(1..=LONGEST_SIDE).contains(&side)
+        {
+            return wrong.setting("max_side", &format!("1 to {LONGEST_SIDE}"), side.to_string());
+        }
+        let pixels = file.size.map(|size| (size.min_pixels, size.max_pixels));
+        let most = u64::from(LONGEST_SIDE).pow(2);
+        if let Some((least, largest)) = pixels
+            && !(1 <= largest && largest <= most && least <= largest)
+        {
+            let got = format!("{least} to {largest} pixels");
+            return wrong.setting("size", &format!("a range within 1 to {most} pixels"), got);
+        }
+        Ok(Self {
+            factor: file.rescale_factor,
+            mean: file.image_mean,
+            deviation: file.image_std,
+            limits: Limits { max_side: file.max_side, pixels },
+        })
+    }
+}

@@ -1,0 +1,609 @@
+//! A NeoMME checkpoint from a folder: equal to the reference, right on pages of any shape, and
+//! refused when anything about it is wrong.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device as CandleDevice, Tensor, safetensors};
+use pagesight_core::seam::{Model, PageEncoder, QueryEncoder};
+use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
+use pagesight_core::{EncodedPage, ModelSource, PageImage, PageSize, PictureSize, Run};
+
+use super::inventory;
+use super::model::NeoMme;
+use super::opened::Opened;
+use super::recipe::NeoMmeRecipe;
+use crate::checkpoint::Checkpoint;
+use crate::device::Device;
+use crate::error::ModelError;
+use crate::families::recipe::{FamilyRecipe, Pooler};
+use crate::families::{inspect_checkpoint, parity};
+use crate::options::{LoadOptions, RecipeChoice};
+use crate::parity::StageReport;
+use crate::precision::Precision;
+use crate::quantized_checkpoint::quantize_checkpoint;
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity-neomme")
+}
+
+fn at(folder: &Path) -> ModelSource {
+    ModelSource::Folder(folder.into())
+}
+
+fn load_with(folder: &Path, options: &LoadOptions) -> Result<NeoMme, ModelError> {
+    NeoMme::of(&Checkpoint::open(&at(folder), options)?, options)
+}
+
+fn load(folder: &Path) -> Result<NeoMme, ModelError> {
+    load_with(folder, &LoadOptions::default())
+}
+
+fn with_recipe(recipe: &NeoMmeRecipe) -> NeoMme {
+    let recipe = Some(RecipeChoice::Json(recipe.to_json()));
+    let options = LoadOptions { recipe, ..LoadOptions::default() };
+    load_with(&fixture().join("hf"), &options).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A copy of the checkpoint that a test may spoil.
+fn copied() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixture().join("hf"), folder.path());
+    folder
+}
+
+fn change_weights(folder: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    let file = folder.join("model.safetensors");
+    let mut tensors = safetensors::load(&file, &CandleDevice::Cpu).unwrap();
+    change(&mut tensors);
+    safetensors::save(&tensors, file).unwrap();
+}
+
+fn change_json(file: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(file, value.to_string()).unwrap();
+}
+
+/// A page with bars of print, of any size.
+fn page(size: PictureSize, seed: u32) -> PageImage {
+    let ink = |x: u32, y: u32| (x / 7 * (y / 12 + seed)) % 5 < 2 && y % 12 < 7;
+    let rgb = (0..size.height_px).flat_map(|y| {
+        (0..size.width_px).flat_map(move |x| [if ink(x, y) { 20u8 } else { 250 }; 3])
+    });
+    PageImage::new(size.width_px, size.height_px, rgb.collect()).unwrap()
+}
+
+fn encoded(model: &NeoMme, page: &PageImage) -> EncodedPage {
+    model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+}
+
+fn failed(stages: &[StageReport]) -> Vec<&StageReport> {
+    stages.iter().filter(|stage| !stage.passed()).collect()
+}
+
+#[test]
+fn every_stage_equals_the_reference() {
+    let stages = parity(&fixture()).unwrap();
+    for stage in &stages {
+        println!("{:32} {:8.0e} {:.3e}", stage.stage, stage.tolerance, stage.max_difference);
+    }
+    assert!(failed(&stages).is_empty(), "{:#?}", failed(&stages));
+    for name in [
+        "resize_cases",
+        "page0.resized_u8",
+        "page2.pixel_values",
+        "page1.position_ids",
+        "page2.patch_embeddings",
+        "hf.page1.lm.layer.4",
+        "hf.page0.lm.output",
+        "hf.page2.embeddings",
+        "hf.query2.lm.layer.3",
+        "hf.query.embeddings",
+        "hf.scores",
+    ] {
+        assert!(stages.iter().any(|stage| stage.stage == name), "{name} is compared");
+    }
+}
+
+#[test]
+fn a_wrong_model_is_seen_by_the_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["hf", "images"] {
+        copy(&fixture().join(name), &folder.path().join(name));
+    }
+    for name in ["expected.safetensors", "fixture.json"] {
+        fs::copy(fixture().join(name), folder.path().join(name)).unwrap();
+    }
+    // The second layer sees a window of 40 where it should see all.
+    change_json(&folder.path().join("hf/config.json"), |config| {
+        config["per_layer_config"]["1"]["sliding_window"] = 40.into();
+    });
+    let stages = parity(folder.path()).unwrap();
+    let failed: Vec<&str> = failed(&stages).iter().map(|stage| stage.stage.as_str()).collect();
+    assert!(failed.contains(&"hf.page1.lm.layer.1"), "{failed:?}");
+    assert!(failed.contains(&"hf.page1.embeddings"), "{failed:?}");
+    assert!(!failed.contains(&"hf.page1.lm.layer.0"), "{failed:?}");
+    assert!(!failed.contains(&"hf.page1.lm.layer.2"), "{failed:?}");
+}
+
+#[test]
+fn the_encoder_keeps_the_contracts() {
+    let model = load(&fixture().join("hf")).unwrap();
+    page_encoder_contract(&model);
+    query_encoder_contract(&model);
+}
+
+#[test]
+fn names_that_the_class_had_before_give_the_same_vectors() {
+    let folder = copied();
+    change_weights(folder.path(), |tensors| {
+        let keys: Vec<String> = tensors.keys().cloned().collect();
+        for key in keys {
+            let older =
+                key.replace("exclusive_self_attention.", "").replace("output_projection.", "");
+            let tensor = tensors.remove(&key).unwrap();
+            tensors.insert(older, tensor);
+        }
+    });
+    let (old, new) = (load(folder.path()).unwrap(), load(&fixture().join("hf")).unwrap());
+    let page = page(new.picture(PageSize { width_pt: 300.0, height_pt: 400.0 }), 1);
+    assert_eq!(encoded(&old, &page), encoded(&new, &page));
+    inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap();
+}
+
+/// Every pixel of the page belongs to the vector whose patch it is in, on pages of any shape.
+#[test]
+fn vectors_stand_where_their_patches_are() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let patch = model.config.patch as u32;
+    for (width_pt, height_pt) in
+        [(595.0, 842.0), (842.0, 595.0), (200.0, 1.0), (1.0, 14_400.0), (500.0, 500.0)]
+    {
+        let size = model.picture(PageSize { width_pt, height_pt });
+        assert_eq!(size.width_px.max(size.height_px), 128, "{width_pt} x {height_pt}");
+        let page = encoded(&model, &page(size, 3));
+        let (vectors, layout) = (page.vectors(), page.layout());
+        assert_eq!(vectors.len(), layout.vectors());
+        let columns = size.width_px.div_ceil(patch);
+        let rows = size.height_px.div_ceil(patch);
+        assert_eq!(vectors.len() as u32, 2 + rows * (columns + 1));
+        for place in 0..vectors.len() {
+            let inside = place.checked_sub(2).map(|at| at as u32);
+            let cell = inside.map(|at| (at / (columns + 1), at % (columns + 1)));
+            let cell = cell.filter(|(_, column)| *column < columns);
+            let Some((row, column)) = cell else {
+                assert_eq!(layout.area(place), None);
+                continue;
+            };
+            let area = layout.area(place).unwrap();
+            let px = |at: f32, side: u32| at * side as f32;
+            let ends = |from: u32, side: u32| (from * patch, ((from + 1) * patch).min(side));
+            let (left, right) = ends(column, size.width_px);
+            let (top, bottom) = ends(row, size.height_px);
+            for (got, expected) in [
+                (px(area.x0, size.width_px), left),
+                (px(area.x1, size.width_px), right),
+                (px(area.y0, size.height_px), top),
+                (px(area.y1, size.height_px), bottom),
+            ] {
+                assert!((got - expected as f32).abs() < 1e-2, "{place}: {got} for {expected}");
+            }
+        }
+    }
+}
+
+/// What is printed in a patch changes the vector of that patch more than any other's.
+#[test]
+fn print_is_found_where_it_stands() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let size = model.picture(PageSize { width_pt: 595.0, height_pt: 842.0 });
+    let blank = PageImage::new(
+        size.width_px,
+        size.height_px,
+        vec![255; (size.width_px * size.height_px * 3) as usize],
+    );
+    let blank = blank.unwrap();
+    let mut rgb = blank.rgb().to_vec();
+    let (row, column, patch) = (6u32, 3u32, model.config.patch as u32);
+    for y in row * patch..(row + 1) * patch {
+        for x in column * patch..(column + 1) * patch {
+            let at = ((y * size.width_px + x) * 3) as usize;
+            rgb[at..at + 3].fill(((x * 31 + y * 17) % 200) as u8);
+        }
+    }
+    let printed = PageImage::new(size.width_px, size.height_px, rgb).unwrap();
+    let (before, after) = (encoded(&model, &blank), encoded(&model, &printed));
+    let dim = model.dim();
+    let changes = before.vectors().values().chunks(dim).zip(after.vectors().values().chunks(dim));
+    let changes = changes
+        .map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a.to_f32() - b.to_f32()).powi(2)).sum::<f32>());
+    let (place, _) =
+        changes.enumerate().reduce(|most, next| if next.1 > most.1 { next } else { most }).unwrap();
+    let area = after.layout().area(place).expect("a patch changes most");
+    let part = |at: u32, side: u32| (at * patch) as f32 / side as f32;
+    assert!((area.x0 - part(column, size.width_px)).abs() < 1e-5, "{place} {area:?}");
+    assert!((area.y0 - part(row, size.height_px)).abs() < 1e-5, "{place} {area:?}");
+}
+
+#[test]
+fn control_tokens_in_a_question_are_letters() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let special: Vec<u32> = ["<doc>", "<img>", "<row>", "<query>", "<mask>", "<pad>", "<eos>"]
+        .iter()
+        .map(|token| (0..9).find(|&id| name(&model, id) == *token).unwrap())
+        .collect();
+    for question in ["a <img> b", "<row><row>", "<doc>", "<mask>", "x<que<query>ry>", "<eos> é"] {
+        let query = model.tokens.query(&model.recipe, question).unwrap();
+        let inside = query.ids.len() - model.recipe.query_masks;
+        let ids = &query.ids[1..inside];
+        assert!(ids.iter().all(|id| !special.contains(id)), "{question}: {ids:?}");
+        let read: String =
+            query.tokens[1..inside].iter().map(|token| token.text.as_str()).collect();
+        if question.is_ascii() {
+            assert_eq!(read, question);
+        }
+        assert_eq!(query.tokens[0].text, "<query>");
+        assert!(query.tokens[inside..].iter().all(|token| token.text == "<mask>"));
+        model.encode_queries(&[question]).unwrap();
+    }
+}
+
+fn name(model: &NeoMme, id: u32) -> String {
+    let query =
+        ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>", "<doc>", "<img>", "<query>", "<row>"];
+    assert_eq!(model.tokens.image, 6);
+    query[id as usize].into()
+}
+
+#[test]
+fn questions_of_no_and_of_ten_thousand_tokens_are_encoded() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let long = "page 3 in total ".repeat(1_700);
+    let vectors = model.encode_queries(&["", &long]).unwrap();
+    assert_eq!(vectors[0].len(), 11);
+    assert!(vectors[1].len() > 10_000, "{}", vectors[1].len());
+    let query = &vectors[1];
+    assert!(query.tokens().iter().filter(|token| token.span.is_some()).count() > 10_000);
+    for row in query.values().chunks(query.dim()) {
+        let length: f32 = row.iter().map(|v| v * v).sum();
+        assert!((length - 1.0).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn spans_and_spelling_say_what_tokens_stand_for() {
+    let model = load(&fixture().join("hf")).unwrap();
+    let question = "total 日 page";
+    let query = &model.encode_queries(&[question]).unwrap()[0];
+    let told: Vec<(&str, Option<&str>, bool)> = query
+        .tokens()
+        .iter()
+        .map(|t| (t.text.as_str(), t.span.clone().map(|span| &question[span]), t.spelled))
+        .collect();
+    assert_eq!(told[0], ("<query>", None, true));
+    assert!(told.iter().any(|(text, ..)| *text == "page"), "{told:?}");
+    // The three bytes of a letter that the tokenizer has no piece for.
+    let unspelled: Vec<_> = told.iter().filter(|(_, _, spelled)| !spelled).collect();
+    assert_eq!(unspelled.len(), 3, "{told:?}");
+    assert!(unspelled.iter().all(|(_, span, _)| *span == Some("日")), "{told:?}");
+    assert!(query.is_spelled());
+    assert!(!model.encode_queries(&["日本語の文字列です。日本"]).unwrap()[0].is_spelled());
+}
+
+#[test]
+fn queries_need_nothing_of_pages() {
+    let folder = fixture().join("hf");
+    let options = LoadOptions { query_only: true, ..LoadOptions::default() };
+    let (queries, whole) = (load_with(&folder, &options).unwrap(), load(&folder).unwrap());
+    let asked = ["page 3", "est la clé"];
+    assert_eq!(queries.encode_queries(&asked).unwrap(), whole.encode_queries(&asked).unwrap());
+    assert_eq!(queries.model_id(), whole.model_id());
+    assert!(!queries.encodes_pages() && whole.encodes_pages());
+    let size = whole.picture(PageSize { width_pt: 10.0, height_pt: 10.0 });
+    let error = queries.encode_pages(&[page(size, 1)]).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(ModelError::QueryOnly)), "{error}");
+}
+
+fn least_cosine(a: &[f32], b: &[f32], dim: usize) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let rows = a.chunks(dim).zip(b.chunks(dim));
+    rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).fold(f64::INFINITY, f64::min)
+}
+
+/// All numbers of a page and of a question.
+fn numbers(model: &NeoMme) -> Vec<f32> {
+    let size = model.picture(PageSize { width_pt: 595.0, height_pt: 842.0 });
+    let page = encoded(model, &page(size, 5));
+    let query = &model.encode_queries(&["What is the total revenue in 2024?"]).unwrap()[0];
+    let page = page.vectors().values().iter().map(|v| v.to_f32());
+    page.chain(query.values().iter().copied()).collect()
+}
+
+#[test]
+fn each_precision_is_as_near_to_f32_as_its_bits_allow() {
+    let folder = fixture().join("hf");
+    let exact = numbers(&load(&folder).unwrap());
+    for (precision, least) in [
+        (Precision::F16, 0.999_99),
+        (Precision::Bf16, 0.995),
+        (Precision::Q8, 0.995),
+        (Precision::Q4, 0.9),
+    ] {
+        let options = LoadOptions { precision: Some(precision), ..LoadOptions::default() };
+        let model = load_with(&folder, &options).unwrap();
+        let cosine = least_cosine(&numbers(&model), &exact, model.dim());
+        println!("{precision:4} least cosine to f32 {cosine:.6}");
+        assert!(cosine > least, "{precision}: {cosine}");
+        if !precision.is_quantized() {
+            continue;
+        }
+        let small = tempfile::tempdir().unwrap();
+        let small = small.path().join("small");
+        let options = LoadOptions::default();
+        let summary = quantize_checkpoint(&at(&folder), &small, precision, &options, |_, _| {});
+        assert_eq!(summary.unwrap().quantized, 5 * 7, "all matrices of all layers");
+        let stored = load(&small).unwrap();
+        assert_eq!(numbers(&stored), numbers(&model));
+        let info = inspect_checkpoint(&at(&small), &options).unwrap();
+        assert_eq!(info.precision, precision);
+    }
+}
+
+#[test]
+fn an_adapter_is_merged_into_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixture().join("hf"), &folder.path().join("base"));
+    let layer = "model.layers.2.self_attn.output_projection.o_proj";
+    let (rank, device) = (2, &CandleDevice::Cpu);
+    let a = Tensor::randn(0.0f32, 0.1, (rank, 128), device).unwrap();
+    let b = Tensor::randn(0.0f32, 0.1, (64, rank), device).unwrap();
+    let factors = HashMap::from([
+        (format!("base_model.model.{layer}.lora_A.weight"), a.clone()),
+        (format!("base_model.model.{layer}.lora_B.weight"), b.clone()),
+    ]);
+    safetensors::save(&factors, folder.path().join("adapter_model.safetensors")).unwrap();
+    let settings = r#"{"base_model_name_or_path": "Hcompany/NeoMME", "peft_type": "LORA", "r": 2, "lora_alpha": 4}"#;
+    fs::write(folder.path().join("adapter_config.json"), settings).unwrap();
+    let adapted = load(folder.path()).unwrap();
+    let merged = copied();
+    change_weights(merged.path(), |tensors| {
+        let key = format!("{layer}.weight");
+        let change = (b.matmul(&a).unwrap() * 2.0).unwrap();
+        let whole = (&tensors[&key] + change).unwrap();
+        tensors.insert(key, whole);
+    });
+    let (got, expected) = (numbers(&adapted), numbers(&load(merged.path()).unwrap()));
+    let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-3, "{worst}");
+    assert!(least_cosine(&got, &numbers(&load(&fixture().join("hf")).unwrap()), 128) < 0.999);
+}
+
+#[test]
+fn a_recipe_leaves_out_merges_and_makes_smaller() {
+    let whole = load(&fixture().join("hf")).unwrap();
+    let a4 = PageSize { width_pt: 595.0, height_pt: 842.0 };
+    let half = with_recipe(&NeoMmeRecipe { max_side: Some(64), ..NeoMmeRecipe::default() });
+    assert_eq!(half.picture(a4), PictureSize { width_px: 45, height_px: 64 });
+    assert_ne!(half.model_id(), whole.model_id());
+    let size = whole.picture(a4);
+    // Print on the left half alone.
+    let mut rgb = page(size, 2).into_rgb();
+    for line in rgb.chunks_exact_mut(size.width_px as usize * 3) {
+        line[48 * 3..].fill(255);
+    }
+    let page = PageImage::new(size.width_px, size.height_px, rgb).unwrap();
+    let all = encoded(&whole, &page);
+    let pruned = with_recipe(&NeoMmeRecipe { prune_blank: Some(16), ..NeoMmeRecipe::default() });
+    let some = encoded(&pruned, &page);
+    assert_eq!(some.layout(), all.layout());
+    assert!(some.vectors().len() < all.vectors().len() / 2 + 20);
+    let dim = whole.dim();
+    for row in 0..some.vectors().len() {
+        let place = some.vectors().place(row);
+        let area = some.layout().area(place).expect("only patches are kept");
+        assert!(area.x0 < 0.53, "{area:?}");
+        let of =
+            |page: &EncodedPage, row: usize| page.vectors().values()[row * dim..][..dim].to_vec();
+        assert_eq!(of(&some, row), of(&all, place));
+    }
+    for pooler in [Pooler::Hierarchical, Pooler::KMeans] {
+        let recipe = NeoMmeRecipe { pooling: 3, pooler, ..NeoMmeRecipe::default() };
+        let pooled = encoded(&with_recipe(&recipe), &page);
+        let (few, many) = (pooled.vectors().len(), all.vectors().len());
+        assert!(few <= many / 3 + 1 && few > many / 6, "{few} of {many}");
+        assert!(pooled.vectors().places().is_some());
+    }
+    let options = LoadOptions { slices: Some("2x3".parse().unwrap()), ..LoadOptions::default() };
+    let error = load_with(&fixture().join("hf"), &options).unwrap_err();
+    assert!(error.to_string().contains("slices is 2x3"), "{error}");
+    let named = LoadOptions {
+        recipe: Some(RecipeChoice::Named("colpali-v1.3".into())),
+        ..LoadOptions::default()
+    };
+    let error = load_with(&fixture().join("hf"), &named).unwrap_err();
+    assert!(matches!(error, ModelError::UnknownRecipe { .. }), "{error}");
+    for name in NeoMmeRecipe::names() {
+        assert!(NeoMmeRecipe::named(name).is_some());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_checkpoint_is_named() {
+    let key = "model.layers.3.mlp.up_proj.weight";
+    let shown = |folder: &Path| load(folder).unwrap_err().to_string();
+    let folder = copied();
+    change_weights(folder.path(), |tensors| drop(tensors.remove(key)));
+    assert!(shown(folder.path()).ends_with(&format!("lacks the tensor {key}")));
+    let folder = copied();
+    change_weights(folder.path(), |tensors| {
+        let extra = tensors[key].clone();
+        tensors.insert("model.layers.5.mlp.up_proj.weight".into(), extra.clone());
+        tensors.insert("lm_head.bias".into(), extra);
+    });
+    let error = shown(folder.path());
+    assert!(
+        error.contains("has 2 tensors that the model does not know, the first is lm_head.bias")
+    );
+    let folder = copied();
+    change_weights(folder.path(), |tensors| drop(tensors.remove("multi_vector_head.proj.weight")));
+    assert!(shown(folder.path()).ends_with("lacks the tensor multi_vector_head.proj.weight"));
+    let error = inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), shown(folder.path()));
+    let options = LoadOptions { device: Device::Cuda, ..LoadOptions::default() };
+    let error = load_with(&fixture().join("hf"), &options).unwrap_err();
+    assert!(matches!(error, ModelError::DeviceFamily { family: "neomme", .. }), "{error}");
+    let folder = copied();
+    let tokenizer = fs::read_to_string(folder.path().join("tokenizer.json")).unwrap();
+    fs::write(folder.path().join("tokenizer.json"), tokenizer.replace("<row>", "<end>")).unwrap();
+    assert!(shown(folder.path()).contains("it has no <row>"));
+}
+
+#[test]
+fn hostile_settings_are_refused_by_name() {
+    type Change = (&'static str, serde_json::Value);
+    let cases: [(&str, Change); 22] = [
+        ("config.json", ("hidden_size", 0.into())),
+        ("config.json", ("hidden_size", u64::MAX.into())),
+        ("config.json", ("hidden_size", 63.into())),
+        ("config.json", ("num_hidden_layers", 1_000_000_000.into())),
+        ("config.json", ("num_hidden_layers", 4.into())),
+        ("config.json", ("num_key_value_heads", 3.into())),
+        ("config.json", ("head_dim", 1.into())),
+        ("config.json", ("patch_size", 100_000.into())),
+        ("config.json", ("patch_size", 16.into())),
+        ("config.json", ("attention_bias", true.into())),
+        ("config.json", ("hidden_act", "silu".into())),
+        ("config.json", ("norm_eps", (-1.0).into())),
+        ("config.json", ("residual_multiplier", 0.into())),
+        ("config.json", ("layer_types", serde_json::json!(["chunked_attention"]))),
+        ("config.json", ("layer_types", serde_json::json!(vec!["sliding_attention"; 5]))),
+        (
+            "config.json",
+            ("rope_parameters", serde_json::json!({"full_attention": {"rope_type": "yarn"}})),
+        ),
+        (
+            "config.json",
+            (
+                "rope_parameters",
+                serde_json::json!({"full_attention": {"partial_rotary_factor": 9}}),
+            ),
+        ),
+        ("config.json", ("image_token_id", 17.into())),
+        ("config.json", ("vocab_size", 12.into())),
+        ("processor_config.json", ("max_side", 1_000_000_000.into())),
+        ("processor_config.json", ("resample", 3.into())),
+        (
+            "processor_config.json",
+            ("size", serde_json::json!({"min_pixels": 9, "max_pixels": u64::MAX})),
+        ),
+    ];
+    for (file, (field, value)) in cases {
+        let folder = copied();
+        change_json(&folder.path().join(file), |settings| {
+            let settings = match file {
+                "config.json" => settings,
+                _ => &mut settings["image_processor"],
+            };
+            settings[field] = value.clone();
+        });
+        let error = load(folder.path()).expect_err(field);
+        let seen = inspect_checkpoint(&at(folder.path()), &LoadOptions::default());
+        assert_eq!(seen.unwrap_err().to_string(), error.to_string(), "{field} {value}");
+    }
+}
+
+/// Whatever bytes of the small files are changed, loading ends with an error or a model that works.
+#[test]
+fn damaged_files_never_panic() {
+    let mut random = fastrand::Rng::with_seed(20);
+    for name in ["config.json", "processor_config.json", "tokenizer.json", "model.safetensors"] {
+        for _ in 0..40 {
+            let folder = copied();
+            let file = folder.path().join(name);
+            let mut bytes = fs::read(&file).unwrap();
+            // Of the weights the header alone.
+            let most = bytes.len().min(6_000);
+            for _ in 0..random.usize(1..4) {
+                match random.u8(..3) {
+                    0 => bytes[random.usize(..most)] = random.u8(..),
+                    1 => bytes[random.usize(..most)] = random.u8(b'0'..=b'9'),
+                    _ => drop(bytes.remove(random.usize(..most))),
+                }
+            }
+            fs::write(&file, bytes).unwrap();
+            let _ = inspect_checkpoint(&at(folder.path()), &LoadOptions::default());
+            if let Ok(model) = load(folder.path()) {
+                let size = model.picture(PageSize { width_pt: 40.0, height_pt: 30.0 });
+                if size.width_px <= 256 && size.height_px <= 256 {
+                    let _ = model.encode_pages(&[page(size, 1)]);
+                }
+                let _ = model.encode_queries(&["page 3"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn published_settings_parse_with_what_they_leave_out() {
+    let folder = copied();
+    let config = r#"{"model_type": "neomme"}"#;
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    fs::write(
+        folder.path().join("processor_config.json"),
+        r#"{"image_processor": {"max_side": 2048}}"#,
+    )
+    .unwrap();
+    let config = super::config::Config::read(&folder.path().join("config.json").as_path().into());
+    let config = config.unwrap();
+    let windows: Vec<Option<usize>> = config.layers.iter().map(|layer| layer.window).collect();
+    let (short, long) = (Some(256), Some(1024));
+    assert_eq!(
+        windows,
+        [
+            short, long, short, long, short, None, long, short, long, short, long, None, short,
+            long, short, long, None
+        ]
+    );
+    let values: Vec<usize> = (0..17).filter(|&n| config.layers[n].value_embedding).collect();
+    assert_eq!(values, [5, 16]);
+    assert_eq!((config.rotations.full.rows, config.rotations.sliding.rows), (16, 64));
+    assert!((config.residual - 34f32.powf(-0.5)).abs() < 1e-7);
+    // The published number of parameters, from the sizes of the class alone.
+    let options = LoadOptions::default();
+    let checkpoint = Checkpoint::open(&at(&fixture().join("hf")), &options).unwrap();
+    let weights = Opened::read(&checkpoint, &options).unwrap().weights;
+    let entries = inventory::all(&config, &weights);
+    let count: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>()).sum();
+    assert_eq!(count, 263_068_978);
+}
+
+#[test]
+fn a_checkpoint_says_what_a_page_costs() {
+    let folder = copied();
+    fs::write(folder.path().join("README.md"), "---\nlicense: apache-2.0\n---\n# Small").unwrap();
+    let info = inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap();
+    assert_eq!((info.family, info.licence.as_deref()), ("neomme", Some("apache-2.0")));
+    assert_eq!((info.parameters, info.dim), (307_534, 128));
+    assert_eq!(info.page.picture, PictureSize { width_px: 91, height_px: 128 });
+    let model = load(folder.path()).unwrap();
+    let page = encoded(&model, &page(info.page.picture, 1));
+    assert_eq!(page.vectors().len(), info.page.vectors);
+    assert_eq!(info.model_id, *model.model_id());
+    let patches = page.layout().runs().iter().find_map(|run| match run {
+        Run::Patches { cols, rows, .. } => Some((*cols, *rows)),
+        _ => None,
+    });
+    assert_eq!(patches, Some((12, 16)));
+}
