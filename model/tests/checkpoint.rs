@@ -448,10 +448,8 @@ fn a_model_of_no_family_is_refused_by_name() {
     fs::write(&path, text.replacen("\"colpali\"", "\"colqwen9\"", 1)).unwrap();
     match pagesight_model::load(&at(folder.path()), &LoadOptions::default()) {
         Err(ModelError::UnknownFamily { path: got, got: said, known }) => {
-            assert_eq!(
-                (got, said.as_str(), &known[..]),
-                (path.clone(), "colqwen9", &["colpali"][..])
-            );
+            assert_eq!((got, said.as_str()), (path.clone(), "colqwen9"));
+            assert_eq!(known[..2], ["colpali", "neomme"]);
         }
         other => panic!("{:?}", other.map(|model| model.record())),
     }
