@@ -161,7 +161,8 @@ pub fn quantize_checkpoint(
 
 /// The matrices of all layers and the projector; not the ends: patch embedding, token table, head.
 fn is_quantized(name: &str, shape: &[usize]) -> bool {
-    let inside = name.contains(".layers.") || name.starts_with("multi_modal_projector.");
+    let inside = [".layers.", ".blocks."].iter().any(|layers| name.contains(layers));
+    let inside = inside || name.starts_with("multi_modal_projector.");
     inside && shape.len() == 2 && name.ends_with(".weight")
 }
 

@@ -31,16 +31,18 @@ pub struct Heads {
 
 /// What a position attends to, inside its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mask {
+pub enum Mask<'a> {
     /// All positions.
     All,
     /// Itself and those before it.
     Causal,
     /// Those that are at most so many positions away, before and after it.
     Window(usize),
+    /// Those of its part of the sequence, given the ends of the parts, in order.
+    Parts(&'a [usize]),
 }
 
-impl Mask {
+impl Mask<'_> {
     /// The keys that a position of a sequence of `length` attends to. A lane past the end attends
     /// to what the last position does: its numbers mean nothing, but they must be numbers.
     pub fn keys(self, position: usize, length: usize) -> Range<usize> {
@@ -52,6 +54,11 @@ impl Mask {
                 let end = position.saturating_add(reach).saturating_add(1).min(length);
                 position.saturating_sub(reach)..end
             }
+            Self::Parts(ends) => {
+                let part = ends.partition_point(|&end| end <= position);
+                let start = part.checked_sub(1).map_or(0, |before| ends[before]);
+                start..ends.get(part).map_or(length, |&end| end.min(length))
+            }
         }
     }
 }
@@ -62,7 +69,7 @@ impl Mask {
 pub fn attend(
     arithmetic: Arithmetic,
     heads: Heads,
-    mask: Mask,
+    mask: Mask<'_>,
     q: &Lanes,
     k: &Lanes,
     v: &Lanes,
@@ -214,7 +221,14 @@ mod tests {
     use crate::blocks::matmul::tests::Noise;
 
     /// All scores of a head at once, in f64.
-    fn obvious(heads: Heads, mask: Mask, n: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    fn obvious(
+        heads: Heads,
+        mask: Mask<'_>,
+        n: usize,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+    ) -> Vec<f64> {
         let Heads { queries, keys, dim, scale } = heads;
         let mut out = vec![0.0; n * queries * dim];
         for head in 0..queries {
@@ -227,6 +241,10 @@ mod tests {
                     Mask::All => true,
                     Mask::Causal => j <= i,
                     Mask::Window(reach) => i.abs_diff(j) <= reach,
+                    Mask::Parts(ends) => {
+                        let part = |at: usize| ends.iter().filter(|&&end| end <= at).count();
+                        part(i) == part(j)
+                    }
                 };
                 let seen: Vec<usize> = (0..n).filter(|&j| attends(j)).collect();
                 let scores: Vec<f64> = seen
@@ -263,6 +281,8 @@ mod tests {
             (2, 2, 8, vec![130, 97], Mask::Window(40)),
             (2, 1, 8, vec![65], Mask::Window(0)),
             (1, 1, 8, vec![33], Mask::Window(usize::MAX)),
+            (2, 1, 8, vec![150], Mask::Parts(&[64, 80, 81, 150])),
+            (1, 1, 8, vec![40], Mask::Parts(&[32])),
         ] {
             let heads = Heads { queries, keys, dim, scale: (dim as f32).powf(-0.5) };
             let total: usize = lengths.iter().sum();

@@ -123,6 +123,24 @@ compiled_for_each_cpu! {
         }
     }
 
+    /// `x sigmoid(1.702 x)`, the quick GELU of OpenAI's CLIP.
+    pub fn quick_gelu_rows(rows: &mut [[f32; LANES]]) {
+        for row in rows {
+            for value in row {
+                *value /= 1.0 + exp(-1.702 * *value);
+            }
+        }
+    }
+
+    /// `gate` becomes `gate sigmoid(gate) up`.
+    pub fn silu_gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            for i in 0..LANES {
+                gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+            }
+        }
+    }
+
     /// What is below 0 becomes 0, the rest its square, times `factor`.
     pub fn squared_relu_rows(rows: &mut [[f32; LANES]], factor: f32) {
         for row in rows {
@@ -462,6 +480,14 @@ mod tests {
         let mut same = rows(&x);
         same.each_group(|_, x| take_along(x, &[[0.0; LANES]; 5], 1.0));
         assert_eq!(same.to_rows(), x);
+        let [mut quick, mut gated] = [rows(&x), rows(&x)];
+        quick.each_group(|_, x| quick_gelu_rows(x));
+        gated.each_group(|_, x| silu_gated_rows(x, gates.group(0)));
+        for (at, (quick, gated)) in quick.to_rows().iter().zip(gated.to_rows()).enumerate() {
+            let (x, up) = (f64::from(x[at]), f64::from(gate[at]));
+            assert!((f64::from(*quick) - x / (1.0 + (-1.702 * x).exp())).abs() < 1e-6);
+            assert!((f64::from(gated) - x / (1.0 + (-x).exp()) * up).abs() < 1e-6);
+        }
         let mut squares = [[-3.0; LANES], [3.0; LANES]];
         squared_relu_rows(&mut squares, 0.5);
         assert_eq!(squares, [[0.0; LANES], [4.5; LANES]]);

@@ -1,5 +1,7 @@
 //! `y = x W^T + b`, in the precision that the model was loaded with.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result as CandleResult, Tensor};
 use safetensors::Dtype;
 
@@ -52,6 +54,17 @@ impl Linear {
             Vec::new()
         };
         Ok(Self { arithmetic: precision.arithmetic(), weight, bias })
+    }
+
+    /// A layer of a `weight` that is no file's, and a bias, `[out]` or nothing.
+    pub fn of(precision: Precision, weight: Matrix, bias: Vec<f32>) -> Self {
+        Self { arithmetic: precision.arithmetic(), weight, bias }
+    }
+
+    /// Some of its outputs.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        let bias = self.bias.get(rows.clone()).unwrap_or_default().to_vec();
+        Self { arithmetic: self.arithmetic, weight: self.weight.part(rows), bias }
     }
 
     /// Its weight, `[out, in]`.
@@ -111,14 +124,26 @@ impl Linear {
         y
     }
 
-    /// `gelu(gate(x)) * up(x)`, rounded for the next layer. Both layers have no bias.
+    /// `gelu(gate(x)) * up(x)`, rounded for the next layer.
     pub fn apply_gated(gate: &Self, up: &Self, x: &Operand) -> Operand {
+        Self::apply_gated_with(gate, up, x, gated_rows)
+    }
+
+    /// What `join` makes of rows of `gate(x)`, given those of `up(x)`, rounded for the next layer.
+    pub fn apply_gated_with(
+        gate: &Self,
+        up: &Self,
+        x: &Operand,
+        join: impl Fn(&mut [[f32; LANES]], &[[f32; LANES]]) + Sync,
+    ) -> Operand {
         let mut y = x.like(gate.weight.rows());
         let filler = y.filler();
         product([&gate.weight, &up.weight], x, |group, first, [gates, ups]| {
             let rows = LANES.min(gate.weight.rows() - first);
-            let mut values = *gates;
-            gated_rows(&mut values[..rows], ups);
+            let (mut values, mut others) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
+            copy_rows(&mut values[..rows], gates, gate.bias_from(first));
+            copy_rows(&mut others[..rows], ups, up.bias_from(first));
+            join(&mut values[..rows], &others[..rows]);
             // SAFETY: as in `apply_activated`.
             unsafe { filler.fill(group, first, &values[..rows]) };
         });

@@ -7,3 +7,4 @@ pub mod lanes;
 pub mod linear;
 pub mod matmul;
 pub mod quantize;
+pub mod rotation;

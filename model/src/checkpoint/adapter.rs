@@ -1,5 +1,6 @@
 //! A LoRA adapter (arXiv 2106.09685) as PEFT saves it, merged into its base while loading:
-//! `W' = W + scale * B A`, in f32. Source: peft 0.13 to 0.19 `tuners/lora`.
+//! `W' = W + scale * B A`, in f32. An adapter may also bring whole tensors, such as a head that its
+//! base does not have. Source: peft 0.13 to 0.19 `tuners/lora`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,8 +43,6 @@ pub struct AdapterConfig {
     rank_pattern: BTreeMap<String, usize>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
-    #[serde(default)]
-    modules_to_save: Option<Vec<String>>,
 }
 
 fn lora() -> String {
@@ -66,7 +65,6 @@ impl AdapterConfig {
         let file = files.file(Self::FILE);
         let path = file.shown();
         let config: Self = read_json(&file)?;
-        let modules = config.modules_to_save.as_deref().unwrap_or_default();
         for (key, expected, got) in [
             ("peft_type", "LORA", config.peft_type.clone()),
             ("bias", "none", config.bias.clone()),
@@ -74,7 +72,6 @@ impl AdapterConfig {
             ("fan_in_fan_out", "false", config.fan_in_fan_out.to_string()),
             ("rank_pattern", "{}", format!("{:?}", config.rank_pattern)),
             ("alpha_pattern", "{}", format!("{:?}", config.alpha_pattern)),
-            ("modules_to_save", "[]", format!("{modules:?}")),
         ] {
             if got != expected {
                 let (key, expected) = (key.into(), expected.into());
@@ -101,6 +98,8 @@ pub struct Adapter {
     rank: usize,
     scale: f64,
     pairs: BTreeMap<String, [Stored; 2]>,
+    /// Tensors that take the place of the base's, or are not in it.
+    whole: BTreeMap<String, Stored>,
 }
 
 /// Whether a file with tensors called `keys` is an adapter.
@@ -124,17 +123,19 @@ impl Adapter {
             shard.keys().map(|key| (key, factor(key))).collect();
         let targets = split.iter().filter_map(|(_, half)| half.as_ref());
         let layout = names.detect(targets.map(|(name, _)| name.as_str()));
+        let canonical = |name: &str| layout.and_then(|layout| layout.canonical(name));
         let mut unknown = Vec::new();
+        let mut whole = BTreeMap::new();
         for (key, half) in &split {
-            let known = half
-                .as_ref()
-                .zip(layout)
-                .and_then(|((name, which), layout)| Some((layout.canonical(name)?, *which)));
-            match known {
-                Some((name, which)) => {
-                    halves.entry(name).or_default()[which] = shard.get(key);
-                }
-                None => unknown.push(*key),
+            match half {
+                Some((name, which)) => match canonical(name) {
+                    Some(name) => halves.entry(name).or_default()[*which] = shard.get(key),
+                    None => unknown.push(*key),
+                },
+                None => match saved(key).and_then(|name| canonical(&name)).zip(shard.get(key)) {
+                    Some((name, tensor)) => drop(whole.insert(name, tensor)),
+                    None => unknown.push(*key),
+                },
             }
         }
         if let Some(key) = unknown.first() {
@@ -156,12 +157,17 @@ impl Adapter {
                 }
             }
         }
-        Ok(Self { path, rank: config.r, scale: config.scale(), pairs })
+        Ok(Self { path, rank: config.r, scale: config.scale(), pairs, whole })
     }
 
     /// The file, for messages.
     pub fn path(&self) -> PathBuf {
         self.path.clone()
+    }
+
+    /// The tensors that it brings whole, by canonical name. They are given away.
+    pub fn take_whole(&mut self) -> BTreeMap<String, Stored> {
+        std::mem::take(&mut self.whole)
     }
 
     /// Canonical names of the weights that it changes, each with the name of one of its factors.
@@ -237,9 +243,20 @@ fn factor(key: &str) -> Option<(String, usize)> {
     Some((format!("{name}.weight"), which))
 }
 
+/// `base_model.model.X`, or `X` with what PEFT calls a module that is saved as a whole, to `X`. A
+/// factor, and a base's weight under PEFT's name for it, are no such thing.
+fn saved(key: &str) -> Option<String> {
+    let name = key.strip_prefix(WRAPPER)?;
+    let is_of_peft = |part: &str| part.starts_with("lora_") || part == "base_layer";
+    if name.split('.').any(is_of_peft) {
+        return None;
+    }
+    Some(name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", "."))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ROWS_TOGETHER, add_product, factor};
+    use super::{ROWS_TOGETHER, add_product, factor, saved};
     use crate::blocks::matmul::tests::Noise;
 
     #[test]
@@ -257,6 +274,24 @@ mod tests {
                 let expected = f64::from(*base) + 0.25 * products.sum::<f64>();
                 assert!((f64::from(*got) - expected).abs() < 1e-5, "{output} {rank} {input} {at}");
             }
+        }
+    }
+
+    #[test]
+    fn whole_tensors_are_told_from_their_names() {
+        for (key, expected) in [
+            ("base_model.model.custom_text_proj.weight", Some("custom_text_proj.weight")),
+            (
+                "base_model.model.custom_text_proj.modules_to_save.default.bias",
+                Some("custom_text_proj.bias"),
+            ),
+            ("base_model.model.x.modules_to_save.weight", Some("x.weight")),
+            ("base_model.model.x.lora_A.bias", None),
+            ("base_model.model.x.lora_magnitude_vector.weight", None),
+            ("base_model.model.x.base_layer.weight", None),
+            ("custom_text_proj.weight", None),
+        ] {
+            assert_eq!(saved(key).as_deref(), expected, "{key}");
         }
     }
 

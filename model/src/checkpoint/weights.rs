@@ -55,7 +55,10 @@ impl Weights {
         }
         let adapter = checkpoint.adapter.as_ref();
         let adapter = adapter.map(|(config, shard)| Adapter::new(config, shard, names));
-        let adapter = adapter.transpose()?;
+        let mut adapter = adapter.transpose()?;
+        if let Some(adapter) = &mut adapter {
+            tensors.append(&mut adapter.take_whole());
+        }
         if let Some(adapter) = &adapter {
             let (known, strange): (Vec<_>, Vec<_>) =
                 adapter.targets().partition(|(name, _)| tensors.contains_key(*name));

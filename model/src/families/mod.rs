@@ -2,6 +2,7 @@
 //! [`FAMILIES`].
 
 pub mod colpali;
+mod colqwen2;
 pub mod family;
 mod ink;
 mod neomme;
@@ -25,7 +26,8 @@ use crate::options::LoadOptions;
 use crate::parity::{ParityError, StageReport};
 
 /// All families, a line each.
-pub static FAMILIES: [&Family; 2] = [&colpali::FAMILY, &neomme::FAMILY];
+pub static FAMILIES: [&Family; 4] =
+    [&colpali::FAMILY, &neomme::FAMILY, &colqwen2::FAMILY_2, &colqwen2::FAMILY_2_5];
 
 /// The names of the recipes that come with pagesight, of all families, as
 /// [`RecipeChoice::Named`](crate::RecipeChoice::Named) takes them.

@@ -68,6 +68,8 @@ impl Format {
 /// A weight, `[rows, columns]` as stored: `[out, in]`.
 #[derive(Debug, Clone)]
 pub struct Matrix {
+    /// The first of its rows among those that are stored.
+    first: usize,
     rows: usize,
     columns: usize,
     format: Format,
@@ -110,7 +112,16 @@ impl Matrix {
     ) -> Self {
         assert_eq!(bytes.get().len(), rows * format.row_bytes(columns), "bytes of the weight");
         assert_eq!(scales.len(), rows * format.row_scales(columns), "scales of the weight");
-        Self { rows, columns, format, bytes, scales: scales.into() }
+        Self { first: 0, rows, columns, format, bytes, scales: scales.into() }
+    }
+
+    /// Some of its rows, where they lie.
+    ///
+    /// # Panics
+    /// When they are not there.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows of the weight");
+        Self { first: self.first + rows.start, rows: rows.len(), ..self.clone() }
     }
 
     pub fn rows(&self) -> usize {
@@ -128,12 +139,14 @@ impl Matrix {
     /// Bytes of a row.
     pub fn row(&self, row: usize) -> &[u8] {
         let length = self.format.row_bytes(self.columns);
+        let row = self.first + row;
         &self.bytes.get()[row * length..(row + 1) * length]
     }
 
     /// Scales of a row.
     pub fn row_scales(&self, row: usize) -> &[f32] {
         let length = self.format.row_scales(self.columns);
+        let row = self.first + row;
         &self.scales[row * length..(row + 1) * length]
     }
 
@@ -181,7 +194,8 @@ impl Matrix {
     /// row.
     pub fn scale(&self, first: usize, products: &mut [[[f32; LANES]; ROWS]]) {
         if self.format == Format::Q8 {
-            let scales = &self.scales[first..self.rows.min(first + ROWS)];
+            let scales = &self.scales[self.first..self.first + self.rows];
+            let scales = &scales[first..self.rows.min(first + ROWS)];
             for products in products {
                 for (row, scale) in products.iter_mut().zip(scales) {
                     row.iter_mut().for_each(|value| *value *= scale);

@@ -158,7 +158,7 @@ impl Layer {
 /// precision.
 #[derive(Debug, Clone)]
 pub struct Context {
-    mask: Mask,
+    mask: Mask<'static>,
     /// For every group its index inside its sequence.
     groups: Vec<usize>,
     angles: Arc<Angles>,

@@ -7,10 +7,10 @@ use crate::blocks::elementwise::{
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::Linear;
 use crate::blocks::matmul::{Arithmetic, Operand};
+use crate::blocks::rotation::Angles;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::families::neomme::config::{Config, LayerConfig};
-use crate::families::neomme::cpu::rotation::Angles;
 use crate::families::neomme::names::attention;
 use crate::precision::Precision;
 

@@ -2,7 +2,6 @@
 //! 5.24.0 `models/neomme/modeling_neomme.py`.
 
 mod layer;
-mod rotation;
 mod stem;
 
 use std::collections::BTreeMap;
@@ -13,12 +12,12 @@ use crate::blocks::attention::Heads;
 use crate::blocks::elementwise::plain_rms_norm;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, lanes, tensor, unit_rows};
+use crate::blocks::rotation::{Angles, frequency};
 use crate::checkpoint::stored::Stored;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::families::neomme::config::Config;
+use crate::families::neomme::config::{Config, Rotation};
 use crate::families::neomme::cpu::layer::{Layer, Shared};
-use crate::families::neomme::cpu::rotation::Angles;
 use crate::families::neomme::cpu::stem::Stem;
 use crate::families::neomme::inventory;
 use crate::families::neomme::sequence::Sequence;
@@ -147,8 +146,8 @@ impl CpuModel {
         Ok(Shared {
             input,
             values: Lanes::from_rows(&lengths(sequences), width, &values),
-            full: Angles::new(self.config.rotations.full, sequences),
-            sliding: Angles::new(self.config.rotations.sliding, sequences),
+            full: angles(self.config.rotations.full, sequences),
+            sliding: angles(self.config.rotations.sliding, sequences),
         })
     }
 
@@ -201,6 +200,18 @@ impl CpuModel {
     pub fn vectors(&self, x: &Tensor) -> CandleResult<Tensor> {
         self.rows(&lanes(x)?)
     }
+}
+
+/// The angles for the positions of `sequences`: even frequencies turn by the first axis, odd ones by
+/// the second.
+fn angles(rotation: Rotation, sequences: &[Sequence]) -> Angles {
+    let frequency = |j| frequency(rotation.theta, j, rotation.rows);
+    let pairs: Vec<(usize, f32)> = (0..rotation.rows / 2).map(|j| (j % 2, frequency(j))).collect();
+    let axes = [
+        sequences.iter().flat_map(|sequence| sequence.rows.iter().copied()).collect(),
+        sequences.iter().flat_map(|sequence| sequence.columns.iter().copied()).collect(),
+    ];
+    Angles::new(&lengths(sequences), &axes, &pairs)
 }
 
 fn lengths(sequences: &[Sequence]) -> Vec<usize> {

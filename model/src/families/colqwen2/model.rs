@@ -1,0 +1,181 @@
+//! The whole model: it turns pages and queries into multi-vectors.
+
+use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
+use pagesight_core::{
+    EncodedPage, ModelId, ModelRecord, PageImage, PageSize, PageVectors, PictureSize, QueryVectors,
+};
+use rayon::prelude::*;
+
+use crate::checkpoint::{Checkpoint, absolute};
+use crate::device::Device;
+use crate::error::ModelError;
+use crate::families::colqwen2::config::{Budget, Config, MERGE, Processor};
+use crate::families::colqwen2::cpu::CpuModel;
+use crate::families::colqwen2::opened::Opened;
+use crate::families::colqwen2::pictures::{fitted, is_asked_for, patches, picture};
+use crate::families::colqwen2::recipe::ColQwenRecipe;
+use crate::families::colqwen2::sequence::{Grid, Sequence};
+use crate::families::colqwen2::tokens::{PagePrompt, Tokens};
+use crate::families::ink::printed;
+use crate::options::LoadOptions;
+
+/// A ColQwen2 or ColQwen2.5 in memory. All methods take `&self`, so threads can share it.
+#[derive(Debug)]
+pub struct ColQwen {
+    record: ModelRecord,
+    pub(super) config: Config,
+    pub(super) processor: Processor,
+    budget: Budget,
+    pub(super) recipe: ColQwenRecipe,
+    pub(super) tokens: Tokens,
+    pub(super) prompt: PagePrompt,
+    pub(super) cpu: CpuModel,
+}
+
+impl ColQwen {
+    /// Loads an opened checkpoint.
+    ///
+    /// # Errors
+    /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
+    /// off, or not this model's; [`ModelError::DeviceFamily`] for a GPU asked for by name.
+    pub fn of(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
+        let Opened {
+            config,
+            processor,
+            budget,
+            weights,
+            recipe,
+            precision,
+            tokens,
+            prompt,
+            id,
+            ..
+        } = Opened::read(checkpoint, options)?;
+        let device = options.device;
+        if matches!(device, Device::Cuda | Device::Metal) {
+            return Err(ModelError::DeviceFamily { device, family: config.family });
+        }
+        let cpu = CpuModel::take(weights, precision, &config, options.query_only)?;
+        let record = ModelRecord {
+            id,
+            dim: config.dim,
+            source: Some(checkpoint.source().clone()),
+            // A base that was found by its name is found again, so only a chosen one is remembered.
+            base: options.base.as_ref().map(absolute).transpose()?,
+            recipe: Some(recipe.to_json()),
+            fusion: recipe.fusion,
+        };
+        Ok(Self { record, config, processor, budget, recipe, tokens, prompt, cpu })
+    }
+
+    /// Edge of a feature, px.
+    fn feature(&self) -> u32 {
+        (self.config.vision.patch * MERGE) as u32
+    }
+
+    /// Encodes a page whose picture has its size.
+    fn encode_page(&self, page: &PageImage) -> Result<EncodedPage, ModelError> {
+        let size = PictureSize { width_px: page.width_px(), height_px: page.height_px() };
+        if !is_asked_for(self.budget, self.feature(), size) {
+            let (height, width) = (f64::from(size.height_px), f64::from(size.width_px));
+            let asked = fitted(self.budget, self.feature(), height, width);
+            let expected = (asked.width_px, asked.height_px);
+            return Err(ModelError::ImageSize { expected, got: (size.width_px, size.height_px) });
+        }
+        let (grid, pixels) = patches(page, self.config.vision.patch, &self.processor);
+        let sequence = Sequence::page(&self.prompt, self.tokens.image, grid);
+        let rows = self.cpu.encode_page(&pixels, grid, &sequence)?;
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        let (rows, places) = self.kept(page, &sequence, rows);
+        let dim = self.config.dim;
+        let pooled = self.recipe.pooler.pool(dim, &rows, self.recipe.pooling);
+        let places: Vec<u32> =
+            pooled.representatives.iter().map(|&row| places[row] as u32).collect();
+        let mut vectors = PageVectors::from_f32(dim, &pooled.vectors)?;
+        let layout = Grid::layout(grid, &self.prompt);
+        if places.len() != layout.vectors() {
+            vectors = vectors.with_places(places)?;
+        }
+        Ok(EncodedPage::new(vectors, layout)?)
+    }
+
+    /// The rows that the recipe keeps of a page, and their places.
+    fn kept(
+        &self,
+        page: &PageImage,
+        sequence: &Sequence,
+        rows: Vec<f32>,
+    ) -> (Vec<f32>, Vec<usize>) {
+        let Some(range) = self.recipe.prune_blank else {
+            return (rows, (0..sequence.ids.len()).collect());
+        };
+        let features = printed(std::slice::from_ref(page), self.feature(), range);
+        let places: Vec<usize> =
+            features[0].iter().map(|feature| sequence.first_feature + feature).collect();
+        let dim = self.config.dim;
+        let kept = places.iter().flat_map(|place| &rows[place * dim..][..dim]).copied().collect();
+        (kept, places)
+    }
+
+    /// Encodes queries in one batch: the weights are read once for all of them.
+    fn encode_together(&self, questions: &[&str]) -> Result<Vec<QueryVectors>, ModelError> {
+        let queries = questions.iter().map(|question| self.tokens.query(&self.recipe, question));
+        let queries = queries.collect::<Result<Vec<_>, _>>()?;
+        let texts: Vec<Sequence> =
+            queries.iter().map(|query| Sequence::text(query.ids.clone())).collect();
+        let rows = self.cpu.encode_texts(&texts)?;
+        let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+        let mut start = 0;
+        let vectors = queries.into_iter().map(|query| {
+            let end = start + query.ids.len() * self.config.dim;
+            let rows = rows[start..end].to_vec();
+            start = end;
+            Ok(QueryVectors::new(self.config.dim, rows, query.tokens)?)
+        });
+        vectors.collect()
+    }
+}
+
+/// Queries encoded at once.
+const QUERIES_TOGETHER: usize = 32;
+
+impl PageEncoder for ColQwen {
+    fn model_id(&self) -> &ModelId {
+        &self.record.id
+    }
+
+    fn dim(&self) -> usize {
+        self.record.dim
+    }
+
+    /// A picture in the page's own shape, as large as the budget of pixels lets it be.
+    fn picture(&self, page: PageSize) -> PictureSize {
+        picture(self.budget, self.feature(), page)
+    }
+
+    /// Pages are encoded in parallel; a core without a page helps with another one.
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        let encoded = pages.par_iter().map(|page| self.encode_page(page));
+        Ok(encoded.collect::<Result<Vec<_>, ModelError>>()?)
+    }
+}
+
+impl QueryEncoder for ColQwen {
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        let mut vectors = Vec::with_capacity(queries.len());
+        for queries in queries.chunks(QUERIES_TOGETHER) {
+            vectors.extend(self.encode_together(queries)?);
+        }
+        Ok(vectors)
+    }
+}
+
+impl Model for ColQwen {
+    fn record(&self) -> ModelRecord {
+        self.record.clone()
+    }
+
+    fn encodes_pages(&self) -> bool {
+        !self.cpu.is_query_only()
+    }
+}
