@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{Model, Ocr, PdfReader};
+use pagesight_core::seam::{Model, Ocr, PdfError, PdfReader};
 use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, PageId, PageImage};
-use pagesight_indexer::decode_path;
+use pagesight_indexer::{decode_path, read_attached};
 
 use crate::error::Error;
 use crate::open::{self, Opening};
@@ -194,7 +194,7 @@ impl Engine {
         let mut document = match reader.opened(page.document) {
             Some(document) => document,
             None => {
-                let bytes = Arc::new(self.bytes(path, page.document)?);
+                let bytes = Arc::new(self.bytes(&*reader, path, page.document, failed)?);
                 reader.open(page.document, bytes, &Arc::default()).map_err(failed)?
             }
         };
@@ -202,13 +202,22 @@ impl Engine {
     }
 
     /// The bytes of the document that the ledger calls `path`, which must be `document` still.
-    fn bytes(&self, path: &str, document: DocumentId) -> Result<Vec<u8>, Error> {
+    fn bytes(
+        &self,
+        reader: &dyn PdfReader,
+        path: &str,
+        document: DocumentId,
+        failed: impl Fn(PdfError) -> Error,
+    ) -> Result<Vec<u8>, Error> {
         let file = self.file(path);
-        let bytes = fs::read(&file).map_err(|source| Error::Io {
-            action: "reading",
-            path: file,
-            source,
-        })?;
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            // No limit: what is larger than a run takes out is not in the ledger.
+            Err(source) => match read_attached(reader, &self.base, path, u64::MAX) {
+                Some(bytes) => bytes.map_err(failed)?,
+                None => return Err(Error::Io { action: "reading", path: file, source }),
+            },
+        };
         if DocumentId::of(&bytes) != document {
             return Err(Error::FileChanged { path: path.into() });
         }

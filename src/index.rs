@@ -25,7 +25,8 @@ pub use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
 };
 pub use pagesight_indexer::{
-    AddError, BatchSize, Event, FolderWatch, IndexError, Limits, Outcome, Summary, SyncOptions,
+    AddError, BatchSize, Emptied, Event, FolderWatch, IndexError, Limits, Outcome, Summary,
+    SyncOptions,
 };
 pub use pagesight_store::{FORMAT, Snapshot, StoreError};
 

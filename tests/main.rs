@@ -23,6 +23,8 @@ mod pages;
 mod promises;
 mod random;
 #[cfg(target_os = "linux")]
+mod read_only;
+#[cfg(target_os = "linux")]
 mod robustness;
 mod sync;
 mod torture;

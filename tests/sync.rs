@@ -110,6 +110,45 @@ fn folders_that_are_not_walked_keep_their_documents() {
 }
 
 #[cfg(unix)]
+/// An empty folder in the place of a share is a drive that is not mounted, until the user says no.
+#[test]
+fn a_folder_that_is_suddenly_empty_keeps_its_documents() {
+    let place = Place::new();
+    place.add("form.pdf", "share/form.pdf");
+    place.add("papers/chart.pdf", "share/chart.pdf");
+    place.json(0, &["index", "--json", "share"]);
+    let held = || {
+        let mut documents = place.json(0, &["status", "--json"]);
+        documents.retain(|line| line["type"] == "document");
+        (documents, hits(&place.json(0, &["query", "--json", "travel expense claim"])))
+    };
+    let before = held();
+
+    let (share, away) = (place.path().join("share"), place.path().join("away"));
+    fs::rename(&share, &away).unwrap();
+    fs::create_dir(&share).unwrap();
+    let ran = place.run(&["index", "--json", "share"]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("share, which held 2 documents"), "{}", ran.err);
+    assert!(ran.err.contains("--drop-emptied"), "{}", ran.err);
+    let summary: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["documents"]["dropped"], 0);
+    assert_eq!(summary["emptied"][0]["documents"], 2);
+    assert_eq!(held(), before);
+
+    // The drive is back: nothing is read again.
+    fs::remove_dir(&share).unwrap();
+    fs::rename(&away, &share).unwrap();
+    let summary = place.json(0, &["index", "--json", "share"]).pop().unwrap();
+    assert_eq!(summary["documents"]["skipped"], 2);
+
+    fs::remove_dir_all(&share).unwrap();
+    fs::create_dir(&share).unwrap();
+    let summary = place.json(0, &["index", "--json", "--drop-emptied", "share"]).pop().unwrap();
+    assert_eq!(summary["documents"]["dropped"], 2);
+    assert_eq!(hits(&place.json(1, &["query", "--json", "travel"])), []);
+}
+
 #[test]
 fn odd_names_and_odd_files_are_taken_as_they_are() {
     use std::ffi::OsStr;

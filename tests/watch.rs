@@ -92,9 +92,15 @@ fn a_watched_folder_and_its_index_keep_in_step() {
     let documents = &summary["documents"];
     assert_eq!((&documents["renamed"], &documents["dropped"]), (&1.into(), &1.into()));
     assert_eq!(found(), [("new/claim.pdf".to_string(), 1)]);
-    fs::remove_dir_all(place.path().join("new")).unwrap();
-    assert_eq!(watching.next_sync().pop().unwrap()["documents"]["dropped"], 2);
+    fs::remove_file(place.path().join("new/claim.pdf")).unwrap();
+    assert_eq!(watching.next_sync().pop().unwrap()["documents"]["dropped"], 1);
     assert_eq!(place.run(&["query", "travel expense"]).code, 1);
+
+    // When nothing is left at all, the drive may be gone: nothing is dropped, and it is said.
+    fs::remove_dir_all(place.path().join("new")).unwrap();
+    let warned = watching.warnings.iter().find(|line| line.contains("found nothing below"));
+    assert!(warned.is_some_and(|line| line.contains("held 1 document:")));
+    assert_eq!(hits(&place.json(0, &["query", "--json", "-k", "1", "chart"])).len(), 1);
 
     // Its own writes are no news: nothing is said in the time of some looks.
     assert!(watching.lines.recv_timeout(Duration::from_secs(3)).is_err());

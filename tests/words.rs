@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::hostile::{catalog, page, pdf, stream};
-use crate::{Place, hits};
+use crate::{Place, fixtures, hits, of_type};
 
 /// A PDF with a page for each of `pages`, in a font that every reader has; lines end where theirs do.
 fn written(pages: &[&str]) -> Vec<u8> {
@@ -102,4 +102,30 @@ fn paths_are_known_in_both_forms_of_their_letters_and_by_themselves() {
     // By its name alone.
     let lines = place.json(0, &["query", "--json", "B\u{FC}ro"]);
     assert_eq!(hits(&lines), [(apart.into(), 1)]);
+}
+
+/// A PDF within a portfolio is a document: found, read and drawn by its own name.
+#[test]
+fn attached_pdfs_are_found_and_drawn() {
+    let place = Place::new();
+    fs::copy(fixtures().join("pages/portfolio.pdf"), place.path().join("portfolio.pdf")).unwrap();
+    let lines = place.json(3, &["index", "--json", "."]);
+    assert_eq!(of_type(&lines, "document").len(), 4, "{lines:?}");
+    let annex = "portfolio.pdf!plan.pdf!annex.pdf";
+    let found = hits(&place.json(0, &["query", "--json", "grazing of alpacas"]));
+    assert_eq!(found, [(annex.to_string(), 1)]);
+    let within = ["query", "--json", "--path", "*!plan.pdf", "meadow"];
+    assert_eq!(hits(&place.json(0, &within)), [("portfolio.pdf!plan.pdf".to_string(), 1)]);
+    let page = format!("{annex}#1");
+    assert!(place.run(&["get", &page]).out.contains("Annex on the grazing"));
+    let ran = place.run(&["get", &page, "--image", "annex.png"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(fs::read(place.path().join("annex.png")).unwrap().starts_with(b"\x89PNG"));
+
+    fs::copy(fixtures().join("pages/forms.pdf"), place.path().join("portfolio.pdf")).unwrap();
+    let ran = place.run(&["get", &page, "--image", "annex.png"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("is not attached to portfolio.pdf any more"), "{}", ran.err);
+    place.json(0, &["index", "--json", "."]);
+    assert_eq!(place.run(&["query", "grazing of alpacas"]).code, 1);
 }

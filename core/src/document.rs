@@ -63,6 +63,23 @@ impl FromStr for DocumentId {
     }
 }
 
+/// A PDF that another one carries as an attached file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Attachment {
+    /// Its place among all attached files, 0-based.
+    pub index: u32,
+    /// Its name as the carrier says it; it may be anything.
+    pub name: String,
+}
+
+impl Attachment {
+    /// The attached file at place `index`.
+    pub fn new(index: u32, name: String) -> Self {
+        Self { index, name }
+    }
+}
+
 /// How far a document has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -41,7 +41,7 @@ pub mod testing;
 mod turn;
 
 pub use composed::composed;
-pub use document::{DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
+pub use document::{Attachment, DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
 pub use encoded::EncodedPage;
 pub use error::chain;
 pub use failure::{Failure, FailureKind, PageFailure};

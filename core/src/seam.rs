@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::document::{DocumentId, DocumentRecord};
+use crate::document::{Attachment, DocumentId, DocumentRecord};
 use crate::encoded::EncodedPage;
 use crate::failure::{Failure, FailureKind};
 use crate::geometry::{PageSize, PictureSize};
@@ -164,6 +164,22 @@ pub trait PdfDocument: Send {
     /// As [`text`](Self::text); also when a picture of [`DrawSize::Exact`] would be larger than
     /// the reader draws.
     fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, PdfError>;
+
+    /// The PDFs among the files that are attached to the document, in its order. By default none.
+    fn attachments(&self) -> &[Attachment] {
+        &[]
+    }
+
+    /// The bytes of one of its [`attachments`](Self::attachments), when there are at most
+    /// `most_bytes` of them.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text); [`FailureKind::TooLarge`] when there are more bytes.
+    fn attached(&mut self, attachment: &Attachment, most_bytes: u64) -> Result<Vec<u8>, PdfError> {
+        let _ = most_bytes;
+        let reason = format!("there is no attached file {:?}", attachment.name);
+        Err(PdfError::failed(FailureKind::Other, reason))
+    }
 
     /// Where the words of page `number` (1-based) stand, as it is displayed: boxes around pieces of
     /// lines, which tell what of its ink its text explains. By default none.

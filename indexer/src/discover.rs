@@ -25,6 +25,8 @@ pub(crate) struct Found {
     pub path: String,
     pub bytes: u64,
     pub modified_ns: i64,
+    /// `file` is what carries it, as an attached file.
+    pub is_attached: bool,
 }
 
 impl Found {
@@ -37,7 +39,8 @@ impl Found {
 
     fn new(base: &Path, file: PathBuf, meta: &Metadata) -> Self {
         let path = encode_path(base, &file);
-        Self { file, path, bytes: meta.len(), modified_ns: modified_ns(meta) }
+        let (bytes, modified_ns) = (meta.len(), modified_ns(meta));
+        Self { file, path, bytes, modified_ns, is_attached: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run tells while it is under way, and at its end.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use pagesight_core::{DocumentRecord, DocumentStatus};
@@ -102,6 +103,14 @@ pub struct Emptied {
 impl Emptied {
     pub(crate) fn new(root: PathBuf, documents: usize) -> Self {
         Self { root, documents }
+    }
+}
+
+impl fmt::Display for Emptied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let documents = if self.documents == 1 { "document" } else { "documents" };
+        let root = self.root.display();
+        write!(f, "found nothing below {root}, which held {} {documents}", self.documents)
     }
 }
 

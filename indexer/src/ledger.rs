@@ -8,6 +8,7 @@ use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, ModelId, PageFailure,
 };
 
+use crate::attached::{self, Seen};
 use crate::discover::{Discovery, Found, decode_path};
 use crate::event::{Emptied, Outcome};
 
@@ -48,6 +49,24 @@ impl Wants {
                 DocumentStatus::Failed => !self.is_worth_a_try(record),
                 _ => self.is_whole(record),
             }
+    }
+
+    /// Whether `found` and all that is attached to it need nothing, given the `record` of its path.
+    pub fn is_settled_whole(
+        &self,
+        found: &Found,
+        record: &DocumentRecord,
+        ledger: &Ledger,
+    ) -> bool {
+        self.is_settled(found, record) && self.carries_nothing_to_read(record, ledger)
+    }
+
+    /// Whether what is attached to the document of `record` is in the index as this run wants it.
+    pub fn carries_nothing_to_read(&self, record: &DocumentRecord, ledger: &Ledger) -> bool {
+        attached::records_within(ledger, &record.path).all(|inner| match inner.status {
+            DocumentStatus::Failed => !self.is_worth_a_try(inner),
+            _ => self.is_whole(inner),
+        })
     }
 
     /// Whether a failed document may be readable now although its bytes are the same.
@@ -212,19 +231,28 @@ pub(crate) fn known(
 }
 
 /// Paths of the ledger whose files are gone. What the walk could not look at is not gone, and
-/// neither is what was below the roots `kept`.
+/// neither is what was below the roots `kept`. What is attached to a file that is there is gone
+/// when the run `seen` read that file and did not find it.
 pub(crate) fn gone<'a>(
     ledger: &'a Ledger,
     discovery: &'a Discovery,
     base: &'a Path,
     kept: &'a [Emptied],
+    seen: &'a Seen,
 ) -> impl Iterator<Item = &'a str> {
     let is_kept = move |path: &str| {
         let file = decode_path(base, path);
         kept.iter().any(|emptied| file.starts_with(&emptied.root))
     };
     let is_gone = move |path: &&String| {
-        !discovery.files.contains_key(*path) && discovery.covers(base, path) && !is_kept(path)
+        let is_there = |path: &str| discovery.files.contains_key(path);
+        if is_there(path) {
+            false
+        } else if attached::carrier(path, is_there).is_some() {
+            seen.is_gone(path)
+        } else {
+            discovery.covers(base, path) && !is_kept(path)
+        }
     };
     ledger.keys().filter(is_gone).map(String::as_str)
 }
@@ -257,7 +285,8 @@ mod tests {
     }
 
     fn found(bytes: u64, modified_ns: i64) -> Found {
-        Found { file: PathBuf::from("/b/a.pdf"), path: "a.pdf".into(), bytes, modified_ns }
+        let (file, path) = (PathBuf::from("/b/a.pdf"), "a.pdf".into());
+        Found { file, path, bytes, modified_ns, is_attached: false }
     }
 
     /// Of one byte, three pages.
@@ -448,8 +477,11 @@ mod tests {
         let ledger: Ledger =
             paths.iter().map(|path| (path.to_string(), document_record(path, id(), 1))).collect();
         let base = Path::new("/b");
-        assert_eq!(gone(&ledger, &discovery, base, &[]).collect::<Vec<_>>(), ["b.pdf"]);
+        assert_eq!(
+            gone(&ledger, &discovery, base, &[], &Seen::default()).collect::<Vec<_>>(),
+            ["b.pdf"]
+        );
         let kept = [Emptied::new("/b".into(), 3)];
-        assert_eq!(gone(&ledger, &discovery, base, &kept).count(), 0);
+        assert_eq!(gone(&ledger, &discovery, base, &kept, &Seen::default()).count(), 0);
     }
 }

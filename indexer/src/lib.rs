@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod attached;
 mod claims;
 mod committing;
 mod discover;
@@ -31,6 +32,7 @@ mod sync;
 mod watch;
 
 pub use add::add;
+pub use attached::read_attached;
 pub use discover::{decode_path, encode_path};
 pub use error::{AddError, IndexError};
 pub use event::{Emptied, Event, Outcome, Summary};

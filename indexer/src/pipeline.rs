@@ -3,7 +3,8 @@
 //! Threads read documents; this thread encodes their pages and is the only one that commits. The
 //! queue between them is short, so memory does not grow with the folder.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -13,12 +14,13 @@ use std::time::Duration;
 use pagesight_core::seam::{PageSink, PdfError};
 use pagesight_core::{DocumentId, DocumentRecord, Failure, PageFailure, PageRecord};
 
+use crate::attached::{self, Seen};
 use crate::claims::Claims;
 use crate::committing::Committing;
 use crate::discover::{Discovery, Found};
 use crate::encoding::{Encoded, Encoding};
 use crate::error::IndexError;
-use crate::event::{Event, Outcome, Summary};
+use crate::event::{Emptied, Event, Outcome, Summary};
 use crate::ledger::{self, Failed, Ledger, Wants};
 use crate::options::{Engines, SyncOptions};
 use crate::reading::{DocumentReader, Message, Said};
@@ -44,6 +46,10 @@ pub(crate) struct Pipeline<'a> {
     done: HashMap<DocumentId, DocumentRecord>,
     /// Files whose bytes are read under another name.
     duplicates: Vec<(Arc<Found>, DocumentId)>,
+    /// Carriers of attached PDFs, and what they carry.
+    seen: Seen,
+    /// The paths of the files that were found.
+    files: HashSet<String>,
 }
 
 struct OpenDocument {
@@ -101,18 +107,27 @@ impl<'a> Pipeline<'a> {
             open: HashMap::new(),
             done: HashMap::new(),
             duplicates: Vec::new(),
+            seen: Seen::default(),
+            files: HashSet::new(),
         }
     }
 
     /// The files that must be read; the others are counted as unchanged.
     pub fn plan(&mut self, discovery: &Discovery) -> Vec<Found> {
+        self.files = discovery.files.keys().cloned().collect();
         let mut jobs = Vec::new();
         for (path, found) in &discovery.files {
-            match self.ledger.get(path).filter(|record| self.wants.is_settled(found, record)) {
+            let is_settled =
+                |record: &&DocumentRecord| self.wants.is_settled_whole(found, record, self.ledger);
+            match self.ledger.get(path).filter(is_settled) {
                 Some(record) => {
-                    self.summary.count(record, Outcome::Skipped);
-                    let outcome = Outcome::Skipped;
-                    (self.tell)(Event::Document { record, outcome, bytes: 0 });
+                    let attached = attached::records_within(self.ledger, path);
+                    let attached = attached.filter(|r| !discovery.files.contains_key(&r.path));
+                    for record in std::iter::once(record).chain(attached) {
+                        let outcome = Outcome::Skipped;
+                        self.summary.count(record, outcome);
+                        (self.tell)(Event::Document { record, outcome, bytes: 0 });
+                    }
                 }
                 None => jobs.push(found.clone()),
             }
@@ -130,7 +145,10 @@ impl<'a> Pipeline<'a> {
         }
         let claims = Claims::new(
             self.ledger.values(),
-            |record| self.wants.is_whole(record),
+            |record| {
+                self.wants.is_whole(record)
+                    && self.wants.carries_nothing_to_read(record, self.ledger)
+            },
             |record| self.wants.is_resumable(record),
         );
         let cores = || thread::available_parallelism().map_or(1, usize::from);
@@ -223,11 +241,18 @@ impl<'a> Pipeline<'a> {
             // Once, when a run goes on where another one was interrupted.
             Message::Note(note) => ledger::note(&mut self.opened(&found).record, note),
             Message::Finished => {
+                self.seen.read.insert(found.path.clone());
                 self.opened(&found).is_read = true;
                 self.close_if_done(&found);
             }
             Message::Failed { document, failure } => self.fail(&found, document, failure),
-            Message::Known(known) => self.close_as(&found, &known),
+            Message::Known(known) => {
+                // Of before this run, and so is what it carries.
+                let carried = attached::records_within(self.ledger, &known.path);
+                let carried = carried.filter(|record| !self.files.contains(&record.path));
+                let carried = carried.cloned().collect();
+                self.close_as(&found, &known, carried);
+            }
             Message::Duplicate(document) => self.duplicates.push((found, document)),
         }
         Ok(())
@@ -265,7 +290,7 @@ impl<'a> Pipeline<'a> {
 
     fn tell_page(&mut self, found: &Found) {
         let open = self.opened(found);
-        let bytes = found.bytes / u64::from(open.record.page_count.max(1));
+        let bytes = planned_bytes(found) / u64::from(open.record.page_count.max(1));
         open.bytes_told += bytes;
         (self.tell)(Event::Page { path: &found.path, bytes });
     }
@@ -280,18 +305,34 @@ impl<'a> Pipeline<'a> {
     }
 
     fn fail(&mut self, found: &Found, document: Option<DocumentId>, failure: Failure) {
+        if document.is_some() {
+            self.seen.read.insert(found.path.clone());
+        }
         match ledger::failed(found, document, failure, self.ledger.get(&found.path)) {
             Failed::Record(record) => self.close(found, record, Outcome::Indexed, 0),
             Failed::Stale { seen, kept } => {
                 self.tell_document(found, &seen, Outcome::Indexed, 0);
+                // What it carries stays with it.
+                let carried = attached::records_within(self.ledger, &found.path);
+                let carried = carried.map(|record| (record.path.clone(), record.clone()));
+                self.seen.attached.extend(carried);
+                self.note_attached(found, &kept);
                 self.committing.add_record(kept);
             }
         }
     }
 
-    fn close_as(&mut self, found: &Found, known: &DocumentRecord) {
+    /// Closes `found`, which is the `known` document, and what that has `carried`, each by the name
+    /// that it has here.
+    fn close_as(&mut self, found: &Found, known: &DocumentRecord, carried: Vec<DocumentRecord>) {
         let (record, outcome) = ledger::known(found, known, self.ledger.get(&found.path));
         self.close(found, record, outcome, 0);
+        for inner in carried {
+            let path = attached::moved(&inner, &known.path, &found.path);
+            let found = Found { path, bytes: inner.bytes, is_attached: true, ..found.clone() };
+            let (record, outcome) = ledger::known(&found, &inner, self.ledger.get(&found.path));
+            self.close(&found, record, outcome, 0);
+        }
     }
 
     fn close(&mut self, found: &Found, record: DocumentRecord, outcome: Outcome, bytes_told: u64) {
@@ -299,7 +340,14 @@ impl<'a> Pipeline<'a> {
         if let Some(document) = record.document {
             self.done.insert(document, record.clone());
         }
+        self.note_attached(found, &record);
         self.committing.add_record(record);
+    }
+
+    fn note_attached(&mut self, found: &Found, record: &DocumentRecord) {
+        if found.is_attached {
+            self.seen.attached.insert(record.path.clone(), record.clone());
+        }
     }
 
     fn tell_document(
@@ -310,8 +358,39 @@ impl<'a> Pipeline<'a> {
         bytes_told: u64,
     ) {
         self.summary.count(record, outcome);
-        let bytes = found.bytes.saturating_sub(bytes_told);
+        let bytes = planned_bytes(found).saturating_sub(bytes_told);
         (self.tell)(Event::Document { record, outcome, bytes });
+    }
+
+    /// Closes the files whose bytes were read under another name.
+    fn close_duplicates(&mut self) {
+        let mut waiting = std::mem::take(&mut self.duplicates);
+        while !waiting.is_empty() {
+            // What a document carries may be such a file itself, and is closed before its copies.
+            let attached = waiting.iter().filter(|(found, _)| found.is_attached);
+            let attached: BTreeSet<&str> = attached.map(|(found, _)| &*found.path).collect();
+            let is_ready = |(_, document): &(Arc<Found>, DocumentId)| {
+                let known = self.done.get(document);
+                known.is_none_or(|known| !attached::any_within(&attached, &known.path))
+            };
+            let are_ready: Vec<bool> = waiting.iter().map(is_ready).collect();
+            // No document is within itself, so that some are.
+            let all = !are_ready.contains(&true);
+            let mut later = Vec::new();
+            for (duplicate, is_ready) in waiting.into_iter().zip(are_ready) {
+                if !is_ready && !all {
+                    later.push(duplicate);
+                    continue;
+                }
+                let (found, document) = duplicate;
+                // Without a final record the run was stopped, and the next one looks again.
+                if let Some(record) = self.done.get(&document).cloned() {
+                    let carried = self.seen.within(&record.path);
+                    self.close_as(&found, &record, carried);
+                }
+            }
+            waiting = later;
+        }
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {
@@ -324,18 +403,18 @@ impl<'a> Pipeline<'a> {
 
     /// Ends a run: files that were read under another name, files that are gone, and the last
     /// commit. Pages that wait for the encoder are left to the next run.
-    pub fn finish(mut self, gone: impl Iterator<Item = &'a str>) -> Result<Summary, IndexError> {
+    pub fn finish(
+        mut self,
+        discovery: &Discovery,
+        base: &Path,
+        kept: &[Emptied],
+    ) -> Result<Summary, IndexError> {
         self.summary.interrupted = self.options.stop.load(Ordering::Relaxed);
-        for (found, document) in std::mem::take(&mut self.duplicates) {
-            // Without a final record the run was stopped, and the next one looks again.
-            if let Some(record) = self.done.get(&document).cloned() {
-                self.close_as(&found, &record);
-            }
-        }
+        self.close_duplicates();
         // Dropped last: a file with another name has its new path in the ledger by now. A run that
         // was stopped has not seen all new paths and drops nothing.
         if !self.summary.interrupted {
-            for path in gone {
+            for path in ledger::gone(self.ledger, discovery, base, kept, &self.seen) {
                 (self.tell)(Event::Dropped { path });
                 self.summary.documents_dropped += 1;
                 self.committing.drop_path(path);
@@ -345,4 +424,9 @@ impl<'a> Pipeline<'a> {
         self.summary.failures.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.summary)
     }
+}
+
+/// The bytes of the plan that are those of `found`: what is attached is part of its carrier.
+fn planned_bytes(found: &Found) -> u64 {
+    if found.is_attached { 0 } else { found.bytes }
 }

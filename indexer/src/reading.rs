@@ -12,6 +12,7 @@ use pagesight_core::{
     DocumentId, DocumentRecord, DrawSize, Failure, FailureKind, PageFailure, PageImage, Turn,
 };
 
+use crate::attached::{Allowance, take_out};
 use crate::claims::{Claim, Claims};
 use crate::discover::{Found, modified_ns};
 use crate::ledger;
@@ -100,11 +101,20 @@ impl DocumentReader<'_> {
 
     /// Reads one document and tells what it finds, page by page.
     fn read(&self, found: &Arc<Found>) -> Result<(), Stop> {
+        match read_file(found, self.limits.file_bytes) {
+            Ok(bytes) => self.read_bytes(found, bytes, &mut Allowance::new(self.limits)),
+            Err(failure) => self.tell(found, Message::Failed { document: None, failure }),
+        }
+    }
+
+    /// Reads the document that consists of `bytes`, and the PDFs that are attached to it.
+    fn read_bytes(
+        &self,
+        found: &Arc<Found>,
+        bytes: Vec<u8>,
+        allowance: &mut Allowance,
+    ) -> Result<(), Stop> {
         let failed = |document, failure| self.tell(found, Message::Failed { document, failure });
-        let bytes = match read_file(found, self.limits.file_bytes) {
-            Ok(bytes) => bytes,
-            Err(failure) => return failed(None, failure),
-        };
         let document = DocumentId::of(&bytes);
         let before = match self.claims.claim(document) {
             Claim::Indexed(record) => return self.tell(found, Message::Known(record)),
@@ -147,6 +157,23 @@ impl DocumentReader<'_> {
             };
             self.tell(found, message)?;
         }
+        let (attached, note) = take_out(found, &mut *pdf, allowance);
+        if let Some(note) = note {
+            self.tell(found, Message::Note(note))?;
+        }
+        // Its worker is free for what it carries.
+        drop(pdf);
+        for (inner, bytes) in attached {
+            let inner = Arc::new(inner);
+            match bytes {
+                Ok(bytes) => allowance.within(|a| self.read_bytes(&inner, bytes, a))?,
+                Err(PdfError::Failed(failure)) => {
+                    self.tell(&inner, Message::Failed { document: None, failure })?;
+                }
+                Err(error) => return Err(Stop::Reader(error)),
+            }
+        }
+        // Last, so that a run that is stopped before comes back to what is attached.
         self.tell(found, Message::Finished)
     }
 

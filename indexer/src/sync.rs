@@ -7,7 +7,7 @@ use pagesight_core::seam::PageSink;
 
 use crate::discover::discover;
 use crate::error::IndexError;
-use crate::event::{Emptied, Event, Summary};
+use crate::event::{Event, Summary};
 use crate::ledger::{self, Ledger};
 use crate::options::{Engines, SyncOptions};
 use crate::pipeline::Pipeline;
@@ -41,12 +41,9 @@ pub fn sync(
     let ledger = read_ledger(sink)?;
     let emptied = ledger::emptied(&ledger, &discovery, base);
     let is_stopped = || options.stop.load(Ordering::Relaxed);
-    for Emptied { root, documents } in emptied.iter().filter(|_| !options.drop_emptied) {
-        let text = format!(
-            "found nothing below {}, which held {documents} documents: nothing of it is dropped, \
-             since its drive may not be mounted",
-            root.display()
-        );
+    for emptied in emptied.iter().filter(|_| !options.drop_emptied) {
+        let text =
+            format!("{emptied}: nothing of it is dropped, since its drive may not be mounted");
         if !is_stopped() {
             tell(Event::Warning { text });
         }
@@ -58,7 +55,7 @@ pub fn sync(
     }
     let emptied = if is_stopped() { Vec::new() } else { emptied };
     let kept = if options.drop_emptied { &[][..] } else { &emptied[..] };
-    let mut summary = pipeline.finish(ledger::gone(&ledger, &discovery, base, kept))?;
+    let mut summary = pipeline.finish(&discovery, base, kept)?;
     summary.emptied = emptied;
     Ok(summary)
 }

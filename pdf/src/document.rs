@@ -3,9 +3,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 
-use pagesight_core::{Failure, FailureKind};
+use pagesight_core::{Attachment, Failure, FailureKind};
 
 use crate::facts::Facts;
+use crate::protocol::{MAX_ATTACHMENTS, MAX_NAME};
 use crate::raw::{Document, Library, OpenError};
 
 /// An open document.
@@ -94,19 +95,52 @@ impl<'l> Opened<'l> {
                     .into(),
             );
         }
-        let (names, count) = self.document.attachments(MAX_NAMES);
-        if count > 0 {
-            let what = if self.facts.is_portfolio() { "a portfolio of" } else { "with" };
+        let (names, count) = self.document.attachments(MAX_LISTED);
+        if count > 0 && self.facts.is_portfolio() {
             let files = if count == 1 { "file" } else { "files" };
-            let names: Vec<String> = names.iter().map(|name| clean(name)).collect();
-            let more = if count > names.len() { ", ..." } else { "" };
-            let names = names.join(", ");
+            notes.push(format!("a portfolio: its pages are a cover for {count} attached {files}"));
+        }
+        let pdfs = self.attachments().len();
+        if count > pdfs {
+            let unread = count - pdfs;
+            let (files, they) = if unread == 1 { ("file", "it") } else { ("files", "them") };
+            let others = names.iter().filter(|name| !is_pdf(name));
+            let named: Vec<String> =
+                others.take(MAX_NAMES).map(|name| name.chars().take(80).collect()).collect();
+            let more = if unread > named.len() { ", ..." } else { "" };
+            let names = named.join(", ");
             notes.push(format!(
-                "{what} {count} attached {files}, not read ({names}{more}): save them from a PDF \
-                 viewer to index them"
+                "{unread} attached {files} that cannot be read ({names}{more}): save {they} from a \
+                 PDF viewer"
             ));
         }
         notes
+    }
+
+    /// The attached files that are PDFs by their names.
+    pub fn attachments(&self) -> Vec<Attachment> {
+        let (names, _) = self.document.attachments(MAX_LISTED);
+        let all = names.into_iter().zip(0..);
+        let pdfs = all.filter(|(name, _)| is_pdf(name)).take(MAX_ATTACHMENTS);
+        let fits = |name: &str| {
+            let skipped = name.chars().count().saturating_sub(MAX_NAME);
+            name.chars().skip(skipped).collect()
+        };
+        pdfs.map(|(name, index)| Attachment::new(index, fits(&name))).collect()
+    }
+
+    /// The bytes of attached file `index`, when there are at most `most` of them.
+    pub fn attached(&self, index: u32, most: u64) -> Result<Vec<u8>, Failure> {
+        self.document.attachment(index, most).map_err(|bytes| {
+            if bytes == 0 {
+                Failure::new(FailureKind::Damaged, "the attached file cannot be taken out")
+            } else {
+                let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+                let (is, most) = (mb(bytes), mb(most));
+                let reason = format!("{is} MB attached, more than the limit of {most} MB");
+                Failure::new(FailureKind::TooLarge, reason)
+            }
+        })
     }
 
     /// Whether page `number` of the copy is as it was; from now on it is not.
@@ -122,9 +156,12 @@ impl<'l> Opened<'l> {
 /// Names of attached files that a note says.
 const MAX_NAMES: usize = 3;
 
-/// A name that fits on a line.
-fn clean(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(80).collect()
+/// Attached files that are looked at.
+const MAX_LISTED: usize = 2_000;
+
+fn is_pdf(name: &str) -> bool {
+    let end = name.len().saturating_sub(4);
+    name.is_char_boundary(end) && name[end..].eq_ignore_ascii_case(".pdf")
 }
 
 fn not_opened(error: OpenError, bytes: &[u8]) -> Failure {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PdfDocument, PdfError, PdfReader};
-use pagesight_core::{Area, DocumentId, DrawSize, FailureKind, PageImage, PageText};
+use pagesight_core::{Area, Attachment, DocumentId, DrawSize, FailureKind, PageImage, PageText};
 
 use crate::error::{RendererError, StartError};
 use crate::options::RenderOptions;
@@ -81,6 +81,7 @@ struct Open {
     page_count: u32,
     title: Option<String>,
     notes: Vec<String>,
+    attachments: Vec<Attachment>,
 }
 
 impl RendererPool {
@@ -220,7 +221,13 @@ impl PdfReader for RendererPool {
             let renderer = Some(renderer);
             return Ok(Box::new(PooledDocument { pool, renderer, open, bytes, worn_out: 0 }));
         }
-        let open = Open { document, page_count: 0, title: None, notes: Vec::new() };
+        let open = Open {
+            document,
+            page_count: 0,
+            title: None,
+            notes: Vec::new(),
+            attachments: Vec::new(),
+        };
         let (pool, bytes) = (Arc::clone(&self.0), Some((bytes, Arc::clone(stop))));
         let mut pooled = PooledDocument { pool, renderer: None, open, bytes, worn_out: 0 };
         pooled.open()?;
@@ -267,8 +274,10 @@ impl PooledDocument {
         renderer.stop_when(Some(Arc::clone(stop)));
         match renderer.open(bytes, &self.pool.options.passwords) {
             Ok((page_count, title)) => {
-                let notes = renderer.notes().to_vec();
-                self.open = Open { page_count, title, notes, ..self.open };
+                let (notes, attachments) =
+                    (renderer.notes().to_vec(), renderer.attachments().to_vec());
+                let document = self.open.document;
+                self.open = Open { document, page_count, title, notes, attachments };
                 Ok(self.renderer.insert(renderer))
             }
             Err(error) => {
@@ -311,6 +320,14 @@ impl PdfDocument for PooledDocument {
 
     fn notes(&self) -> &[String] {
         &self.open.notes
+    }
+
+    fn attachments(&self) -> &[Attachment] {
+        &self.open.attachments
+    }
+
+    fn attached(&mut self, attachment: &Attachment, most_bytes: u64) -> Result<Vec<u8>, PdfError> {
+        self.ask(|renderer| renderer.attached(attachment, most_bytes))
     }
 
     fn text(&mut self, number: u32, most_bytes: usize) -> Result<PageText, PdfError> {

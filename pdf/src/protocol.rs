@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use pagesight_core::{Area, DrawSize, Failure, PageSize};
+use pagesight_core::{Area, Attachment, DrawSize, Failure, PageSize};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,12 @@ pub const MAX_NOTES: usize = 8;
 
 /// A page has no more areas with words.
 pub const MAX_AREAS: usize = 20_000;
+
+/// A document has no more attached PDFs that are read.
+pub const MAX_ATTACHMENTS: usize = 500;
+
+/// No name of an attached file is longer, characters.
+pub const MAX_NAME: usize = 200;
 
 /// The most that one message may hold, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,11 @@ impl Bounds {
         Self { header: u32::try_from(header).unwrap_or(u32::MAX), body: body as u64 }
     }
 
+    /// What a document says when it is opened.
+    pub fn opened() -> Self {
+        Self::response((MAX_NOTES + 1) * MAX_LINE + MAX_ATTACHMENTS * (MAX_NAME * 4 + 50), 0)
+    }
+
     /// The areas of a page, of which JSON takes about eighty bytes each.
     pub fn areas() -> Self {
         Self::response(MAX_AREAS * 20, 0)
@@ -55,6 +66,8 @@ pub enum Request {
     Open { passwords: Vec<String> },
     /// Reads or draws a page of it.
     Page { number: u32, asked: Asked },
+    /// Takes an attached file out of it, of at most this many bytes.
+    Attached { index: u32, bytes: u64 },
 }
 
 /// What is asked of a page.
@@ -68,7 +81,8 @@ pub enum Asked {
     Areas,
 }
 
-/// Worker to parent. `Picture` carries its bytes, RGB, unless they lie on a shared canvas.
+/// Worker to parent. `Picture` carries its bytes, RGB, unless they lie on a shared canvas, and
+/// `Attached` those of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// Once, at the start.
@@ -81,6 +95,9 @@ pub enum Response {
         title: Option<String>,
         #[serde(default)]
         notes: Vec<String>,
+        /// The attached files that are PDFs.
+        #[serde(default)]
+        attachments: Vec<Attachment>,
     },
     /// The document cannot be opened.
     NotOpened { failure: Failure },
@@ -101,6 +118,10 @@ pub enum Response {
     Areas { areas: Vec<Area> },
     /// A page is drawn.
     Picture { page: PageSize, width_px: u32, height_px: u32 },
+    /// An attached file.
+    Attached,
+    /// The attached file cannot be taken out.
+    NotAttached { failure: Failure },
     /// The page cannot be read or drawn.
     NoPage { failure: Failure },
 }
@@ -122,7 +143,13 @@ impl Response {
         };
         match (self, asked) {
             (Self::Ready { .. }, None) => Ok(()),
-            (Self::Opened { title, notes, .. }, None) => {
+            (Self::Attached, None) => Ok(()),
+            (Self::NotAttached { failure }, None) => line(&failure.reason),
+            (Self::Opened { title, notes, attachments, .. }, None) => {
+                let is_name = |a: &Attachment| a.name.chars().count() <= MAX_NAME;
+                if attachments.len() > MAX_ATTACHMENTS || !attachments.iter().all(is_name) {
+                    return Err("attached files without end");
+                }
                 line(title.as_deref().unwrap_or_default())?;
                 if notes.len() > MAX_NOTES {
                     return Err("notes without end");
@@ -249,7 +276,9 @@ pub fn exercise(bytes: &[u8]) -> bool {
             assert!(areas.iter().all(|area| (0.0..=1.0).contains(&area.y1)));
         }
         Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 4]),
-        Response::NotOpened { failure } | Response::NoPage { failure } => {
+        Response::NotOpened { failure }
+        | Response::NotAttached { failure }
+        | Response::NoPage { failure } => {
             assert!(failure.reason.len() <= MAX_LINE || passed == [false; 4]);
         }
         _ => {}
@@ -336,7 +365,12 @@ mod tests {
         let drawn = |size| Some(Asked::Picture { size, pixels: 100 });
         let exact = drawn(DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 }));
         let reason = |bytes: usize| Response::NoPage { failure: failure("x".repeat(bytes)) };
-        let opened = Response::Opened { pages: u32::MAX, title: None, notes: Vec::new() };
+        let opened = Response::Opened {
+            pages: u32::MAX,
+            title: None,
+            notes: Vec::new(),
+            attachments: Vec::new(),
+        };
         for (response, asked, expected) in [
             (text("text", 1.0), words, true),
             (text("", 1.0), words, true),
@@ -375,7 +409,10 @@ mod tests {
                 pages: 7,
                 title: Some("Title \u{7}".into()),
                 notes: vec!["a note".into()],
+                attachments: vec![Attachment::new(0, "a.pdf".into())],
             },
+            Response::Attached,
+            Response::NotAttached { failure: failure("too large".into()) },
             Response::Areas { areas: vec![Area { x0: 0.25, y0: 0.5, x1: 0.5, y1: 0.75 }] },
             Response::NotOpened { failure: failure("locked".into()) },
             text("words", 595.0),

@@ -156,7 +156,10 @@ impl<'l> Library<'l> {
         let handle: Handle = unsafe { self.0.FPDF_LoadMemDocument64(bytes, password) }.cast();
         if handle.is_null() {
             // SAFETY: reads a number.
-            return Err(match u64::from(unsafe { self.0.FPDF_GetLastError() }) {
+            // Of another width on Windows.
+            #[allow(clippy::useless_conversion)]
+            let number = u64::from(unsafe { self.0.FPDF_GetLastError() });
+            return Err(match number {
                 3 => OpenError::Format,
                 4 => OpenError::Password,
                 5 => OpenError::Security,
@@ -255,8 +258,35 @@ impl<'l> Document<'l> {
         unsafe { self.library.0.FPDF_GetFormType(self.handle.cast()) }
     }
 
-    /// Names of the files that are attached to the document, at most `most` of them, and how many
-    /// there are.
+    /// The bytes of attached file `index` (0-based), when it has at most `most` of them.
+    ///
+    /// # Errors
+    /// How many bytes it has when there are more, 0 when it has no bytes that can be read.
+    pub fn attachment(&self, index: u32, most: u64) -> Result<Vec<u8>, u64> {
+        let calls = self.library.0;
+        let index = c_int::try_from(index).map_err(|_| 0_u64)?;
+        // SAFETY: the document is open, pdfium checks the index, and the buffer has the size that
+        // is said.
+        unsafe {
+            let attachment = calls.FPDFDoc_GetAttachment(self.handle.cast(), index);
+            if attachment.is_null() {
+                return Err(0);
+            }
+            let mut length: c_ulong = 0;
+            let ok = calls.FPDFAttachment_GetFile(attachment, ptr::null_mut(), 0, &raw mut length);
+            let bytes = length as u64;
+            if ok == 0 || bytes == 0 || bytes > most {
+                return Err(if ok == 0 { 0 } else { bytes });
+            }
+            let mut file = vec![0_u8; length as usize];
+            let buffer = file.as_mut_ptr().cast();
+            let ok = calls.FPDFAttachment_GetFile(attachment, buffer, length, &raw mut length);
+            if ok != 0 && length as u64 == bytes { Ok(file) } else { Err(0) }
+        }
+    }
+
+    /// Names of the files that are attached to the document, without control characters, at most
+    /// `most` of them, and how many there are.
     pub fn attachments(&self, most: usize) -> (Vec<String>, usize) {
         let calls = self.library.0;
         // SAFETY: the document is open, and the indices are below the count.
@@ -268,7 +298,8 @@ impl<'l> Document<'l> {
                     calls.FPDFAttachment_GetName(attachment, buffer.cast(), bytes)
                 })
             };
-            ((0..count).take(most).map(name).collect(), count as usize)
+            let clean = |name: String| name.chars().filter(|c| !c.is_control()).collect();
+            ((0..count).take(most).map(|index| clean(name(index))).collect(), count as usize)
         }
     }
 
@@ -616,7 +647,7 @@ impl Font<'_> {
         unsafe {
             let none = ptr::null_mut();
             self.calls.FPDFFont_GetFontData(self.handle.cast(), none, 0, &raw mut bytes);
-            let size = bytes as usize;
+            let size = bytes;
             if size == 0 || size > most {
                 return Vec::new();
             }

@@ -5,7 +5,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_core::{Area, DrawSize, PageImage, PageText};
+use pagesight_core::{Area, Attachment, DrawSize, PageImage, PageText};
 
 use crate::canvas::{CANVAS_BYTES, View};
 use crate::child::{Ended, Watched};
@@ -33,6 +33,7 @@ pub struct Renderer {
     documents: u32,
     /// What is to be known of the document that is open.
     notes: Vec<String>,
+    attachments: Vec<Attachment>,
 }
 
 impl RenderOptions {
@@ -78,6 +79,7 @@ impl Renderer {
             confinement: Confinement::unknown(),
             documents: 0,
             notes: Vec::new(),
+            attachments: Vec::new(),
         };
         let bounds = Bounds::response(0, 0);
         let greeting = renderer.under_watch(None, |this| receive(&mut this.responses, bounds));
@@ -150,8 +152,8 @@ impl Renderer {
         self.documents += 1;
         let request = Request::Open { passwords: passwords.to_vec() };
         match self.ask(&request, None, bytes)?.0 {
-            Response::Opened { pages, title, notes } => {
-                self.notes = notes;
+            Response::Opened { pages, title, notes, attachments } => {
+                (self.notes, self.attachments) = (notes, attachments);
                 Ok((pages, title))
             }
             Response::NotOpened { failure } => Err(RendererError::Document(failure)),
@@ -162,6 +164,29 @@ impl Renderer {
     /// What a person should know of the document that was opened last, a line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The PDFs among the files that are attached to the document that was opened last.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// The bytes of one of its attached files, at most `most_bytes` of them.
+    ///
+    /// # Errors
+    /// [`RendererError::Document`] when there are more, or none; the fatal ones when the worker has
+    /// ended.
+    pub fn attached(
+        &mut self,
+        attachment: &Attachment,
+        most_bytes: u64,
+    ) -> Result<Vec<u8>, RendererError> {
+        let request = Request::Attached { index: attachment.index, bytes: most_bytes };
+        match self.ask(&request, None, &[])? {
+            (Response::Attached, bytes) => Ok(bytes),
+            (Response::NotAttached { failure }, _) => Err(RendererError::Document(failure)),
+            _ => Err(self.nonsense("no answer to an attached file")),
+        }
     }
 
     /// Where the words of page `number` (1-based) stand, as it is displayed.
@@ -232,13 +257,17 @@ impl Renderer {
         asked: Option<&Asked>,
         body: &[u8],
     ) -> Result<(Response, Vec<u8>), RendererError> {
-        let bounds = match asked {
-            Some(Asked::Text { bytes }) => Bounds::response(*bytes, 0),
-            Some(Asked::Areas) => Bounds::areas(),
-            Some(Asked::Picture { .. }) if self.canvas.is_none() => {
+        let bounds = match (request, asked) {
+            (Request::Open { .. }, _) => Bounds::opened(),
+            (&Request::Attached { bytes, .. }, _) => {
+                Bounds::response(0, usize::try_from(bytes).unwrap_or(usize::MAX))
+            }
+            (_, Some(Asked::Text { bytes })) => Bounds::response(*bytes, 0),
+            (_, Some(Asked::Areas)) => Bounds::areas(),
+            (_, Some(Asked::Picture { .. })) if self.canvas.is_none() => {
                 Bounds::response(0, CANVAS_BYTES)
             }
-            Some(Asked::Picture { .. }) | None => Bounds::response(0, 0),
+            _ => Bounds::response(0, 0),
         };
         self.under_watch(asked, |this| {
             send(&mut this.requests, request, body)?;

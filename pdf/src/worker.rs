@@ -5,7 +5,7 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::exit;
 
-use pagesight_core::PageText;
+use pagesight_core::{Failure, PageText};
 use pdfium_render::prelude::Pdfium;
 
 use crate::canvas::Canvas;
@@ -109,7 +109,8 @@ fn serve_document(
     let response = match &document {
         Ok(opened) => {
             let (pages, title) = (opened.document.page_count(), opened.title());
-            Response::Opened { pages, title, notes: opened.notes() }
+            let (notes, attachments) = (opened.notes(), opened.attachments());
+            Response::Opened { pages, title, notes, attachments }
         }
         Err(failure) => Response::NotOpened { failure: failure.clone() },
     };
@@ -127,6 +128,15 @@ fn serve_document(
                     _ => &[],
                 };
                 send(&mut responses, &response, body)?;
+            }
+            Some((Request::Attached { index, bytes }, _)) => {
+                let file = document.as_ref().map_err(Failure::clone);
+                match file.and_then(|opened| opened.attached(index, bytes)) {
+                    Ok(file) => send(&mut responses, &Response::Attached, &file)?,
+                    Err(failure) => {
+                        send(&mut responses, &Response::NotAttached { failure }, &[])?;
+                    }
+                }
             }
             other => return Ok(other),
         }

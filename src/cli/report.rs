@@ -90,6 +90,10 @@ pub fn failure_line(record: &DocumentRecord) -> String {
 /// The last line of `--json`.
 pub fn summary_json(index: &Index, summary: &Summary, time: Duration) -> Value {
     let snapshot = index.snapshot();
+    let emptied = summary.emptied.iter().map(|emptied| {
+        json!({"root": emptied.root.display().to_string(), "documents": emptied.documents})
+    });
+    let emptied: Vec<Value> = emptied.collect();
     json!({
         "v": 1,
         "type": "summary",
@@ -103,6 +107,7 @@ pub fn summary_json(index: &Index, summary: &Summary, time: Duration) -> Value {
         },
         "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
         "interrupted": summary.interrupted,
+        "emptied": emptied,
         "seconds": (time.as_secs_f64() * 1e3).round() / 1e3,
         "snapshot": snapshot.number(),
         "model_id": snapshot.model().map(|model| &model.id),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use pagesight::Index;
-use pagesight::index::{DocumentStatus, Event, FolderWatch, Outcome as Did, Summary, SyncOptions};
+use pagesight::index::{
+    DocumentStatus, Emptied, Event, FolderWatch, Outcome as Did, Summary, SyncOptions,
+};
 use serde_json::Value;
 
 use super::Outcome;
@@ -42,8 +44,9 @@ pub fn run(
     if !watching.quiet {
         eprintln!("watching for changes, Ctrl-C to end");
     }
-    // A drive that stays away is told once.
+    // A drive that stays away is told once, and so is one that left an empty folder behind.
     let mut last_error = String::new();
+    let mut last_emptied: Vec<Emptied> = Vec::new();
     loop {
         watch.wait(rescan, &options.stop);
         if options.stop.load(Ordering::Relaxed) {
@@ -60,6 +63,18 @@ pub fn run(
                 if summary.interrupted {
                     return Ok(Outcome::Interrupted);
                 }
+                if options.drop_emptied || summary.emptied == last_emptied {
+                    continue;
+                }
+                for emptied in &summary.emptied {
+                    eprintln!(
+                        "warning: {emptied}: nothing of it is dropped, since its drive may not be \
+                         mounted; --drop-emptied drops it"
+                    );
+                }
+                last_emptied = summary.emptied;
+                // A drive that is mounted later is another folder than the one that is watched.
+                watch = FolderWatch::new(watching.folders, index.folder());
             }
             Err(error) => {
                 let error = super::chain(&error.into());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::document::DocumentId;
+use crate::document::{Attachment, DocumentId};
 use crate::failure::FailureKind;
 use crate::geometry::{PageSize, PictureSize};
 use crate::image::PageImage;
@@ -37,6 +37,14 @@ impl FakePdfReader {
         format!("{FAKE_HEAD}\n{}", pages.join("\u{c}")).into_bytes()
     }
 
+    /// A document with these pages, to which these PDFs are attached, by their names.
+    pub fn carrier_pdf(pages: &[&str], attached: &[(&str, &[u8])]) -> Vec<u8> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let file = |(name, bytes): &(&str, &[u8])| format!("\u{1c}{name}\u{1d}{}", hex(bytes));
+        let attached: String = attached.iter().map(file).collect();
+        [Self::pdf(pages), attached.into_bytes()].concat()
+    }
+
     /// The same, encrypted.
     pub fn encrypted_pdf(password: &str, pages: &[&str]) -> Vec<u8> {
         format!("{FAKE_HEAD} {password}\n{}", pages.join("\u{c}")).into_bytes()
@@ -67,13 +75,24 @@ impl PdfReader for FakePdfReader {
         if !password.is_empty() && !self.passwords.iter().any(|known| known == password) {
             return Err(PdfError::failed(FailureKind::Encrypted, "encrypted"));
         }
-        let pages = body.split('\u{c}').map(String::from).collect();
-        Ok(Box::new(FakePdf { pages, stop: Arc::clone(stop) }))
+        let mut parts = body.split('\u{1c}');
+        let pages = parts.next().unwrap_or_default().split('\u{c}').map(String::from).collect();
+        let (mut attachments, mut files) = (Vec::new(), Vec::new());
+        for (part, index) in parts.zip(0..) {
+            let (name, hex) = part.split_once('\u{1d}').ok_or_else(|| damaged("no file"))?;
+            let digits = hex.as_bytes().chunks(2).filter_map(|two| std::str::from_utf8(two).ok());
+            let bytes = digits.map(|two| u8::from_str_radix(two, 16)).collect::<Result<_, _>>();
+            attachments.push(Attachment::new(index, name.into()));
+            files.push(bytes.map_err(|_| damaged("no file"))?);
+        }
+        Ok(Box::new(FakePdf { pages, attachments, files, stop: Arc::clone(stop) }))
     }
 }
 
 struct FakePdf {
     pages: Vec<String>,
+    attachments: Vec<Attachment>,
+    files: Vec<Vec<u8>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -107,6 +126,18 @@ impl PdfDocument for FakePdf {
 
     fn title(&self) -> Option<&str> {
         None
+    }
+
+    fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    fn attached(&mut self, attachment: &Attachment, most_bytes: u64) -> Result<Vec<u8>, PdfError> {
+        let file = &self.files[attachment.index as usize];
+        if file.len() as u64 > most_bytes {
+            return Err(PdfError::failed(FailureKind::TooLarge, "an attached file is too large"));
+        }
+        Ok(file.clone())
     }
 
     fn text(&mut self, number: u32, most_bytes: usize) -> Result<PageText, PdfError> {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use pagesight_core::PageText;
+use pagesight_core::{Attachment, FailureKind, PageText};
 use pagesight_pdf::{Renderer, Sandbox};
 
 use crate::{fixtures, start};
@@ -116,12 +116,8 @@ pub fn say_where_they_stand() {
 
 pub fn notes_say_what_is_not_read() {
     let mut renderer = start(Sandbox::BestEffort).unwrap();
-    for (file, has) in [
-        ("forms.pdf", Some("XFA")),
-        ("portfolio.pdf", Some("portfolio of 2 attached files")),
-        ("annotations.pdf", None),
-        ("shown.pdf", None),
-    ] {
+    for (file, has) in [("forms.pdf", Some("XFA")), ("annotations.pdf", None), ("shown.pdf", None)]
+    {
         read(&mut renderer, file);
         let notes = renderer.notes();
         match has {
@@ -131,6 +127,27 @@ pub fn notes_say_what_is_not_read() {
             None => assert!(notes.is_empty(), "{file}: {notes:?}"),
         }
     }
+    assert_eq!(renderer.attachments(), []);
+
     read(&mut renderer, "portfolio.pdf");
-    assert!(renderer.notes()[0].contains("plan.pdf, table.csv"), "{:?}", renderer.notes());
+    let notes = renderer.notes().join("; ");
+    assert!(notes.contains("a cover for 3 attached files"), "{notes}");
+    assert!(notes.contains("1 attached file that cannot be read (table.csv)"), "{notes}");
+    let attachments = renderer.attachments().to_vec();
+    let names: Vec<&str> = attachments.iter().map(|a| &*a.name).collect();
+    assert_eq!(names, ["plan.pdf", "torn.pdf"]);
+    let plan = renderer.attached(&attachments[0], 1 << 20).unwrap();
+    assert!(plan.starts_with(b"%PDF-1.7") && plan.ends_with(b"%%EOF\n"));
+    let most = plan.len() as u64;
+    assert_eq!(renderer.attached(&attachments[0], most).unwrap(), plan);
+    let too_large = renderer.attached(&attachments[0], most - 1).unwrap_err();
+    assert_eq!(too_large.into_failure().kind, FailureKind::TooLarge);
+    let none = Attachment::new(99, "none.pdf".into());
+    assert_eq!(
+        renderer.attached(&none, most).unwrap_err().into_failure().kind,
+        FailureKind::Damaged
+    );
+    // The worker goes on, and what was taken out is a document.
+    assert_eq!(renderer.open(&plan, &[]).unwrap().0, 1);
+    assert_eq!(renderer.attachments()[0].name, "annex.pdf");
 }

@@ -367,8 +367,13 @@ fn an_adapter_is_merged_into_its_base() {
     copy(&fixture().join("hf"), &folder.path().join("base"));
     let layer = "model.layers.2.self_attn.output_projection.o_proj";
     let (rank, device) = (2, &CandleDevice::Cpu);
-    let a = Tensor::randn(0.0f32, 0.1, (rank, 128), device).unwrap();
-    let b = Tensor::randn(0.0f32, 0.1, (64, rank), device).unwrap();
+    // The same numbers in each run, large enough to be seen in the vectors.
+    let factor = |rows: usize, columns: usize| {
+        let number = |n: usize| (n * 37 % 101) as f32 / 101.0 - 0.5;
+        let numbers: Vec<f32> = (0..rows * columns).map(number).collect();
+        Tensor::from_vec(numbers, (rows, columns), device).unwrap()
+    };
+    let (a, b) = (factor(rank, 128), factor(64, rank));
     let factors = HashMap::from([
         (format!("base_model.model.{layer}.lora_A.weight"), a.clone()),
         (format!("base_model.model.{layer}.lora_B.weight"), b.clone()),
