@@ -132,8 +132,10 @@ eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight eval --per-document --queries $(DIR)/queries.jsonl
 
-parity: build ## the model against the reference's tensors, stage by stage
-	$(PAGESIGHT) doctor --parity fixtures/parity
+parity: build ## the models against the references' tensors, stage by stage
+	@for family in fixtures/parity*; do \
+	  echo "$$family"; $(PAGESIGHT) doctor --parity $$family || exit 1; \
+	done
 
 bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/results
 	@test -x .tools/bench/bin/python || python3 -m venv .tools/bench
