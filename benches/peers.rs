@@ -27,7 +27,7 @@ use std::time::Instant;
 use half::f16;
 use memmap2::Mmap;
 use pagesight_core::seam::{BoxError, DocumentFilter, TextIndex, VectorSource, Visit};
-use pagesight_core::{Channel, DocumentId, PageId, PageVectors, QueryVectors};
+use pagesight_core::{Channel, DocumentId, Found, PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{
     Bits, Int8Page, ResidualCoder, Segment, SegmentWriter, Segments, SketchCoder, pool_k_means,
 };
@@ -250,13 +250,8 @@ impl VectorSource for Surroundings<'_> {
 }
 
 impl TextIndex for Surroundings<'_> {
-    fn search_text(
-        &self,
-        _: &str,
-        _: usize,
-        _: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, BoxError> {
-        Ok(Vec::new())
+    fn search_text(&self, _: &str, _: usize, _: DocumentFilter<'_>) -> Result<Found, BoxError> {
+        Ok(Found::default())
     }
 }
 

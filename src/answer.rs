@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pagesight_core::{Channel, ChannelScore, ModelId, Rect};
-use pagesight_query::{Notice, Timings, Work};
+use pagesight_query::{Likelihood, Notice, Timings, Verdict, Work};
 use pagesight_store::{Compact, Snippet, Tuning};
 
 use crate::page::Page;
@@ -32,6 +32,8 @@ pub struct PageHit {
     /// What each channel said that had the page among its best. Of patches, scores after the first
     /// `k` ranks are estimates from codes.
     pub channels: Vec<ChannelScore>,
+    /// How likely the page answers; `None` where nothing was fitted for what found it.
+    pub likelihood: Option<Likelihood>,
     /// What of the page answers each query token; empty unless asked for.
     pub matches: Vec<PatchMatch>,
     /// The part of the page's text that answers the question's words best; empty when the question
@@ -60,6 +62,12 @@ impl PageHit {
 pub struct Answer {
     /// Best first.
     pub hits: Vec<PageHit>,
+    /// How likely one of the hits answers; `None` where nothing was fitted for what found them, as
+    /// with pictures of pages whose words are not known and a model of your own.
+    pub likelihood: Option<Likelihood>,
+    /// Pages that are held back since nothing speaks for an answer;
+    /// [`Search::all`](crate::search::Search::all) gives them.
+    pub held_back: usize,
     /// The snapshot that answered.
     pub snapshot: u64,
     /// The model that looked; `None` when only words answered.
@@ -88,6 +96,16 @@ impl Answer {
     pub fn notice(&self) -> Option<String> {
         let lines: Vec<String> = self.notices.iter().map(ToString::to_string).collect();
         (!lines.is_empty()).then(|| lines.join("; "))
+    }
+
+    /// What to say of the answer; [`Verdict::None`] when it has no hits, and [`Verdict::Weak`] where
+    /// nothing was fitted for what found them.
+    pub fn verdict(&self) -> Verdict {
+        match self.likelihood {
+            Some(likelihood) => likelihood.verdict,
+            None if self.hits.is_empty() => Verdict::None,
+            None => Verdict::Weak,
+        }
     }
 
     /// How long `channel` took to read and score, if it answered.

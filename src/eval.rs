@@ -166,5 +166,6 @@ impl Index {
 }
 
 fn sources(view: &View) -> Sources<'_> {
-    Sources { codes: view.codes().0, ..Sources::new(&view.reader, &view.reader) }
+    let backgrounds = Some(&view.backgrounds);
+    Sources { codes: view.codes().0, backgrounds, ..Sources::new(&view.reader, &view.reader) }
 }

@@ -105,9 +105,9 @@ pub use index::Index;
 pub mod model {
     pub use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
     pub use pagesight_core::{
-        Area, EncodedPage, Fusion, ModelId, ModelRecord, ModelSource, PageImage, PageSize,
-        PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices,
-        VectorError,
+        Area, EncodedPage, Fusion, ModelId, ModelRecord, ModelSource, NeutralQuestions, PageImage,
+        PageSize, PageVectors, PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid,
+        Slices, VectorError,
     };
     #[cfg(feature = "model")]
     pub use pagesight_model::*;

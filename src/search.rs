@@ -12,11 +12,11 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
 
-pub use pagesight_core::{Channel, ChannelScore, PageId, Rect};
+pub use pagesight_core::{Channel, ChannelScore, Hit, PageId, Rect, Scale};
 pub use pagesight_maxsim::maxsim_reference;
 pub use pagesight_query::{
-    ChannelRanking, Code, Effort, Notice, QueryError, Question, Timings, Wordless, Work, explain,
-    fuse,
+    ChannelRanking, Code, Effort, Likelihood, Notice, QueryError, Question, Timings, Verdict,
+    Wordless, Work, explain, fuse,
 };
 pub use pagesight_store::{Compact, Snippet, Tuning};
 
@@ -30,11 +30,14 @@ pub struct Search {
     engine: Arc<Engine>,
     question: Question,
     k: usize,
+    depth: usize,
     channels: Vec<Channel>,
     paths: Vec<String>,
     documents: Option<HashSet<DocumentId>>,
     explain: bool,
     effort: Option<Effort>,
+    background: bool,
+    all: bool,
 }
 
 impl Search {
@@ -43,17 +46,27 @@ impl Search {
             engine,
             question,
             k: 10,
+            depth: 100,
             channels: vec![Channel::Patches, Channel::Words],
             paths: Vec::new(),
             documents: None,
             explain: false,
             effort: None,
+            background: true,
+            all: false,
         }
     }
 
     /// How many hits; 10 by default.
     pub fn k(mut self, k: usize) -> Self {
         self.k = k;
+        self
+    }
+
+    /// How many pages each channel finds before they are fused; 100 by default, and at least as
+    /// many as there are hits.
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
         self
     }
 
@@ -83,6 +96,20 @@ impl Search {
         self
     }
 
+    /// Whether what a page gives to any question is taken off the scores of its patches; so by
+    /// default. Without, pages are ranked by bare MaxSim, which favours pages with many vectors.
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Whether to give the best pages even where nothing speaks for an answer
+    /// ([`Verdict::None`]); by default there are no hits then.
+    pub fn all(mut self, all: bool) -> Self {
+        self.all = all;
+        self
+    }
+
     /// Also says what of each hit answers each query token.
     pub fn explain(mut self, explain: bool) -> Self {
         self.explain = explain;
@@ -101,7 +128,8 @@ impl Search {
         let mut pages = view.reader.pages(&ids)?.into_iter();
         let mut hits = Vec::with_capacity(ids.len());
         let mut matches = ranked.ranking.matches.iter();
-        for (hit, rank) in ranked.ranking.hits.iter().zip(1..) {
+        let likelihoods = &ranked.ranking.likelihoods;
+        for ((hit, likelihood), rank) in ranked.ranking.hits.iter().zip(likelihoods).zip(1..) {
             let path = ranked.path_of(hit.page);
             let Some(record) = pages.next().filter(|page| page.id == hit.page) else {
                 // Words and pages are one snapshot; only damage parts them.
@@ -112,6 +140,7 @@ impl Search {
                 rank,
                 score: hit.score,
                 channels: hit.channels.clone(),
+                likelihood: *likelihood,
                 matches: matches.iter().map(|found| placed(&record, found)).collect(),
                 snippet: self.snippet(view, &record),
                 page: Page::new(Arc::clone(&self.engine), path, record),
@@ -132,6 +161,8 @@ impl Search {
         }
         notices.extend(compact.map(|compact| Notice::Compact { quality: compact.quality }));
         Ok(Answer {
+            likelihood: ranked.ranking.likelihood,
+            held_back: ranked.held_back,
             recall: recall.cloned(),
             compact: compact.cloned(),
             hits,
@@ -150,12 +181,21 @@ impl Search {
         view.reader.snippet(self.question.words().unwrap_or_default(), &page.text)
     }
 
-    /// Ranks pages without reading their words, best first.
+    /// Ranks pages without reading their words, best first, whatever the verdict.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn ranking(&self) -> Result<Vec<PageId>, Error> {
-        Ok(self.ranking_with_work()?.0)
+        Ok(self.clone().all(true).ranking_with_work()?.0)
+    }
+
+    /// Ranks pages without reading their words, whatever the verdict: each with what the channels
+    /// said of it, best first.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn hits(&self) -> Result<Vec<Hit>, Error> {
+        Ok(self.clone().all(true).rank()?.ranking.hits)
     }
 
     /// As [`ranking`](Self::ranking), with what late interaction did.
@@ -193,14 +233,18 @@ impl Search {
         let sources = Sources {
             codes,
             encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
+            backgrounds: Some(&view.backgrounds),
             ..Sources::new(&view.reader, &view.reader)
         };
         let request = Request {
             channels: self.channels.clone(),
             k: self.k,
+            depth: self.depth,
             documents: documents.as_ref(),
             explain: self.explain,
             effort,
+            background: self.background,
+            model: record.as_ref().map(|record| &record.id),
             fusion: record.as_ref().map(|record| record.fusion).unwrap_or_default(),
             ..Request::new(&self.question)
         };
@@ -215,7 +259,10 @@ impl Search {
             view.reader.report_damaged_codes();
         }
         let record = record.filter(|_| ranking.channels.contains(&Channel::Patches));
-        Ok(Ranked { ranking, model: record.map(|record| record.id), notices, filter, view })
+        let nothing = ranking.likelihood.is_some_and(|of| of.verdict == Verdict::None);
+        let held_back = if nothing && !self.all { ranking.hold_back() } else { 0 };
+        let model = record.map(|record| record.id);
+        Ok(Ranked { ranking, held_back, model, notices, filter, view })
     }
 
     /// The model that encodes the question, where one is needed and there.
@@ -254,6 +301,7 @@ fn placed(page: &PageRecord, found: &TokenMatch) -> PatchMatch {
 
 struct Ranked {
     ranking: Ranking,
+    held_back: usize,
     model: Option<ModelId>,
     notices: Vec<Notice>,
     filter: Option<PathFilter>,

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pagesight_core::EncodedPage;
-use pagesight_core::seam::PageEncoder;
+use pagesight_core::seam::{Model, PageEncoder};
+use pagesight_core::{EncodedPage, ModelRecord};
 use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
+use pagesight_maxsim::Neutral;
 use pagesight_store::{ANALYSIS, StoreError, Writer};
 
 use crate::engine::Engine;
@@ -30,10 +31,12 @@ pub(crate) fn sync(
         tell(Event::Warning { text });
     }
     drop(view);
+    let encoder_of_questions = model.clone();
     let encoder = model.map(|model| model as Arc<dyn PageEncoder>);
     let engines = engines(engine, options, encoder)?;
     let mut writer = Writer::open(&engine.folder)?;
     if let Some(record) = record {
+        writer.set_neutral(neutral(encoder_of_questions.as_deref(), &record));
         writer.set_model(record)?;
     }
     let mut hear = |event: Event<'_>| {
@@ -69,15 +72,25 @@ pub(crate) fn sync(
 
 /// Takes in one PDF with vectors that were made elsewhere.
 pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Result<(), Error> {
-    let record = engine.query_model()?.ok_or(Error::NoModel)?.record();
+    let model = engine.query_model()?.ok_or(Error::NoModel)?;
+    let record = model.record();
     let options = SyncOptions::default();
     let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
+    writer.set_neutral(neutral(Some(&*model), &record));
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
     pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;
     drop(writer);
     engine.refresh()
+}
+
+/// The neutral questions of a model, encoded: pages are measured with them when they are coded.
+/// `None` for a model that encodes no questions, e.g. one whose vectors are made elsewhere.
+fn neutral(model: Option<&dyn Model>, record: &ModelRecord) -> Option<Neutral> {
+    let questions: Vec<&str> = record.neutral.questions.iter().map(String::as_str).collect();
+    let model = model.filter(|_| !questions.is_empty())?;
+    Neutral::new(&model.encode_queries(&questions).ok()?)
 }
 
 /// What a run reads with.

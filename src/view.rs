@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
-use pagesight_query::Effort;
+use pagesight_query::{Backgrounds, Effort};
 use pagesight_store::Reader;
 
 use crate::error::Error;
@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub paths: HashMap<DocumentId, Vec<String>>,
     /// Mapped by the first search; why not, when they are damaged.
     codes: OnceLock<Result<Option<Segments>, String>>,
+    /// What its pages give to any question.
+    pub backgrounds: Backgrounds,
 }
 
 impl View {
@@ -42,7 +44,10 @@ impl View {
             }
         }
         let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
-        Ok(Self { reader, ledger, paths, codes: OnceLock::new() })
+        let model = reader.snapshot().model();
+        let neutral = model.map(|model| model.neutral.clone()).unwrap_or_default();
+        let backgrounds = Backgrounds::new(neutral);
+        Ok(Self { reader, ledger, paths, codes: OnceLock::new(), backgrounds })
     }
 
     /// Number of the snapshot.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use pagesight_core::{Channel, ChannelScore, Quality, Rect};
-use pagesight_query::{Code, Notice};
+use pagesight_query::{Code, Likelihood, Notice, Verdict};
 use pagesight_store::Snippet;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -46,11 +46,13 @@ impl Serialize for PatchMatch {
 impl Serialize for PageHit {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let (page, size) = (&self.page, self.page.size());
-        let mut object = to.serialize_struct("PageHit", 16)?;
+        let mut object = to.serialize_struct("PageHit", 18)?;
         object.serialize_field("rank", &self.rank)?;
         object.serialize_field("path", page.path())?;
         object.serialize_field("page", &page.number())?;
         object.serialize_field("score", &self.score)?;
+        object.serialize_field("verdict", &self.likelihood.map(|of| of.verdict))?;
+        object.serialize_field("probability", &self.likelihood.map(probability))?;
         object.serialize_field("visual", &Said::of(self.channel(Channel::Patches)))?;
         object.serialize_field("text", &Said::of(self.channel(Channel::Words)))?;
         object.serialize_field("channels", &self.channels)?;
@@ -63,6 +65,11 @@ impl Serialize for PageHit {
         object.serialize_field("matches", &self.matches)?;
         object.end()
     }
+}
+
+/// Three decimals: more are not known.
+fn probability(likelihood: Likelihood) -> f64 {
+    (f64::from(likelihood.probability) * 1e3).round() / 1e3
 }
 
 /// The marks of a snippet in characters, which is what most readers of JSON count.
@@ -122,6 +129,9 @@ impl<'a> Summary<'a> {
 /// Everything of an answer but its hits.
 #[derive(Serialize)]
 struct Course<'a> {
+    verdict: Verdict,
+    probability: Option<f64>,
+    held_back: usize,
     snapshot: u64,
     model_id: Option<&'a str>,
     pages_scored: usize,
@@ -142,6 +152,9 @@ impl<'a> Course<'a> {
     fn of(answer: &'a Answer) -> Self {
         let (work, timings) = (&answer.work, &answer.timings);
         Self {
+            verdict: answer.verdict(),
+            probability: answer.likelihood.map(probability),
+            held_back: answer.held_back,
             snapshot: answer.snapshot,
             model_id: answer.model.as_ref().map(|model| model.0.as_str()),
             pages_scored: work.seen,

@@ -54,6 +54,23 @@ fn without_times(line: &str) -> Value {
     value
 }
 
+/// Answers without the scale that a channel's scores are added up on. It is taken from what a search
+/// scans: codes, or where they are damaged the vectors themselves, which differ in the third digit.
+/// Pages, their order and the scores of each channel stay.
+fn ranked(mut answers: Vec<Value>) -> Vec<Value> {
+    for hit in answers.iter_mut().filter(|line| line["type"] == "hit") {
+        for channel in hit["channels"].as_array_mut().unwrap() {
+            for key in ["z", "part"] {
+                channel.as_object_mut().unwrap().remove(key);
+            }
+        }
+        for key in ["score", "probability"] {
+            hit.as_object_mut().unwrap().remove(key);
+        }
+    }
+    answers
+}
+
 /// The files that the snapshot names, its pointer, and their copies.
 fn named_files(place: &Place) -> Vec<PathBuf> {
     let index = place.path().join(".pagesight");
@@ -111,7 +128,9 @@ fn every_harm_is_detected(
         assert!(damages.contains(&name), "{name} is not among {damages:?}");
         named += 1;
         match answers(place) {
-            Some(given) => assert_eq!(given, sound_answers, "with a damaged {name}"),
+            Some(given) => {
+                assert_eq!(ranked(given), ranked(sound_answers.clone()), "with a damaged {name}");
+            }
             None => refused += 1,
         }
         fs::write(file, bytes).unwrap();

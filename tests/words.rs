@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::hostile::{catalog, page, pdf, stream};
-use crate::{Place, fixtures, hits, of_type};
+use crate::{Place, Ran, fixtures, hits, of_type};
 
 /// A PDF with a page for each of `pages`, in a font that every reader has; lines end where theirs do.
 fn written(pages: &[&str]) -> Vec<u8> {
@@ -128,4 +128,39 @@ fn attached_pdfs_are_found_and_drawn() {
     assert!(ran.err.contains("is not attached to portfolio.pdf any more"), "{}", ran.err);
     place.json(0, &["index", "--json", "."]);
     assert_eq!(place.run(&["query", "grazing of alpacas"]).code, 1);
+}
+
+/// With pictures beside the words: to nano, something always looks like anything.
+#[test]
+fn a_word_that_is_nowhere_gets_no_page_unless_all_are_wanted() {
+    let place = Place::with(&["form.pdf", "papers/chart.pdf"]);
+    let fresh = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        Ran::from(command.env_remove("PAGESIGHT_MODEL").output().unwrap())
+    };
+    assert_eq!(fresh(&["index", "--quiet", "--no-ocr", "."]).code, 0);
+    let ran = fresh(&["query", "xyzzyqwv"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    assert!(ran.err.contains("nothing found") && ran.err.contains("--all"), "{}", ran.err);
+    let ran = fresh(&["query", "--json", "xyzzyqwv"]);
+    let summary: Value = serde_json::from_str(ran.out.trim()).unwrap();
+    assert_eq!((ran.code, &summary["verdict"]), (1, &"none".into()), "{summary}");
+    assert_eq!((&summary["hits"], &summary["held_back"]), (&0.into(), &4.into()));
+    assert_eq!(summary["probability"], 0.0);
+    let ran = fresh(&["query", "--all", "--json", "xyzzyqwv"]);
+    let lines: Vec<Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((ran.code, hits(&lines).len()), (1, 4), "{}", ran.out);
+    assert_eq!(lines[0]["verdict"], "none");
+    // A word that is there has its page.
+    let ran = fresh(&["query", "--json", "mileage"]);
+    let lines = read(&ran);
+    assert_eq!(hits(&lines)[0].0, "form.pdf", "{}", ran.out);
+    assert_ne!(lines[0]["verdict"], "none");
+    let quoted = read(&fresh(&["query", "--json", "\"private cars\""]));
+    assert_eq!(hits(&quoted)[0].0, "form.pdf");
+}
+
+fn read(ran: &Ran) -> Vec<Value> {
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -25,7 +25,7 @@ RECIPE = {
     "causal_queries": False,
     "prune_blank": 16,
     "precision": "bf16",
-    "fusion": {"visual_weight": 0.0, "visual_margin": 0.04},
+    "fusion": {"visual_weight": 0.0, "visual_margin": 0.02},
 }
 
 

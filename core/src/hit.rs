@@ -42,16 +42,33 @@ impl fmt::Display for Channel {
 pub struct ChannelScore {
     /// The channel.
     pub channel: Channel,
-    /// MaxSim or BM25; not comparable between channels.
+    /// MaxSim, less the [`background`](Self::background), or BM25; not comparable between channels.
     pub score: f32,
     /// 1-based rank within the channel.
     pub rank: u32,
+    /// How many deviations the score is above the mean of all pages that the channel searched.
+    #[serde(default)]
+    pub z: f32,
+    /// How much of all that is asked the page has, 0 to 1; `None` where the channel cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f32>,
+    /// What the channel gave to the score of the hit.
+    #[serde(default)]
+    pub part: f32,
+    /// What was taken off the score because the page gives it to any question, where that was asked
+    /// to be explained.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub background: f32,
+}
+
+fn is_nothing(background: &f32) -> bool {
+    *background == 0.0
 }
 
 impl ChannelScore {
-    /// What `channel` said.
+    /// What `channel` said, before it is weighed.
     pub fn new(channel: Channel, score: f32, rank: u32) -> Self {
-        Self { channel, score, rank }
+        Self { channel, score, rank, z: 0.0, share: None, part: 0.0, background: 0.0 }
     }
 }
 

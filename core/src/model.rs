@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::neutral::NeutralQuestions;
 use crate::quality::Fusion;
 
 /// Names one model with its recipe: a hash over weights, tokenizer, config and recipe, as
@@ -83,11 +84,15 @@ pub struct ModelRecord {
     /// How far its pictures are trusted beside words.
     #[serde(default)]
     pub fusion: Fusion,
+    /// The questions that tell what a page gives to any.
+    #[serde(default, skip_serializing_if = "NeutralQuestions::is_default")]
+    pub neutral: NeutralQuestions,
 }
 
 impl ModelRecord {
     /// A model that the program brings itself: its id and row length are all there is to remember.
     pub fn new(id: ModelId, dim: usize) -> Self {
-        Self { id, dim, source: None, base: None, recipe: None, fusion: Fusion::default() }
+        let (fusion, neutral) = (Fusion::default(), NeutralQuestions::default());
+        Self { id, dim, source: None, base: None, recipe: None, fusion, neutral }
     }
 }

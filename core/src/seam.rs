@@ -17,6 +17,7 @@ use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
 use crate::reading::{DrawSize, OcrText, PageText};
+use crate::scale::Found;
 use crate::turn::Turn;
 
 /// An error on its way through a seam.
@@ -288,8 +289,9 @@ pub trait VectorSource: Send + Sync {
 
 /// The words of one snapshot.
 pub trait TextIndex: Send + Sync {
-    /// The `k` best pages for `query` by BM25, best first, ties by [`PageId`]. Any string is a
-    /// query; one without words finds nothing.
+    /// The `k` best pages for `query` by BM25, best first, ties by [`PageId`], and the scale of the
+    /// scores of all pages that pass `filter`: a page without a word of the query has 0. Any string
+    /// is a query; one without words finds nothing.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -298,7 +300,7 @@ pub trait TextIndex: Send + Sync {
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, BoxError>;
+    ) -> Result<Found, BoxError>;
 
     /// Those of `pages` that have hardly a word, such as scans: that a question's words are not
     /// on them says nothing. By default none.

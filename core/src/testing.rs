@@ -11,9 +11,9 @@ use crate::seam::{
     VectorSource, Visit,
 };
 use crate::{
-    DocumentId, DocumentRecord, DocumentStatus, EncodedPage, ModelId, ModelRecord, PageId,
+    DocumentId, DocumentRecord, DocumentStatus, EncodedPage, Found, ModelId, ModelRecord, PageId,
     PageImage, PageRecord, PageSize, PageVectors, PatchLayout, PictureSize, QueryToken,
-    QueryVectors, Slices, TextSource,
+    QueryVectors, Scale, Slices, TextSource,
 };
 
 pub use reading::{FakeOcr, FakePdfReader, PdfSample, ocr_contract, pdf_reader_contract};
@@ -130,13 +130,13 @@ impl TextIndex for FakeStore {
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, BoxError> {
+    ) -> Result<Found, BoxError> {
         let query = query.to_lowercase();
         let words: HashSet<&str> = query.split_whitespace().collect();
-        let mut found: Vec<(PageId, f32)> = self
-            .pages()
+        let mut pages = self.pages();
+        pages.retain(|page| filter.is_none_or(|f| f.contains(&page.id.document)));
+        let mut found: Vec<(PageId, f32)> = pages
             .iter()
-            .filter(|page| filter.is_none_or(|f| f.contains(&page.id.document)))
             .map(|page| {
                 let text = page.text.to_lowercase();
                 let count = text.split_whitespace().filter(|w| words.contains(w)).count();
@@ -145,8 +145,10 @@ impl TextIndex for FakeStore {
             .filter(|&(_, score)| score > 0.0)
             .collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let scores = found.iter().map(|(_, score)| *score);
+        let scale = Scale::of(scores, pages.len(), words.len() as f32);
         found.truncate(k);
-        Ok(found)
+        Ok(Found { pages: found, scale })
     }
 }
 
@@ -334,7 +336,10 @@ where
         seen
     };
     let found = |reader: &R, query: &str, filter: DocumentFilter<'_>| -> Vec<PageId> {
-        let hits = reader.search_text(query, 10, filter).expect("any string is a query");
+        let found = reader.search_text(query, 10, filter).expect("any string is a query");
+        let (hits, scale) = (found.pages, found.scale);
+        assert!(scale.pages >= hits.len() && hits.iter().all(|hit| hit.1 <= scale.most), "a scale");
+        assert!(hits.first().is_none_or(|best| best.1 >= scale.mean), "the best is no less");
         assert!(hits.windows(2).all(|w| w[0].1 >= w[1].1), "best first");
         hits.into_iter().map(|(id, _)| id).collect()
     };

@@ -33,6 +33,7 @@
 //! [`pool()`] and its like merge similar vectors of a page. [`Segment`] keeps the codes of many pages
 //! in one file that is mapped into memory, and [`Segments`] are those of an index.
 
+mod background;
 mod centres;
 mod codes;
 mod error;
@@ -45,6 +46,7 @@ mod similarity;
 #[cfg(test)]
 mod testing;
 
+pub use background::{Background, Neutral};
 pub use codes::{
     Bits, Code, ExactQuery, F16, Int8, Int8Page, Int8Query, Int8View, LayOut, Query, Residual,
     ResidualCoder, ResidualPage, ResidualQuery, ResidualView, Scalar, ScalarCoder, ScalarPage,

@@ -5,7 +5,7 @@
 //! | data | from 0 | for each page `[n, dim]` int8 codes (dim in whole fours), `[n]` f32 scales, filled up to 64 |
 //! | sketches | among the data | for some thousand pages, the rows of their [`Sketch`](crate::Sketch)es one after another, then the f16 scales of these, filled up to 64 |
 //! | dropped | 32 each | documents whose pages in earlier segments are gone |
-//! | pages | 96 each | document 32, number u32, vectors u32, start u64, error f32, length f32, CRC32C of the data u32, rows of the sketch u32, start of its rows u64, start of its scales u64, CRC32C of the sketch u32, whether residual codes have places u32, 8 of zeros |
+//! | pages | 96 each | document 32, number u32, vectors u32, start u64, error f32, length f32, CRC32C of the data u32, rows of the sketch u32, start of its rows u64, start of its scales u64, CRC32C of the sketch u32, whether residual codes have places u32, [background](crate::Background) a token f32, its questions u32 or 0 where it was not measured |
 //! | mean | 4 dim | what the sketches are taken around, f32 |
 //! | centres | 4 and 1024 dim | of residual codes only: their bits, u32, and the 256 centres, f32 |
 //! | trailer | 64 | start of dropped u64, dropped u64, pages u64, dim u32, CRC32C of all from dropped to here u32, zeros, `PSCODE-2`, or `PSCODE-3` with residual codes |

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use pagesight_core::{Channel, ChannelScore, Fusion, Hit, PageId};
+use pagesight_core::{Channel, ChannelScore, Fusion, Hit, PageId, Scale};
 
-/// Softens the difference between neighbouring ranks; 60 as in Cormack, Clarke and Buettcher
-/// 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods".
-const RANK_OFFSET: f32 = 60.0;
+/// What a page without words is put above or below all others by, deviations.
+const STEP: f32 = 0.1;
 
 /// What one channel said: pages with their scores, best first.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +14,12 @@ pub struct ChannelRanking<'a> {
     pub channel: Channel,
     /// Pages and their scores, best first.
     pub pages: &'a [(PageId, f32)],
+    /// The scale of the scores of all pages that the channel searched.
+    pub scale: Scale,
+    /// The score that pages have which are not listed, or the most that they can have.
+    pub rest: f32,
+    /// What a deviation above the mean counts.
+    pub weight: f32,
 }
 
 /// Pages that have hardly a word, such as scans. That a channel of text did not find them says
@@ -29,26 +34,30 @@ pub struct Wordless<'a> {
 
 /// Joins the rankings of any number of channels, each of them once.
 ///
-/// With one channel, its own scores rank. With several, pages rank by weighted reciprocal rank
-/// fusion, the sum of `weight / (60 + rank)` over the channels that found the page, since the
-/// scores of channels have no common scale. The patches weigh [`Fusion::visual_weight`], the others
-/// 1. Ties go to the better rank among the patches, then to the smaller [`PageId`].
+/// With one channel, its own scores rank. With several, pages rank by the weighted sum of
+/// [`Scale::z`], how many deviations a score is above the mean of all pages that the channel
+/// searched: unlike ranks, that keeps how much better the best page is than the next. A page that a
+/// channel did not list has the score [`rest`](ChannelRanking::rest) there. Ties go to the better
+/// rank among the patches, then to the smaller [`PageId`].
 ///
 /// Channels of text say nothing of a page without words, so there the patches decide alone: each of
 /// the `wordless` pages goes before the first page whose own score among the patches, by the
-/// margin, is lower.
+/// margin of `fusion`, is lower.
 ///
 /// ```
 /// use std::collections::HashSet;
-/// use pagesight_core::{Channel, DocumentId, Fusion, PageId};
+/// use pagesight_core::{Channel, DocumentId, Fusion, PageId, Scale};
 /// use pagesight_query::{ChannelRanking, Wordless, fuse};
 /// let page = |number| PageId { document: DocumentId([0; 32]), number };
 /// let words = [(page(2), 3.5), (page(3), 3.0)];
 /// let patches = [(page(1), 9.0), (page(2), 8.9), (page(3), 5.0)];
-/// let rankings = [
-///     ChannelRanking { channel: Channel::Patches, pages: &patches },
-///     ChannelRanking { channel: Channel::Words, pages: &words },
-/// ];
+/// let ranking = |channel, pages, weight| {
+///     let scores: &[(PageId, f32)] = pages;
+///     let scale = Scale::of(scores.iter().map(|page| page.1), 4, 0.0);
+///     ChannelRanking { channel, pages, scale, rest: 0.0, weight }
+/// };
+/// let rankings =
+///     [ranking(Channel::Patches, &patches, 1.0), ranking(Channel::Words, &words, 1.0)];
 /// let order = |fusion, wordless: &HashSet<PageId>| -> Vec<u32> {
 ///     let wordless = Wordless { pages: wordless, tokens: 10 };
 ///     fuse(fusion, &rankings, Some(wordless)).iter().map(|hit| hit.page.number).collect()
@@ -58,7 +67,7 @@ pub struct Wordless<'a> {
 /// let scan = HashSet::from([page(1)]);
 /// assert_eq!(order(Fusion::default(), &scan), [1, 2, 3]);
 /// // 0.1 in ten tokens is not enough for this margin.
-/// assert_eq!(order(Fusion { visual_weight: 0.0, visual_margin: 0.05 }, &scan), [2, 1, 3]);
+/// assert_eq!(order(Fusion { visual_margin: 0.05, ..Fusion::default() }, &scan), [2, 1, 3]);
 /// ```
 pub fn fuse(
     fusion: Fusion,
@@ -70,15 +79,23 @@ pub fn fuse(
     rankings.sort_by_key(|ranking| ranking.channel);
     let alone = rankings.len() == 1;
     let mut hits: BTreeMap<PageId, Hit> = BTreeMap::new();
-    for &ChannelRanking { channel, pages } in &rankings {
-        let weight = if channel == Channel::Patches { fusion.visual_weight } else { 1.0 };
+    for &ChannelRanking { channel, pages, scale, weight, .. } in &rankings {
         for (&(page, score), rank) in pages.iter().zip(1..) {
             let hit = hits.entry(page).or_insert_with(|| Hit::new(page));
-            hit.score += if alone { score } else { weight / (RANK_OFFSET + rank as f32) };
-            hit.channels.push(ChannelScore::new(channel, score, rank));
+            let mut said = ChannelScore::new(channel, score, rank);
+            (said.z, said.share) = (scale.z(score), scale.share(score));
+            said.part = if alone { score } else { weight * said.z };
+            hit.channels.push(said);
         }
     }
     let mut hits: Vec<Hit> = hits.into_values().collect();
+    for hit in &mut hits {
+        let part = |ranking: &ChannelRanking<'_>| match hit.channel(ranking.channel) {
+            Some(said) => said.part,
+            None => ranking.weight * ranking.scale.z(ranking.rest),
+        };
+        hit.score = rankings.iter().map(part).sum();
+    }
     let rank = |hit: &Hit| patches(hit).map_or(u32::MAX, |said| said.rank);
     hits.sort_by(|a, b| {
         b.score.total_cmp(&a.score).then(rank(a).cmp(&rank(b))).then(a.page.cmp(&b.page))
@@ -122,9 +139,14 @@ fn place_wordless(
             push_once(&mut placed, next);
         }
         // Between its neighbours, so that scores rank.
-        let below = worded.peek().map_or(0.0, |next| next.score);
-        let above = placed.last().map_or(below + 2.0 / RANK_OFFSET, |last| last.score);
-        hit.score = (above + below) / 2.0;
+        let below = worded.peek().map(|next| next.score);
+        let above = placed.last().map(|last| last.score);
+        hit.score = match (above, below) {
+            (Some(above), Some(below)) => (above + below) / 2.0,
+            (Some(above), None) => above - STEP,
+            (None, Some(below)) => below + STEP,
+            (None, None) => 0.0,
+        };
         push_once(&mut placed, hit);
     }
     worded.for_each(|hit| push_once(&mut placed, hit));
@@ -154,8 +176,14 @@ mod tests {
         pages.iter().map(|&(number, score)| (page(number), score)).collect()
     }
 
-    fn of<'a>(channel: Channel, pages: &'a [(PageId, f32)]) -> ChannelRanking<'a> {
-        ChannelRanking { channel, pages }
+    /// What a channel said that searched 20 pages; those that it does not list have nothing.
+    fn weighed(channel: Channel, pages: &[(PageId, f32)], weight: f32) -> ChannelRanking<'_> {
+        let scale = Scale::of(pages.iter().map(|page| page.1), 20, 0.0);
+        ChannelRanking { channel, pages, scale, rest: 0.0, weight }
+    }
+
+    fn of(channel: Channel, pages: &[(PageId, f32)]) -> ChannelRanking<'_> {
+        weighed(channel, pages, 1.0)
     }
 
     fn order(hits: &[Hit]) -> Vec<u32> {
@@ -167,8 +195,8 @@ mod tests {
     fn untrusted_patches_leave_the_order_of_words() {
         let text = ranking(&[(5, 3.0), (4, 2.0), (3, 1.0)]);
         let seen = ranking(&[(1, 9.0), (3, 8.0), (2, 7.0), (4, 6.0)]);
-        let (words, patches) = (of(Channel::Words, &text), of(Channel::Patches, &seen));
-        let fusion = Fusion { visual_weight: 0.0, visual_margin: 0.0 };
+        let (words, patches) = (of(Channel::Words, &text), weighed(Channel::Patches, &seen, 0.0));
+        let fusion = Fusion::default();
         // Pages that only the patches found come after, in their order.
         assert_eq!(order(&fuse(fusion, &[patches, words], None)), [5, 4, 3, 1, 2]);
         assert_eq!(order(&fuse(fusion, &[patches], None)), [1, 3, 2, 4]);
@@ -184,8 +212,9 @@ mod tests {
         let bare = HashSet::from([page(1), page(2)]);
         let wordless = Some(Wordless { pages: &bare, tokens: 10 });
         let fused = |visual_margin| {
-            let rankings = [of(Channel::Patches, &seen), of(Channel::Words, &text)];
-            order(&fuse(Fusion { visual_weight: 0.0, visual_margin }, &rankings, wordless))
+            let rankings = [weighed(Channel::Patches, &seen, 0.0), of(Channel::Words, &text)];
+            let fusion = Fusion { visual_margin, ..Fusion::default() };
+            order(&fuse(fusion, &rankings, wordless))
         };
         assert_eq!(fused(0.0), [1, 5, 2, 4, 3]);
         assert_eq!(fused(0.02), [5, 1, 2, 4, 3]);
@@ -201,19 +230,27 @@ mod tests {
     }
 
     #[test]
-    fn three_channels_add_up_and_each_says_its_rank() {
+    fn three_channels_add_up_and_each_says_its_part() {
         let seen = ranking(&[(1, 9.0), (2, 8.0)]);
         let text = ranking(&[(2, 3.0), (3, 1.0)]);
         let meant = ranking(&[(3, 0.9), (2, 0.8), (4, 0.7)]);
-        let mut rankings =
-            [of(Channel::Passages, &meant), of(Channel::Words, &text), of(Channel::Patches, &seen)];
-        let fusion = Fusion { visual_weight: 0.5, visual_margin: 0.0 };
+        let mut rankings = [
+            weighed(Channel::Passages, &meant, 2.0),
+            of(Channel::Words, &text),
+            weighed(Channel::Patches, &seen, 0.5),
+        ];
+        let fusion = Fusion::default();
         let hits = fuse(fusion, &rankings, None);
         assert_eq!(order(&hits), [2, 3, 4, 1]);
         let said: Vec<(Channel, u32)> =
             hits[0].channels.iter().map(|said| (said.channel, said.rank)).collect();
         assert_eq!(said, [(Channel::Patches, 2), (Channel::Words, 1), (Channel::Passages, 2)]);
-        assert_eq!(hits[0].score, 0.5 / 62.0 + 1.0 / 61.0 + 1.0 / 62.0);
+        let parts = [0.5 * rankings[2].scale.z(8.0), rankings[1].scale.z(3.0)];
+        let parts = [parts[0], parts[1], 2.0 * rankings[0].scale.z(0.8)];
+        for (said, part) in hits[0].channels.iter().zip(parts) {
+            assert_eq!(said.part, part, "{said:?}");
+        }
+        assert_eq!(hits[0].score, parts.iter().sum::<f32>());
         // The order in which rankings are given changes nothing.
         rankings.reverse();
         assert_eq!(fuse(fusion, &rankings, None), hits);
@@ -223,65 +260,80 @@ mod tests {
         assert_eq!(order(&fuse(fusion, &rankings, wordless)), [1, 2, 3, 4]);
     }
 
-    /// Fusion as it was while there were two channels by name, restated plainly: pages, scores, and
-    /// the rank in each.
-    fn of_two(
+    #[test]
+    fn how_much_better_the_best_is_counts() {
+        // Ranks alone would let one place among the meanings undo one among the words.
+        let text = ranking(&[(1, 20.0), (2, 3.0), (3, 2.9)]);
+        let meant = ranking(&[(2, 0.52), (3, 0.51), (1, 0.5)]);
+        let hits = fuse(
+            Fusion::default(),
+            &[of(Channel::Words, &text), of(Channel::Passages, &meant)],
+            None,
+        );
+        assert_eq!(order(&hits), [1, 2, 3]);
+    }
+
+    /// Fusion restated plainly, page by page: pages, scores, and the rank in the first and second.
+    fn plainly(
         fusion: Fusion,
-        seen: Option<&Ranking>,
-        text: Option<&Ranking>,
+        rankings: &[ChannelRanking<'_>],
         bare: &HashSet<PageId>,
         tokens: usize,
-    ) -> Vec<(PageId, f32, Option<u32>, Option<u32>)> {
-        let both = seen.is_some() && text.is_some();
-        let rank = |ranking: Option<&Ranking>, page: PageId| {
-            let at = ranking?.iter().position(|(other, _)| *other == page)?;
-            Some(at as u32 + 1)
+    ) -> Vec<(PageId, f32)> {
+        let own = |ranking: &ChannelRanking<'_>, page: PageId| {
+            ranking.pages.iter().find(|(other, _)| *other == page).map(|(_, score)| *score)
+        };
+        let seen = rankings.iter().find(|ranking| ranking.channel == Channel::Patches);
+        let seen_at = |page: PageId| {
+            let at = seen.and_then(|seen| seen.pages.iter().position(|(other, _)| *other == page));
+            at.unwrap_or(usize::MAX)
         };
         let mut pages: Vec<PageId> =
-            seen.into_iter().chain(text).flatten().map(|(page, _)| *page).collect();
+            rankings.iter().flat_map(|ranking| ranking.pages).map(|(page, _)| *page).collect();
         pages.sort();
         pages.dedup();
-        let own = |ranking: Option<&Ranking>, page| {
-            ranking?.iter().find(|(other, _)| *other == page).map(|(_, score)| *score)
-        };
-        let mut hits: Vec<_> = pages
-            .into_iter()
-            .map(|page| {
-                let (seen_at, text_at) = (rank(seen, page), rank(text, page));
-                let reciprocal = |rank: u32| 1.0 / (60.0 + rank as f32);
-                let score = if both {
-                    let visual =
-                        seen_at.map_or(0.0, |rank| fusion.visual_weight / (60.0 + rank as f32));
-                    visual + text_at.map_or(0.0, reciprocal)
-                } else {
-                    own(seen, page).or(own(text, page)).unwrap()
-                };
-                (page, score, seen_at, text_at)
-            })
-            .collect();
-        hits.sort_by(|a, b| {
-            let rank = |rank: Option<u32>| rank.unwrap_or(u32::MAX);
-            b.1.total_cmp(&a.1).then(rank(a.2).cmp(&rank(b.2))).then(a.0.cmp(&b.0))
-        });
-        if !both || bare.is_empty() {
-            return hits;
+        let mut hits: Vec<(PageId, f32)> = Vec::new();
+        for page in pages {
+            let score = match rankings {
+                [alone] => own(alone, page).unwrap(),
+                all => all
+                    .iter()
+                    .map(|of| {
+                        let score = own(of, page).unwrap_or(of.rest);
+                        let above = score - of.scale.mean;
+                        of.weight
+                            * if of.scale.deviation > 0.0 {
+                                above / of.scale.deviation
+                            } else {
+                                0.0
+                            }
+                    })
+                    .sum(),
+            };
+            hits.push((page, score));
         }
-        let ranking = seen.unwrap();
-        let least = ranking.last().map_or(f32::NEG_INFINITY, |last| last.1);
-        let score = |page| own(Some(ranking), page).unwrap_or(least);
+        let before = |a: &(PageId, f32), b: &(PageId, f32)| {
+            b.1.total_cmp(&a.1).then(seen_at(a.0).cmp(&seen_at(b.0))).then(a.0.cmp(&b.0))
+        };
+        hits.sort_by(before);
+        let Some(seen) = seen.filter(|_| rankings.len() > 1 && !bare.is_empty()) else {
+            return hits;
+        };
+        let least = seen.pages.last().map_or(f32::NEG_INFINITY, |last| last.1);
+        let score = |page| own(seen, page).unwrap_or(least);
         let margin = fusion.visual_margin * tokens as f32;
-        let is_bare = |page, at: Option<u32>| at.is_some() && bare.contains(&page);
-        let mut scans: Vec<_> = hits.iter().filter(|hit| is_bare(hit.0, hit.2)).copied().collect();
-        scans.sort_by_key(|hit| hit.2);
+        let is_bare = |page| seen_at(page) < usize::MAX && bare.contains(&page);
+        let by_text = |page| {
+            rankings.iter().any(|of| of.channel != Channel::Patches && own(of, page).is_some())
+        };
+        let mut scans: Vec<_> = hits.iter().filter(|hit| is_bare(hit.0)).copied().collect();
+        scans.sort_by_key(|hit| seen_at(hit.0));
         let mut others: Vec<_> =
-            hits.into_iter().filter(|hit| hit.3.is_some() || !is_bare(hit.0, hit.2)).collect();
+            hits.into_iter().filter(|hit| by_text(hit.0) || !is_bare(hit.0)).collect();
         others.reverse();
-        let mut placed: Vec<(PageId, f32, Option<u32>, Option<u32>)> = Vec::new();
-        let push = |placed: &mut Vec<_>, hit: (PageId, f32, Option<u32>, Option<u32>)| {
-            let there = placed
-                .iter()
-                .any(|other: &(PageId, f32, Option<u32>, Option<u32>)| other.0 == hit.0);
-            if !there {
+        let mut placed: Vec<(PageId, f32)> = Vec::new();
+        let push = |placed: &mut Vec<(PageId, f32)>, hit: (PageId, f32)| {
+            if !placed.iter().any(|other| other.0 == hit.0) {
                 placed.push(hit);
             }
         };
@@ -289,9 +341,12 @@ mod tests {
             while others.last().is_some_and(|next| score(next.0) >= score(scan.0) - margin) {
                 push(&mut placed, others.pop().unwrap());
             }
-            let below = others.last().map_or(0.0, |next| next.1);
-            let above = placed.last().map_or(below + 2.0 / 60.0, |last| last.1);
-            scan.1 = (above + below) / 2.0;
+            scan.1 = match (placed.last(), others.last()) {
+                (Some(above), Some(below)) => (above.1 + below.1) / 2.0,
+                (Some(above), None) => above.1 - STEP,
+                (None, Some(below)) => below.1 + STEP,
+                (None, None) => 0.0,
+            };
             push(&mut placed, scan);
         }
         while let Some(next) = others.pop() {
@@ -312,30 +367,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn patches_and_words_fuse_as_they_always_have(
+        fn any_channels_fuse_as_page_by_page(
             seen in prop::option::of(any_ranking()),
             text in prop::option::of(any_ranking()),
+            meant in prop::option::of(any_ranking()),
             bare in prop::collection::hash_set(0u32..30, 0..9),
-            visual_weight in 0.0f32..2.0,
+            weights in prop::array::uniform3(0.0f32..2.0),
             visual_margin in prop::sample::select(vec![0.0f32, 0.05, 0.5]),
             tokens in 1usize..20,
         ) {
             let bare: HashSet<PageId> = bare.into_iter().map(page).collect();
-            let fusion = Fusion { visual_weight, visual_margin };
-            let expected = of_two(fusion, seen.as_ref(), text.as_ref(), &bare, tokens);
-            let rankings: Vec<ChannelRanking<'_>> = [
-                text.as_ref().map(|pages| of(Channel::Words, pages)),
-                seen.as_ref().map(|pages| of(Channel::Patches, pages)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
-            let hits = fuse(fusion, &rankings, Some(Wordless { pages: &bare, tokens }));
-            let rank = |hit: &Hit, channel| hit.channel(channel).map(|said| said.rank);
-            let got: Vec<_> = hits
-                .iter()
-                .map(|hit| (hit.page, hit.score, rank(hit, Channel::Patches), rank(hit, Channel::Words)))
+            let fusion = Fusion { visual_margin, ..Fusion::default() };
+            let channels = [Channel::Patches, Channel::Words, Channel::Passages];
+            let mut rankings: Vec<ChannelRanking<'_>> = [&seen, &text, &meant]
+                .into_iter()
+                .zip(channels.into_iter().zip(weights))
+                .filter_map(|(pages, (channel, weight))| Some(weighed(channel, pages.as_ref()?, weight)))
                 .collect();
+            let expected = plainly(fusion, &rankings, &bare, tokens);
+            rankings.reverse();
+            let hits = fuse(fusion, &rankings, Some(Wordless { pages: &bare, tokens }));
+            let got: Vec<(PageId, f32)> = hits.iter().map(|hit| (hit.page, hit.score)).collect();
             prop_assert_eq!(got, expected);
         }
     }

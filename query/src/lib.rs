@@ -19,12 +19,14 @@ mod error;
 mod explain;
 mod filter;
 mod fusion;
+mod identifiers;
 pub mod measure;
 mod notice;
 mod question;
 mod search;
 #[cfg(test)]
 mod testing;
+mod verdict;
 mod visual;
 
 pub use effort::{AUTO_EXACT_BYTES, Effort};
@@ -35,4 +37,5 @@ pub use fusion::{ChannelRanking, Wordless, fuse};
 pub use notice::Notice;
 pub use question::Question;
 pub use search::{Ranking, Request, Sources, Timings, search};
-pub use visual::{Code, Work};
+pub use verdict::{Calibration, Likelihood, Verdict};
+pub use visual::{Backgrounds, Code, Work};

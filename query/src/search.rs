@@ -4,19 +4,29 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{DocumentFilter, QueryEncoder, TextIndex, VectorSource};
-use pagesight_core::{Channel, Fusion, Hit, PageId, QueryToken, QueryVectors, phrases};
+use pagesight_core::{
+    Channel, Found, Fusion, Hit, ModelId, PageId, QueryToken, QueryVectors, phrases,
+};
 use pagesight_maxsim::{Segments, pool_k_means};
 
 use crate::effort::Effort;
 use crate::error::QueryError;
 use crate::explain::{TokenMatch, explain_hits};
 use crate::fusion::{ChannelRanking, Wordless, fuse};
+use crate::identifiers::identifiers;
 use crate::notice::Notice;
 use crate::question::Question;
-use crate::visual::{self, Depth, Work};
+use crate::verdict::{Asked, Calibration, Likelihood};
+use crate::visual::{self, Backgrounds, Correction, Depth, Work};
 
 /// Vectors that a page is reduced to, about, when it is the question.
 const VECTORS_OF_A_PAGE: usize = 64;
+
+/// Pages that say whether there is an answer: as many as the fit looked at.
+const JUDGED: usize = 10;
+
+/// An identifier that more pages have does not tell them apart.
+const FEW: usize = 20;
 
 /// What a search runs on, all of one snapshot. [`new`](Self::new) fills in the rest:
 /// `Sources { codes, ..Sources::new(vectors, text) }`.
@@ -31,12 +41,15 @@ pub struct Sources<'a> {
     /// The model, which encodes words for the patches. Without one, a question of words is asked in
     /// the words alone.
     pub encoder: Option<&'a dyn QueryEncoder>,
+    /// What pages give to any question, which is taken off. Without, pages with many vectors are
+    /// favoured.
+    pub backgrounds: Option<&'a Backgrounds>,
 }
 
 impl<'a> Sources<'a> {
     /// Vectors and words, without codes and without a model.
     pub fn new(vectors: &'a dyn VectorSource, text: &'a dyn TextIndex) -> Self {
-        Self { vectors, text, codes: None, encoder: None }
+        Self { vectors, text, codes: None, encoder: None, backgrounds: None }
     }
 }
 
@@ -61,6 +74,15 @@ pub struct Request<'a> {
     pub effort: Effort,
     /// How far the patches are trusted beside the other channels.
     pub fusion: Fusion,
+    /// What a deviation of the passages counts where one of the words counts 1.
+    pub passages_weight: f32,
+    /// Whether what a page gives to any question is taken off the scores of its patches; so by
+    /// default, where it is known.
+    pub background: bool,
+    /// The model that made the patches: what its scores are worth was fitted for it, or not.
+    pub model: Option<&'a ModelId>,
+    /// What scores are worth.
+    pub calibration: Calibration,
 }
 
 impl<'a> Request<'a> {
@@ -75,6 +97,10 @@ impl<'a> Request<'a> {
             explain: false,
             effort: Effort::default(),
             fusion: Fusion::default(),
+            passages_weight: 1.0,
+            background: true,
+            model: None,
+            calibration: Calibration::default(),
         }
     }
 }
@@ -105,6 +131,10 @@ pub struct Ranking {
     pub hits: Vec<Hit>,
     /// For each hit, what answers each query token; empty unless asked for.
     pub matches: Vec<Vec<TokenMatch>>,
+    /// For each hit, how likely it answers; `None` where nothing was fitted for what found it.
+    pub likelihoods: Vec<Option<Likelihood>>,
+    /// How likely one of the hits answers.
+    pub likelihood: Option<Likelihood>,
     /// The channels that answered, in the order of [`Channel`].
     pub channels: Vec<Channel>,
     /// What late interaction did.
@@ -116,6 +146,13 @@ pub struct Ranking {
 }
 
 impl Ranking {
+    /// Takes the hits out, e.g. where nothing speaks for an answer; how many they were.
+    pub fn hold_back(&mut self) -> usize {
+        self.matches.clear();
+        self.likelihoods.clear();
+        std::mem::take(&mut self.hits).len()
+    }
+
     /// Whether `channel` answered.
     pub fn asked(&self, channel: Channel) -> bool {
         self.channels.contains(&channel)
@@ -160,26 +197,28 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     let more = usize::from(unwanted.is_some());
     let (k, depth) = (request.k + more, request.depth.max(request.k) + more);
     let mut query = None;
-    let mut rankings: Vec<(Channel, Vec<(PageId, f32)>)> = Vec::with_capacity(channels.len());
+    let mut rankings: Vec<(Channel, Found)> = Vec::with_capacity(channels.len());
     for &channel in &channels {
         let start;
-        let mut pages = match channel {
+        let mut found = match channel {
             Channel::Patches => {
                 let vectors = timed(&mut timings.encode, || encode(sources, request.question))?;
                 start = Instant::now();
                 // Below the last hit nothing is fused with one channel alone.
                 let pages = if channels.len() == 1 { k } else { depth };
-                let ((pages, done), notice) = visual::rank(
+                let query = &*query.insert(vectors);
+                let ((found, done), notice) = visual::rank(
                     sources.vectors,
                     sources.codes,
-                    query.insert(vectors),
+                    query,
                     Depth { pages, certain: k },
                     request.documents,
                     request.effort,
+                    correction(sources, request, query).as_ref(),
                 )?;
                 work = done;
                 notices.extend(notice);
-                pages
+                found
             }
             _ => {
                 start = Instant::now();
@@ -188,24 +227,35 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                 found.map_err(QueryError::Text)?
             }
         };
-        if let Some(at) = pages.iter().position(|(page, _)| Some(*page) == unwanted) {
-            pages.remove(at);
+        if let Some(at) = found.pages.iter().position(|(page, _)| Some(*page) == unwanted) {
+            found.pages.remove(at);
             if channel == Channel::Patches && at < work.certain {
                 work.certain -= 1;
             }
         }
         timings.channels.push((channel, start.elapsed()));
-        rankings.push((channel, pages));
+        rankings.push((channel, found));
+    }
+    let mut asked = Asked { words: None, patches: None, model: request.model };
+    for (channel, found) in &rankings {
+        match channel {
+            Channel::Words => asked.words = Some(found.scale),
+            Channel::Patches => {
+                let spelled = query.as_ref().filter(|query| query.is_spelled());
+                asked.patches = spelled.map(|_| found.scale);
+            }
+            _ => {}
+        }
     }
     // What is quoted is required, and words alone can say that it is there.
     let quotes = request.question.words().is_some_and(|words| !phrases(words).is_empty());
     let with_quotes: Option<HashSet<PageId>> = rankings
         .iter()
         .find(|(channel, _)| quotes && *channel == Channel::Words)
-        .map(|(_, pages)| pages.iter().map(|(page, _)| *page).collect());
+        .map(|(_, found)| found.pages.iter().map(|(page, _)| *page).collect());
     if let Some(with_quotes) = with_quotes {
-        for (_, pages) in &mut rankings {
-            pages.retain(|(page, _)| with_quotes.contains(page));
+        for (_, found) in &mut rankings {
+            found.pages.retain(|(page, _)| with_quotes.contains(page));
         }
     }
     let mut wordless = HashSet::new();
@@ -217,21 +267,119 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
             notices.push(Notice::Unspelled { unspelled, tokens: query.len() });
         }
         let seen = rankings.iter().filter(|(channel, _)| *channel == Channel::Patches);
-        let seen: Vec<PageId> = seen.flat_map(|(_, pages)| pages).map(|(page, _)| *page).collect();
+        let seen = seen.flat_map(|(_, found)| &found.pages).map(|(page, _)| *page);
+        let seen: Vec<PageId> = seen.collect();
         wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
     }
     let tokens = query.as_ref().map_or(0, QueryVectors::len);
-    let said: Vec<ChannelRanking<'_>> = rankings
-        .iter()
-        .map(|(channel, pages)| ChannelRanking { channel: *channel, pages })
-        .collect();
+    let said: Vec<ChannelRanking<'_>> =
+        rankings.iter().map(|(channel, found)| weighed(*channel, found, depth, request)).collect();
     let mut hits = fuse(request.fusion, &said, Some(Wordless { pages: &wordless, tokens }));
+    if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
+        put_identified_first(sources, request, &mut hits)?;
+    }
+    // What is said of an answer does not depend on how few of its pages are wanted.
+    let judged = &hits[..hits.len().min(request.k.max(JUDGED))];
+    let (mut likelihoods, likelihood) =
+        request.calibration.judge(&asked, judged, |hit| wordless.contains(&hit.page));
     hits.truncate(request.k);
+    likelihoods.truncate(request.k);
+    if let Some(query) = query.as_ref().filter(|_| request.explain) {
+        if let Some(correction) = correction(sources, request, query) {
+            explain_background(&correction, sources, &mut hits)?;
+        }
+    }
     let matches = match &query {
         Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,
         _ => Vec::new(),
     };
-    Ok(Ranking { hits, matches, channels, work, timings, notices })
+    Ok(Ranking { hits, matches, likelihoods, likelihood, channels, work, timings, notices })
+}
+
+/// What is taken off the scores of pages for `query`, where anything is. What a page gives to
+/// questions says nothing of what it gives to another page.
+fn correction<'a>(
+    sources: &Sources<'a>,
+    request: &Request<'_>,
+    query: &QueryVectors,
+) -> Option<Correction<'a>> {
+    let backgrounds = sources.backgrounds.filter(|_| request.background)?;
+    if request.question.page().is_some() {
+        return None;
+    }
+    Correction::new(backgrounds, sources.encoder, query)
+}
+
+/// What `channel` found, with what it counts.
+fn weighed<'a>(
+    channel: Channel,
+    found: &'a Found,
+    depth: usize,
+    request: &Request<'_>,
+) -> ChannelRanking<'a> {
+    let weight = match channel {
+        Channel::Patches => request.fusion.visual_weight,
+        Channel::Passages => request.passages_weight,
+        _ => 1.0,
+    };
+    let last = found.pages.last().map_or(0.0, |last| last.1);
+    // Words list all pages that have any, as far as they are asked for.
+    let rest = match channel {
+        Channel::Words if found.pages.len() < depth => 0.0,
+        _ => last,
+    };
+    ChannelRanking { channel, pages: &found.pages, scale: found.scale, rest, weight }
+}
+
+/// Pages with an identifier of the question go first, in the order that words give them, where few
+/// have it: what another channel makes of the rest of the question does not outweigh it.
+fn put_identified_first(
+    sources: &Sources<'_>,
+    request: &Request<'_>,
+    hits: &mut Vec<Hit>,
+) -> Result<(), QueryError> {
+    let mut identified: HashSet<PageId> = HashSet::new();
+    for identifier in identifiers(request.question.words().unwrap_or_default()) {
+        let quoted = format!("\"{identifier}\"");
+        let found = sources.text.search_text(&quoted, FEW + 1, request.documents);
+        let found = found.map_err(QueryError::Text)?.pages;
+        if found.len() <= FEW {
+            identified.extend(found.into_iter().map(|(page, _)| page));
+        }
+    }
+    let by_words = |hit: &Hit| hit.channel(Channel::Words).map(|said| said.rank);
+    let (mut first, mut rest): (Vec<Hit>, Vec<Hit>) =
+        hits.drain(..).partition(|hit| identified.contains(&hit.page) && by_words(hit).is_some());
+    first.sort_by_key(by_words);
+    // Scores rank: those in front are raised above the rest.
+    let mut least = rest.first().map_or(f32::NEG_INFINITY, |best| best.score);
+    for hit in first.iter_mut().rev() {
+        hit.score = hit.score.max(least.next_up());
+        least = hit.score;
+    }
+    hits.append(&mut first);
+    hits.append(&mut rest);
+    Ok(())
+}
+
+/// Says of each hit what was taken off because the page gives it to any question.
+fn explain_background(
+    correction: &Correction<'_>,
+    sources: &Sources<'_>,
+    hits: &mut [Hit],
+) -> Result<(), QueryError> {
+    let off = correction.of_vectors(sources.codes)?;
+    let pages: Vec<PageId> = hits.iter().map(|hit| hit.page).collect();
+    let unknown: Vec<PageId> = pages.into_iter().filter(|page| !off.knows(*page)).collect();
+    let vectors = sources.vectors.vectors_of(&unknown).map_err(QueryError::Vectors)?;
+    for hit in hits {
+        let vectors = vectors.iter().find(|(page, _)| *page == hit.page).map(|(_, page)| page);
+        let said = hit.channels.iter_mut().find(|said| said.channel == Channel::Patches);
+        if let Some(said) = said {
+            said.background = off.off(hit.page, vectors)?;
+        }
+    }
+    Ok(())
 }
 
 /// The channels of `request` that can answer it, in the order of [`Channel`], and what to say of

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use pagesight_core::seam::{Batch, PageSink};
 use pagesight_core::testing::{FakeStore, document_record, page_record};
 use pagesight_core::{DocumentId, QueryVectors};
-use pagesight_maxsim::{Int8Page, Segment, SegmentWriter, Segments, SketchCoder};
+use pagesight_maxsim::{Int8Page, Neutral, Segment, SegmentWriter, Segments, SketchCoder};
 
 pub const DIM: usize = 16;
 
@@ -20,6 +20,11 @@ pub fn noise(random: &mut Rng, rows: usize) -> Vec<f32> {
 
 /// `pages`, each `[n, DIM]`, by turns of two documents.
 pub fn indexed(pages: &[Vec<f32>]) -> (FakeStore, Segments) {
+    measured(pages, None)
+}
+
+/// The same, with what they give to `neutral` questions beside their codes.
+pub fn measured(pages: &[Vec<f32>], neutral: Option<&Neutral>) -> (FakeStore, Segments) {
     let mut store = FakeStore::default();
     let documents = [DocumentId::of(b"a"), DocumentId::of(b"b")];
     let record = |(n, rows): (usize, &Vec<f32>)| {
@@ -32,6 +37,9 @@ pub fn indexed(pages: &[Vec<f32>]) -> (FakeStore, Segments) {
     for (page, vectors) in pages.iter().zip(vectors()) {
         let sketch = coder.encode(vectors).unwrap();
         writer.push(page.id, &Int8Page::encode(vectors), &sketch).unwrap();
+        if let Some(neutral) = neutral {
+            writer.set_background(neutral.measure(vectors).unwrap());
+        }
     }
     let records = documents.map(|id| document_record(&id.to_string(), id, 60)).to_vec();
     store.commit(Batch { documents: records, pages, ..Batch::default() }).unwrap();

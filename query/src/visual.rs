@@ -6,6 +6,7 @@
 //!   first ranks are exact.
 //! * [`sketched`] reads sketches, and the codes of the pages that look best. An approximation.
 
+mod background;
 mod best;
 mod certified;
 mod error;
@@ -16,12 +17,14 @@ mod work;
 use std::borrow::Cow;
 
 use pagesight_core::seam::{DocumentFilter, VectorSource};
-use pagesight_core::{PageId, QueryVectors};
+use pagesight_core::{Found, QueryVectors};
 use pagesight_maxsim::{Segment, Segments, Slot};
 
 use crate::effort::Effort;
 use crate::error::QueryError;
 use crate::notice::Notice;
+pub use background::Backgrounds;
+pub(crate) use background::Correction;
 use error::CodesError;
 pub use work::{Code, Work};
 
@@ -35,10 +38,10 @@ pub(crate) struct Depth {
 }
 
 /// The pages of a ranking with their scores, best first, and what was done for it.
-type Ranked = (Vec<(PageId, f32)>, Work);
+type Ranked = (Found, Work);
 
-/// The best pages, ties by [`PageId`]. Codes are derived: where they are damaged the full-precision
-/// vectors of all pages answer, and the notice says so.
+/// The best pages, ties by [`PageId`], by MaxSim less what `correction` takes off. Codes are derived:
+/// where they are damaged the full-precision vectors of all pages answer, and the notice says so.
 pub(crate) fn rank(
     source: &dyn VectorSource,
     codes: Option<&Segments>,
@@ -46,16 +49,20 @@ pub(crate) fn rank(
     depth: Depth,
     documents: DocumentFilter<'_>,
     effort: Effort,
+    correction: Option<&Correction<'_>>,
 ) -> Result<(Ranked, Option<Notice>), QueryError> {
-    let mut notice = None;
-    if let Some(codes) = codes.filter(|_| effort != Effort::Exact) {
-        match rank_by_codes(codes, source, query, depth, documents, effort) {
+    let (mut codes, mut notice) = (codes, None);
+    if let Some(coded) = codes.filter(|_| effort != Effort::Exact) {
+        match rank_by_codes(coded, source, query, depth, documents, effort, correction) {
             Ok(ranked) => return Ok((ranked, None)),
             Err(CodesError::Failed(error)) => return Err(error),
-            Err(CodesError::Damaged(reason)) => notice = Some(Notice::CodesDamaged { reason }),
+            Err(CodesError::Damaged(reason)) => {
+                (codes, notice) = (None, Some(Notice::CodesDamaged { reason }));
+            }
         }
     }
-    Ok((scan::rank(source, query, depth.pages, documents)?, notice))
+    let background = correction.map(|correction| correction.of_vectors(codes)).transpose()?;
+    Ok((scan::rank(source, query, depth.pages, documents, background.as_ref())?, notice))
 }
 
 /// The best pages, ties by [`PageId`]: as far as they are to be certain the same as [`scan::rank`]
@@ -67,7 +74,10 @@ fn rank_by_codes(
     depth: Depth,
     documents: DocumentFilter<'_>,
     effort: Effort,
+    correction: Option<&Correction<'_>>,
 ) -> Result<Ranked, CodesError> {
+    let background = correction.map(|correction| correction.of_codes(codes)).transpose()?.flatten();
+    let background = background.as_ref();
     let slots = match documents {
         None => Cow::Borrowed(codes.living()),
         Some(within) => {
@@ -81,12 +91,13 @@ fn rank_by_codes(
     let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
     match effort.compared(slots.len(), bytes) {
         Some(count) => {
-            Ok(sketched::rank(codes, &slots, query, depth.pages, count.max(depth.pages))?)
+            let count = count.max(depth.pages);
+            sketched::rank(codes, &slots, query, depth.pages, count, background)
         }
         None if codes.are_residual() => {
-            Ok(scan::rank_by_residual(codes, &slots, query, depth.pages)?)
+            scan::rank_by_residual(codes, &slots, query, depth.pages, background)
         }
-        None => certified::rank(codes, &slots, source, query, depth),
+        None => certified::rank(codes, &slots, source, query, depth, background),
     }
 }
 

@@ -47,6 +47,9 @@ pub struct EvalVerb {
     /// several channels or settings their names are put before the ending.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub run: Option<PathBuf>,
+    /// Rank pictures by bare MaxSim, without taking off what a page gives to any question.
+    #[arg(long)]
+    pub no_background: bool,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a channel and setting.
@@ -101,9 +104,10 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
                 // Each certain rank costs reading: as many as people ask for, unless a miss or a
                 // file of rankings wants more.
                 let depth = if verb.run.is_none() { FIRST } else { DEPTH };
-                let found = measured.add(&index, &labels, query, (channels, setting), depth)?;
+                let how = How { channels, setting, background: !verb.no_background };
+                let found = measured.add(&index, &labels, query, how, depth)?;
                 if !found && depth < DEPTH {
-                    measured.look_deeper(&index, &labels, query, (channels, setting))?;
+                    measured.look_deeper(&index, &labels, query, how)?;
                 }
                 bar.inc(1);
             }
@@ -126,6 +130,14 @@ pub fn run(place: &Place, verb: &EvalVerb, terminal: &Terminal) -> Result<Outcom
 enum Setting {
     Corpus,
     Document,
+}
+
+/// How questions are asked.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    channels: &'a [Channel],
+    setting: Setting,
+    background: bool,
 }
 
 impl Setting {
@@ -212,7 +224,7 @@ impl Run {
         index: &Index,
         labels: &Labels,
         query: &LabelledQuery,
-        how: (&[Channel], Setting),
+        how: How<'_>,
         depth: usize,
     ) -> Result<bool> {
         let start = Instant::now();
@@ -231,7 +243,7 @@ impl Run {
         index: &Index,
         labels: &Labels,
         query: &LabelledQuery,
-        how: (&[Channel], Setting),
+        how: How<'_>,
     ) -> Result<()> {
         let ranking = ranked(index, labels, query, how, DEPTH)?;
         let last = self.measures.last_mut().expect("a query was added");
@@ -284,11 +296,13 @@ fn ranked(
     index: &Index,
     labels: &Labels,
     query: &LabelledQuery,
-    (channels, setting): (&[Channel], Setting),
+    how: How<'_>,
     depth: usize,
 ) -> Result<Vec<(String, u32)>> {
-    let mut search = index.search(query.query.as_str()).k(depth).channels(channels.iter().copied());
-    if setting == Setting::Document {
+    let channels = how.channels.iter().copied();
+    let mut search = index.search(query.query.as_str()).k(depth).channels(channels);
+    search = search.background(how.background);
+    if how.setting == Setting::Document {
         search = search.documents(labels.documents.get(&query.doc).copied());
     }
     let ranking = search.ranking().with_context(|| format!("asking {}", query.id))?;

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
-use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
+use pagesight::search::{
+    Answer, Channel, ChannelScore, Notice, PageHit, PatchMatch, Snippet, Verdict,
+};
 use pagesight::{Index, wire};
 
 use super::args::{ModelChoice, Place};
@@ -49,6 +51,12 @@ pub struct QueryVerb {
     /// word of the question the patch of the page that answers it best.
     #[arg(long)]
     pub explain: bool,
+    /// Show the best pages even where nothing speaks for an answer.
+    #[arg(long)]
+    pub all: bool,
+    /// Rank pictures by bare MaxSim, without taking off what a page gives to any question.
+    #[arg(long)]
+    pub no_background: bool,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a hit and a summary line.
@@ -60,7 +68,7 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     let index = open(place, &verb.model)?;
     let channels = channels(verb.channel, &verb.model)?;
     let mut search = index.search(verb.text.as_str()).k(verb.k as usize).channels(channels);
-    search = search.explain(verb.explain);
+    search = search.explain(verb.explain).background(!verb.no_background).all(verb.all);
     for glob in &verb.path {
         search = search.path(glob);
     }
@@ -81,17 +89,40 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     } else {
         for hit in &answer.hits {
             print_hit(&mut out, hit, terminal)?;
+            if verb.explain {
+                print_parts(&mut out, hit)?;
+            }
             print_matches(&mut out, &hit.matches)?;
         }
         if verb.explain {
             print_work(&mut out, &answer)?;
         }
     }
-    if answer.hits.is_empty() {
-        eprintln!("nothing found");
-        return Ok(Outcome::NothingFound);
+    Ok(match answer.verdict() {
+        Verdict::None => {
+            eprintln!("{}", nothing(&answer));
+            Outcome::NothingFound
+        }
+        Verdict::Weak => {
+            if let Some(likelihood) = answer.likelihood {
+                let percent = likelihood.probability * 100.0;
+                eprintln!("weak: that one of these pages answers is {percent:.0} % likely");
+            }
+            Outcome::Done
+        }
+        Verdict::Good => Outcome::Done,
+    })
+}
+
+/// What to say where nothing speaks for an answer.
+fn nothing(answer: &Answer) -> String {
+    match (answer.held_back, answer.hits.len()) {
+        (0, 0) => "nothing found".into(),
+        (0, _) => "nothing found: no page is likely to answer".into(),
+        (held_back, _) => {
+            format!("nothing found: no page is likely to answer; --all shows the best {held_back}")
+        }
     }
-    Ok(Outcome::Done)
 }
 
 /// Opens the index that a verb reads, with the model that it asks for.
@@ -131,6 +162,7 @@ fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Re
             let how = if by_name { ", by its name" } else { "" };
             format!("{} {:.3} (rank {}{how})", said.channel, said.score, said.rank)
         })
+        .chain(hit.likelihood.map(|of| format!("{} {:.2}", of.verdict, of.probability)))
         .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
@@ -140,6 +172,23 @@ fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Re
     } else {
         writeln!(out, "     {}", marked(&hit.snippet, terminal))
     }
+}
+
+/// A line a channel: what its score is beside those of all pages, and what it gave to the hit's.
+fn print_parts(out: &mut impl Write, hit: &PageHit) -> io::Result<()> {
+    for said in &hit.channels {
+        let ChannelScore { channel, score, z, part, background, .. } = said;
+        write!(out, "     {channel}: {score:.3}")?;
+        if *background != 0.0 {
+            let bare = score + background;
+            write!(
+                out,
+                " = MaxSim {bare:.3} - {background:.3} that the page gives to any question"
+            )?;
+        }
+        writeln!(out, ", {z:.2} deviations above the mean of all pages, gives {part:.3}")?;
+    }
+    Ok(())
 }
 
 /// A line a query token: what it adds to the visual score, and the patch that does.

@@ -11,8 +11,8 @@ use futures::FutureExt;
 use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
 };
-use pagesight_core::{DocumentRecord, ModelRecord, PageId, PageRecord, PageVectors};
-use pagesight_maxsim::Segments;
+use pagesight_core::{DocumentRecord, Found, ModelRecord, PageId, PageRecord, PageVectors};
+use pagesight_maxsim::{Neutral, Segments};
 use tokio::runtime::Handle;
 
 use crate::error::StoreError;
@@ -166,7 +166,7 @@ impl TextIndex for Reader {
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, BoxError> {
+    ) -> Result<Found, BoxError> {
         Ok(self.0.text.search(query, k, filter)?)
     }
 
@@ -210,6 +210,12 @@ impl Writer {
     /// [`StoreError::OtherModel`], [`StoreError::OtherDim`], or what cannot be written.
     pub fn set_model(&mut self, model: ModelRecord) -> Result<(), StoreError> {
         wait(self.0.set_model(model))
+    }
+
+    /// Gives the neutral questions that pages are measured with when their codes are written; the
+    /// next [`maintain`](Self::maintain) measures those that were not. Without, none is measured.
+    pub fn set_neutral(&mut self, neutral: Option<Neutral>) {
+        self.0.neutral = neutral;
     }
 
     /// Says how searches are shortened; `None` leaves it to them.

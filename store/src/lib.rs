@@ -34,7 +34,7 @@
 //!     ..Batch::default()
 //! })?;
 //! let reader = Reader::open(folder.path())?;
-//! let (page, _score) = reader.search_text("apple", 10, None)?[0];
+//! let (page, _score) = reader.search_text("apple", 10, None)?.pages[0];
 //! let page = &reader.pages_with_vectors(&[page])?[0];
 //! assert_eq!(page.vectors.as_ref().map(|vectors| vectors.len()), Some(1));
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
@@ -56,7 +56,7 @@
 //! # drop(Writer::create(folder.path())?);
 //! let reader = std::sync::Arc::new(Reader::open(folder.path())?);
 //! let found = tokio::task::spawn_blocking(move || reader.search_text("apple", 10, None)).await??;
-//! # assert!(found.is_empty());
+//! # assert!(found.pages.is_empty());
 //! # Ok(())
 //! # }
 //! ```

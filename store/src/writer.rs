@@ -22,6 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{DocumentRecord, ModelRecord};
+use pagesight_maxsim::Neutral;
 
 use crate::codes::segments;
 use crate::error::StoreError;
@@ -53,6 +54,8 @@ pub(crate) struct AsyncWriter {
     pub snapshot: Snapshot,
     pub open: Option<OpenTables>,
     pub ledger: BTreeMap<String, DocumentRecord>,
+    /// Questions that pages are measured with.
+    pub neutral: Option<Neutral>,
     /// What was removed since it was opened.
     collected: Collected,
     _lock: WriterLock,
@@ -119,6 +122,7 @@ impl AsyncWriter {
             snapshot,
             open: Some(OpenTables { documents, pages, text }),
             ledger: BTreeMap::new(),
+            neutral: None,
             collected: Collected::default(),
             _lock: lock,
         };
@@ -142,6 +146,7 @@ impl AsyncWriter {
             snapshot: publish::read(folder)?,
             open: None,
             ledger: BTreeMap::new(),
+            neutral: None,
             collected: Collected::default(),
             _lock: lock,
         };
@@ -169,7 +174,7 @@ impl AsyncWriter {
         lock: WriterLock,
     ) -> Self {
         let (folder, collected) = (folder.to_path_buf(), Collected::default());
-        Self { folder, snapshot, open: Some(open), ledger, collected, _lock: lock }
+        Self { folder, snapshot, open: Some(open), ledger, neutral: None, collected, _lock: lock }
     }
 
     /// Opens what is not open: at first, and after a commit that failed.

@@ -110,7 +110,7 @@ fn an_index_of_every_format_is_carried_on_and_nothing_is_lost() {
         };
         let found = || {
             let reader = Reader::open(&index).unwrap();
-            reader.search_text("travel expense", 9, None).unwrap()
+            reader.search_text("travel expense", 9, None).unwrap().pages
         };
         let words = found();
         assert!(!words.is_empty());

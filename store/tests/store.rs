@@ -63,7 +63,7 @@ fn content(reader: &Reader) -> (Vec<String>, BTreeMap<PageId, usize>, usize) {
     };
     reader.scan(None, visit).unwrap();
     let paths = reader.documents().unwrap().into_iter().map(|d| d.path).collect();
-    (paths, pages, reader.search_text("words", 100, None).unwrap().len())
+    (paths, pages, reader.search_text("words", 100, None).unwrap().pages.len())
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn a_renamed_document_is_found_by_its_new_name() {
     let page = page_record(id, 1, "some text", None);
     let documents = vec![document_record("old-quince.pdf", id, 1)];
     writer.commit(Batch { documents, pages: vec![page], ..Batch::default() }).unwrap();
-    let found = |query| place.read().unwrap().search_text(query, 9, None).unwrap().len();
+    let found = |query| place.read().unwrap().search_text(query, 9, None).unwrap().pages.len();
     assert_eq!((found("quince"), found("medlar")), (1, 0));
     writer
         .commit(Batch {

@@ -30,7 +30,8 @@ pub(super) struct Entry {
     pub scales_start: U64,
     pub sketch_crc: U32,
     pub places: U32,
-    pub zeros: [u8; 8],
+    pub background: F32,
+    pub neutral: U32,
 }
 
 const _: () = assert!(size_of::<Entry>() == 96, "the layout that the table describes");

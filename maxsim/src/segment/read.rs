@@ -9,6 +9,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::F32;
 
 use super::entry::{ALIGN, DOCUMENT, Entry, MAGIC_INT8, MAGIC_RESIDUAL, Trailer};
+use crate::background::Background;
 use crate::codes::{Bits, Int8View, ResidualCoder, ResidualView, Sketches, sketch_row_bytes};
 use crate::error::DimMismatch;
 use crate::kernel::CENTRES;
@@ -119,6 +120,16 @@ impl Segment {
                 && fits(entry.rows_start(), entry.rows(), row)
                 && fits(entry.scales_start(), entry.rows(), size_of::<f16>())
         })
+    }
+
+    /// What page `index` gives to neutral questions; `None` where it was not measured.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn background(&self, index: usize) -> Option<Background> {
+        let entry = self.entry(index);
+        let (per_token, of) = (entry.background.get(), entry.neutral.get());
+        (of != 0).then_some(Background { per_token, of })
     }
 
     /// Row length.

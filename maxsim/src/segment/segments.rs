@@ -8,6 +8,7 @@ use pagesight_core::{PageId, PageVectors, QueryVectors};
 use pagesight_simd::Instructions;
 
 use super::read::{Segment, SegmentError};
+use crate::background::Background;
 use crate::codes::{Int8View, ResidualQuery, SketchCoder, SketchQuery};
 use crate::error::DimMismatch;
 
@@ -59,6 +60,11 @@ impl Segments {
     /// [`SegmentError::Page`].
     pub fn page(&self, slot: &Slot) -> Result<Int8View<'_>, SegmentError> {
         self.segments[slot.segment as usize].page(slot.index as usize)
+    }
+
+    /// What a page gives to neutral questions; `None` where it was not measured.
+    pub fn background(&self, slot: &Slot) -> Option<Background> {
+        self.segments[slot.segment as usize].background(slot.index as usize)
     }
 
     /// Whether pages are in residual codes.

@@ -7,6 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::entry::{ALIGN, DOCUMENT, Entry, MAGIC_INT8, MAGIC_RESIDUAL, Trailer};
 use super::read::Segment;
+use crate::background::Background;
 use crate::codes::{Int8Page, ResidualCoder, ResidualPage, Sketch, SketchCoder, Sketches};
 
 /// Sketches held in memory while a segment is written, bytes.
@@ -103,6 +104,15 @@ impl<W: Write> SegmentWriter<W> {
             ..Entry::of(id)
         };
         self.push_data(entry, data, sketch)
+    }
+
+    /// Says what the page that was added last gives to neutral questions.
+    ///
+    /// # Panics
+    /// When there is no page.
+    pub fn set_background(&mut self, background: Background) {
+        let last = self.pages.last_mut().expect("a page was added");
+        (last.background, last.neutral) = (background.per_token.into(), background.of.into());
     }
 
     fn push_data(&mut self, entry: Entry, mut data: Vec<u8>, sketch: &Sketch) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::Fusion;
+use pagesight_core::{Fusion, NeutralQuestions};
 use pagesight_maxsim::{Pooled, pool_hierarchical, pool_k_means};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -181,6 +181,18 @@ pub fn check_range(
 /// [`ModelError::Setting`].
 pub fn check_pooling(path: &Path, pooling: usize) -> Result<(), ModelError> {
     check_range(path, "pooling", 1..=MOST_POOLING, pooling)
+}
+
+/// Checks how much of what a page gives to any question is taken off of its score.
+///
+/// # Errors
+/// [`ModelError::Setting`].
+pub fn check_neutral(path: &Path, neutral: &NeutralQuestions) -> Result<(), ModelError> {
+    if (0.0..=2.0).contains(&neutral.weight) {
+        return Ok(());
+    }
+    let (path, key, expected) = (path.into(), "neutral".into(), "0 to 2".into());
+    Err(ModelError::Setting { path, key, expected, got: neutral.weight.to_string() })
 }
 
 /// Checks how far pictures are trusted.

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use pagesight_core::seam::{BoxError, DocumentFilter, TextIndex, VectorSource, Visit};
-use pagesight_core::{Channel, DocumentId, PageId, PageVectors, QueryVectors};
+use pagesight_core::{Channel, DocumentId, Found, PageId, PageVectors, QueryVectors};
 use pagesight_maxsim::{
     ExactQuery, Instructions, Int8Page, Int8Query, Segment, SegmentWriter, Segments, SketchCoder,
 };
@@ -285,13 +285,8 @@ impl VectorSource for Surroundings {
 }
 
 impl TextIndex for Surroundings {
-    fn search_text(
-        &self,
-        _: &str,
-        _: usize,
-        _: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, BoxError> {
-        Ok(Vec::new())
+    fn search_text(&self, _: &str, _: usize, _: DocumentFilter<'_>) -> Result<Found, BoxError> {
+        Ok(Found::default())
     }
 }
 

@@ -4,21 +4,23 @@
 //! do not reach the exact score of the last of the best `certain` cannot be among these. All others
 //! are scored again with full-precision vectors, the most promising first, so that the last of the
 //! best is soon known. These ranks are the exact ones, to the last bit, at a fraction of the
-//! reading. (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor 2003,
+//! reading. What a background takes off is one known number a page, so the bounds on a score are
+//! bounds on what is left of it. (Candidates with certificates are known from top-k joins; cf. Fagin, Lotem & Naor 2003,
 //! "Optimal aggregation algorithms for middleware".) What follows them, for fusion with another
 //! channel, is ordered by code.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use pagesight_core::seam::VectorSource;
-use pagesight_core::{PageId, PageVectors, QueryVectors};
+use pagesight_core::{Found, PageId, PageVectors, QueryVectors, Scale};
 use pagesight_maxsim::{ExactQuery, Int8Query, Segments, Slot};
 use rayon::prelude::*;
 
+use super::background::{OfCodes, off};
 use super::best::{at_rank, keep_best};
 use super::error::CodesError;
-use super::scan::score_all;
+use super::scan::most;
 use super::work::{Code, Work};
 use super::{Depth, Ranked};
 use crate::error::QueryError;
@@ -30,17 +32,22 @@ const IN_MEMORY: usize = 256;
 /// next ones out: as many as cost about as much to read as to ask for.
 const AT_ONCE: usize = 16;
 
-/// A page scored by its code, and between which two scores its exact one lies.
+/// A page scored by its code, and between which two scores its exact one lies, all less what the
+/// background takes off.
 struct Scored {
     slot: Slot,
+    off: f32,
     score: f32,
     least: f32,
     most: f32,
 }
 
 impl Scored {
-    fn new(slot: Slot, score: f32, bound: f32) -> Self {
-        Self { slot, score, least: (score - bound).next_down(), most: (score + bound).next_up() }
+    fn new(slot: Slot, score: f32, bound: f32, off: f32) -> Self {
+        // Rounding keeps the order of what it rounds: the exact score, less the same number, lies
+        // between these still.
+        let (least, most) = ((score - bound).next_down() - off, (score + bound).next_up() - off);
+        Self { slot, off, score: score - off, least, most }
     }
 }
 
@@ -56,15 +63,18 @@ pub(super) fn rank(
     source: &dyn VectorSource,
     query: &QueryVectors,
     depth: Depth,
+    background: Option<&OfCodes<'_>>,
 ) -> Result<Ranked, CodesError> {
     let start = Instant::now();
     let coded = Int8Query::new(query);
     let score = |slot: &Slot| -> Result<Scored, CodesError> {
         let page = codes.page(slot)?;
-        Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page)))
+        Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page), off(background, slot)))
     };
     let scored: Result<Vec<Scored>, CodesError> = slots.par_iter().map(score).collect();
     let mut scored = scored?;
+    let all = scored.iter().map(|page| page.score);
+    let scale = Scale::of(all, scored.len(), most(query, background.is_some()));
     let certain = depth.certain.min(scored.len());
     let mut work = Work { code: Code::Int8, seen: scored.len(), certain, ..Work::default() };
     let last = at_rank(scored.iter().map(|page| page.least).collect(), certain);
@@ -79,16 +89,20 @@ pub(super) fn rank(
     let mut best = Vec::new();
     let mut compare = |pages: &[Scored], best: &mut Vec<(PageId, f32)>| {
         work.reranked += pages.len();
+        let off: HashMap<PageId, f32> = pages.iter().map(|page| (page.slot.id, page.off)).collect();
         let pages: Vec<PageId> = pages.iter().map(|page| page.slot.id).collect();
+        let score = |(id, page): &(PageId, PageVectors)| Ok((*id, exact.score(page)? - off[id]));
         for pages in pages.chunks(IN_MEMORY) {
-            keep_best(best, score_all(&exact, &vectors(source, pages)?)?, certain);
+            let scores: Result<Vec<(PageId, f32)>, CodesError> =
+                vectors(source, pages)?.par_iter().map(score).collect();
+            keep_best(best, scores?, certain);
         }
         Ok::<(), CodesError>(())
     };
     compare(&scored[..certain], &mut best)?;
     let closer = |page: &Scored| -> Result<Scored, CodesError> {
         let view = codes.page(&page.slot)?;
-        Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view)))
+        Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view), page.off))
     };
     let in_question = scored[certain..].par_iter().filter(|page| reaches(page, &best, certain));
     let in_question: Result<Vec<Scored>, CodesError> = in_question.map(closer).collect();
@@ -111,7 +125,7 @@ pub(super) fn rank(
     let others = others.map(|page| (page.slot.id, page.score.min(last)));
     best.extend(others.take(depth.pages.saturating_sub(certain)));
     work.rerank = start.elapsed();
-    Ok((best, work))
+    Ok((Found { pages: best, scale }, work))
 }
 
 /// Whether a page may be among the `count` best when these are the best so far; one that has just

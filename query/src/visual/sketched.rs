@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
-use pagesight_core::QueryVectors;
+use pagesight_core::{Found, QueryVectors, Scale};
 use pagesight_maxsim::{Segments, Slot};
 use rayon::prelude::*;
 
 use super::Ranked;
+use super::background::{OfCodes, off};
 use super::best::{at_rank, keep_best};
 use super::error::CodesError;
-use super::scan::by_code;
+use super::scan::{by_code, most};
 use super::work::{Code, Work};
 
 /// Sketches that a thread scans at a time: a megabyte.
@@ -22,6 +23,7 @@ pub(super) fn rank(
     query: &QueryVectors,
     depth: usize,
     count: usize,
+    background: Option<&OfCodes<'_>>,
 ) -> Result<Ranked, CodesError> {
     let start = Instant::now();
     let queries = codes.sketch_queries(query)?;
@@ -29,6 +31,7 @@ pub(super) fn rank(
     let parts = scores.par_chunks_mut(AT_A_TIME).zip(slots.par_chunks(AT_A_TIME));
     parts.try_for_each(|(scores, slots)| -> Result<(), CodesError> {
         scores.copy_from_slice(&codes.score_sketches(&queries, slots)?);
+        scores.iter_mut().zip(slots).for_each(|(score, slot)| *score -= off(background, slot));
         Ok(())
     })?;
     let mut chosen = chosen(slots, &scores, count);
@@ -39,9 +42,11 @@ pub(super) fn rank(
     // In the order of the files.
     chosen.sort_unstable_by_key(|slot| (slot.segment, slot.index));
     let mut best = Vec::new();
-    keep_best(&mut best, by_code(codes, query, &chosen)?, depth);
+    keep_best(&mut best, by_code(codes, query, &chosen, background)?, depth);
     work.rerank = start.elapsed();
-    Ok((best, work))
+    // By their sketches, which are of all pages.
+    let scale = Scale::of(scores, slots.len(), most(query, background.is_some()));
+    Ok((Found { pages: best, scale }, work))
 }
 
 /// The `count` best of `slots` by `scores`, ties by page, in any order.

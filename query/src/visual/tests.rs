@@ -3,16 +3,41 @@
 use std::collections::HashSet;
 
 use fastrand::Rng;
+use pagesight_core::seam::{BoxError, QueryEncoder};
 use pagesight_core::testing::FakeStore;
-use pagesight_core::{DocumentId, PageVectors};
+use pagesight_core::{DocumentId, NeutralQuestions, PageId, PageVectors};
 use pagesight_maxsim::{
-    Bits, Instructions, Int8Page, ResidualCoder, Segment, SegmentWriter, SketchCoder,
+    Bits, ExactQuery, Instructions, Int8Page, Neutral, ResidualCoder, Segment, SegmentWriter,
+    SketchCoder,
 };
 use proptest::prelude::*;
 
 use super::sketched::chosen;
 use super::*;
-use crate::testing::{DIM, indexed, noise, number, query};
+use crate::testing::{DIM, indexed, measured, noise, number, query};
+
+/// The ranking by everything, with nothing taken off.
+fn exact(
+    store: &FakeStore,
+    query: &QueryVectors,
+    depth: usize,
+    documents: DocumentFilter<'_>,
+) -> Result<(Vec<(PageId, f32)>, Work), QueryError> {
+    scan::rank(store, query, depth, documents, None).map(|(found, work)| (found.pages, work))
+}
+
+/// The ranking by codes, with nothing taken off.
+fn by_codes(
+    codes: &Segments,
+    store: &FakeStore,
+    query: &QueryVectors,
+    depth: Depth,
+    documents: DocumentFilter<'_>,
+    effort: Effort,
+) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
+    let ranked = rank_by_codes(codes, store, query, depth, documents, effort, None)?;
+    Ok((ranked.0.pages, ranked.1))
+}
 
 fn all(pages: usize) -> Depth {
     Depth { pages, certain: pages }
@@ -44,9 +69,9 @@ proptest! {
         let pages: Vec<Vec<f32>> = kinds.iter().cycle().take(count).cloned().collect();
         let (store, codes) = indexed(&pages);
         let query = query(noise(&mut random, 3));
-        let (expected, _) = scan::rank(&store, &query, depth, None).unwrap();
+        let (expected, _) = exact(&store, &query, depth, None).unwrap();
         let rank = |depth| {
-            rank_by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
+            by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
         };
         let (got, work) = rank(all(depth));
         prop_assert_eq!(&got, &expected);
@@ -59,6 +84,96 @@ proptest! {
         prop_assert!(got.is_sorted_by(|a, b| a.1 >= b.1));
         let pages: HashSet<PageId> = got.iter().map(|(page, _)| *page).collect();
         prop_assert_eq!(pages.len(), got.len());
+    }
+}
+
+/// An encoder that knows the neutral questions alone, one after another.
+struct Known(Vec<QueryVectors>);
+
+impl QueryEncoder for Known {
+    fn encode_queries(&self, _: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        Ok(self.0.clone())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Pages that differ by less than the error of their codes, and in how many vectors they have,
+    /// so that what is taken off decides between them.
+    #[test]
+    fn what_pages_give_to_any_question_is_taken_off_in_every_way(
+        seed in any::<u64>(), count in 1usize..60, depth in 0usize..70,
+        apart in prop::sample::select(vec![1e-3f32, 0.1, 1.0]),
+        weight in prop::sample::select(vec![0.0f32, 0.3, 1.0, 1.5]),
+        are_measured in any::<bool>(),
+    ) {
+        let mut random = Rng::with_seed(seed);
+        let common: Vec<f32> = noise(&mut random, 6);
+        let pages: Vec<Vec<f32>> = (0..count)
+            .map(|_| {
+                let rows = random.usize(1..=6);
+                common[..rows * DIM].iter().map(|x| x + apart * number(&mut random)).collect()
+            })
+            .collect();
+        let questions: Vec<QueryVectors> =
+            (1..4).map(|tokens| query(noise(&mut random, tokens))).collect();
+        let neutral = Neutral::new(&questions).unwrap();
+        let (store, codes) = measured(&pages, are_measured.then_some(&neutral));
+        let query = query(noise(&mut random, 3));
+        // Slowly and obviously, from the vectors alone.
+        let bare = ExactQuery::new(&query);
+        let mut expected: Vec<(PageId, f32)> = store
+            .pages()
+            .iter()
+            .map(|page| {
+                let page_vectors = page.vectors.as_ref().unwrap();
+                let background = neutral.measure(page_vectors).unwrap().per_token;
+                (page.id, bare.score(page_vectors).unwrap() - weight * 3.0 * background)
+            })
+            .collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        expected.truncate(depth);
+
+        let record = NeutralQuestions { weight, questions: vec!["a".into()] };
+        let encoder = Known(questions);
+        let rank = |codes: Option<&Segments>, depth, effort| {
+            let backgrounds = Backgrounds::new(record.clone());
+            let correction = Correction::new(&backgrounds, Some(&encoder), &query);
+            prop_assert_eq!(correction.is_some(), weight != 0.0);
+            let ((found, work), notice) =
+                rank(&store, codes, &query, depth, None, effort, correction.as_ref()).unwrap();
+            prop_assert_eq!(notice, None);
+            Ok((found, work))
+        };
+        let (without_codes, _) = rank(None, all(depth), Effort::Exact)?;
+        prop_assert_eq!(&without_codes.pages, &expected);
+        let (exact, _) = rank(Some(&codes), all(depth), Effort::Exact)?;
+        let (certified, work) = rank(Some(&codes), all(depth), Effort::Auto)?;
+        // What codes measured of an old index is another number, and the same in both.
+        prop_assert_eq!(&certified.pages, &exact.pages);
+        prop_assert_eq!(work.code, Code::Int8);
+        if are_measured {
+            prop_assert_eq!(&exact.pages, &expected);
+        } else {
+            let near = |a: &(PageId, f32), b: &(PageId, f32)| (a.1 - b.1).abs() < 0.2;
+            prop_assert!(exact.pages.iter().zip(&expected).all(|(a, b)| near(a, b)));
+        }
+        // Of more than are certain the first are the same.
+        let (more, _) = rank(Some(&codes), Depth { pages: depth + 9, certain: depth }, Effort::Auto)?;
+        prop_assert_eq!(&more.pages[..exact.pages.len()], &exact.pages[..]);
+        // The scale is that of all pages, whichever way they were scored.
+        prop_assert_eq!((exact.scale.pages, certified.scale.pages), (count, count));
+        prop_assert!((exact.scale.mean - certified.scale.mean).abs() < 0.1);
+        // Sketches and codes alone lose what their errors lose, and no more.
+        let (sketched, _) = rank(Some(&codes), all(depth), Effort::Best(count.div_ceil(2)))?;
+        let own = |page| {
+            let all = rank(None, all(count), Effort::Exact).unwrap().0.pages;
+            all.iter().find(|(other, _)| *other == page).unwrap().1
+        };
+        for (page, score) in sketched.pages.iter().take(3) {
+            prop_assert!((own(*page) - score).abs() < 0.3, "{} {score}", own(*page));
+        }
     }
 }
 
@@ -92,8 +207,8 @@ fn codes_give_the_exact_ranking_where_their_errors_are_the_largest() {
         let (store, codes) = indexed(&pages);
         let query = query(off.iter().map(|x| x * 200.0).collect());
         for depth in [1, 3, 10] {
-            let (expected, _) = scan::rank(&store, &query, depth, None).unwrap();
-            let ranked = rank_by_codes(&codes, &store, &query, all(depth), None, Effort::Auto);
+            let (expected, _) = exact(&store, &query, depth, None).unwrap();
+            let ranked = by_codes(&codes, &store, &query, all(depth), None, Effort::Auto);
             assert_eq!(ranked.ok().unwrap().0, expected, "{seed} {depth}");
         }
     }
@@ -103,8 +218,8 @@ fn codes_give_the_exact_ranking_where_their_errors_are_the_largest() {
 fn codes_give_the_exact_ranking_at_every_depth() {
     let (store, codes, query) = filled();
     for depth in [1, 2, 10, 25, 119, 120, 500] {
-        let (expected, read) = scan::rank(&store, &query, depth, None).unwrap();
-        let Ok((got, work)) = rank_by_codes(&codes, &store, &query, all(depth), None, Effort::Auto)
+        let (expected, read) = exact(&store, &query, depth, None).unwrap();
+        let Ok((got, work)) = by_codes(&codes, &store, &query, all(depth), None, Effort::Auto)
         else {
             panic!("codes failed")
         };
@@ -112,18 +227,18 @@ fn codes_give_the_exact_ranking_at_every_depth() {
         assert_eq!((read.seen, work.seen, work.code), (120, 120, Code::Int8));
         assert!(work.reranked >= depth.min(120));
     }
-    let (_, work) = rank_by_codes(&codes, &store, &query, all(1), None, Effort::Auto).ok().unwrap();
+    let (_, work) = by_codes(&codes, &store, &query, all(1), None, Effort::Auto).ok().unwrap();
     assert!(work.reranked < 30, "{} of 120 were scored again", work.reranked);
 }
 
 #[test]
 fn what_follows_the_certain_ranks_is_near_and_reads_no_vectors() {
     let (store, codes, query) = filled();
-    let (exact, _) = scan::rank(&store, &query, 120, None).unwrap();
+    let (exact, _) = exact(&store, &query, 120, None).unwrap();
     let score = |page| exact.iter().find(|(other, _)| *other == page).unwrap().1;
     let rank = |pages, certain| {
         let depth = Depth { pages, certain };
-        rank_by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
+        by_codes(&codes, &store, &query, depth, None, Effort::Auto).ok().unwrap()
     };
     let (few, read) = rank(5, 5);
     let (many, work) = rank(60, 5);
@@ -145,7 +260,7 @@ fn any_number_of_threads_ranks_the_same() {
     let ranking = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            rank_by_codes(&codes, &store, &query, all(40), None, Effort::Auto).ok().unwrap().0
+            by_codes(&codes, &store, &query, all(40), None, Effort::Auto).ok().unwrap().0
         })
     };
     assert_eq!(ranking(1), ranking(4));
@@ -156,8 +271,8 @@ fn a_filter_holds_before_scoring() {
     let (store, codes, query) = filled();
     let within = HashSet::from([DocumentId::of(b"b")]);
     let (got, work) =
-        rank_by_codes(&codes, &store, &query, all(9), Some(&within), Effort::Auto).ok().unwrap();
-    assert_eq!(got, scan::rank(&store, &query, 9, Some(&within)).unwrap().0);
+        by_codes(&codes, &store, &query, all(9), Some(&within), Effort::Auto).ok().unwrap();
+    assert_eq!(got, exact(&store, &query, 9, Some(&within)).unwrap().0);
     assert_eq!(work.seen, 60);
 }
 
@@ -166,9 +281,9 @@ fn sketches_choose_and_int8_codes_rank() {
     let (store, codes, query) = filled();
     let rank = |depth, within, count| {
         let effort = Effort::Best(count);
-        rank_by_codes(&codes, &store, &query, all(depth), within, effort).ok().unwrap()
+        by_codes(&codes, &store, &query, all(depth), within, effort).ok().unwrap()
     };
-    let (truth, _) = scan::rank(&store, &query, 120, None).unwrap();
+    let (truth, _) = exact(&store, &query, 120, None).unwrap();
     let (best, work) = rank(3, None, 40);
     assert_eq!((work.code, work.seen, work.reranked), (Code::Sketch, 120, 40));
     assert_eq!(best[0].0, truth[0].0);
@@ -210,7 +325,7 @@ fn residual_codes_rank_where_there_are_no_vectors() {
     let none = FakeStore::default();
     let rank = |depth, within, effort| {
         let depth = Depth { pages: depth, certain: depth };
-        rank_by_codes(&codes, &none, &query, depth, within, effort).ok().unwrap()
+        by_codes(&codes, &none, &query, depth, within, effort).ok().unwrap()
     };
     let (best, work) = rank(9, None, Effort::Auto);
     assert_eq!(best, expected[..9]);
@@ -245,8 +360,7 @@ fn the_pages_of_the_best_scores_are_chosen() {
 fn nothing_is_found_in_nothing() {
     let (_, _, query) = filled();
     let codes = Segments::default();
-    let (got, _) = rank_by_codes(&codes, &FakeStore::default(), &query, all(9), None, Effort::Auto)
-        .ok()
-        .unwrap();
+    let (got, _) =
+        by_codes(&codes, &FakeStore::default(), &query, all(9), None, Effort::Auto).ok().unwrap();
     assert!(got.is_empty());
 }

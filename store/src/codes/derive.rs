@@ -3,22 +3,23 @@
 use std::path::Path;
 
 use pagesight_core::{PageId, PageVectors};
-use pagesight_maxsim::{Bits, ResidualCoder, SegmentWriter, SketchCoder};
+use pagesight_maxsim::{Bits, Neutral, ResidualCoder, SegmentWriter, SketchCoder};
 use rayon::prelude::*;
 
 use super::segments::{create, name};
-use super::write::{SAMPLE, encode, fit, push_residual};
+use super::write::{SAMPLE, encode, fit, push, push_residual};
 use crate::error::StoreError;
 use crate::vectors::VectorStream;
 
 /// Bits a number of residual codes.
 const BITS: Bits = Bits::Four;
 
-/// Codes all vectors of the tables anew, as commit `number`.
+/// Codes all vectors of the tables anew, as commit `number`, and measures what their pages give to
+/// `neutral` questions.
 pub(crate) async fn derive(
     index: &Path,
     number: u64,
-    dim: usize,
+    (dim, neutral): (usize, Option<&Neutral>),
     mut vectors: VectorStream,
 ) -> Result<Vec<String>, StoreError> {
     let mut next = vectors.next().await?;
@@ -31,9 +32,9 @@ pub(crate) async fn derive(
     let writing = || StoreError::io("writing", &path);
     let mut writer = SegmentWriter::new(file, &coder);
     while let Some(pages) = next {
-        let code = |(id, page): &(PageId, PageVectors)| (*id, encode(&coder, page));
-        for (id, (code, sketch)) in pages.par_iter().map(code).collect::<Vec<_>>() {
-            writer.push(id, &code, &sketch).map_err(writing())?;
+        let code = |(id, page): &(PageId, PageVectors)| (*id, encode(&coder, neutral, page));
+        for (id, coded) in pages.par_iter().map(code).collect::<Vec<_>>() {
+            push(&mut writer, id, &coded).map_err(writing())?;
         }
         next = vectors.next().await?;
     }
@@ -46,7 +47,7 @@ pub(crate) async fn derive(
 pub(crate) async fn compact(
     index: &Path,
     number: u64,
-    pages: u64,
+    (pages, neutral): (u64, Option<&Neutral>),
     mut once: VectorStream,
     mut again: VectorStream,
 ) -> Result<Option<String>, StoreError> {
@@ -72,7 +73,7 @@ pub(crate) async fn compact(
     let mut writer = SegmentWriter::residual(file, &sketches, coder.clone());
     while let Some(batch) = again.next().await? {
         let batch: Vec<_> = batch.iter().map(|(id, page)| (*id, page)).collect();
-        push_residual(&mut writer, &coder, &sketches, &batch).map_err(writing())?;
+        push_residual(&mut writer, &coder, &sketches, neutral, &batch).map_err(writing())?;
     }
     writer.finish().map_err(writing())?;
     Ok(Some(name(number)))

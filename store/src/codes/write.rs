@@ -5,7 +5,9 @@ use std::io::{self, BufWriter};
 use std::path::Path;
 
 use pagesight_core::{DocumentId, PageId, PageRecord, PageVectors};
-use pagesight_maxsim::{Int8Page, ResidualCoder, SegmentWriter, Sketch, SketchCoder};
+use pagesight_maxsim::{
+    Background, Instructions, Int8Page, Neutral, ResidualCoder, SegmentWriter, Sketch, SketchCoder,
+};
 use rayon::prelude::*;
 
 use super::residual::only_copy;
@@ -16,15 +18,19 @@ use crate::error::StoreError;
 /// second time as a whole.
 const CODED: usize = 16;
 
+/// Why lengths of rows are not looked at here: a commit has.
+const DIMS: &str = "one dim in an index";
+
 /// Pages that the mean of the first sketches is taken of, and the centres of residual codes.
 pub(super) const SAMPLE: usize = 256;
 
 /// Writes the segment of commit `number`, after the segments `names`: `dropped` documents and the
-/// vectors of `pages`; of a `compact` index in residual codes. `None` when there is nothing to say.
+/// vectors of `pages`, with what they give to `neutral` questions; of a `compact` index in residual
+/// codes. `None` when there is nothing to say.
 pub(crate) fn write(
     index: &Path,
     number: u64,
-    dim: usize,
+    (dim, neutral): (usize, Option<&Neutral>),
     names: &[String],
     dropped: &[DocumentId],
     pages: &[PageRecord],
@@ -35,7 +41,7 @@ pub(crate) fn write(
         return Ok(None);
     }
     if compact {
-        return write_residual(index, number, names, dropped, &coded).map(Some);
+        return write_residual(index, number, neutral, names, dropped, &coded).map(Some);
     }
     let fit = || fit(dim, coded.iter().map(|&(_, page)| page));
     let coder = coder(index, names).unwrap_or_else(fit);
@@ -44,9 +50,9 @@ pub(crate) fn write(
         let mut writer = SegmentWriter::new(file, &coder);
         dropped.iter().for_each(|&document| writer.drop_document(document));
         for some in coded.chunks(CODED) {
-            let code = |&(id, page): &(PageId, &PageVectors)| (id, encode(&coder, page));
-            for (id, (code, sketch)) in some.par_iter().map(code).collect::<Vec<_>>() {
-                writer.push(id, &code, &sketch)?;
+            let code = |&(id, page): &(PageId, &PageVectors)| (id, encode(&coder, neutral, page));
+            for (id, coded) in some.par_iter().map(code).collect::<Vec<_>>() {
+                push(&mut writer, id, &coded)?;
             }
         }
         writer.finish().map(drop)
@@ -59,6 +65,7 @@ pub(crate) fn write(
 fn write_residual(
     index: &Path,
     number: u64,
+    neutral: Option<&Neutral>,
     names: &[String],
     dropped: &[DocumentId],
     pages: &[(PageId, &PageVectors)],
@@ -72,7 +79,7 @@ fn write_residual(
         let sketches = SketchCoder::around(first.mean().to_vec());
         dropped.iter().for_each(|&document| writer.drop_document(document));
         for some in pages.chunks(CODED) {
-            push_residual(&mut writer, coder, &sketches, some)?;
+            push_residual(&mut writer, coder, &sketches, neutral, some)?;
         }
         writer.finish().map(drop)
     };
@@ -85,15 +92,24 @@ pub(super) fn push_residual(
     writer: &mut SegmentWriter<BufWriter<File>>,
     coder: &ResidualCoder,
     sketches: &SketchCoder,
+    neutral: Option<&Neutral>,
     pages: &[(PageId, &PageVectors)],
 ) -> io::Result<()> {
+    // By the codes, which are all that there will be to measure it by again.
+    let laid_out = neutral.map(|neutral| {
+        (neutral, coder.query(Instructions::best(), &[neutral.vectors()]).expect(DIMS))
+    });
     let code = |&(_, page): &(PageId, &PageVectors)| {
-        let dims = "one dim in an index";
-        (coder.encode(page).expect(dims), sketches.encode(page).expect(dims))
+        let (code, sketch) = (coder.encode(page).expect(DIMS), sketches.encode(page).expect(DIMS));
+        let background = laid_out
+            .as_ref()
+            .map(|(neutral, questions)| neutral.of_score(questions.score(&code).expect(DIMS)));
+        (code, sketch, background)
     };
     let coded: Vec<_> = pages.par_iter().map(code).collect();
-    for ((id, page), (code, sketch)) in pages.iter().zip(coded) {
+    for ((id, page), (code, sketch, background)) in pages.iter().zip(coded) {
         writer.push_residual(*id, &code, page.places(), &sketch)?;
+        background.into_iter().for_each(|measured| writer.set_background(measured));
     }
     Ok(())
 }
@@ -114,6 +130,28 @@ fn coder(index: &Path, names: &[String]) -> Option<SketchCoder> {
     Some(SketchCoder::around(first.segments().first()?.mean().to_vec()))
 }
 
-pub(super) fn encode(coder: &SketchCoder, page: &PageVectors) -> (Int8Page, Sketch) {
-    (Int8Page::encode(page), coder.encode(page).expect("one dim in an index"))
+/// A page in codes, and what it gives to neutral questions.
+pub(super) struct Coded {
+    code: Int8Page,
+    sketch: Sketch,
+    background: Option<Background>,
+}
+
+/// Codes `page`, and measures what it gives to `neutral` questions.
+pub(super) fn encode(coder: &SketchCoder, neutral: Option<&Neutral>, page: &PageVectors) -> Coded {
+    let (code, sketch) = (Int8Page::encode(page), coder.encode(page).expect(DIMS));
+    let by_code = |neutral: &Neutral| neutral.measure_code(&(&code).into()).expect(DIMS);
+    let background = neutral.map(by_code);
+    Coded { code, sketch, background }
+}
+
+/// Adds a page that is coded.
+pub(super) fn push(
+    writer: &mut SegmentWriter<BufWriter<File>>,
+    id: PageId,
+    page: &Coded,
+) -> io::Result<()> {
+    writer.push(id, &page.code, &page.sketch)?;
+    page.background.into_iter().for_each(|measured| writer.set_background(measured));
+    Ok(())
 }

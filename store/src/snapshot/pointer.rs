@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{Fusion, ModelId, ModelRecord, ModelSource};
+use pagesight_core::{Fusion, ModelId, ModelRecord, ModelSource, NeutralQuestions};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -81,7 +81,8 @@ impl OldModel {
         let fusion = recipe.as_deref().and_then(fusion_of).unwrap_or_default();
         let source = Some(ModelSource::of_old_folder(folder));
         let base = base.map(ModelSource::Folder);
-        (ModelRecord { id, dim, source, base, recipe, fusion }, grid)
+        let neutral = NeutralQuestions::default();
+        (ModelRecord { id, dim, source, base, recipe, fusion, neutral }, grid)
     }
 }
 

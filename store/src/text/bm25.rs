@@ -145,12 +145,14 @@ impl Corpus {
         self.segments[segment][page as usize].length
     }
 
-    /// The pages that have a word of `question`, all of its phrases, and are `within`; in no order.
+    /// The pages that have a word of `question`, all of its phrases, and are `within`, in no order;
+    /// and the score of a page that says nothing but what is asked, over and over.
     pub fn score(
         &self,
         question: &Question,
         within: impl Fn(usize, DocId) -> bool,
-    ) -> tantivy::Result<Vec<Found>> {
+    ) -> tantivy::Result<(Vec<Found>, f32)> {
+        let mut most = 0.0;
         let mut tallies: Vec<Tallies> =
             self.segments.iter().map(|s| Tallies::new(s.len())).collect();
         let mut scores: Vec<Vec<f32>> = self.segments.iter().map(|s| vec![0.0; s.len()]).collect();
@@ -164,6 +166,7 @@ impl Corpus {
             let counts =
                 self.counts(self.columns.body, &word.forms, word.is_letter, &mut tallies)?;
             let idf = self.idf(&counts) * weight;
+            most += idf * (K1 + 1.0);
             for (segment, counts) in counts.iter().enumerate() {
                 for &(page, count) in counts {
                     let facts = self.segments[segment][page as usize];
@@ -205,7 +208,7 @@ impl Corpus {
                 }
             }
         }
-        Ok(found)
+        Ok((found, most))
     }
 
     /// The most pages that a term of `word` is on, those of dropped pages included.

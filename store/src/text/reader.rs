@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::seam::DocumentFilter;
-use pagesight_core::{DocumentId, PageId};
+use pagesight_core::{DocumentId, Found as Ranked, PageId, Scale};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocId, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
@@ -93,23 +93,29 @@ impl TextReader {
         if telling.is_empty() { question.words.iter().collect() } else { telling }
     }
 
-    /// The `k` best pages, best first, ties by [`PageId`].
+    /// The `k` best pages, best first, ties by [`PageId`], and the scale of the scores of all pages
+    /// of `filter`.
     pub fn search(
         &self,
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
-    ) -> Result<Vec<(PageId, f32)>, StoreError> {
+    ) -> Result<Ranked, StoreError> {
         let question = self.question(query);
         if question.words.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Ranked::default());
         }
-        let search = || -> tantivy::Result<Vec<(PageId, f32)>> {
+        let search = || -> tantivy::Result<Ranked> {
             let within = filter.map(|documents| self.pages_of(documents)).transpose()?;
             let is_within = |segment: usize, page: DocId| {
                 within.as_ref().is_none_or(|within| within[segment][page as usize])
             };
-            let mut found = self.corpus.score(&question, is_within)?;
+            let (mut found, most) = self.corpus.score(&question, is_within)?;
+            let pages = within.as_ref().map_or(self.corpus.pages() as usize, |within| {
+                within.iter().flatten().filter(|&&is_within| is_within).count()
+            });
+            // In the order of the files: sums of the same scores are the same to the last digit.
+            let scale = Scale::of(found.iter().map(|found| found.score), pages, most);
             found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
             // Pages that tie with the last one that counts come along: their ids decide.
             let last = found.get(k.max(1) - 1).map_or(0.0, |last| last.score);
@@ -122,7 +128,7 @@ impl TextReader {
             }
             hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             hits.truncate(k);
-            Ok(hits)
+            Ok(Ranked { pages: hits, scale })
         };
         search().map_err(StoreError::text("searching", &self.path))
     }
@@ -138,7 +144,7 @@ impl TextReader {
                 let postings = index.read_postings(&term, IndexRecordOption::Basic)?;
                 let Some(mut postings) = postings else { continue };
                 while postings.doc() != TERMINATED {
-                    within[postings.doc() as usize] = true;
+                    within[postings.doc() as usize] = !segment.is_deleted(postings.doc());
                     postings.advance();
                 }
             }
@@ -224,7 +230,7 @@ mod tests {
 
         /// Numbers of the pages found, best first, and their scores.
         fn ask(&self, question: &str) -> Vec<(u32, f32)> {
-            let hits = self.reader.search(question, 10, None).unwrap();
+            let hits = self.reader.search(question, 10, None).unwrap().pages;
             hits.into_iter().map(|(page, score)| (page.number, score)).collect()
         }
 
@@ -418,6 +424,27 @@ mod tests {
         let all = place.reader.search("white hill", 10, None).unwrap();
         let only = HashSet::from([place.pages[0].document]);
         let some = place.reader.search("white hill", 10, Some(&only)).unwrap();
-        assert_eq!(some, all.into_iter().filter(|hit| hit.0 == place.pages[0]).collect::<Vec<_>>());
+        let of_one = all.pages.iter().filter(|hit| hit.0 == place.pages[0]).copied();
+        assert_eq!(some.pages, of_one.collect::<Vec<_>>());
+        assert_eq!((some.scale.pages, all.scale.pages), (1, 3));
+        assert_eq!(some.scale.most, all.scale.most);
+    }
+
+    #[test]
+    fn the_scale_is_that_of_all_pages() {
+        let place = Place::new(&["white house", "white white hill", ENGLISH, FRENCH]);
+        let found = place.reader.search("white hill", 1, None).unwrap();
+        let all = place.reader.search("white hill", 10, None).unwrap();
+        assert_eq!((found.pages.len(), all.pages.len()), (1, 2));
+        // As many as are asked for change nothing, and a page without a word counts.
+        assert_eq!(found.scale, all.scale);
+        assert_eq!(all.scale, Scale::of(all.pages.iter().map(|hit| hit.1), 4, all.scale.most));
+        assert!(all.scale.share(all.pages[0].1).unwrap() > 0.4);
+        // A word that is nowhere is missing everywhere.
+        let more = place.reader.search("white hill xyzzyqwv", 10, None).unwrap();
+        let share = |found: &Ranked| found.scale.share(found.pages[0].1).unwrap();
+        assert!(share(&more) < share(&all));
+        let none = place.reader.search("xyzzyqwv", 10, None).unwrap();
+        assert!(none.pages.is_empty() && none.scale.most > 0.0);
     }
 }

@@ -125,7 +125,8 @@ impl AsyncWriter {
             let gone = if codes.is_empty() { &[] } else { gone.as_slice() };
             let number = self.snapshot.number + 1;
             let compact = self.snapshot.compact.is_some();
-            let more = write::write(&self.folder, number, dim, codes, gone, &pages, compact)?;
+            let coding = (dim, self.neutral.as_ref());
+            let more = write::write(&self.folder, number, coding, codes, gone, &pages, compact)?;
             codes.extend(more);
             if compact {
                 pages.iter_mut().for_each(|page| page.vectors = None);

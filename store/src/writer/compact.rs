@@ -39,7 +39,8 @@ impl AsyncWriter {
             VectorStream::of_table(pages, None).await?,
         );
         let (number, count) = (self.snapshot.number + 1, self.snapshot.pages);
-        let coded = derive::compact(&self.folder, number, count, once, again).await?;
+        let measured = (count, self.neutral.as_ref());
+        let coded = derive::compact(&self.folder, number, measured, once, again).await?;
         let Some(coded) = coded else { return Ok(false) };
         let (dim, path) = (self.snapshot.dim, pages.path.clone());
         let failed = Arc::new(Mutex::new(None));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{AsyncWriter, FEW_FILES, OpenTables};
 use crate::codes::residual::only_copy;
-use crate::codes::{damage, derive, join};
+use crate::codes::{damage, derive, join, segments};
 use crate::error::StoreError;
 use crate::snapshot::garbage::{Collected, collect};
 use crate::vectors::VectorStream;
@@ -28,7 +28,7 @@ impl AsyncWriter {
         let damaged = damage::is_marked(&self.folder) && self.snapshot.compact.is_none();
         let tables = self.tables().await?;
         let joining = tables.need_joining().await?;
-        if damaged {
+        if damaged || self.measured_by_others() {
             self.snapshot.codes = None;
         }
         if joining || self.codes_need_joining() {
@@ -43,6 +43,21 @@ impl AsyncWriter {
             }
         }
         self.collect_garbage()
+    }
+
+    /// Whether what pages give to neutral questions was not measured by those of today. It is
+    /// measured with the codes, from the vectors that are stored. A compact index has no others than
+    /// its codes, which stay as they are.
+    fn measured_by_others(&self) -> bool {
+        let Some(neutral) = self.neutral.as_ref().filter(|_| self.snapshot.compact.is_none())
+        else {
+            return false;
+        };
+        let names = self.snapshot.codes.as_deref().unwrap_or_default();
+        segments::open(&self.folder, names).is_ok_and(|codes| {
+            let by = |slot| codes.background(slot).map(|background| background.of);
+            codes.living().iter().any(|slot| by(slot) != Some(neutral.id()))
+        })
     }
 
     /// Whether the vectors are not coded yet, or in many segments.
@@ -77,7 +92,8 @@ impl AsyncWriter {
         let tables = self.open.as_ref().expect("open for writing");
         let vectors = VectorStream::of_table(&tables.pages, None).await?;
         let number = self.snapshot.number + 1;
-        derive::derive(&self.folder, number, self.snapshot.dim, vectors).await
+        let measured = (self.snapshot.dim, self.neutral.as_ref());
+        derive::derive(&self.folder, number, measured, vectors).await
     }
 
     /// Removes files that no snapshot in use names. Says what was removed since the writer was

@@ -113,6 +113,7 @@ impl ColPali {
             base: options.base.as_ref().map(absolute).transpose()?,
             recipe: Some(recipe.to_json()),
             fusion: recipe.fusion,
+            neutral: recipe.neutral.clone(),
         };
         Ok(Self {
             record,

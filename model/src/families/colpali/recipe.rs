@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
-use pagesight_core::{Fusion, Slices};
+use pagesight_core::{Fusion, NeutralQuestions, Slices};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
 use crate::families::recipe::{
-    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_pooling, check_range, chosen,
-    is_default, is_one, names, read_recipe,
+    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_neutral, check_pooling,
+    check_range, chosen, is_default, is_one, names, read_recipe,
 };
 use crate::options::RecipeChoice;
 use crate::precision::Precision;
@@ -62,6 +62,10 @@ pub struct Recipe {
     /// depend on it, so it is not part of the identity of the model.
     #[serde(skip_serializing_if = "is_default")]
     pub fusion: Fusion,
+    /// The questions that tell what a page gives to any. Vectors do not depend on them, so they are
+    /// not part of the identity of the model.
+    #[serde(skip_serializing_if = "NeutralQuestions::is_default")]
+    pub neutral: NeutralQuestions,
 }
 
 const PAGE: &str = "<bos>Describe the image.\n";
@@ -125,6 +129,7 @@ impl Recipe {
             pooler: Pooler::default(),
             precision: None,
             fusion: Fusion::default(),
+            neutral: NeutralQuestions::default(),
         })
     }
 
@@ -140,7 +145,8 @@ impl Recipe {
 
     /// The part that is hashed into the model id: all fields that vectors depend on.
     pub(crate) fn identity(&self) -> String {
-        Self { fusion: Fusion::default(), ..self.clone() }.to_json()
+        let (fusion, neutral) = (Fusion::default(), NeutralQuestions::default());
+        Self { fusion, neutral, ..self.clone() }.to_json()
     }
 
     /// The inverse of [`to_json`](Self::to_json). Fields that are left out have their defaults.
@@ -220,7 +226,8 @@ impl FamilyRecipe for Recipe {
     fn check(&self, path: &Path) -> Result<(), ModelError> {
         check_range(path, "query_pads", 0..=MOST_PADS, self.query_pads)?;
         check_pooling(path, self.pooling)?;
-        check_fusion(path, self.fusion)
+        check_fusion(path, self.fusion)?;
+        check_neutral(path, &self.neutral)
     }
 }
 
@@ -277,7 +284,8 @@ mod tests {
         let fields = r#"{"slices":"1x1","page_prompt":"<bos>Describe the image.\n","query_prefix":"<bos>Question: ","query_pads":10,"query_suffix":"\n","causal_queries":false}"#;
         assert_eq!(Recipe::default().to_json(), fields);
         let fusion = Fusion { visual_weight: 0.25, visual_margin: 0.0 };
-        let trusted = Recipe { fusion, ..Recipe::default() };
+        let neutral = NeutralQuestions { weight: 0.5, ..NeutralQuestions::default() };
+        let trusted = Recipe { fusion, neutral, ..Recipe::default() };
         assert_eq!(trusted.identity(), Recipe::default().identity());
         assert_eq!(Recipe::from_json(&trusted.to_json()).unwrap(), trusted);
         let pruned = Recipe { prune_blank: Some(16), pooling: 2, ..Recipe::default() };

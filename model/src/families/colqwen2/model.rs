@@ -64,6 +64,7 @@ impl ColQwen {
             base: options.base.as_ref().map(absolute).transpose()?,
             recipe: Some(recipe.to_json()),
             fusion: recipe.fusion,
+            neutral: recipe.neutral.clone(),
         };
         Ok(Self { record, config, processor, budget, recipe, tokens, prompt, cpu })
     }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use pagesight_core::Fusion;
+use pagesight_core::{Fusion, NeutralQuestions};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::colqwen2::config::{Budget, MOST_PIXELS};
 use crate::families::recipe::{
-    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_pooling, check_range, chosen,
-    is_default, is_one,
+    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_neutral, check_pooling,
+    check_range, chosen, is_default, is_one,
 };
 use crate::options::RecipeChoice;
 use crate::precision::Precision;
@@ -52,6 +52,9 @@ pub struct ColQwenRecipe {
     /// How far its ranking of pictures is trusted beside the ranking of words.
     #[serde(skip_serializing_if = "is_default")]
     pub fusion: Fusion,
+    /// The questions that tell what a page gives to any.
+    #[serde(skip_serializing_if = "NeutralQuestions::is_default")]
+    pub neutral: NeutralQuestions,
 }
 
 /// Recipes that come with pagesight: name, query prefix and suffix, and the end of a page.
@@ -97,6 +100,7 @@ impl FamilyRecipe for ColQwenRecipe {
             pooler: Pooler::default(),
             precision: None,
             fusion: Fusion::default(),
+            neutral: NeutralQuestions::default(),
         })
     }
 
@@ -105,7 +109,8 @@ impl FamilyRecipe for ColQwenRecipe {
         check_range(path, "max_pixels", 1..=MOST_PIXELS as usize, most)?;
         check_range(path, "query_pads", 0..=MOST_PADS, self.query_pads)?;
         check_pooling(path, self.pooling)?;
-        check_fusion(path, self.fusion)
+        check_fusion(path, self.fusion)?;
+        check_neutral(path, &self.neutral)
     }
 }
 
@@ -134,7 +139,8 @@ impl ColQwenRecipe {
 
     /// The part that is hashed into the model id: all fields that vectors depend on.
     pub fn identity(&self) -> String {
-        Self { fusion: Fusion::default(), ..self.clone() }.to_json()
+        let (fusion, neutral) = (Fusion::default(), NeutralQuestions::default());
+        Self { fusion, neutral, ..self.clone() }.to_json()
     }
 
     /// Fewest and most pixels: what the recipe says, else what the processor does.

@@ -54,6 +54,7 @@ impl NeoMme {
             base: options.base.as_ref().map(absolute).transpose()?,
             recipe: Some(recipe.to_json()),
             fusion: recipe.fusion,
+            neutral: recipe.neutral.clone(),
         };
         Ok(Self { record, config, processor, limits, recipe, tokens, cpu })
     }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use pagesight_core::Fusion;
+use pagesight_core::{Fusion, NeutralQuestions};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::neomme::config::{LONGEST_SIDE, Limits};
 use crate::families::recipe::{
-    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_pooling, check_range, chosen,
-    is_default, is_one,
+    FamilyRecipe, Pooler, RecipeOrigin, beside, check_fusion, check_neutral, check_pooling,
+    check_range, chosen, is_default, is_one,
 };
 use crate::options::RecipeChoice;
 use crate::precision::Precision;
@@ -45,6 +45,9 @@ pub struct NeoMmeRecipe {
     /// How far its ranking of pictures is trusted beside the ranking of words.
     #[serde(skip_serializing_if = "is_default")]
     pub fusion: Fusion,
+    /// The questions that tell what a page gives to any.
+    #[serde(skip_serializing_if = "NeutralQuestions::is_default")]
+    pub neutral: NeutralQuestions,
 }
 
 /// Recipes that come with pagesight: name, and longest side where it is not the checkpoint's.
@@ -65,6 +68,7 @@ impl Default for NeoMmeRecipe {
             pooler: Pooler::default(),
             precision: None,
             fusion: Fusion::default(),
+            neutral: NeutralQuestions::default(),
         }
     }
 }
@@ -84,7 +88,8 @@ impl FamilyRecipe for NeoMmeRecipe {
         check_range(path, "max_side", 1..=most, self.max_side.map_or(1, |side| side as usize))?;
         check_range(path, "query_masks", 0..=MOST_MASKS, self.query_masks)?;
         check_pooling(path, self.pooling)?;
-        check_fusion(path, self.fusion)
+        check_fusion(path, self.fusion)?;
+        check_neutral(path, &self.neutral)
     }
 }
 
@@ -110,7 +115,8 @@ impl NeoMmeRecipe {
 
     /// The part that is hashed into the model id: all fields that vectors depend on.
     pub fn identity(&self) -> String {
-        Self { fusion: Fusion::default(), ..self.clone() }.to_json()
+        let (fusion, neutral) = (Fusion::default(), NeutralQuestions::default());
+        Self { fusion, neutral, ..self.clone() }.to_json()
     }
 
     /// How large pictures are at most: what the recipe says, else what the processor does, else
