@@ -1,6 +1,6 @@
 //! The readers of this machine, and the rule which of them reads a page.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use pagesight_core::seam::{BoxError, Ocr};
@@ -50,7 +50,7 @@ pub struct Readers {
 #[derive(Debug)]
 enum Reader {
     #[cfg(feature = "embedded")]
-    Embedded(Embedded),
+    Embedded(Box<Embedded>),
     Tesseract(Tesseract),
 }
 
@@ -93,12 +93,12 @@ impl Readers {
     }
 
     #[cfg(feature = "embedded")]
-    fn embedded(folder: &PathBuf, other: Option<Tesseract>) -> Result<Self, OcrError> {
-        Ok(Self { first: Reader::Embedded(Embedded::open(folder)?), other })
+    fn embedded(folder: &Path, other: Option<Tesseract>) -> Result<Self, OcrError> {
+        Ok(Self { first: Reader::Embedded(Box::new(Embedded::open(folder)?)), other })
     }
 
     #[cfg(not(feature = "embedded"))]
-    fn embedded(_: &PathBuf, _: Option<Tesseract>) -> Result<Self, OcrError> {
+    fn embedded(_: &Path, _: Option<Tesseract>) -> Result<Self, OcrError> {
         Err(OcrError::NotBuilt)
     }
 

@@ -326,10 +326,10 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     }
     let meant = meant.unwrap_or_default();
     let passages = hits.iter().map(|hit| meant.get(&hit.page).copied()).collect();
-    if let Some(query) = query.as_ref().filter(|_| request.explain) {
-        if let Some(correction) = correction(sources, request, query) {
-            explain_background(&correction, sources, &mut hits)?;
-        }
+    if let Some(query) = query.as_ref().filter(|_| request.explain)
+        && let Some(correction) = correction(sources, request, query)
+    {
+        explain_background(&correction, sources, &mut hits)?;
     }
     let matches = match &query {
         Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,

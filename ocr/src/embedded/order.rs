@@ -89,7 +89,7 @@ fn core(line: &Bounds) -> [f32; 2] {
 const FEW: usize = 3;
 
 /// Cuts lines at a white gap from top to bottom, when what lies on both sides is running text and
-/// no table: at least three lines each, most of which fill their column.
+/// no table: at least three lines each, most of which fill their column on one side at least.
 fn columns(lines: &[Bounds], chosen: &[usize]) -> Option<(Vec<usize>, Vec<usize>)> {
     if chosen.len() < 2 * FEW {
         return None;
@@ -107,8 +107,9 @@ fn columns(lines: &[Bounds], chosen: &[usize]) -> Option<(Vec<usize>, Vec<usize>
         let gap = lines[line][0] - end;
         if at >= FEW && by_left.len() - at >= FEW && gap > -0.3 * height {
             let (left, right) = by_left.split_at(at);
-            if is_text(lines, left, height)
-                && is_text(lines, right, height)
+            let fill = [left, right].map(|part| filled(lines, part, height));
+            if fill.iter().all(Option::is_some)
+                && fill.iter().any(|share| *share > Some(0.5))
                 && stand_beside(lines, left, right)
                 && best.is_none_or(|(widest, _)| gap > widest)
             {
@@ -126,20 +127,26 @@ fn columns(lines: &[Bounds], chosen: &[usize]) -> Option<(Vec<usize>, Vec<usize>
     Some((by_top(&by_left[..at]), by_top(&by_left[at..])))
 }
 
-/// Whether lines are of a column of running text: it is many letters wide, and most lines fill it.
-fn is_text(lines: &[Bounds], chosen: &[usize], height: f32) -> bool {
+/// How many of its rows fill a column, as a share, when it may be one: it is many letters wide, and
+/// its rows are not the cells of a table. Beside running text a column may have short rows, such as
+/// a list of symbols.
+fn filled(lines: &[Bounds], chosen: &[usize], height: f32) -> Option<f32> {
     let left = chosen.iter().map(|&line| lines[line][0]).fold(f32::MAX, f32::min);
     let right = chosen.iter().map(|&line| lines[line][2]).fold(f32::MIN, f32::max);
     let width = right - left;
     let rows = rows(lines, chosen.to_vec());
-    let full = rows.iter().filter(|row| {
+    // Cells of a table have more room between them than words.
+    let is_whole = |row: &&Vec<usize>| {
+        row.windows(2).all(|pair| lines[pair[1]][0] - lines[pair[0]][2] < 1.5 * height)
+    };
+    let is_full = |row: &&Vec<usize>| {
         let covered: f32 = row.iter().map(|&line| lines[line][2] - lines[line][0]).sum();
-        // Cells of a table have more room between them than words.
-        let is_whole =
-            row.windows(2).all(|pair| lines[pair[1]][0] - lines[pair[0]][2] < 1.5 * height);
-        is_whole && covered > 0.6 * width
-    });
-    rows.len() >= FEW && width > 6.0 * height && full.count() * 2 > rows.len()
+        covered > 0.6 * width
+    };
+    let whole = rows.iter().filter(is_whole).count();
+    let full = rows.iter().filter(|row| is_whole(row) && is_full(row)).count();
+    let may_be = rows.len() >= FEW && width > 6.0 * height && whole * 2 > rows.len();
+    may_be.then(|| full as f32 / rows.len() as f32)
 }
 
 /// Whether two columns stand beside each other for the most part of the shorter one.

@@ -48,7 +48,7 @@ impl Frame {
 
     /// The line as it is read by someone who turns the head to the right: what was its right side
     /// is its bottom.
-    pub fn to_right(&self) -> Self {
+    pub fn to_right(self) -> Self {
         let along = self.down;
         Self { corner: self.at(1.0, 0.0), along, down: self.along.map(|side| -side) }
     }

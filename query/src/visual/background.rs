@@ -75,14 +75,16 @@ impl Backgrounds {
         let Some(neutral) = self.neutral(encoder) else { return Ok(None) };
         let mut measured: Vec<Vec<f32>> =
             codes.segments().iter().map(|segment| vec![0.0; segment.len()]).collect();
-        let residual = match codes.are_residual() {
-            true => codes.residual_queries(neutral.vectors())?,
-            false => Vec::new(),
+        let residual = if codes.are_residual() {
+            codes.residual_queries(neutral.vectors())?
+        } else {
+            Vec::new()
         };
         let measure = |slot: &Slot| -> Result<f32, CodesError> {
-            let background = match codes.are_residual() {
-                true => neutral.of_score(codes.score_residual(&residual, slot)?),
-                false => neutral.measure_code(&codes.page(slot)?)?,
+            let background = if codes.are_residual() {
+                neutral.of_score(codes.score_residual(&residual, slot)?)
+            } else {
+                neutral.measure_code(&codes.page(slot)?)?
             };
             Ok(background.per_token)
         };

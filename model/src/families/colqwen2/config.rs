@@ -268,7 +268,7 @@ fn text(wrong: &Wrong, file: &TextFile) -> Result<TextConfig, ModelError> {
         }
     }
     let turned = config.sections.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
-    if config.head_dim % 2 != 0 || turned != Some(config.head_dim / 2) {
+    if !config.head_dim.is_multiple_of(2) || turned != Some(config.head_dim / 2) {
         let expected =
             format!("three numbers that add up to half of head_dim, {}", config.head_dim);
         return wrong.setting("mrope_section", &expected, format!("{:?}", config.sections));
@@ -405,7 +405,7 @@ impl Default for ProcessorFile {
             do_rescale: None,
             do_normalize: None,
             image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             rescale_factor: 1.0 / 255.0,
             resample: BICUBIC,
             patch_size: None,

@@ -264,7 +264,7 @@ fn vectors_stand_where_their_features_are() {
         {
             let size = model.picture(PageSize { width_pt, height_pt });
             let area = u64::from(size.width_px) * u64::from(size.height_px);
-            assert!(area <= 3072 && size.width_px % feature == 0, "{size:?}");
+            assert!(area <= 3072 && size.width_px.is_multiple_of(feature), "{size:?}");
             let page = encoded(&model, &page(size, 3));
             let (vectors, layout) = (page.vectors(), page.layout());
             let (columns, rows) = (size.width_px / feature, size.height_px / feature);
