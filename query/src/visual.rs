@@ -40,7 +40,8 @@ pub(crate) struct Depth {
 /// The pages of a ranking with their scores, best first, and what was done for it.
 type Ranked = (Found, Work);
 
-/// The best pages, ties by [`PageId`], by MaxSim less what `correction` takes off. Codes are derived:
+/// The best pages, ties by [`PageId`](pagesight_core::PageId), by MaxSim less what `correction`
+/// takes off. Codes are derived:
 /// where they are damaged the full-precision vectors of all pages answer, and the notice says so.
 pub(crate) fn rank(
     source: &dyn VectorSource,
@@ -65,7 +66,8 @@ pub(crate) fn rank(
     Ok((scan::rank(source, query, depth.pages, documents, background.as_ref())?, notice))
 }
 
-/// The best pages, ties by [`PageId`]: as far as they are to be certain the same as [`scan::rank`]
+/// The best pages, ties by [`PageId`](pagesight_core::PageId): as far as they are to be certain the
+/// same as [`scan::rank`]
 /// gives, unless `effort` leaves pages out.
 fn rank_by_codes(
     codes: &Segments,
