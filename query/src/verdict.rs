@@ -165,7 +165,18 @@ impl Calibration {
         // That nothing speaks for the others says nothing of a page that cannot be judged.
         let is_open = logits.iter().any(Option::is_none);
         let answer = answer.filter(|answer| !is_open || answer.verdict != Verdict::None);
-        let pages = logits.into_iter().map(|found| found.map(|(logit, _)| likelihood(logit)));
+        // What has a good part of the words is shown, however unlikely it is made by how few pages
+        // are searched or how many have them: a reader who sees a word on a page wants it found.
+        let at_least_weak = |of: Likelihood, has_words: bool| {
+            let least = if has_words { Verdict::Weak } else { Verdict::None };
+            Likelihood { verdict: of.verdict.max(least), ..of }
+        };
+        let has_words: Vec<bool> = hits.iter().map(|hit| has_words(asked, hit)).collect();
+        let any_has = has_words.contains(&true);
+        let answer = answer.map(|answer| at_least_weak(answer, any_has));
+        let pages = logits.into_iter().zip(has_words);
+        let pages =
+            pages.map(|(found, has)| found.map(|(logit, _)| at_least_weak(likelihood(logit), has)));
         (pages.collect(), answer)
     }
 
@@ -237,6 +248,14 @@ fn of_best(z: f32, best: f32) -> f32 {
     if best > 0.0 { z / best } else { 0.0 }
 }
 
+/// The share of all that is asked from which on a page is never said to have nothing.
+const GOOD_PART: f32 = 0.1;
+
+fn has_words(asked: &Asked<'_>, hit: &Hit) -> bool {
+    let share = || asked.words?.share(hit.channel(Channel::Words)?.score);
+    share().is_some_and(|share| share >= GOOD_PART)
+}
+
 #[cfg(test)]
 mod tests {
     use pagesight_core::{ChannelScore, DocumentId, PageId};
@@ -293,6 +312,15 @@ mod tests {
         let asked = Asked { words: Some(words), patches: Some(WORDS), model: None };
         let found = [hit(1, None, Some(2.9)), hit(2, None, Some(2.8))];
         assert_eq!(judged(asked, &found), (vec![Some(Verdict::None); 2], Some(Verdict::None)));
+    }
+
+    #[test]
+    fn a_page_that_has_the_words_is_shown_however_few_pages_are_searched() {
+        // One page alone: nothing stands out.
+        let words = Scale { pages: 1, mean: 8.7, deviation: 0.0, most: 21.3 };
+        let asked = Asked { words: Some(words), patches: None, model: None };
+        let (pages, answer) = judged(asked, &[hit(1, Some(8.7), None)]);
+        assert!(pages[0] >= Some(Verdict::Weak) && answer >= Some(Verdict::Weak));
     }
 
     #[test]
