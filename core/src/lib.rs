@@ -45,7 +45,9 @@ pub use document::{Attachment, DocumentId, DocumentRecord, DocumentStatus, Parse
 pub use encoded::EncodedPage;
 pub use error::chain;
 pub use failure::{Failure, FailureKind, PageFailure};
-pub use geometry::{PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices};
+pub use geometry::{
+    MAX_PIXELS, MAX_SIDE_PX, PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices,
+};
 pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use layout::{Area, PatchLayout, Run};
@@ -54,5 +56,5 @@ pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use page::{PageId, PageRecord, TextSource};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
-pub use reading::{DrawSize, OcrText, OcrWord, PageText};
+pub use reading::{DrawSize, OcrText, OcrWord, PageText, PageWord};
 pub use turn::Turn;

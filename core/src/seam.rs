@@ -16,7 +16,7 @@ use crate::layout::Area;
 use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
-use crate::reading::{DrawSize, OcrText, PageText};
+use crate::reading::{DrawSize, OcrText, PageText, PageWord};
 use crate::turn::Turn;
 
 /// An error on its way through a seam.
@@ -187,6 +187,16 @@ pub trait PdfDocument: Send {
     /// # Errors
     /// As [`text`](Self::text).
     fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, PdfError> {
+        let _ = number;
+        Ok(Vec::new())
+    }
+
+    /// The words that page `number` (1-based) shows of its text layer, in its own order, each with
+    /// the box around it. By default none.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    fn words(&mut self, number: u32) -> Result<Vec<PageWord>, PdfError> {
         let _ = number;
         Ok(Vec::new())
     }

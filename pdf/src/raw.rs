@@ -47,6 +47,16 @@ impl Box4 {
         }
     }
 
+    /// The smallest box around both.
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.max(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.min(other.bottom),
+        }
+    }
+
     /// Whether a point lies in it.
     pub fn holds(&self, x: f32, y: f32) -> bool {
         (self.left..=self.right).contains(&x) && (self.bottom..=self.top).contains(&y)

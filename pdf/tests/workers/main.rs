@@ -42,6 +42,7 @@ fn main() {
         test("words_of_annotations_are_read", words::of_annotations_are_read),
         test("words_keep_every_letter", words::keep_every_letter),
         test("words_say_where_they_stand", words::say_where_they_stand),
+        test("words_stand_where_they_are_displayed", words::stand_where_they_are_displayed),
         test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
         test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),
         test("workers_are_replaced_in_time", replaced::in_time),
