@@ -8,6 +8,9 @@
 //!   very many pages, only those that small sketches choose.
 //! * *Words* rank by BM25.
 //!
+//! [`HeatMap`] says where on a page a question is answered, and [`regions()`] which lines or
+//! pictures that is, from the vectors that are stored.
+//!
 //! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
 //! [`explain()`] says which part of a page answers a query token, [`measure`] says how good a ranking
 //! is and what an approximation loses.
@@ -19,20 +22,28 @@ mod error;
 mod explain;
 mod filter;
 mod fusion;
+mod heat;
+mod lines;
 pub mod measure;
 mod notice;
 mod question;
+mod regions;
 mod search;
 #[cfg(test)]
 mod testing;
 mod visual;
+mod words;
 
 pub use effort::{AUTO_EXACT_BYTES, Effort};
 pub use error::QueryError;
 pub use explain::{TokenMatch, explain};
 pub use filter::{PathFilter, PathFilterError};
 pub use fusion::{ChannelRanking, Wordless, fuse};
+pub use heat::{HeatError, HeatMap, HeatScale, MAX_CELLS, MapOf, Similarity};
+pub use lines::{PlacedWord, line_numbers};
 pub use notice::Notice;
 pub use question::Question;
+pub use regions::{Ink, Region, RegionKind, regions};
 pub use search::{Ranking, Request, Sources, Timings, search};
 pub use visual::{Code, Work};
+pub use words::{QuestionWord, question_words, words_of_tokens};
