@@ -38,6 +38,9 @@ pub struct SyncOptions {
     /// Drops the documents of a root that held some and holds none now. Without it they stay, since
     /// an empty folder may be a drive that is not mounted.
     pub drop_emptied: bool,
+    /// Reads PDFs outside the roots to which links in them lead, as it does by default. Without it
+    /// such links are passed over, for roots that others may write to.
+    pub links_out: bool,
     /// How much of a document is read.
     pub limits: Limits,
     /// When what was read is committed.
@@ -52,6 +55,7 @@ impl Default for SyncOptions {
             workers: None,
             retry_failed: false,
             drop_emptied: false,
+            links_out: true,
             ocr_languages: Some("eng".into()),
             limits: Limits::default(),
             batch: BatchSize::default(),

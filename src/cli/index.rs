@@ -146,6 +146,7 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         workers: verb.workers.map(usize::from),
         retry_failed: verb.retry_failed,
         drop_emptied: verb.drop_emptied,
+        links_out: true,
         ocr_languages: (!verb.no_ocr).then(|| verb.ocr_lang.clone()),
         limits: Limits {
             file_bytes: verb.max_file_size << 20,
