@@ -85,12 +85,17 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod encoded;
 mod engine;
 mod error;
 pub mod eval;
 pub mod index;
 mod open;
 mod page;
+mod placed;
+mod recent;
+mod reference;
+pub mod region;
 pub mod search;
 mod sync;
 pub mod upkeep;
@@ -98,8 +103,10 @@ mod view;
 pub mod wire;
 
 pub use answer::Answer;
+pub use encoded::EncodedQuestion;
 pub use error::Error;
 pub use index::Index;
+pub use reference::{PageRef, ParseRefError};
 
 /// Models: what encodes pages and questions, ours or your own.
 pub mod model {

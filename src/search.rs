@@ -8,6 +8,7 @@ use pagesight_core::seam::{Model, QueryEncoder};
 use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord};
 use pagesight_query::{PathFilter, Ranking, Request, Sources, TokenMatch};
 
+use crate::encoded::Remembering;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
@@ -114,7 +115,7 @@ impl Search {
                 channels: hit.channels.clone(),
                 matches: matches.iter().map(|found| placed(&record, found)).collect(),
                 snippet: self.snippet(view, &record),
-                page: Page::new(Arc::clone(&self.engine), path, record),
+                page: Page::new(Arc::clone(&self.engine), view, path, record),
             });
         }
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
@@ -190,9 +191,12 @@ impl Search {
         let damaged = damage.is_some();
         notices.extend(damage.map(|reason| Notice::CodesDamaged { reason: reason.into() }));
         let record = model.as_deref().map(Model::record);
+        let remembering = model.as_deref().zip(record.as_ref()).map(|(model, record)| {
+            Remembering { encoder: model, model: &record.id, kept: &self.engine.questions }
+        });
         let sources = Sources {
             codes,
-            encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
+            encoder: remembering.as_ref().map(|encoder| encoder as &dyn QueryEncoder),
             ..Sources::new(&view.reader, &view.reader)
         };
         let request = Request {

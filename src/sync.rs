@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pagesight_core::EncodedPage;
-use pagesight_core::seam::PageEncoder;
-use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
+use pagesight_core::seam::{Batch, PageEncoder, PageSink};
+use pagesight_indexer::{Engines, Event, IndexError, Summary, SyncOptions};
 use pagesight_store::{ANALYSIS, StoreError, Writer};
 
 use crate::engine::Engine;
@@ -76,6 +76,19 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
     pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;
+    drop(writer);
+    engine.refresh()
+}
+
+/// Drops paths from the ledger.
+pub(crate) fn remove(engine: &Engine, paths: &[String]) -> Result<(), Error> {
+    let mut writer = Writer::open(&engine.folder)?;
+    writer.commit(Batch { dropped_paths: paths.to_vec(), ..Batch::default() }).map_err(
+        |error| match error.downcast::<StoreError>() {
+            Ok(error) => Error::Store(*error),
+            Err(error) => Error::Index(IndexError::Store(error)),
+        },
+    )?;
     drop(writer);
     engine.refresh()
 }

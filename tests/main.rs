@@ -10,6 +10,7 @@ mod damage;
 mod documents;
 mod eval;
 mod examples;
+mod heat;
 mod hostile;
 mod layering;
 mod library;

@@ -27,8 +27,10 @@ mod repair;
 mod report;
 mod status;
 mod terminal;
+mod thumbnail;
 mod tune;
 mod verify;
+mod viewer;
 mod watch;
 
 use std::process::ExitCode;

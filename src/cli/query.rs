@@ -5,13 +5,18 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
-use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Snippet};
+use pagesight::region::{HeatScale, MapOf, Region};
+use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Rect, Snippet};
 use pagesight::{Index, wire};
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
 use super::terminal::{Terminal, printable};
-use super::{Outcome, checkpoint, hinted, locate, renderer};
+use super::thumbnail::{self, ImageChoice};
+use super::{Outcome, checkpoint, hinted, locate, renderer, viewer};
+
+/// Lines of a region that are printed.
+const REGION_LINES: usize = 6;
 
 /// Which channels answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +54,17 @@ pub struct QueryVerb {
     /// word of the question the patch of the page that answers it best.
     #[arg(long)]
     pub explain: bool,
+    /// Print the part of each page that answers best; with --json as `regions` of each hit.
+    #[arg(long)]
+    pub regions: bool,
+    /// Draw a small picture of each page with the heat of the question: as the terminal can, or
+    /// as you say; nothing where the output is not a terminal.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "auto", default_value_t = ImageChoice::Off)]
+    pub images: ImageChoice,
+    /// Open the page of this hit in a PDF viewer, or its file where none takes a page number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub open: Option<u32>,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a hit and a summary line.
@@ -72,15 +88,25 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     if answer.notices.iter().any(unmeasured) {
         eprintln!("hint: `pagesight tune` measures what the shortcut loses on these pages");
     }
+    let regions = regions(&index, verb, &answer)?;
     let mut out = io::stdout().lock();
     if verb.json {
-        for hit in &answer.hits {
-            writeln!(out, "{}", line("hit", hit)?)?;
+        for (hit, regions) in answer.hits.iter().zip(&regions) {
+            let mut line = line("hit", hit)?;
+            if verb.regions {
+                line["regions"] = serde_json::to_value(regions)?;
+            }
+            writeln!(out, "{line}")?;
         }
         writeln!(out, "{}", line("summary", &wire::Summary::of(&answer))?)?;
     } else {
-        for hit in &answer.hits {
-            print_hit(&mut out, hit, terminal)?;
+        let images = verb.images.resolve(terminal);
+        for (hit, regions) in answer.hits.iter().zip(&regions) {
+            print_hit(&mut out, &index, hit, terminal)?;
+            if let Some(images) = images {
+                print_picture(&mut out, &index, verb, hit, images)?;
+            }
+            print_region(&mut out, regions.first())?;
             print_matches(&mut out, &hit.matches)?;
         }
         if verb.explain {
@@ -91,7 +117,58 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
         eprintln!("nothing found");
         return Ok(Outcome::NothingFound);
     }
+    if let Some(number) = verb.open {
+        let hit = answer.hits.iter().find(|hit| hit.rank == number).ok_or_else(|| {
+            hinted(format!("there is no hit {number}"), format!("there are {}", answer.hits.len()))
+        })?;
+        viewer::open(&index.file(hit.page.path()), hit.page.number())?;
+    }
     Ok(Outcome::Done)
+}
+
+/// The regions of each hit that were asked for: none where no model looked.
+fn regions(index: &Index, verb: &QueryVerb, answer: &Answer) -> Result<Vec<Vec<Region>>> {
+    let mut regions = vec![Vec::new(); answer.hits.len()];
+    if verb.regions && answer.model.is_some() {
+        let question = index.encode(verb.text.as_str())?;
+        for (hit, regions) in answer.hits.iter().zip(&mut regions) {
+            if hit.page.layout().is_some() {
+                *regions = hit.page.regions_or_patches(&question, MapOf::Question, 1)?;
+            }
+        }
+    }
+    Ok(regions)
+}
+
+/// A small picture of the page with the heat of the question; nothing where it cannot be drawn.
+fn print_picture(
+    out: &mut impl Write,
+    index: &Index,
+    verb: &QueryVerb,
+    hit: &PageHit,
+    images: ImageChoice,
+) -> Result<()> {
+    let Ok(mut picture) = hit.page.image(thumbnail::WIDTH_PX) else { return Ok(()) };
+    if hit.page.layout().is_some()
+        && let Ok(question) = index.encode(verb.text.as_str())
+        && let Ok(heat) = hit.page.heat(&question, MapOf::Question, HeatScale::Page)
+    {
+        picture = heat.map.over(&picture);
+    }
+    images.write(&picture, out)
+}
+
+/// The words of the best region, as they stand on the page.
+fn print_region(out: &mut impl Write, region: Option<&Region>) -> io::Result<()> {
+    let Some(region) = region else { return Ok(()) };
+    if region.text.is_empty() {
+        let Rect { x0, y0, x1, y1 } = region.rect;
+        return writeln!(out, "     | a picture at x {x0:.0}-{x1:.0}  y {y0:.0}-{y1:.0} pt");
+    }
+    for line in region.text.lines().take(REGION_LINES) {
+        writeln!(out, "     | {}", printable(line))?;
+    }
+    Ok(())
 }
 
 /// Opens the index that a verb reads, with the model that it asks for.
@@ -122,7 +199,12 @@ pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channe
     })
 }
 
-fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Result<()> {
+fn print_hit(
+    out: &mut impl Write,
+    index: &Index,
+    hit: &PageHit,
+    terminal: &Terminal,
+) -> io::Result<()> {
     let reasons: Vec<String> = hit
         .channels
         .iter()
@@ -133,6 +215,7 @@ fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Re
         })
         .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
+    let place = terminal.link(&place, &index.file(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
     writeln!(out, "{:>3}. {place}  {why}", hit.rank)?;
     if hit.snippet.text.is_empty() {
