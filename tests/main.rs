@@ -27,6 +27,8 @@ mod random;
 mod read_only;
 #[cfg(target_os = "linux")]
 mod robustness;
+#[cfg(feature = "serve")]
+mod serve;
 mod sync;
 mod torture;
 #[cfg(unix)]

@@ -9,6 +9,9 @@ use pagesight::region::{HeatScale, MapOf, Region};
 use pagesight::search::{Answer, Channel, Notice, PageHit, PatchMatch, Rect, Snippet};
 use pagesight::{Index, wire};
 
+#[cfg(feature = "serve")]
+use serde_json::Value;
+
 use super::args::{ModelChoice, Place};
 use super::output::line;
 use super::terminal::{Terminal, printable};
@@ -65,6 +68,11 @@ pub struct QueryVerb {
     /// Open the page of this hit in a PDF viewer, or its file where none takes a page number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub open: Option<u32>,
+    /// Ask a running `pagesight serve` instead of loading the model; its token is taken from
+    /// PAGESIGHT_TOKEN.
+    #[cfg(feature = "serve")]
+    #[arg(long, env = "PAGESIGHT_SERVER", value_name = "URL", conflicts_with_all = ["open"])]
+    pub server: Option<String>,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a hit and a summary line.
@@ -73,6 +81,10 @@ pub struct QueryVerb {
 }
 
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
+    #[cfg(feature = "serve")]
+    if let Some(url) = &verb.server {
+        return ask_server(url, verb, terminal);
+    }
     let index = open(place, &verb.model)?;
     let channels = channels(verb.channel, &verb.model)?;
     let mut search = index.search(verb.text.as_str()).k(verb.k as usize).channels(channels);
@@ -169,6 +181,67 @@ fn print_region(out: &mut impl Write, region: Option<&Region>) -> io::Result<()>
         writeln!(out, "     | {}", printable(line))?;
     }
     Ok(())
+}
+
+/// Asks a running server, and prints its answer as that of an index.
+#[cfg(feature = "serve")]
+fn ask_server(url: &str, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
+    let channel = match verb.channel {
+        ChannelChoice::Both => "both",
+        ChannelChoice::Visual => "visual",
+        ChannelChoice::Text => "text",
+    };
+    let asked = serde_json::json!({
+        "query": verb.text,
+        "k": verb.k,
+        "channel": channel,
+        "paths": verb.path,
+        "explain": verb.explain,
+        "regions": u32::from(verb.regions),
+    });
+    let token = std::env::var("PAGESIGHT_TOKEN").ok().filter(|token| !token.is_empty());
+    let mut answer = crate::serve::client::post(url, "/v1/search", &asked, token.as_deref())?;
+    if let Some(notice) = answer["notice"].as_str() {
+        eprintln!("{}", printable(notice));
+    }
+    let hits = answer["hits"].take();
+    let hits: Vec<Value> = serde_json::from_value(hits).context("reading the server's answer")?;
+    let mut out = io::stdout().lock();
+    for hit in &hits {
+        if verb.json {
+            writeln!(out, "{}", line("hit", hit)?)?;
+            continue;
+        }
+        let said = |field: &str| printable(hit[field].as_str().unwrap_or_default());
+        let why: Vec<String> = hit["channels"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|said| {
+                let channel = printable(said["channel"].as_str().unwrap_or_default());
+                let score = said["score"].as_f64().unwrap_or_default();
+                format!("{channel} {score:.3} (rank {})", said["rank"])
+            })
+            .collect();
+        let score = hit["score"].as_f64().unwrap_or_default();
+        let why = terminal.dim(&format!("{score:.4}  {}", why.join(", ")));
+        writeln!(out, "{:>3}. {}#{}  {why}", hit["rank"], said("path"), hit["page"])?;
+        writeln!(out, "     {}", said("snippet"))?;
+        for text in
+            hit["regions"][0]["text"].as_str().unwrap_or_default().lines().take(REGION_LINES)
+        {
+            writeln!(out, "     | {}", printable(text))?;
+        }
+    }
+    if verb.json {
+        answer["hits"] = Value::from(hits.len());
+        writeln!(out, "{}", line("summary", &answer)?)?;
+    }
+    if hits.is_empty() {
+        eprintln!("nothing found");
+        return Ok(Outcome::NothingFound);
+    }
+    Ok(Outcome::Done)
 }
 
 /// Opens the index that a verb reads, with the model that it asks for.
