@@ -128,9 +128,10 @@ fn every_harm_is_detected(
         assert!(damages.contains(&name), "{name} is not among {damages:?}");
         named += 1;
         match answers(place) {
-            Some(given) => {
+            Some(given) if name.starts_with("codes/") => {
                 assert_eq!(ranked(given), ranked(sound_answers.clone()), "with a damaged {name}");
             }
+            Some(given) => assert_eq!(given, sound_answers, "with a damaged {name}"),
             None => refused += 1,
         }
         fs::write(file, bytes).unwrap();

@@ -1,5 +1,5 @@
 //! What is on a page is found as people ask for it, from the PDF to the answer. The rules of words
-//! are tested where they are, in store/src/analysis.rs and store/src/text.rs.
+//! are tested where they are, in `store/src/text`.
 
 use std::fs;
 
