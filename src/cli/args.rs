@@ -28,11 +28,12 @@ pub struct Place {
     pub ocr_weights: Option<PathBuf>,
 }
 
-/// A model.
+/// The model that encodes pages and questions.
 #[derive(Debug, Args)]
 pub struct ModelChoice {
-    /// A checkpoint of ColPali or NeoMME: a folder, or a name that `pagesight model list` shows; `none` is words
-    /// alone [default: the one that the index was made with, for a new one nano].
+    /// A checkpoint of ColPali, ColQwen2 or 2.5, or NeoMME: a folder, or a name that `pagesight
+    /// model list` shows; `none` is words alone [default: the one that the index was made with, for a
+    /// new one nano].
     #[arg(long, env = "PAGESIGHT_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub model: Option<PathBuf>,
     #[command(flatten)]
