@@ -24,6 +24,9 @@ const MAX_STREAM_DICT: usize = 2048;
 /// No more objects are looked at.
 const MAX_OBJECTS: usize = 500_000;
 
+/// Objects are taken apart up to this size together, bytes.
+const MAX_PARSED: usize = 16 << 20;
+
 /// A font program that is larger is not read.
 const MAX_PROGRAM: usize = 8 << 20;
 
@@ -98,31 +101,49 @@ impl<'l> Facts<'l> {
         glyphs
     }
 
-    fn read_encodings(&self) -> HashMap<String, Glyphs> {
-        let mut objects: HashMap<u32, Value> = HashMap::new();
-        let wanted = |dict: &[u8]| {
-            memmem::find(dict, b"/BaseFont").is_some()
-                || memmem::find(dict, b"/Differences").is_some()
+    /// The dictionaries and arrays among the objects of the document whose bytes are wanted, by their
+    /// numbers. Where an object is there twice, as after an update, the later one counts.
+    pub fn objects(&self, is_wanted: impl Fn(&[u8]) -> bool) -> HashMap<u32, Value> {
+        // A dictionary with an encoding of 256 names, or of a page with its annotations, is smaller.
+        const MOST: usize = 32 << 10;
+        let mut objects: HashMap<u32, (usize, Value)> = HashMap::new();
+        let mut room = MAX_PARSED;
+        let mut add = |number, place, bytes: &[u8]| {
+            let is_last = objects.get(&number).is_none_or(|(before, _)| *before <= place);
+            if is_last && bytes.len() <= room && is_wanted(bytes) {
+                room -= bytes.len();
+                objects.insert(number, (place, Parser { bytes, at: 0 }.value(0)));
+            }
         };
         for (number, at) in object_starts(self.bytes).take(MAX_OBJECTS) {
-            // A dictionary with an encoding of 256 names is far smaller.
-            let dict = &self.bytes[at..self.bytes.len().min(at + (32 << 10))];
-            let end = memmem::find(dict, b"endobj").unwrap_or(dict.len());
-            if wanted(&dict[..end]) {
-                objects.insert(number, Parser { bytes: dict, at: 0 }.value(0));
-            }
+            let object = &self.bytes[at..self.bytes.len().min(at + MOST)];
+            add(number, at, &object[..memmem::find(object, b"endobj").unwrap_or(object.len())]);
         }
         for stream in self.object_streams() {
-            for (number, at) in stream.objects() {
-                let rest = &stream.bytes[at..];
-                let value = Parser { bytes: &rest[..rest.len().min(32 << 10)], at: 0 }.value(0);
-                if matches!(&value, Value::Dict(dict)
-                    if dict.contains_key("BaseFont") || dict.contains_key("Differences"))
-                {
-                    objects.insert(number, value);
-                }
+            let places = stream.objects();
+            let ends = places.iter().skip(1).map(|(_, at)| *at).chain([stream.bytes.len()]);
+            for ((number, at), end) in places.iter().zip(ends) {
+                let end = end.clamp(*at, stream.bytes.len()).min(at + MOST);
+                add(*number, stream.place, &stream.bytes[*at..end]);
             }
         }
+        objects.into_iter().map(|(number, (_, object))| (number, object)).collect()
+    }
+
+    /// The number of the catalog, by the last trailer.
+    pub fn root(&self) -> Option<u32> {
+        let at = memmem::rfind(self.bytes, b"/Root")? + 5;
+        match (Parser { bytes: &self.bytes[..self.bytes.len().min(at + 40)], at }).value(0) {
+            Value::Reference(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn read_encodings(&self) -> HashMap<String, Glyphs> {
+        let objects = self.objects(|object| {
+            memmem::find(object, b"/BaseFont").is_some()
+                || memmem::find(object, b"/Differences").is_some()
+        });
         let resolved = |value: &Value| match value {
             Value::Reference(number) => objects.get(number).cloned().unwrap_or(Value::Other),
             value => value.clone(),
@@ -176,7 +197,7 @@ impl<'l> Facts<'l> {
                 Some(_) => unpack(data, room)?,
             };
             room -= bytes.len();
-            Some(ObjectStream { bytes, count, first })
+            Some(ObjectStream { bytes, count, first, place: at })
         })
     }
 }
@@ -196,6 +217,8 @@ struct ObjectStream {
     count: usize,
     /// Where the first object begins.
     first: usize,
+    /// Where it is in the document.
+    place: usize,
 }
 
 impl ObjectStream {
@@ -218,7 +241,7 @@ impl ObjectStream {
     }
 }
 
-/// Number and place of each object that begins with `N G obj` and is a dictionary.
+/// Number and place of each object that begins with `N G obj` and is a dictionary or an array.
 fn object_starts(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
     memmem::find_iter(bytes, b" obj").filter_map(move |at| {
         let before = &bytes[at.saturating_sub(20)..at];
@@ -227,13 +250,14 @@ fn object_starts(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
         let number = std::str::from_utf8(number).ok()?.parse().ok()?;
         let after = at + 4;
         let blank = bytes[after..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-        bytes[after + blank..].starts_with(b"<<").then_some((number, after + blank))
+        let object = &bytes[after + blank..];
+        (object.starts_with(b"<<") || object.starts_with(b"[")).then_some((number, after + blank))
     })
 }
 
 /// A PDF object, as far as it matters here.
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub enum Value {
     Name(String),
     Number(u32),
     Reference(u32),

@@ -113,6 +113,7 @@ impl<'o, 'l> Pages<'o, 'l> {
                 return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
             };
             let (page, _) = load(copy, number)?;
+            self.opened.hide_annotations(&page, number);
             draw_page(&page, size, draw, limit, canvas)
         })
     }
@@ -121,6 +122,7 @@ impl<'o, 'l> Pages<'o, 'l> {
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
             self.loaded = None;
             let (page, size) = load(&self.opened.document, number)?;
+            self.opened.hide_annotations(&page, number);
             self.loaded = Some((number, page, size));
         }
         let (_, page, size) = self.loaded.as_ref().expect("loaded above");

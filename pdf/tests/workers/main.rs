@@ -40,6 +40,10 @@ fn main() {
         test("words_outside_the_page_are_none", words::outside_the_page_and_its_clips_are_none),
         test("words_of_layers_that_are_off_are_none", words::of_layers_that_are_off_are_none),
         test("words_of_annotations_are_read", words::of_annotations_are_read),
+        test(
+            "words_of_annotations_on_layers_that_are_off_are_none",
+            words::of_annotations_on_layers_that_are_off_are_none,
+        ),
         test("words_of_a_choice_are_its_label", words::of_a_choice_are_its_label),
         test("words_of_tags_stand_for_their_content", words::of_tags_stand_for_their_content),
         test("words_keep_every_letter", words::keep_every_letter),
