@@ -333,9 +333,12 @@ fn garbled_text_gives_way_to_what_the_page_shows() {
         spillway gates which were repaired last autumn";
     let moved: String = WORDS.chars().map(|c| char::from_u32(c as u32 + 4).unwrap()).collect();
     let private = "\u{E012}\u{E013}\u{E014} ".repeat(200);
+    let little = "Xli wtmppae} kexiw";
+    let ideographs = "乤乥乧乪乮乯乲乴乷乺乻乼乽乿亀亁亄亅";
+    let digits = "18429 30017 44298 163";
     let mut place = Place::new();
     place.engines.ocr = Some(Arc::new(FakeOcr::new("turbines as they are seen")));
-    place.write("garbled.pdf", &[WORDS, &moved, &private]);
+    place.write("garbled.pdf", &[WORDS, &moved, &private, little, ideographs, digits]);
     place.run();
     let mut pages = place.store.pages();
     pages.sort_by_key(|page| page.id.number);
@@ -344,6 +347,9 @@ fn garbled_text_gives_way_to_what_the_page_shows() {
     let expected = [
         (WORDS, TextSource::Layer),
         (WORDS, TextSource::Layer),
+        ("turbines as they are seen", TextSource::Ocr),
+        ("turbines as they are seen", TextSource::Ocr),
+        ("turbines as they are seen", TextSource::Ocr),
         ("turbines as they are seen", TextSource::Ocr),
     ];
     assert_eq!(read, expected);
