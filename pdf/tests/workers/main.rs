@@ -50,6 +50,10 @@ fn main() {
         test("words_say_where_they_stand", words::say_where_they_stand),
         test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
         test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),
+        test(
+            "signs_in_fonts_of_ideographs_are_drawn",
+            pixels::signs_in_fonts_of_ideographs_are_drawn,
+        ),
         test("workers_are_replaced_in_time", replaced::in_time),
         test("the_pool_keeps_the_contract", pool::keeps_the_contract),
         test("a_second_picture_starts_no_process", pool::a_second_picture_starts_no_process),
