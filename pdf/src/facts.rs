@@ -6,7 +6,7 @@
 //! replaced) costs a word, never a page.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
@@ -36,66 +36,126 @@ const MAX_DEPTH: usize = 24;
 /// Facts of one document.
 pub struct Facts<'l> {
     bytes: &'l [u8],
-    has_layers: OnceCell<bool>,
-    has_tags_with_text: OnceCell<bool>,
-    /// The glyphs that fonts name in the document, by the names of the fonts.
-    encodings: OnceCell<HashMap<String, Glyphs>>,
+    said: OnceCell<Said>,
+    encodings: OnceCell<Encodings>,
+}
+
+/// Which of these words stand among the objects of a document. They are looked for together, since
+/// the objects are unpacked for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    layers: bool,
+    pinned_files: bool,
+    tags: bool,
+    replacements: bool,
+    collection: bool,
+}
+
+impl Said {
+    const ALL: Self =
+        Self { layers: true, pinned_files: true, tags: true, replacements: true, collection: true };
+
+    fn look(&mut self, bytes: &[u8]) {
+        for (said, word) in [
+            (&mut self.layers, &b"/OCProperties"[..]),
+            (&mut self.pinned_files, b"/FileAttachment"),
+            (&mut self.tags, b"/StructTreeRoot"),
+            (&mut self.replacements, b"/ActualText"),
+            (&mut self.collection, b"/Collection"),
+        ] {
+            *said = *said || memmem::find(bytes, word).is_some();
+        }
+    }
+}
+
+/// The glyphs that fonts name in the document.
+#[derive(Debug, Default)]
+struct Encodings {
+    /// By the names of the fonts.
+    named: HashMap<String, Glyphs>,
+    /// Of fonts that the document draws itself.
+    drawn: Vec<Glyphs>,
+}
+
+impl Encodings {
+    /// The names in which those of the drawn fonts agree that have all `codes`. Codes of ASCII may be
+    /// named by the encoding that a font begins with.
+    fn agreed(&self, codes: &HashSet<u32>) -> Glyphs {
+        let has =
+            |glyphs: &Glyphs, code: &u32| glyphs.contains_key(code) || (0x20..0x7F).contains(code);
+        let fitting = || self.drawn.iter().filter(|glyphs| codes.iter().all(|c| has(glyphs, c)));
+        let name = |code: &u32| {
+            let mut names = fitting().filter_map(|glyphs| glyphs.get(code));
+            let first = names.next()?;
+            names.all(|name| name == first).then(|| (*code, first.clone()))
+        };
+        codes.iter().filter_map(name).collect()
+    }
 }
 
 impl<'l> Facts<'l> {
     /// Of the document that consists of `bytes`.
     pub fn of(bytes: &'l [u8]) -> Self {
-        Self {
-            bytes,
-            has_layers: OnceCell::new(),
-            has_tags_with_text: OnceCell::new(),
-            encodings: OnceCell::new(),
-        }
+        Self { bytes, said: OnceCell::new(), encodings: OnceCell::new() }
     }
 
     /// Whether something in the document may be on a layer.
     pub fn has_layers(&self) -> bool {
-        *self.has_layers.get_or_init(|| self.says(b"/OCProperties"))
+        self.said().layers
     }
 
     /// Whether a page of the document may have a file pinned to it.
     pub fn has_pinned_files(&self) -> bool {
-        self.says(b"/FileAttachment")
+        self.said().pinned_files
     }
 
     /// Whether something in the document, such as a tag, may have a text that stands for what it
     /// displays. Such texts within the content of pages are not among its objects.
     pub fn has_tags_with_text(&self) -> bool {
-        *self
-            .has_tags_with_text
-            .get_or_init(|| self.says(b"/StructTreeRoot") && self.says(b"/ActualText"))
+        self.said().tags && self.said().replacements
     }
 
     /// Whether the document is a collection of files with a cover, a portfolio.
     pub fn is_portfolio(&self) -> bool {
-        self.says(b"/Collection")
+        self.said().collection
     }
 
-    /// Whether `word` stands among the objects of the document. An encrypted document is taken to
-    /// say it: its objects cannot be unpacked.
-    fn says(&self, word: &[u8]) -> bool {
-        let finder = memmem::Finder::new(word);
-        let packed = || memmem::find(self.bytes, b"/ObjStm").is_some();
-        finder.find(self.bytes).is_some()
-            || (packed()
-                && (memmem::find(self.bytes, b"/Encrypt").is_some()
-                    || self.object_streams().any(|stream| finder.find(&stream.bytes).is_some())))
+    /// What stands among the objects of the document. An encrypted document is taken to say all: its
+    /// objects cannot be unpacked.
+    fn said(&self) -> Said {
+        *self.said.get_or_init(|| {
+            let mut said = Said::default();
+            said.look(self.bytes);
+            if memmem::find(self.bytes, b"/ObjStm").is_none() {
+                return said;
+            }
+            if memmem::find(self.bytes, b"/Encrypt").is_some() {
+                return Said::ALL;
+            }
+            self.object_streams().for_each(|stream| said.look(&stream.bytes));
+            said
+        })
     }
 
-    /// What the glyphs of `font` are called, where the document or the font itself says so.
-    pub fn glyphs_of(&self, font: &Font<'_>) -> Glyphs {
+    /// What the glyphs of `font` are called, where the document or the font itself says so. `codes` are
+    /// those of a text in it. A font that the document draws (Type 3) has no name: it is one of those
+    /// that have all codes, and a glyph has a name when they agree.
+    pub fn glyphs_of(&self, font: &Font<'_>, codes: impl FnOnce() -> HashSet<u32>) -> Glyphs {
+        let encodings = self.encodings.get_or_init(|| self.read_encodings());
+        let name = font.base_name();
+        if name.is_empty() {
+            return if encodings.drawn.is_empty() {
+                Glyphs::new()
+            } else {
+                encodings.agreed(&codes())
+            };
+        }
         let mut glyphs = if font.is_embedded() {
             type1_encoding(&font.program(MAX_PROGRAM))
         } else {
             Glyphs::new()
         };
-        let encodings = self.encodings.get_or_init(|| self.read_encodings());
-        if let Some(said) = encodings.get(&font.base_name()) {
+        if let Some(said) = encodings.named.get(&name) {
             glyphs.extend(said.iter().map(|(code, name)| (*code, name.clone())));
         }
         glyphs
@@ -139,27 +199,32 @@ impl<'l> Facts<'l> {
         }
     }
 
-    fn read_encodings(&self) -> HashMap<String, Glyphs> {
+    fn read_encodings(&self) -> Encodings {
         let objects = self.objects(|object| {
-            memmem::find(object, b"/BaseFont").is_some()
-                || memmem::find(object, b"/Differences").is_some()
+            ["/BaseFont", "/Type3", "/Differences"]
+                .iter()
+                .any(|word| memmem::find(object, word.as_bytes()).is_some())
         });
         let resolved = |value: &Value| match value {
             Value::Reference(number) => objects.get(number).cloned().unwrap_or(Value::Other),
             value => value.clone(),
         };
-        let mut encodings: HashMap<String, Glyphs> = HashMap::new();
+        let mut encodings = Encodings::default();
         for object in objects.values() {
             let Value::Dict(font) = object else { continue };
-            let (Some(Value::Name(name)), Some(encoding)) =
-                (font.get("BaseFont"), font.get("Encoding"))
-            else {
+            let is_drawn =
+                matches!(font.get("Subtype"), Some(Value::Name(kind)) if kind == "Type3");
+            let name = match font.get("BaseFont") {
+                Some(Value::Name(name)) => Some(name.clone()),
+                _ => None,
+            };
+            let Some(encoding) = font.get("Encoding").filter(|_| is_drawn || name.is_some()) else {
                 continue;
             };
             let Value::Dict(encoding) = resolved(encoding) else { continue };
             let Some(differences) = encoding.get("Differences") else { continue };
             let Value::Array(differences) = resolved(differences) else { continue };
-            let glyphs = encodings.entry(name.clone()).or_default();
+            let mut glyphs = Glyphs::new();
             let mut code = 0;
             for value in differences {
                 match value {
@@ -170,6 +235,10 @@ impl<'l> Facts<'l> {
                     }
                     _ => {}
                 }
+            }
+            match name.filter(|_| !is_drawn) {
+                Some(name) => encodings.named.entry(name).or_default().extend(glyphs),
+                None => encodings.drawn.push(glyphs),
             }
         }
         encodings
@@ -202,10 +271,12 @@ impl<'l> Facts<'l> {
     }
 }
 
-/// Unpacks zlib data up to `most` bytes; what comes before damage counts.
+/// Unpacks zlib data up to `most` bytes; what comes before damage counts, and no checksum is made.
 fn unpack(data: &[u8], most: usize) -> Option<Vec<u8>> {
-    use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
-    match decompress_to_vec_zlib_with_limit(data, most) {
+    use miniz_oxide::inflate::decompress_to_vec_with_limit;
+    let [method, flags, rest @ ..] = data else { return None };
+    let is_zlib = method & 0x0F == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0;
+    match decompress_to_vec_with_limit(if is_zlib { rest } else { data }, most) {
         Ok(bytes) => Some(bytes),
         Err(error) => Some(error.output).filter(|bytes| !bytes.is_empty()),
     }
@@ -446,7 +517,26 @@ mod tests {
     use super::*;
 
     fn encodings(bytes: &[u8]) -> HashMap<String, Glyphs> {
-        Facts::of(bytes).read_encodings()
+        Facts::of(bytes).read_encodings().named
+    }
+
+    #[test]
+    fn drawn_fonts_are_told_apart_by_their_codes() {
+        let pdf = b"1 0 obj<</Type/Font/Subtype/Type3/Encoding<</Differences[1/g/a/t/e]>>>>endobj
+            2 0 obj<</Subtype/Type3/Encoding 3 0 R>>endobj 3 0 obj<</Differences[1/d/a/m/s/l]>>endobj
+            4 0 obj<</BaseFont/N/Encoding<</Differences[1/x]>>>>endobj";
+        let encodings = Facts::of(pdf).read_encodings();
+        assert_eq!(encodings.drawn.len(), 2);
+        let agreed = |codes: &[u32]| {
+            let agreed = encodings.agreed(&codes.iter().copied().collect());
+            let mut agreed: Vec<(u32, String)> = agreed.into_iter().collect();
+            agreed.sort();
+            agreed
+        };
+        // Both have 2; the second alone has 5, and so it is the one that 1 is of, too.
+        assert_eq!(agreed(&[1, 2]), [(2, "a".into())]);
+        assert_eq!(agreed(&[1, 5]), [(1, "d".into()), (5, "l".into())]);
+        assert_eq!(agreed(&[1, 9]), []);
     }
 
     #[test]

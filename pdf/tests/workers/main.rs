@@ -47,6 +47,10 @@ fn main() {
         test("words_of_a_choice_are_its_label", words::of_a_choice_are_its_label),
         test("words_of_tags_stand_for_their_content", words::of_tags_stand_for_their_content),
         test("words_keep_every_letter", words::keep_every_letter),
+        test(
+            "words_in_fonts_that_are_drawn_have_the_names_of_their_glyphs",
+            words::in_fonts_that_are_drawn_have_the_names_of_their_glyphs,
+        ),
         test("words_say_where_they_stand", words::say_where_they_stand),
         test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
         test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),

@@ -128,6 +128,15 @@ pub fn keep_every_letter() {
     }
 }
 
+pub fn in_fonts_that_are_drawn_have_the_names_of_their_glyphs() {
+    for file in ["drawn.pdf", "drawn-packed.pdf"] {
+        check(&[
+            (file, 1, &["Hydraulic spillway 1fishé łΩж"], &["\u{1}", "\u{FFFD}"]),
+            (file, 2, &["gates", "turbines"], &[]),
+        ]);
+    }
+}
+
 pub fn say_where_they_stand() {
     let mut renderer = start(Sandbox::BestEffort).unwrap();
     let pages = read(&mut renderer, "scans.pdf");
