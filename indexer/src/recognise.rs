@@ -16,7 +16,7 @@ use pagesight_core::seam::{BoxError, Ocr, PdfDocument, PdfError};
 use pagesight_core::{DrawSize, OcrText, PageImage, TextSource, Turn, chain};
 
 use crate::ink::{self, unread_letters};
-use crate::legible::{is_doubtful, is_garbled, is_meaningless_text, words};
+use crate::legible::{has_doubtful_lines, is_doubtful, is_garbled, is_meaningless_text, words};
 use crate::page::PageRead;
 use crate::scan::{is_blank, needs_ocr};
 
@@ -101,6 +101,9 @@ fn why(pdf: &mut dyn PdfDocument, page: &PageRead) -> Result<Option<Why>, PdfErr
     }
     if needs_ocr(&page.text) {
         return Ok(Some(Why::NoWords));
+    }
+    if has_doubtful_lines(&page.text) {
+        return Ok(Some(Why::Unread));
     }
     if !may_show_more(page) {
         return Ok(None);
