@@ -10,6 +10,8 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
+use crate::fonts::has_beyond_latin_1;
+use crate::glyphs::letters_of_glyph;
 use crate::raw::Font;
 
 /// Names of glyphs by the codes of a font.
@@ -75,9 +77,44 @@ struct Encodings {
     named: HashMap<String, Glyphs>,
     /// Of fonts that the document draws itself.
     drawn: Vec<Glyphs>,
+    /// The names of fonts that have Western letters alone, and of those that may have others; a name
+    /// may be that of several fonts.
+    western: HashSet<String>,
+    other: HashSet<String>,
 }
 
 impl Encodings {
+    /// Takes in what a font called `name` says of its letters; `differences` are its own.
+    fn add_letters(
+        &mut self,
+        name: &str,
+        font: &HashMap<String, Value>,
+        encoding: &Value,
+        differences: &Glyphs,
+    ) {
+        let is = |value: Option<&Value>, names: &[&str]| matches!(value, Some(Value::Name(name)) if names.contains(&name.as_str()));
+        const WESTERN: [&str; 2] = ["WinAnsiEncoding", "StandardEncoding"];
+        let is_simple = is(font.get("Subtype"), &["Type1", "TrueType", "MMType1"])
+            && !font.contains_key("ToUnicode");
+        let is_western = match encoding {
+            Value::Name(_) => is(Some(encoding), &WESTERN),
+            Value::Dict(dict) => match dict.get("BaseEncoding") {
+                None => true,
+                base => is(base, &WESTERN),
+            },
+            _ => !font.contains_key("Encoding"),
+        };
+        let is_western_glyph = |glyph: &String| {
+            letters_of_glyph(glyph).is_some_and(|letters| !has_beyond_latin_1(&letters))
+        };
+        let names = if is_simple && is_western && differences.values().all(is_western_glyph) {
+            &mut self.western
+        } else {
+            &mut self.other
+        };
+        names.insert(name.into());
+    }
+
     /// The names in which those of the drawn fonts agree that have all `codes`. Codes of ASCII may be
     /// named by the encoding that a font begins with.
     fn agreed(&self, codes: &HashSet<u32>) -> Glyphs {
@@ -135,6 +172,14 @@ impl<'l> Facts<'l> {
             self.object_streams().for_each(|stream| said.look(&stream.bytes));
             said
         })
+    }
+
+    /// Whether `font`, which the document names, may have letters beyond Latin 1 there. A font that is
+    /// not found among its objects may.
+    pub fn may_have_other_letters(&self, font: &Font<'_>) -> bool {
+        let encodings = self.encodings.get_or_init(|| self.read_encodings());
+        let name = font.base_name();
+        !encodings.western.contains(&name) || encodings.other.contains(&name)
     }
 
     /// What the glyphs of `font` are called, where the document or the font itself says so. `codes` are
@@ -218,12 +263,18 @@ impl<'l> Facts<'l> {
                 Some(Value::Name(name)) => Some(name.clone()),
                 _ => None,
             };
-            let Some(encoding) = font.get("Encoding").filter(|_| is_drawn || name.is_some()) else {
+            if !is_drawn && name.is_none() {
                 continue;
+            }
+            let encoding = font.get("Encoding").map_or(Value::Other, resolved);
+            let differences = match &encoding {
+                Value::Dict(dict) => dict.get("Differences").map_or(Value::Other, resolved),
+                _ => Value::Other,
             };
-            let Value::Dict(encoding) = resolved(encoding) else { continue };
-            let Some(differences) = encoding.get("Differences") else { continue };
-            let Value::Array(differences) = resolved(differences) else { continue };
+            let differences = match differences {
+                Value::Array(differences) => differences,
+                _ => Vec::new(),
+            };
             let mut glyphs = Glyphs::new();
             let mut code = 0;
             for value in differences {
@@ -235,6 +286,12 @@ impl<'l> Facts<'l> {
                     }
                     _ => {}
                 }
+            }
+            if let Some(name) = &name {
+                encodings.add_letters(name, font, &encoding, &glyphs);
+            }
+            if glyphs.is_empty() {
+                continue;
             }
             match name.filter(|_| !is_drawn) {
                 Some(name) => encodings.named.entry(name).or_default().extend(glyphs),
@@ -518,6 +575,25 @@ mod tests {
 
     fn encodings(bytes: &[u8]) -> HashMap<String, Glyphs> {
         Facts::of(bytes).read_encodings().named
+    }
+
+    #[test]
+    fn fonts_that_may_have_other_letters_are_known() {
+        let pdf = b"1 0 obj<</Subtype/Type1/BaseFont/A/Encoding/WinAnsiEncoding>>endobj
+            2 0 obj<</Subtype/TrueType/BaseFont/B>>endobj
+            3 0 obj<</Subtype/Type1/BaseFont/C/Encoding<</Differences[1/eacute/bullet]>>>>endobj
+            4 0 obj<</Subtype/Type1/BaseFont/D/Encoding<</Differences[1/a/aogonek]>>>>endobj
+            5 0 obj<</Subtype/Type1/BaseFont/E/Encoding<</Differences[1/a/strange]>>>>endobj
+            6 0 obj<</Subtype/Type0/BaseFont/F/Encoding/Identity-H>>endobj
+            7 0 obj<</Subtype/Type1/BaseFont/G/Encoding/MacRomanEncoding>>endobj
+            8 0 obj<</Subtype/Type1/BaseFont/H/ToUnicode 9 0 R/Encoding/WinAnsiEncoding>>endobj";
+        let Encodings { western, other, .. } = Facts::of(pdf).read_encodings();
+        let sorted = |names: HashSet<String>| {
+            let mut names: Vec<String> = names.into_iter().collect();
+            names.sort();
+            names.concat()
+        };
+        assert_eq!((sorted(western), sorted(other)), ("ABC".into(), "DEFGH".into()));
     }
 
     #[test]

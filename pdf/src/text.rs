@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::facts::{Facts, Glyphs};
+use crate::fonts::is_beyond_latin_1;
 use crate::glyphs::letters_of_glyph;
-use crate::letters::is_beyond_latin_1;
 use crate::raw::{Box4, Handle, TextLayer};
 use crate::survey::{Shown, Survey, TextObject};
 
