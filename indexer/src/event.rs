@@ -90,20 +90,21 @@ pub struct Summary {
     pub pages_failed: u64,
     /// Records with failures, by path; their reasons are inside.
     pub failures: Vec<DocumentRecord>,
-    /// Roots that held documents and hold none now; nothing of them was dropped, unless that was
+    /// Folders that held documents and hold none now; nothing of them was dropped, unless that was
     /// asked for with [`SyncOptions::drop_emptied`](crate::SyncOptions::drop_emptied).
     pub emptied: Vec<Emptied>,
     /// The run was asked to stop; the next one goes on.
     pub interrupted: bool,
 }
 
-/// A root below which nothing was found, although the index has documents from there.
+/// A root, or an empty folder within one, below which nothing was found, although the index has
+/// documents from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Emptied {
-    /// The root, absolute.
+    /// The folder, absolute.
     pub root: PathBuf,
-    /// Paths that the index has below it.
+    /// Paths that the index has below it, without those of documents that were moved elsewhere.
     pub documents: usize,
 }
 

@@ -2,15 +2,14 @@
 //! records, without threads, files or a store.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, ModelId, PageFailure,
 };
 
-use crate::attached::{self, Seen};
-use crate::discover::{Discovery, Found, decode_path};
-use crate::event::{Emptied, Outcome};
+use crate::attached;
+use crate::discover::Found;
+use crate::event::Outcome;
 
 /// The records of an index before a run, by path.
 pub(crate) type Ledger = BTreeMap<String, DocumentRecord>;
@@ -230,48 +229,6 @@ pub(crate) fn known(
     (record, outcome)
 }
 
-/// Paths of the ledger whose files are gone. What the walk could not look at is not gone, and
-/// neither is what was below the roots `kept`. What is attached to a file that is there is gone
-/// when the run `seen` read that file and did not find it.
-pub(crate) fn gone<'a>(
-    ledger: &'a Ledger,
-    discovery: &'a Discovery,
-    base: &'a Path,
-    kept: &'a [Emptied],
-    seen: &'a Seen,
-) -> impl Iterator<Item = &'a str> {
-    let is_kept = move |path: &str| {
-        let file = decode_path(base, path);
-        kept.iter().any(|emptied| file.starts_with(&emptied.root))
-    };
-    let is_gone = move |path: &&String| {
-        let is_there = |path: &str| discovery.files.contains_key(path);
-        if is_there(path) {
-            false
-        } else if attached::carrier(path, is_there).is_some() {
-            seen.is_gone(path)
-        } else {
-            discovery.covers(base, path) && !is_kept(path)
-        }
-    };
-    ledger.keys().filter(is_gone).map(String::as_str)
-}
-
-/// Roots below which nothing was found, although the ledger has documents there. A folder that is
-/// empty from one run to the next is more often a drive that is not mounted than a decision.
-pub(crate) fn emptied(ledger: &Ledger, discovery: &Discovery, base: &Path) -> Vec<Emptied> {
-    let roots = discovery
-        .roots
-        .iter()
-        .filter(|root| !discovery.files.values().any(|found| found.file.starts_with(root)));
-    let emptied = roots.map(|root| {
-        let is_below = |path: &&String| decode_path(base, path).starts_with(root);
-        let documents = ledger.keys().filter(is_below).count();
-        Emptied::new(root.clone(), documents)
-    });
-    emptied.filter(|emptied| emptied.documents > 0).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -466,22 +423,5 @@ mod tests {
         assert_eq!(known(&found(4, 2), &there, Some(&other)).1, Outcome::Renamed);
         let (touched, outcome) = known(&found(4, 2), &there, Some(&record()));
         assert_eq!((touched, outcome), (expected, Outcome::Skipped));
-    }
-
-    #[test]
-    fn what_the_walk_looked_at_and_did_not_find_is_gone() {
-        let mut discovery = Discovery { roots: vec!["/b".into()], ..Discovery::default() };
-        discovery.files.insert("a.pdf".into(), found(1, 0));
-        discovery.unreadable.push(("/b/locked".into(), "permission denied".into()));
-        let paths = ["a.pdf", "b.pdf", "locked/c.pdf", "/elsewhere/d.pdf"];
-        let ledger: Ledger =
-            paths.iter().map(|path| (path.to_string(), document_record(path, id(), 1))).collect();
-        let base = Path::new("/b");
-        assert_eq!(
-            gone(&ledger, &discovery, base, &[], &Seen::default()).collect::<Vec<_>>(),
-            ["b.pdf"]
-        );
-        let kept = [Emptied::new("/b".into(), 3)];
-        assert_eq!(gone(&ledger, &discovery, base, &kept, &Seen::default()).count(), 0);
     }
 }

@@ -6,6 +6,8 @@
 //! three dozen languages that are written in Latin letters it takes 2.5
 //! bits or less to say which letter comes next, in letters that are moved or exchanged 3 bits or more.
 
+use std::sync::LazyLock;
+
 /// Latin letters as a..z, then other Latin letters (with accents) as one, then all that ends a word.
 const CLASSES: usize = 28;
 const ACCENTED: usize = 26;
@@ -116,7 +118,10 @@ impl Cost {
 
     fn is_meaningless(&self) -> bool {
         const FEW: u32 = 8;
-        self.meaningless >= FEW && self.meaningless * 5 >= self.characters()
+        // A bullet may stand alone on a slide.
+        const HARDLY_ANY: u32 = 3;
+        (self.meaningless >= FEW && self.meaningless * 5 >= self.characters())
+            || (self.meaningless >= HARDLY_ANY && self.meaningless * 2 > self.characters())
     }
 }
 
@@ -175,6 +180,77 @@ pub(crate) fn is_garbled(text: &str) -> bool {
         .sum();
     no_language >= FEW_LETTERS && no_language * 3 > whole.letters
 }
+
+/// Whether a text may be what a font with a wrong table makes of words, and may be a table of
+/// numbers, a list of codes or the name of a place as well. Only the picture of the page tells.
+pub(crate) fn is_doubtful(text: &str) -> bool {
+    let whole = Cost::of(text.chars());
+    is_short_and_no_language(&whole) || is_of_unusual_letters(text) || is_of_marks(text, &whole)
+}
+
+/// Whether some lines of a text are no language, as those in one font of several are, too few to
+/// distrust the rest. Of 751 pages of real documents three have as many.
+pub(crate) fn has_doubtful_lines(text: &str) -> bool {
+    const FEW: u32 = 16;
+    let whole = Cost::of(text.chars());
+    let in_doubt: u32 = text
+        .lines()
+        .map(|line| {
+            let cost = Cost::of(line.chars());
+            let is_in_doubt = cost.is_no_language(FEW, MOST_BITS_OF_LINE)
+                || cost.is_meaningless()
+                || is_of_unusual_letters(line)
+                || has_odd_marks(line, &cost);
+            if is_in_doubt { cost.characters() } else { 0 }
+        })
+        .sum();
+    in_doubt > 0 && in_doubt * 8 > whole.characters()
+}
+
+/// Too few letters for [`is_garbled`], that follow each other as no language has them. Of short
+/// pieces of language one in thirty does.
+fn is_short_and_no_language(whole: &Cost) -> bool {
+    const FEW: u32 = 8;
+    (FEW..FEW_LETTERS).contains(&whole.letters)
+        && whole.letters > whole.foreign
+        && whole.is_no_language(FEW, MOST_BITS_OF_LINE)
+}
+
+/// Han or Hangul, a good part of which hardly anybody writes: of those that are chosen at random two
+/// thirds are of that kind, of a page in any language one in thirty.
+fn is_of_unusual_letters(text: &str) -> bool {
+    const FEW: usize = 6;
+    let is_ideograph = |c: &char| matches!(c, '\u{4E00}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7A3}');
+    let (mut all, mut unusual) = (0, 0);
+    for c in text.chars().filter(is_ideograph) {
+        all += 1;
+        unusual += usize::from(USUAL_LETTERS.binary_search(&c).is_err());
+    }
+    all >= FEW && unusual * 5 > all * 2
+}
+
+/// Hardly a letter: digits alone, or marks.
+fn is_of_marks(text: &str, whole: &Cost) -> bool {
+    const FEW_DIGITS: usize = 16;
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let letters = (whole.letters + whole.foreign) as usize;
+    (digits >= FEW_DIGITS && letters * 10 < digits) || has_odd_marks(text, whole)
+}
+
+/// Whether a good part of a text is marks that stand neither in numbers nor at the ends of words.
+fn has_odd_marks(text: &str, whole: &Cost) -> bool {
+    const FEW: usize = 6;
+    let is_odd = |c: char| "!\"#$&'*+;<=>?@[\\]^_`{|}~".contains(c);
+    // A line of equal marks is a line.
+    let before = std::iter::once(' ').chain(text.chars());
+    let odd = before.zip(text.chars()).filter(|&(before, c)| is_odd(c) && before != c).count();
+    odd >= FEW && odd * 3 > whole.characters() as usize
+}
+
+/// The letters of the first levels of GB 2312, Big 5 and JIS X 0208, and those of KS X 1001.
+static USUAL_LETTERS: LazyLock<Vec<char>> = LazyLock::new(|| {
+    include_str!("usual_letters.txt").chars().filter(|c| !c.is_whitespace()).collect()
+});
 
 /// The text that garbled text was before all its codes were moved by one number; `None` when no
 /// number makes language of it.
@@ -280,6 +356,61 @@ mod tests {
         assert!(!is_garbled("Отчёт компании ЛукОйл и ГазПром о РосНефти для налогового органа РФ"));
         // Bytes of Cyrillic read as Latin 1.
         assert!(is_garbled("Âûñîòà ïëîòèíû ñîñòàâëÿåò äâåñòè ìåòðîâ, à äëèíà âîäîõðàíèëèùà"));
+    }
+
+    #[test]
+    fn little_text_may_be_anything() {
+        let short =
+            ["Annual Report 2023", "The spillway gates", "Überprüfung der Schützen", "Contents"];
+        for text in short {
+            assert!(!is_doubtful(text), "{text} {:?}", Cost::of(text.chars()));
+            let moved = moved(text, 3);
+            assert!(text == "Contents" || is_doubtful(&moved), "{moved}");
+        }
+        for text in OTHERS.into_iter().chain([
+            ENGLISH,
+            "",
+            "- 3 -",
+            "日本語の文書を検索する。株式会社山田製作所",
+            "财务报表附注及审计意见",
+            "財務報表附註及審計意見",
+            "서울특별시 지하철 노선도 안내",
+            "Name: ____________________ Date: ________ [x] yes [ ] no",
+            "Revenue 12.50 13.75 99.00 1,000.00 14.25",
+            "4711",
+        ]) {
+            assert!(!is_doubtful(text), "{text}");
+        }
+        for text in [
+            // Han and Hangul from anywhere.
+            "乤乥乧乪乮乯乲乴乷",
+            "갂갃갅갌갎갏갢갣",
+            // Capitals that are moved down, and letters that are digits.
+            "+\"<)%$8'/*& *&%(#$*[]",
+            "1842 9300 17 4429 8163 0277",
+        ] {
+            assert!(is_doubtful(text), "{text}");
+        }
+        assert!(is_garbled("\u{E012}\u{E013} \u{E014}"));
+        assert!(!is_garbled("\u{F0B7} Agenda"));
+    }
+
+    #[test]
+    fn a_line_in_another_font_may_be_in_doubt() {
+        let body = "The members discussed the pruning of hedges and the purchase of a wheelbarrow \
+            for the lower terrace, and promised to bring seedlings of cabbage on Friday";
+        for line in [
+            moved("Annual maintenance of turbines", 3),
+            "\u{E012}".repeat(24),
+            "乤乥乧乪 乮乯乲乴 乷乺乻乼 乽乿亀亁 亄亅乤乥 乧乪乮乯".into(),
+            "$<<^%: ;%-<])<%<') =* ,}(@%^:-' ]^@&-<)[".into(),
+        ] {
+            let text = format!("{line}\n{body}");
+            assert!(!is_garbled(&text) && has_doubtful_lines(&text), "{text}");
+        }
+        for text in [ENGLISH, "", "Agenda\n\u{F0B7} first\n\u{F0B7} second\n\u{F0B7} third"] {
+            assert!(!has_doubtful_lines(text), "{text}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod event;
 mod ink;
 mod ledger;
 mod legible;
+mod missing;
 mod options;
 mod page;
 mod pipeline;

@@ -37,8 +37,9 @@ pub struct SyncOptions {
     pub ocr: OcrChoice,
     /// Languages of such pages as tesseract names them, `+` between them, where they are known.
     pub ocr_languages: Option<String>,
-    /// Drops the documents of a root that held some and holds none now. Without it they stay, since
-    /// an empty folder may be a drive that is not mounted.
+    /// Drops the documents of a root that held some and holds none now, and of a folder within a
+    /// root that held several and is empty. Without it they stay, since an empty folder may be a
+    /// drive that is not mounted; documents that were moved elsewhere go with either.
     pub drop_emptied: bool,
     /// How much of a document is read.
     pub limits: Limits,

@@ -20,8 +20,9 @@ use crate::committing::Committing;
 use crate::discover::{Discovery, Found};
 use crate::encoding::{Encoded, Encoding};
 use crate::error::IndexError;
-use crate::event::{Emptied, Event, Outcome, Summary};
+use crate::event::{Event, Outcome, Summary};
 use crate::ledger::{self, Failed, Ledger, Wants};
+use crate::missing::Missing;
 use crate::options::{Engines, SyncOptions};
 use crate::reading::{DocumentReader, Message, Said};
 use crate::scan::needs_ocr;
@@ -403,26 +404,34 @@ impl<'a> Pipeline<'a> {
 
     /// Ends a run: files that were read under another name, files that are gone, and the last
     /// commit. Pages that wait for the encoder are left to the next run.
-    pub fn finish(
-        mut self,
-        discovery: &Discovery,
-        base: &Path,
-        kept: &[Emptied],
-    ) -> Result<Summary, IndexError> {
+    pub fn finish(mut self, discovery: &Discovery, base: &Path) -> Result<Summary, IndexError> {
         self.summary.interrupted = self.options.stop.load(Ordering::Relaxed);
         self.close_duplicates();
         // Dropped last: a file with another name has its new path in the ledger by now. A run that
         // was stopped has not seen all new paths and drops nothing.
         if !self.summary.interrupted {
-            for path in ledger::gone(self.ledger, discovery, base, kept, &self.seen) {
-                (self.tell)(Event::Dropped { path });
-                self.summary.documents_dropped += 1;
-                self.committing.drop_path(path);
-            }
+            self.drop_what_is_gone(discovery, base);
         }
         self.commit()?;
         self.summary.failures.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.summary)
+    }
+
+    fn drop_what_is_gone(&mut self, discovery: &Discovery, base: &Path) {
+        let missing = Missing { ledger: self.ledger, discovery, base, done: &self.done };
+        let emptied = missing.emptied();
+        let kept = if self.options.drop_emptied { &[][..] } else { &emptied[..] };
+        for emptied in kept {
+            let text =
+                format!("{emptied}: nothing of it is dropped, since its drive may not be mounted");
+            (self.tell)(Event::Warning { text });
+        }
+        for path in missing.gone(kept, &self.seen) {
+            (self.tell)(Event::Dropped { path });
+            self.summary.documents_dropped += 1;
+            self.committing.drop_path(path);
+        }
+        self.summary.emptied = emptied;
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! * A page with hardly a word of its own is a picture, unless it is blank.
 //! * Text that is no language is what a font with a wrong table makes of words; the page shows them.
+//!   So may be a few letters, numbers without words, and ideographs that nobody uses; what is drawn
+//!   decides.
 //! * A page may have words and show others: a scan with a stamped number, a photograph of a sign, a
 //!   drawing with lettering. Letters in its picture that stand where its text does not are counted.
 //!
@@ -14,7 +16,7 @@ use pagesight_core::seam::{BoxError, Ocr, PdfDocument, PdfError};
 use pagesight_core::{DrawSize, OcrText, PageImage, TextSource, Turn, chain};
 
 use crate::ink::{self, unread_letters};
-use crate::legible::{is_garbled, is_meaningless_text, words};
+use crate::legible::{has_doubtful_lines, is_doubtful, is_garbled, is_meaningless_text, words};
 use crate::page::PageRead;
 use crate::scan::{is_blank, needs_ocr};
 
@@ -40,6 +42,7 @@ pub(crate) struct Looked {
 enum Why {
     NoWords,
     Garbled,
+    Doubtful,
     Unread,
 }
 
@@ -90,11 +93,17 @@ pub(crate) fn recognise(
 }
 
 fn why(pdf: &mut dyn PdfDocument, page: &PageRead) -> Result<Option<Why>, PdfError> {
+    if is_garbled(&page.text) {
+        return Ok(Some(Why::Garbled));
+    }
+    if is_doubtful(&page.text) {
+        return Ok(Some(Why::Doubtful));
+    }
     if needs_ocr(&page.text) {
         return Ok(Some(Why::NoWords));
     }
-    if is_garbled(&page.text) {
-        return Ok(Some(Why::Garbled));
+    if has_doubtful_lines(&page.text) {
+        return Ok(Some(Why::Unread));
     }
     if !may_show_more(page) {
         return Ok(None);
@@ -200,25 +209,38 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             let only = found.text.trim();
             (own.is_empty() && letters(only) > letters(layer)).then(|| only.to_string())
         }
-        // The page shows what the text says: it was a language that we do not know.
+        // The page shows what the text says: it was a language that we do not know, or a part of it
+        // alone is none.
         Why::Garbled
             if !is_meaningless_text(layer)
                 && common > 0
                 && common * 2 >= own.len().min(seen.len()) =>
         {
-            None
+            let is_part = has_doubtful_lines(layer) && !has_doubtful_lines(&found.text);
+            let added = if is_part { new_lines(found, &own) } else { String::new() };
+            (!added.is_empty()).then(|| format!("{layer}\n{added}"))
         }
         Why::Garbled => (letters(&found.text) >= 8).then(|| found.text.trim().to_string()),
+        // The page shows other words, and clear ones.
+        Why::Doubtful if common * 2 < own.len().min(seen.len()) && is_clear(found) => {
+            Some(found.text.trim().to_string())
+        }
+        Why::Doubtful if !needs_ocr(layer) => None,
         // All that the page shows was read, with its own words among it.
         _ if common * 10 >= own.len() * 8 => {
             let more = seen.len() > own.len();
             more.then(|| with_missing(found.text.trim(), layer, &seen))
         }
-        Why::NoWords | Why::Unread => {
+        Why::NoWords | Why::Doubtful | Why::Unread => {
             let added = new_lines(found, &own);
             (!added.is_empty()).then(|| format!("{layer}\n{added}"))
         }
     }
+}
+
+/// Whether OCR found words, and is sure of most.
+fn is_clear(found: &OcrText) -> bool {
+    makes_sense(found) && letters(&found.text) >= 8 && !is_doubtful(&found.text)
 }
 
 /// `text`, and those lines of `layer` that have a word which is not `seen` in it, or letters that
@@ -270,6 +292,8 @@ mod tests {
     fn what_both_say_is_put_together() {
         let scan = "Fennel soup of the abbey\nBates ABC 4711";
         let long = "\u{E001}\u{E002} \u{E003}".repeat(60);
+        let partly = "Ihqqho#vrxs#ri#wkh#deeh|\nWith bread and salt at noon";
+        let seen = "Fennel soup of the abbey\nWith bread and salt at noon";
         let (headed, soup) = (format!("Soup\n{long}"), "Soup\nFennel soup of the abbey");
         for (layer, found, why, expected) in [
             // A picture.
@@ -289,6 +313,12 @@ mod tests {
             // So does garbage under a heading that says what it is.
             (&headed, "Soup\nFennel soup of the abbey", Why::Garbled, Some(soup.into())),
             ("Xqzvk wvxzq jqxv", "Xqzvk wvxzq jqxv", Why::Garbled, None),
+            (partly, seen, Why::Garbled, Some(format!("{partly}\nFennel soup of the abbey"))),
+            // A table of codes that is drawn as it is written stays, and so does what OCR cannot read.
+            ("QX-4711 ZV-0815 JK-42 XQ-7", "QX-4711 ZV-0815 JK-42", Why::Doubtful, None),
+            ("18429 30017 44298 163", "xq zvk qj", Why::Doubtful, None),
+            ("18429 30017 44298 163", scan, Why::Doubtful, Some(scan.into())),
+            ("乤乥乧乪乮乯乲乴乷", scan, Why::Doubtful, Some(scan.into())),
         ] {
             assert_eq!(joined(layer, &OcrText::new(found), why), expected, "{layer} {found}");
         }

@@ -8,14 +8,14 @@ use pagesight_core::seam::PageSink;
 use crate::discover::discover;
 use crate::error::IndexError;
 use crate::event::{Event, Summary};
-use crate::ledger::{self, Ledger};
+use crate::ledger::Ledger;
 use crate::options::{Engines, SyncOptions};
 use crate::pipeline::Pipeline;
 
 /// Brings `sink` in step with the PDFs below `roots` (folders, or single files): new and changed
 /// documents are read, with vectors when there is an encoder; those with another name keep their
-/// pages; those that are gone are dropped, unless a root has none left
-/// ([`SyncOptions::drop_emptied`]). What other roots brought in stays. The ledger names
+/// pages; those that are gone are dropped, unless a root or a folder within one
+/// has none left ([`SyncOptions::drop_emptied`]). What other roots brought in stays. The ledger names
 /// files relative to `base` where they are below it. `tell` hears what happens.
 ///
 /// [`SyncOptions::stop`] ends the run early: what is encoded is committed, pages that wait for the
@@ -39,25 +39,13 @@ pub fn sync(
         tell(Event::Warning { text });
     }
     let ledger = read_ledger(sink)?;
-    let emptied = ledger::emptied(&ledger, &discovery, base);
     let is_stopped = || options.stop.load(Ordering::Relaxed);
-    for emptied in emptied.iter().filter(|_| !options.drop_emptied) {
-        let text =
-            format!("{emptied}: nothing of it is dropped, since its drive may not be mounted");
-        if !is_stopped() {
-            tell(Event::Warning { text });
-        }
-    }
     let mut pipeline = Pipeline::new(sink, engines, options, &ledger, tell);
     let jobs = pipeline.plan(&discovery);
     if !jobs.is_empty() && !is_stopped() {
         pipeline.read_all(jobs)?;
     }
-    let emptied = if is_stopped() { Vec::new() } else { emptied };
-    let kept = if options.drop_emptied { &[][..] } else { &emptied[..] };
-    let mut summary = pipeline.finish(&discovery, base, kept)?;
-    summary.emptied = emptied;
-    Ok(summary)
+    pipeline.finish(&discovery, base)
 }
 
 /// The records of the store, by path.

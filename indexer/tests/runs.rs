@@ -333,9 +333,12 @@ fn garbled_text_gives_way_to_what_the_page_shows() {
         spillway gates which were repaired last autumn";
     let moved: String = WORDS.chars().map(|c| char::from_u32(c as u32 + 4).unwrap()).collect();
     let private = "\u{E012}\u{E013}\u{E014} ".repeat(200);
+    let little = "Xli wtmppae} kexiw";
+    let ideographs = "乤乥乧乪乮乯乲乴乷乺乻乼乽乿亀亁亄亅";
+    let digits = "18429 30017 44298 163";
     let mut place = Place::new();
     place.engines.ocr = Some(Arc::new(FakeOcr::new("turbines as they are seen")));
-    place.write("garbled.pdf", &[WORDS, &moved, &private]);
+    place.write("garbled.pdf", &[WORDS, &moved, &private, little, ideographs, digits]);
     place.run();
     let mut pages = place.store.pages();
     pages.sort_by_key(|page| page.id.number);
@@ -344,6 +347,9 @@ fn garbled_text_gives_way_to_what_the_page_shows() {
     let expected = [
         (WORDS, TextSource::Layer),
         (WORDS, TextSource::Layer),
+        ("turbines as they are seen", TextSource::Ocr),
+        ("turbines as they are seen", TextSource::Ocr),
+        ("turbines as they are seen", TextSource::Ocr),
         ("turbines as they are seen", TextSource::Ocr),
     ];
     assert_eq!(read, expected);
@@ -392,6 +398,70 @@ fn an_emptied_root_drops_nothing_unless_that_is_meant() {
     let summary = run(&mut place, &mut warnings);
     assert_eq!((counts(&summary), summary.emptied.len()), ([0, 1, 0, 1, 0], 1));
     assert_eq!((place.texts(), warnings.len()), (vec!["quinces".to_string()], 1));
+}
+
+/// The same of a folder within a root, such as the place of a drive.
+#[test]
+fn an_emptied_folder_within_a_root_drops_nothing_unless_that_is_meant() {
+    let mut place = Place::new();
+    let drive = place.path("home/drive");
+    let fill = |place: &Place| {
+        fs::create_dir_all(drive.join("2024")).unwrap();
+        place.write("home/drive/a.pdf", &["apples"]);
+        place.write("home/drive/2024/b.pdf", &["pears"]);
+    };
+    let empty = || {
+        fs::remove_dir_all(&drive).unwrap();
+        fs::create_dir_all(&drive).unwrap();
+    };
+    fill(&place);
+    place.write("home/other.pdf", &["quinces"]);
+    place.run();
+    empty();
+    let mut warnings = Vec::new();
+    let mut tell = |event: Event<'_>| {
+        if let Event::Warning { text } = event {
+            warnings.push(text);
+        }
+    };
+    let summary = place.run_told(&mut tell).unwrap();
+    assert_eq!(counts(&summary), [0, 1, 0, 0, 0]);
+    let emptied = summary.emptied.iter().map(|emptied| (emptied.root.as_path(), emptied.documents));
+    assert_eq!(emptied.collect::<Vec<_>>(), [(drive.as_path(), 2)]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("home/drive, which held 2 documents"), "{warnings:?}");
+    // A file that says which drive belongs there changes nothing. Back again, nothing is read.
+    fs::write(drive.join(".drive"), "archive").unwrap();
+    assert_eq!(counts(&place.run()), [0, 1, 0, 0, 0]);
+    fill(&place);
+    let opened = place.reader.opened();
+    let summary = place.run();
+    assert_eq!((summary.documents_dropped, summary.emptied.len()), (0, 0));
+    assert_eq!((place.reader.opened(), place.texts().len()), (opened, 3));
+
+    // What was moved out of it is missed nowhere; the rest of what it held is one document.
+    fs::rename(drive.join("a.pdf"), place.path("home/a.pdf")).unwrap();
+    empty();
+    let summary = place.run();
+    assert_eq!((counts(&summary), summary.emptied.len()), ([0, 1, 1, 2, 0], 0));
+    fill(&place);
+    place.run();
+    // A folder that is deleted is no empty folder, and neither is one that holds something else.
+    fs::remove_dir_all(&drive).unwrap();
+    let summary = place.run();
+    assert_eq!((summary.documents_dropped, summary.emptied.len()), (2, 0));
+    fill(&place);
+    place.run();
+    empty();
+    fs::write(drive.join("notes.txt"), "all PDFs are read").unwrap();
+    assert_eq!(place.run().documents_dropped, 2);
+    fs::remove_file(drive.join("notes.txt")).unwrap();
+    fill(&place);
+    place.run();
+    empty();
+    place.options.drop_emptied = true;
+    let summary = place.run();
+    assert_eq!((summary.documents_dropped, summary.emptied.len()), (2, 1));
 }
 
 #[test]

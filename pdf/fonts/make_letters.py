@@ -22,6 +22,15 @@ PARTS = {
     "NotoSansLao": range(0xE80, 0xF00),
     "NotoSansArmenian": range(0x530, 0x590),
     "NotoSansGeorgian": range(0x10A0, 0x1100),
+    # Signs that the fonts before have not: ※ ℃, numbers in circles and brackets, arrows, ∈ ⊂, ★ ◆ ☑ ✓.
+    "NotoSans": [*range(0x2010, 0x2028), *range(0x2030, 0x205F), *range(0x2070, 0x20D0),
+                 *range(0x2100, 0x2190)],
+    "NotoSansSymbols": [*range(0x2150, 0x2200), *range(0x2300, 0x2320), *range(0x2460, 0x2500),
+                        *range(0x2669, 0x2670), *range(0x2776, 0x27BF)],
+    "NotoSansMath": [*range(0x2190, 0x22C0), *range(0x2300, 0x2320), *range(0x25A0, 0x2600)],
+    "NotoSansSymbols2": [*range(0x25A0, 0x2612 + 1), 0x261C, 0x261D, 0x261E, 0x261F,
+                         *range(0x2639, 0x263C), 0x2640, 0x2642, *range(0x2660, 0x2669), 0x26A0,
+                         *range(0x2702, 0x2719)],
 }
 
 
@@ -31,7 +40,7 @@ def reduced(font, unicodes, retain):
         hinting=False, layout_features=[], glyph_names=False, retain_gids=retain,
         notdef_outline=True, name_IDs=[], recalc_bounds=True)
     options.drop_tables += ["GSUB", "GPOS", "GDEF", "kern", "DSIG", "hdmx", "VDMX", "LTSH", "gasp",
-                            "FFTM", "PCLT", "meta", "STAT", "vhea", "vmtx"]
+                            "FFTM", "PCLT", "meta", "STAT", "vhea", "vmtx", "MATH"]
     part = subset.Subsetter(options)
     part.populate(unicodes=unicodes, glyphs=font.getGlyphOrder() if retain else [])
     part.subset(font)
@@ -43,9 +52,12 @@ def main(folder):
     base = TTFont(fonts / "liberation2/LiberationSans-Regular.ttf")
     reduced(base, list(base.getBestCmap()), retain=True).save("/tmp/part0.ttf")
     files = ["/tmp/part0.ttf"]
+    taken = set(base.getBestCmap())
     for number, (name, letters) in enumerate(PARTS.items(), 1):
         part = TTFont(fonts / f"noto/{name}-Regular.ttf")
-        reduced(part, list(letters), retain=False)
+        letters = [c for c in letters if c in part.getBestCmap() and c not in taken]
+        taken.update(letters)
+        reduced(part, letters, retain=False)
         scale_upem(part, base["head"].unitsPerEm)
         files.append(f"/tmp/part{number}.ttf")
         part.save(files[-1])

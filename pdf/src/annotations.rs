@@ -86,7 +86,9 @@ pub fn append(
                 _ => {}
             }
         } else if kind <= subtype::SOUND || kind == subtype::WATERMARK || kind == subtype::REDACT {
-            comments.push(annotation.string("Contents"));
+            let plain = annotation.string("Contents");
+            let is_rich = plain.trim().is_empty() && annotation.has("RC");
+            comments.push(if is_rich { without_tags(&annotation.string("RC")) } else { plain });
         }
         if annotation.has("AP") {
             drawn.insert(annotation.index());
@@ -127,6 +129,21 @@ fn letters_of(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
+/// The text of rich text, which is XHTML.
+fn without_tags(rich: &str) -> String {
+    let mut text = String::new();
+    for part in rich.split('<') {
+        // What is before the first tag has none.
+        let words = part.split_once('>').map_or(part, |(_, words)| words);
+        text.push_str(words);
+        if !words.is_empty() {
+            text.push(' ');
+        }
+    }
+    let named = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    named.iter().fold(text, |text, (name, mark)| text.replace(name, mark))
+}
+
 /// The text of the appearances of annotations, by their indices on page `number`.
 fn appearances(
     opened: &Opened<'_>,
@@ -157,4 +174,18 @@ fn appearances(
     let nothing = Facts::of(&[]);
     let survey = Survey::of(&page, &[flattened], bounds, &nothing);
     words(&page, &survey, &nothing, &HashSet::new(), limit).map(|words| words.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_tags;
+
+    #[test]
+    fn rich_text_is_read_without_its_tags() {
+        let rich = "<?xml version=\"1.0\"?><body><p>Rich <b>okapis</b> &amp; kudus</p></body>";
+        assert_eq!(without_tags(rich), "Rich  okapis  & kudus ");
+        assert_eq!(without_tags("no tags"), "no tags ");
+        assert_eq!(without_tags("<p"), "p ");
+        assert_eq!(without_tags(""), "");
+    }
 }

@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use pagesight_core::{Attachment, Failure, FailureKind};
 
 use crate::facts::Facts;
+use crate::layers::HiddenAnnotations;
 use crate::protocol::{MAX_ATTACHMENTS, MAX_NAME};
-use crate::raw::{AttachedFile, Document, Library, OpenError};
+use crate::raw::{Annotation, AttachedFile, Document, Library, OpenError, Page};
 
 /// An open document.
 pub struct Opened<'l> {
@@ -24,6 +25,8 @@ pub struct Opened<'l> {
     flattened: RefCell<HashSet<u32>>,
     /// What is attached to it.
     files: OnceCell<Vec<File>>,
+    /// Annotations that its layers hide.
+    hidden: OnceCell<HiddenAnnotations>,
 }
 
 impl<'l> Opened<'l> {
@@ -47,6 +50,7 @@ impl<'l> Opened<'l> {
                         with_letters: OnceCell::new(),
                         flattened: RefCell::default(),
                         files: OnceCell::new(),
+                        hidden: OnceCell::new(),
                     });
                 }
                 Err(OpenError::Password) => {}
@@ -76,6 +80,18 @@ impl<'l> Opened<'l> {
     /// knows of fonts belongs to one document.
     pub fn with_letters(&self) -> Option<&Document<'l>> {
         self.with_letters.get_or_init(|| self.open_again()).as_ref()
+    }
+
+    /// Keeps annotations on layers that are off from being displayed on page `number` (1-based) of
+    /// the document or of a copy of it.
+    pub fn hide_annotations(&self, page: &Page<'_>, number: u32) {
+        let annotations = page.annotations(MAX_LAYERED);
+        if annotations.iter().any(|annotation| annotation.has("OC")) {
+            let hidden = self.hidden.get_or_init(|| HiddenAnnotations::of(&self.facts));
+            let is_hidden =
+                |annotation: &&Annotation<'_>| hidden.has(number, annotation.index() as usize);
+            annotations.iter().filter(is_hidden).for_each(Annotation::hide);
+        }
     }
 
     /// What a person should know of the document, a line each: that what is displayed of it is not
@@ -198,6 +214,9 @@ impl<'l> Opened<'l> {
         self.library.open(self.bytes, self.password.as_deref()).ok()
     }
 }
+
+/// A page of more annotations is looked at so far for those on layers.
+const MAX_LAYERED: usize = 5_000;
 
 /// Names of attached files that a note says.
 const MAX_NAMES: usize = 3;

@@ -6,10 +6,12 @@
 //! replaced) costs a word, never a page.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
+use crate::fonts::has_beyond_latin_1;
+use crate::glyphs::letters_of_glyph;
 use crate::raw::Font;
 
 /// Names of glyphs by the codes of a font.
@@ -24,6 +26,9 @@ const MAX_STREAM_DICT: usize = 2048;
 /// No more objects are looked at.
 const MAX_OBJECTS: usize = 500_000;
 
+/// Objects are taken apart up to this size together, bytes.
+const MAX_PARSED: usize = 16 << 20;
+
 /// A font program that is larger is not read.
 const MAX_PROGRAM: usize = 8 << 20;
 
@@ -33,112 +38,244 @@ const MAX_DEPTH: usize = 24;
 /// Facts of one document.
 pub struct Facts<'l> {
     bytes: &'l [u8],
-    has_layers: OnceCell<bool>,
-    has_tags_with_text: OnceCell<bool>,
-    /// The glyphs that fonts name in the document, by the names of the fonts.
-    encodings: OnceCell<HashMap<String, Glyphs>>,
+    said: OnceCell<Said>,
+    encodings: OnceCell<Encodings>,
+}
+
+/// Which of these words stand among the objects of a document. They are looked for together, since
+/// the objects are unpacked for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    layers: bool,
+    pinned_files: bool,
+    tags: bool,
+    replacements: bool,
+    collection: bool,
+}
+
+impl Said {
+    const ALL: Self =
+        Self { layers: true, pinned_files: true, tags: true, replacements: true, collection: true };
+
+    fn look(&mut self, bytes: &[u8]) {
+        for (said, word) in [
+            (&mut self.layers, &b"/OCProperties"[..]),
+            (&mut self.pinned_files, b"/FileAttachment"),
+            (&mut self.tags, b"/StructTreeRoot"),
+            (&mut self.replacements, b"/ActualText"),
+            (&mut self.collection, b"/Collection"),
+        ] {
+            *said = *said || memmem::find(bytes, word).is_some();
+        }
+    }
+}
+
+/// The glyphs that fonts name in the document.
+#[derive(Debug, Default)]
+struct Encodings {
+    /// By the names of the fonts.
+    named: HashMap<String, Glyphs>,
+    /// Of fonts that the document draws itself.
+    drawn: Vec<Glyphs>,
+    /// The names of fonts that have Western letters alone, and of those that may have others; a name
+    /// may be that of several fonts.
+    western: HashSet<String>,
+    other: HashSet<String>,
+}
+
+impl Encodings {
+    /// Takes in what a font called `name` says of its letters; `differences` are its own.
+    fn add_letters(
+        &mut self,
+        name: &str,
+        font: &HashMap<String, Value>,
+        encoding: &Value,
+        differences: &Glyphs,
+    ) {
+        let is = |value: Option<&Value>, names: &[&str]| matches!(value, Some(Value::Name(name)) if names.contains(&name.as_str()));
+        const WESTERN: [&str; 2] = ["WinAnsiEncoding", "StandardEncoding"];
+        let is_simple = is(font.get("Subtype"), &["Type1", "TrueType", "MMType1"])
+            && !font.contains_key("ToUnicode");
+        let is_western = match encoding {
+            Value::Name(_) => is(Some(encoding), &WESTERN),
+            Value::Dict(dict) => match dict.get("BaseEncoding") {
+                None => true,
+                base => is(base, &WESTERN),
+            },
+            _ => !font.contains_key("Encoding"),
+        };
+        let is_western_glyph = |glyph: &String| {
+            letters_of_glyph(glyph).is_some_and(|letters| !has_beyond_latin_1(&letters))
+        };
+        let names = if is_simple && is_western && differences.values().all(is_western_glyph) {
+            &mut self.western
+        } else {
+            &mut self.other
+        };
+        names.insert(name.into());
+    }
+
+    /// The names in which those of the drawn fonts agree that have all `codes`. Codes of ASCII may be
+    /// named by the encoding that a font begins with.
+    fn agreed(&self, codes: &HashSet<u32>) -> Glyphs {
+        let has =
+            |glyphs: &Glyphs, code: &u32| glyphs.contains_key(code) || (0x20..0x7F).contains(code);
+        let fitting = || self.drawn.iter().filter(|glyphs| codes.iter().all(|c| has(glyphs, c)));
+        let name = |code: &u32| {
+            let mut names = fitting().filter_map(|glyphs| glyphs.get(code));
+            let first = names.next()?;
+            names.all(|name| name == first).then(|| (*code, first.clone()))
+        };
+        codes.iter().filter_map(name).collect()
+    }
 }
 
 impl<'l> Facts<'l> {
     /// Of the document that consists of `bytes`.
     pub fn of(bytes: &'l [u8]) -> Self {
-        Self {
-            bytes,
-            has_layers: OnceCell::new(),
-            has_tags_with_text: OnceCell::new(),
-            encodings: OnceCell::new(),
-        }
+        Self { bytes, said: OnceCell::new(), encodings: OnceCell::new() }
     }
 
     /// Whether something in the document may be on a layer.
     pub fn has_layers(&self) -> bool {
-        *self.has_layers.get_or_init(|| self.says(b"/OCProperties"))
+        self.said().layers
     }
 
     /// Whether a page of the document may have a file pinned to it.
     pub fn has_pinned_files(&self) -> bool {
-        self.says(b"/FileAttachment")
+        self.said().pinned_files
     }
 
     /// Whether something in the document, such as a tag, may have a text that stands for what it
     /// displays. Such texts within the content of pages are not among its objects.
     pub fn has_tags_with_text(&self) -> bool {
-        *self
-            .has_tags_with_text
-            .get_or_init(|| self.says(b"/StructTreeRoot") && self.says(b"/ActualText"))
+        self.said().tags && self.said().replacements
     }
 
     /// Whether the document is a collection of files with a cover, a portfolio.
     pub fn is_portfolio(&self) -> bool {
-        self.says(b"/Collection")
+        self.said().collection
     }
 
-    /// Whether `word` stands among the objects of the document. An encrypted document is taken to
-    /// say it: its objects cannot be unpacked.
-    fn says(&self, word: &[u8]) -> bool {
-        let finder = memmem::Finder::new(word);
-        let packed = || memmem::find(self.bytes, b"/ObjStm").is_some();
-        finder.find(self.bytes).is_some()
-            || (packed()
-                && (memmem::find(self.bytes, b"/Encrypt").is_some()
-                    || self.object_streams().any(|stream| finder.find(&stream.bytes).is_some())))
+    /// What stands among the objects of the document. An encrypted document is taken to say all: its
+    /// objects cannot be unpacked.
+    fn said(&self) -> Said {
+        *self.said.get_or_init(|| {
+            let mut said = Said::default();
+            said.look(self.bytes);
+            if memmem::find(self.bytes, b"/ObjStm").is_none() {
+                return said;
+            }
+            if memmem::find(self.bytes, b"/Encrypt").is_some() {
+                return Said::ALL;
+            }
+            self.object_streams().for_each(|stream| said.look(&stream.bytes));
+            said
+        })
     }
 
-    /// What the glyphs of `font` are called, where the document or the font itself says so.
-    pub fn glyphs_of(&self, font: &Font<'_>) -> Glyphs {
+    /// Whether `font`, which the document names, may have letters beyond Latin 1 there. A font that is
+    /// not found among its objects may.
+    pub fn may_have_other_letters(&self, font: &Font<'_>) -> bool {
+        let encodings = self.encodings.get_or_init(|| self.read_encodings());
+        let name = font.base_name();
+        !encodings.western.contains(&name) || encodings.other.contains(&name)
+    }
+
+    /// What the glyphs of `font` are called, where the document or the font itself says so. `codes` are
+    /// those of a text in it. A font that the document draws (Type 3) has no name: it is one of those
+    /// that have all codes, and a glyph has a name when they agree.
+    pub fn glyphs_of(&self, font: &Font<'_>, codes: impl FnOnce() -> HashSet<u32>) -> Glyphs {
+        let encodings = self.encodings.get_or_init(|| self.read_encodings());
+        let name = font.base_name();
+        if name.is_empty() {
+            return if encodings.drawn.is_empty() {
+                Glyphs::new()
+            } else {
+                encodings.agreed(&codes())
+            };
+        }
         let mut glyphs = if font.is_embedded() {
             type1_encoding(&font.program(MAX_PROGRAM))
         } else {
             Glyphs::new()
         };
-        let encodings = self.encodings.get_or_init(|| self.read_encodings());
-        if let Some(said) = encodings.get(&font.base_name()) {
+        if let Some(said) = encodings.named.get(&name) {
             glyphs.extend(said.iter().map(|(code, name)| (*code, name.clone())));
         }
         glyphs
     }
 
-    fn read_encodings(&self) -> HashMap<String, Glyphs> {
-        let mut objects: HashMap<u32, Value> = HashMap::new();
-        let wanted = |dict: &[u8]| {
-            memmem::find(dict, b"/BaseFont").is_some()
-                || memmem::find(dict, b"/Differences").is_some()
+    /// The dictionaries and arrays among the objects of the document whose bytes are wanted, by their
+    /// numbers. Where an object is there twice, as after an update, the later one counts.
+    pub fn objects(&self, is_wanted: impl Fn(&[u8]) -> bool) -> HashMap<u32, Value> {
+        // A dictionary with an encoding of 256 names, or of a page with its annotations, is smaller.
+        const MOST: usize = 32 << 10;
+        let mut objects: HashMap<u32, (usize, Value)> = HashMap::new();
+        let mut room = MAX_PARSED;
+        let mut add = |number, place, bytes: &[u8]| {
+            let is_last = objects.get(&number).is_none_or(|(before, _)| *before <= place);
+            if is_last && bytes.len() <= room && is_wanted(bytes) {
+                room -= bytes.len();
+                objects.insert(number, (place, Parser { bytes, at: 0 }.value(0)));
+            }
         };
         for (number, at) in object_starts(self.bytes).take(MAX_OBJECTS) {
-            // A dictionary with an encoding of 256 names is far smaller.
-            let dict = &self.bytes[at..self.bytes.len().min(at + (32 << 10))];
-            let end = memmem::find(dict, b"endobj").unwrap_or(dict.len());
-            if wanted(&dict[..end]) {
-                objects.insert(number, Parser { bytes: dict, at: 0 }.value(0));
-            }
+            let object = &self.bytes[at..self.bytes.len().min(at + MOST)];
+            add(number, at, &object[..memmem::find(object, b"endobj").unwrap_or(object.len())]);
         }
         for stream in self.object_streams() {
-            for (number, at) in stream.objects() {
-                let rest = &stream.bytes[at..];
-                let value = Parser { bytes: &rest[..rest.len().min(32 << 10)], at: 0 }.value(0);
-                if matches!(&value, Value::Dict(dict)
-                    if dict.contains_key("BaseFont") || dict.contains_key("Differences"))
-                {
-                    objects.insert(number, value);
-                }
+            let places = stream.objects();
+            let ends = places.iter().skip(1).map(|(_, at)| *at).chain([stream.bytes.len()]);
+            for ((number, at), end) in places.iter().zip(ends) {
+                let end = end.clamp(*at, stream.bytes.len()).min(at + MOST);
+                add(*number, stream.place, &stream.bytes[*at..end]);
             }
         }
+        objects.into_iter().map(|(number, (_, object))| (number, object)).collect()
+    }
+
+    /// The number of the catalog, by the last trailer.
+    pub fn root(&self) -> Option<u32> {
+        let at = memmem::rfind(self.bytes, b"/Root")? + 5;
+        match (Parser { bytes: &self.bytes[..self.bytes.len().min(at + 40)], at }).value(0) {
+            Value::Reference(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn read_encodings(&self) -> Encodings {
+        let objects = self.objects(|object| {
+            ["/BaseFont", "/Type3", "/Differences"]
+                .iter()
+                .any(|word| memmem::find(object, word.as_bytes()).is_some())
+        });
         let resolved = |value: &Value| match value {
             Value::Reference(number) => objects.get(number).cloned().unwrap_or(Value::Other),
             value => value.clone(),
         };
-        let mut encodings: HashMap<String, Glyphs> = HashMap::new();
+        let mut encodings = Encodings::default();
         for object in objects.values() {
             let Value::Dict(font) = object else { continue };
-            let (Some(Value::Name(name)), Some(encoding)) =
-                (font.get("BaseFont"), font.get("Encoding"))
-            else {
-                continue;
+            let is_drawn =
+                matches!(font.get("Subtype"), Some(Value::Name(kind)) if kind == "Type3");
+            let name = match font.get("BaseFont") {
+                Some(Value::Name(name)) => Some(name.clone()),
+                _ => None,
             };
-            let Value::Dict(encoding) = resolved(encoding) else { continue };
-            let Some(differences) = encoding.get("Differences") else { continue };
-            let Value::Array(differences) = resolved(differences) else { continue };
-            let glyphs = encodings.entry(name.clone()).or_default();
+            if !is_drawn && name.is_none() {
+                continue;
+            }
+            let encoding = font.get("Encoding").map_or(Value::Other, resolved);
+            let differences = match &encoding {
+                Value::Dict(dict) => dict.get("Differences").map_or(Value::Other, resolved),
+                _ => Value::Other,
+            };
+            let differences = match differences {
+                Value::Array(differences) => differences,
+                _ => Vec::new(),
+            };
+            let mut glyphs = Glyphs::new();
             let mut code = 0;
             for value in differences {
                 match value {
@@ -149,6 +286,16 @@ impl<'l> Facts<'l> {
                     }
                     _ => {}
                 }
+            }
+            if let Some(name) = &name {
+                encodings.add_letters(name, font, &encoding, &glyphs);
+            }
+            if glyphs.is_empty() {
+                continue;
+            }
+            match name.filter(|_| !is_drawn) {
+                Some(name) => encodings.named.entry(name).or_default().extend(glyphs),
+                None => encodings.drawn.push(glyphs),
             }
         }
         encodings
@@ -176,15 +323,17 @@ impl<'l> Facts<'l> {
                 Some(_) => unpack(data, room)?,
             };
             room -= bytes.len();
-            Some(ObjectStream { bytes, count, first })
+            Some(ObjectStream { bytes, count, first, place: at })
         })
     }
 }
 
-/// Unpacks zlib data up to `most` bytes; what comes before damage counts.
+/// Unpacks zlib data up to `most` bytes; what comes before damage counts, and no checksum is made.
 fn unpack(data: &[u8], most: usize) -> Option<Vec<u8>> {
-    use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
-    match decompress_to_vec_zlib_with_limit(data, most) {
+    use miniz_oxide::inflate::decompress_to_vec_with_limit;
+    let [method, flags, rest @ ..] = data else { return None };
+    let is_zlib = method & 0x0F == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0;
+    match decompress_to_vec_with_limit(if is_zlib { rest } else { data }, most) {
         Ok(bytes) => Some(bytes),
         Err(error) => Some(error.output).filter(|bytes| !bytes.is_empty()),
     }
@@ -196,6 +345,8 @@ struct ObjectStream {
     count: usize,
     /// Where the first object begins.
     first: usize,
+    /// Where it is in the document.
+    place: usize,
 }
 
 impl ObjectStream {
@@ -218,7 +369,7 @@ impl ObjectStream {
     }
 }
 
-/// Number and place of each object that begins with `N G obj` and is a dictionary.
+/// Number and place of each object that begins with `N G obj` and is a dictionary or an array.
 fn object_starts(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
     memmem::find_iter(bytes, b" obj").filter_map(move |at| {
         let before = &bytes[at.saturating_sub(20)..at];
@@ -227,13 +378,14 @@ fn object_starts(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
         let number = std::str::from_utf8(number).ok()?.parse().ok()?;
         let after = at + 4;
         let blank = bytes[after..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-        bytes[after + blank..].starts_with(b"<<").then_some((number, after + blank))
+        let object = &bytes[after + blank..];
+        (object.starts_with(b"<<") || object.starts_with(b"[")).then_some((number, after + blank))
     })
 }
 
 /// A PDF object, as far as it matters here.
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub enum Value {
     Name(String),
     Number(u32),
     Reference(u32),
@@ -422,7 +574,45 @@ mod tests {
     use super::*;
 
     fn encodings(bytes: &[u8]) -> HashMap<String, Glyphs> {
-        Facts::of(bytes).read_encodings()
+        Facts::of(bytes).read_encodings().named
+    }
+
+    #[test]
+    fn fonts_that_may_have_other_letters_are_known() {
+        let pdf = b"1 0 obj<</Subtype/Type1/BaseFont/A/Encoding/WinAnsiEncoding>>endobj
+            2 0 obj<</Subtype/TrueType/BaseFont/B>>endobj
+            3 0 obj<</Subtype/Type1/BaseFont/C/Encoding<</Differences[1/eacute/bullet]>>>>endobj
+            4 0 obj<</Subtype/Type1/BaseFont/D/Encoding<</Differences[1/a/aogonek]>>>>endobj
+            5 0 obj<</Subtype/Type1/BaseFont/E/Encoding<</Differences[1/a/strange]>>>>endobj
+            6 0 obj<</Subtype/Type0/BaseFont/F/Encoding/Identity-H>>endobj
+            7 0 obj<</Subtype/Type1/BaseFont/G/Encoding/MacRomanEncoding>>endobj
+            8 0 obj<</Subtype/Type1/BaseFont/H/ToUnicode 9 0 R/Encoding/WinAnsiEncoding>>endobj";
+        let Encodings { western, other, .. } = Facts::of(pdf).read_encodings();
+        let sorted = |names: HashSet<String>| {
+            let mut names: Vec<String> = names.into_iter().collect();
+            names.sort();
+            names.concat()
+        };
+        assert_eq!((sorted(western), sorted(other)), ("ABC".into(), "DEFGH".into()));
+    }
+
+    #[test]
+    fn drawn_fonts_are_told_apart_by_their_codes() {
+        let pdf = b"1 0 obj<</Type/Font/Subtype/Type3/Encoding<</Differences[1/g/a/t/e]>>>>endobj
+            2 0 obj<</Subtype/Type3/Encoding 3 0 R>>endobj 3 0 obj<</Differences[1/d/a/m/s/l]>>endobj
+            4 0 obj<</BaseFont/N/Encoding<</Differences[1/x]>>>>endobj";
+        let encodings = Facts::of(pdf).read_encodings();
+        assert_eq!(encodings.drawn.len(), 2);
+        let agreed = |codes: &[u32]| {
+            let agreed = encodings.agreed(&codes.iter().copied().collect());
+            let mut agreed: Vec<(u32, String)> = agreed.into_iter().collect();
+            agreed.sort();
+            agreed
+        };
+        // Both have 2; the second alone has 5, and so it is the one that 1 is of, too.
+        assert_eq!(agreed(&[1, 2]), [(2, "a".into())]);
+        assert_eq!(agreed(&[1, 5]), [(1, "d".into()), (5, "l".into())]);
+        assert_eq!(agreed(&[1, 9]), []);
     }
 
     #[test]

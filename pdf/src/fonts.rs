@@ -48,6 +48,34 @@ pub fn with_letters<T>(run: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Whether the font has this letter or sign, and pdfium's own have not.
+pub fn is_beyond_latin_1(unit: u32) -> bool {
+    /// Those of the standard encodings between those of the font.
+    const STANDARD: [u32; 23] = [
+        0x131, 0x141, 0x142, 0x152, 0x153, 0x160, 0x161, 0x178, 0x17D, 0x17E, 0x192, 0x2013,
+        0x2014, 0x2018, 0x2019, 0x201A, 0x201C, 0x201D, 0x201E, 0x2030, 0x20AC, 0x2122, 0x2212,
+    ];
+    let is_in_font = match unit {
+        // Latin and its accents, to the letters of Vietnamese; Greek and Cyrillic.
+        0x100..=0x24F | 0x259 | 0x300..=0x36F | 0x370..=0x52F | 0x1E00..=0x1FFF => true,
+        // Armenian, Hebrew, Arabic and their forms; Thai and Lao; Georgian.
+        0x530..=0x6FF | 0xFB1D..=0xFDFD | 0xFE70..=0xFEFC | 0xE00..=0xEFF | 0x10A0..=0x10FF => true,
+        // Hyphens and dashes, primes, small numbers, currencies.
+        0x2010..=0x201F | 0x2024 | 0x2025 | 0x2030..=0x2037 | 0x203B..=0x2043 => true,
+        0x2070..=0x209F | 0x20A0..=0x20CF => true,
+        // № ℃, fractions, Roman numerals, arrows, signs of mathematics, numbers in circles, boxes,
+        // geometric and other signs.
+        0x2100..=0x231F | 0x2460..=0x27BF => true,
+        _ => false,
+    };
+    is_in_font && !STANDARD.contains(&unit)
+}
+
+/// Whether a text has such letters.
+pub fn has_beyond_latin_1(text: &str) -> bool {
+    text.chars().any(|c| is_beyond_latin_1(c.into()))
+}
+
 /// `FPDF_SYSFONTINFO` of `fpdf_sysfontinfo.h`, which pdfium-render keeps to itself.
 #[repr(C)]
 struct SystemFonts {

@@ -1,4 +1,5 @@
-//! Which pages need the font that holds the letters beyond Latin 1 ([`fonts`](crate::fonts)).
+//! Which pages need the font that holds the letters and signs beyond Latin 1
+//! ([`fonts`](crate::fonts)).
 //!
 //! A PDF may name a font and not bring it. pdfium then draws with fonts of its own, which look as
 //! they should and have the letters of Western Europe alone; all others would be holes, and text of
@@ -7,35 +8,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::facts::Facts;
+use crate::fonts::has_beyond_latin_1;
 use crate::raw::{Handle, Page};
 use crate::survey::{Survey, TextObject};
 
 /// A page of more annotations is looked at so far.
 const MAX_ANNOTATIONS: usize = 2_000;
 
-/// Whether the font has this letter, and pdfium's own have not.
-pub fn is_beyond_latin_1(unit: u32) -> bool {
-    /// Letters of the standard encodings between those of the font.
-    const STANDARD: [u32; 11] =
-        [0x131, 0x141, 0x142, 0x152, 0x153, 0x160, 0x161, 0x178, 0x17D, 0x17E, 0x192];
-    match unit {
-        // Latin and its accents, to the letters of Vietnamese; Greek and Cyrillic.
-        0x100..=0x24F => !STANDARD.contains(&unit),
-        0x259 | 0x300..=0x36F | 0x370..=0x52F | 0x1E00..=0x1FFF => true,
-        // Armenian, Hebrew, Arabic and their forms; Thai and Lao; Georgian.
-        0x530..=0x6FF | 0xFB1D..=0xFDFD | 0xFE70..=0xFEFC | 0xE00..=0xEFF | 0x10A0..=0x10FF => true,
-        _ => false,
-    }
-}
-
-/// Whether a text has such letters.
-pub fn has_beyond_latin_1(text: &str) -> bool {
-    text.chars().any(|c| is_beyond_latin_1(c.into()))
-}
-
-/// The text of a page in fonts that the document names and does not bring, but for those of symbols,
-/// which have letters of their own.
-pub fn in_named_fonts(survey: &Survey<'_>) -> HashSet<Handle> {
+/// The text of a page in fonts that the document names and does not bring, but for those that have
+/// Western letters alone, and those of symbols, which have letters of their own.
+pub fn in_named_fonts(survey: &Survey<'_>, facts: &Facts<'_>) -> HashSet<Handle> {
     let mut fonts = HashMap::new();
     let is_named = |text: &&TextObject<'_>| {
         text.object.font().is_some_and(|font| {
@@ -43,6 +26,7 @@ pub fn in_named_fonts(survey: &Survey<'_>) -> HashSet<Handle> {
                 let name = || font.base_name().to_ascii_lowercase();
                 !font.is_embedded()
                     && !["symbol", "dingbats"].iter().any(|part| name().contains(part))
+                    && facts.may_have_other_letters(&font)
             })
         })
     };

@@ -22,6 +22,7 @@ mod facts;
 mod find;
 mod fonts;
 mod glyphs;
+mod layers;
 mod letters;
 mod limits;
 mod memory;

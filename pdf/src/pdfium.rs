@@ -13,8 +13,8 @@ use crate::annotations;
 use crate::canvas::Canvas;
 use crate::document::Opened;
 use crate::facts::Facts;
-use crate::fonts;
-use crate::letters::{has_beyond_latin_1, in_annotations, in_named_fonts};
+use crate::fonts::{self, has_beyond_latin_1};
+use crate::letters::{in_annotations, in_named_fonts};
 use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
 use crate::protocol::MAX_AREAS;
 use crate::raw::{Box4, Document, Drawn, Page};
@@ -113,6 +113,7 @@ impl<'o, 'l> Pages<'o, 'l> {
                 return Err(Failure::new(FailureKind::Other, "the page cannot be drawn"));
             };
             let (page, _) = load(copy, number)?;
+            self.opened.hide_annotations(&page, number);
             draw_page(&page, size, draw, limit, canvas)
         })
     }
@@ -121,6 +122,7 @@ impl<'o, 'l> Pages<'o, 'l> {
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| *loaded != number) {
             self.loaded = None;
             let (page, size) = load(&self.opened.document, number)?;
+            self.opened.hide_annotations(&page, number);
             self.loaded = Some((number, page, size));
         }
         let (_, page, size) = self.loaded.as_ref().expect("loaded above");
@@ -160,8 +162,10 @@ const MOST_TEXT: usize = 1 << 20;
 fn wants_letters(opened: &Opened<'_>, page: &Page<'_>, number: u32, size: PageSize) -> bool {
     let objects = page.objects();
     let nothing = Facts::of(&[]);
-    let has_named_fonts =
-        || !in_named_fonts(&Survey::of(page, &objects, page.bounds(), &nothing)).is_empty();
+    let has_named_fonts = || {
+        let survey = Survey::of(page, &objects, page.bounds(), &nothing);
+        !in_named_fonts(&survey, &opened.facts).is_empty()
+    };
     (has_named_fonts() && read(opened, page, number, size, MOST_TEXT).is_ok_and(|read| read.1))
         || in_annotations(page)
 }
@@ -177,7 +181,7 @@ fn read(
     let facts = &opened.facts;
     let objects = page.objects();
     let survey = Survey::of(page, &objects, page.bounds(), facts);
-    let named = in_named_fonts(&survey);
+    let named = in_named_fonts(&survey, facts);
     let images = images_share(&survey, size);
     let paths = u32::try_from(survey.paths).unwrap_or(u32::MAX);
     let mut read = words(page, &survey, facts, &named, limit)
@@ -200,7 +204,7 @@ fn read_with_letters(opened: &Opened<'_>, number: u32, limit: usize) -> Option<W
         let (page, _) = load(opened.with_letters()?, number).ok()?;
         let objects = page.objects();
         let survey = Survey::of(&page, &objects, page.bounds(), &opened.facts);
-        let named = in_named_fonts(&survey);
+        let named = in_named_fonts(&survey, &opened.facts);
         words(&page, &survey, &opened.facts, &named, limit)
     })
 }

@@ -847,6 +847,13 @@ impl Annotation<'_> {
         unsafe { self.calls.FPDFAnnot_GetFlags(self.handle.cast()) }
     }
 
+    /// Keeps it from being displayed, as long as the document is open.
+    pub fn hide(&self) {
+        const HIDDEN: c_int = 1 << 1;
+        // SAFETY: as in `subtype`.
+        unsafe { self.calls.FPDFAnnot_SetFlags(self.handle.cast(), self.flags() | HIDDEN) };
+    }
+
     pub fn has(&self, key: &str) -> bool {
         // SAFETY: as in `subtype`.
         unsafe { self.calls.FPDFAnnot_HasKey(self.handle.cast(), key) != 0 }

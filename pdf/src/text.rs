@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::facts::{Facts, Glyphs};
+use crate::fonts::is_beyond_latin_1;
 use crate::glyphs::letters_of_glyph;
-use crate::letters::is_beyond_latin_1;
 use crate::raw::{Box4, Handle, TextLayer};
 use crate::survey::{Shown, Survey, TextObject};
 
@@ -183,13 +183,15 @@ impl<'r> Reading<'r> {
 
     fn character(&mut self, index: i32, object: Handle) {
         let unit = self.layer.unit(index);
-        if unit < MAX_CODE
-            && !object.is_null()
-            && self.layer.is_unmapped(index)
-            && let Some(letters) = self.letters_of(object, unit)
-        {
-            letters.chars().for_each(|c| self.push(c));
-            return;
+        if unit < MAX_CODE && !object.is_null() && self.layer.is_unmapped(index) {
+            if let Some(letters) = self.letters_of(object, unit) {
+                letters.chars().for_each(|c| self.push(c));
+                return;
+            }
+            // It is the code of a glyph, and not pdfium's mark for a hyphen.
+            if unit == 2 {
+                return self.push('\u{FFFD}');
+            }
         }
         if let (Some(high), low @ 0xDC00..=0xDFFF) = (self.high.take(), unit) {
             let pair = [high, low as u16];
@@ -210,8 +212,9 @@ impl<'r> Reading<'r> {
         };
         let index = *self.objects.get_or_insert_with(by_handle).get(&object)?;
         let font = texts[index].object.font()?;
+        let codes = || codes_of(self.layer, font.handle(), texts);
         let glyphs =
-            self.glyphs.entry(font.handle()).or_insert_with(|| self.facts.glyphs_of(&font));
+            self.glyphs.entry(font.handle()).or_insert_with(|| self.facts.glyphs_of(&font, codes));
         glyphs.get(&code).and_then(|name| letters_of_glyph(name))
     }
 
@@ -269,6 +272,16 @@ impl<'r> Reading<'r> {
             self.words.text.insert_str(at, &format!("{gap}{text}{gap_after}"));
         }
     }
+}
+
+/// The codes of a page's text in `font` that say no letter.
+fn codes_of(layer: &TextLayer<'_>, font: Handle, texts: &[TextObject<'_>]) -> HashSet<u32> {
+    let is_in_font =
+        |text: &&TextObject<'_>| text.object.font().is_some_and(|other| other.handle() == font);
+    let objects: HashSet<Handle> =
+        texts.iter().filter(is_in_font).map(|text| text.object.handle()).collect();
+    let indices = (0..layer.count()).filter(|&index| objects.contains(&layer.object(index)));
+    indices.filter(|&index| layer.is_unmapped(index)).map(|index| layer.unit(index)).collect()
 }
 
 /// What stands between two pieces of text, by their places.

@@ -70,8 +70,8 @@ pub struct IndexVerb {
     /// Read documents again that failed before and have not changed.
     #[arg(long)]
     pub retry_failed: bool,
-    /// Drop the documents of a folder that held some and holds none any more, such as a drive that
-    /// is not mounted; without this they stay.
+    /// Drop the documents of a folder that held some, at any depth, and is empty now; without this
+    /// they stay, since the folder may be the place of a drive that is not mounted.
     #[arg(long)]
     pub drop_emptied: bool,
     /// Worker processes [default: one a core].

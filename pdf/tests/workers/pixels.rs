@@ -73,7 +73,7 @@ pub fn fonts_that_are_not_embedded_are_drawn() {
 
 /// `named.pdf` of `fixtures/pages/make.py`: letters 40 points apart, in two fonts.
 pub fn letters_beyond_latin_1_are_drawn() {
-    const LETTERS: [(&str, usize); 11] = [
+    const LETTERS: [(&str, usize); 12] = [
         ("Polish", 7),
         ("Czech", 5),
         ("Hungarian", 2),
@@ -85,6 +85,7 @@ pub fn letters_beyond_latin_1_are_drawn() {
         ("Hebrew", 3),
         ("Arabic", 3),
         ("Thai", 3),
+        ("signs", 8),
     ];
     let mut renderer = start(Sandbox::BestEffort).unwrap();
     let bytes = fs::read(fixtures().join("pages/named.pdf")).unwrap();
@@ -107,4 +108,23 @@ pub fn letters_beyond_latin_1_are_drawn() {
     }
     let again = renderer.draw(count, DrawSize::Width(420)).unwrap();
     assert!(western == again, "a page without such letters looks as ever");
+}
+
+/// `named-signs.pdf` of `fixtures/pages/make.py`: an ideograph and signs 40 points apart.
+pub fn signs_in_fonts_of_ideographs_are_drawn() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    let bytes = fs::read(fixtures().join("pages/named-signs.pdf")).unwrap();
+    let (count, _) = renderer.open(&bytes, &[]).unwrap();
+    assert_eq!(count, 3);
+    for number in 1..=count {
+        let image = renderer.draw(number, DrawSize::Width(420)).unwrap();
+        for (index, sign) in "漢→①※★℃§".chars().enumerate() {
+            let place = image.crop(28 + 40 * index as u32, 70, 34, 40);
+            let ink = place.rgb().iter().filter(|value| **value < 128).count();
+            assert!(ink > 20, "{sign} on page {number}: {ink}");
+        }
+        let text = renderer.text(number, 1 << 20).unwrap().text;
+        let text: String = text.split_whitespace().collect();
+        assert!(text.starts_with("漢→①※★℃§"), "{text}");
+    }
 }

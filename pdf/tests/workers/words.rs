@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use pagesight_core::{Attachment, FailureKind, PageText};
+use pagesight_core::{Attachment, DrawSize, FailureKind, PageText};
 use pagesight_pdf::{Renderer, Sandbox};
 
 use crate::{fixtures, start};
@@ -76,6 +76,28 @@ pub fn of_annotations_are_read() {
     assert!(cut.cut && cut.text.len() <= 60 && cut.text.starts_with("Savanna"), "{cut:?}");
 }
 
+pub fn of_annotations_on_layers_that_are_off_are_none() {
+    for file in ["annotation-layers.pdf", "annotation-layers-packed.pdf"] {
+        let shown = &["Layered", "Gazelles that are typed", "Comment on kudus", "Hartebeests"][..];
+        check(&[
+            (file, 1, &["First", "Note on oryxes", "Rich lechwes"], &[]),
+            (file, 2, shown, &["hidden"]),
+        ]);
+        // Neither are they drawn, whether the page was read or not.
+        let mut renderer = start(Sandbox::BestEffort).unwrap();
+        let bytes = fs::read(fixtures().join("pages").join(file)).unwrap();
+        renderer.open(&bytes, &[]).unwrap();
+        let image = renderer.draw(2, DrawSize::Width(420)).unwrap();
+        for (index, is_shown) in [true, false, false, true, false, false, true].iter().enumerate() {
+            let place = image.crop(30, 300 - 278 + 22 * index as u32, 300, 20);
+            let ink = place.rgb().iter().filter(|value| **value < 128).count();
+            assert_eq!(ink > 20, *is_shown, "{file}: annotation {index} has {ink}");
+        }
+        renderer.text(2, 1 << 20).unwrap();
+        assert!(image == renderer.draw(2, DrawSize::Width(420)).unwrap(), "{file}");
+    }
+}
+
 pub fn of_a_choice_are_its_label() {
     check(&[("pinned.pdf", 1, &["Guanaco"], &["k2", "Vicuna"])]);
 }
@@ -102,6 +124,15 @@ pub fn keep_every_letter() {
                 &["xx", "w-h", "o-l-e"],
             ),
             (file, 4, &["an electro\u{AD}magnet of iron", "Outermost"], &["innermost", "yy"]),
+        ]);
+    }
+}
+
+pub fn in_fonts_that_are_drawn_have_the_names_of_their_glyphs() {
+    for file in ["drawn.pdf", "drawn-packed.pdf"] {
+        check(&[
+            (file, 1, &["Hydraulic spillway 1fishé łΩж"], &["\u{1}", "\u{FFFD}"]),
+            (file, 2, &["gates", "turbines"], &[]),
         ]);
     }
 }

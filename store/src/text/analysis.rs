@@ -354,6 +354,9 @@ mod tests {
             ("98 765", vec!["~98765", "~98.765", "98", "765"]),
             ("1,250,000.00", vec!["1250000.00", "~1250000"]),
             ("250 000,00", vec!["~250000.00", "~250000", "250", "000.00"]),
+            (".80 or $.5", vec!["0.80", "~0.8", "80", "or", "0.5", "5"]),
+            ("12.50 2.0 5.00", vec!["12.50", "~12.5", "2.0", "5.00", "~5"]),
+            ("p.80 Contents ....14", vec!["p80", "p", "80", "content", "14"]),
             ("Casting of bells ........ 14,250", vec!["cast", "of", "bell", "14250", "~14.250"]),
             ("Name:Smithson May.Afterwards", vec!["name", "smithson", "may", "afterward"]),
             ("¿?!", vec![]),
@@ -446,6 +449,8 @@ mod tests {
     fn a_question_is_cut_as_pages_are() {
         let languages = ["eng", "fra", "deu", "jpn"].map(|code| Language::from_code(code).unwrap());
         let texts = [
+            ".80",
+            "12.50",
             "parse_config_file",
             "O'Brien l'eau",
             "1,234 12,5 98 765",

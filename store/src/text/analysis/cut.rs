@@ -377,6 +377,13 @@ impl Cutter {
                 self.position = position;
             }
             let letters = &run[item.clone()];
+            let pointed = pointed(run, item);
+            if let Some(number) = &pointed {
+                let other = without_noughts(number);
+                let letters = &run[item.start - 1..item.end];
+                self.push_form(number.clone(), letters, Kind::Number { other }, false);
+            }
+            let is_part = is_part || pointed.is_some();
             if letters[0].c.is_ascii_digit() && letters.iter().any(|l| ",.'".contains(l.c)) {
                 self.number(letters, is_part);
             } else {
@@ -426,7 +433,7 @@ impl Cutter {
         };
         match marked(&groups, &marks) {
             Marked::Number { number, other } => {
-                let other = other.or_else(|| without_fraction(&number));
+                let other = other.or_else(|| without_noughts(&number));
                 self.push_form(number, letters, Kind::Number { other }, is_part);
             }
             Marked::Dotted(form) => {
@@ -533,17 +540,41 @@ fn version(run: &[Letter]) -> Option<&[Letter]> {
     rest[..len].iter().any(|letter| letter.c == '.').then_some(&rest[..len])
 }
 
-/// An amount without its hundredths, when there are none: 1250000.00 is also asked for as 1250000.
-fn without_fraction(number: &str) -> Option<String> {
-    let whole = number.strip_suffix(".00")?;
-    (whole.len() >= 3 && !whole.starts_with('0') && !whole.contains('.')).then(|| whole.to_string())
+/// A number without the noughts at its end: 12.50 is also asked for as 12.5, and an amount as 1250000
+/// that is 1250000.00. Of 2.0 the nought is kept: it is a version or a chapter more often.
+fn without_noughts(number: &str) -> Option<String> {
+    let (whole, fraction) = number.split_once('.')?;
+    let short = fraction.trim_end_matches('0');
+    if short.len() == fraction.len() || fraction.contains('.') {
+        None
+    } else if !short.is_empty() {
+        Some(format!("{whole}.{short}"))
+    } else {
+        (fraction.len() == 2 && !whole.starts_with('0')).then(|| whole.to_string())
+    }
+}
+
+/// A number that begins with its point, as .80 does, which is written 0.80, too. The points before a
+/// number in a table of contents are many.
+fn pointed(run: &[Letter], item: &Range<usize>) -> Option<String> {
+    let c = |at: usize| run[at].c;
+    let is_number = run[item.clone()].iter().all(|letter| letter.c.is_ascii_digit());
+    let is_pointed = is_number
+        && item.start > 0
+        && c(item.start - 1) == '.'
+        && (item.start == 1 || !(c(item.start - 2).is_alphanumeric() || c(item.start - 2) == '.'));
+    is_pointed.then(|| {
+        std::iter::once("0.".to_string())
+            .chain(run[item.clone()].iter().map(|l| l.c.into()))
+            .collect()
+    })
 }
 
 /// What a number with spaces between its digits is, too: 98 765 is written 98.765 where a full stop
-/// groups, and 250 000,00 without its hundredths.
+/// groups, and 250 000,00 without its noughts.
 fn other_form(number: &str) -> Option<String> {
     if number.contains('.') {
-        return without_fraction(number);
+        return without_noughts(number);
     }
     let (first, last) = number.split_at(number.len().checked_sub(3)?);
     (first.len() <= 3).then(|| format!("{first}.{last}"))
