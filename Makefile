@@ -18,7 +18,7 @@ PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
 .PHONY: help setup build demo test promises features api test-training test-meaning dist record-nano test-hub cuda cuda-test check bench eval \
-  robustness pages fuzz parity torture sanitize neon
+  robustness pages fuzz parity torture sanitize neon test-clients test-page test-browser bench-serving
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,6 +131,29 @@ neon: ## late interaction, its kernels for aarch64 included, under emulation
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
 	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture_
+
+test-clients: build ## the server and its tools, by the official MCP client, in an environment of its own
+	@test -x .tools/clients/bin/python || python3 -m venv .tools/clients
+	@.tools/clients/bin/python -m pip install --quiet mcp jsonschema
+	$(PAGESIGHT) --index $(BUILD)/clients/.pagesight index --quiet --no-ocr fixtures/pdf/form.pdf fixtures/pdf/slides.pdf
+	.tools/clients/bin/python tests/clients/mcp_client.py $(PAGESIGHT) $(BUILD)/clients/.pagesight
+
+test-page: ## what the web page does, in a document without a browser
+	@test -d .tools/page/node_modules/happy-dom || npm --prefix .tools/page install --no-audit --no-fund happy-dom@14
+	NODE_PATH=$(abspath .tools/page/node_modules) node tests/clients/page.test.js
+
+test-browser: build ## the web page in Chromium; SCREENSHOTS=folder keeps pictures of it
+	@test -x .tools/clients/bin/python || python3 -m venv .tools/clients
+	@.tools/clients/bin/python -m pip install --quiet selenium
+	@test -f .tools/page/node_modules/axe-core/axe.min.js || npm --prefix .tools/page install --no-audit --no-fund axe-core@4
+	$(PAGESIGHT) --index $(BUILD)/clients/.pagesight index --quiet --no-ocr fixtures/pdf/form.pdf fixtures/pdf/slides.pdf
+	.tools/clients/bin/python tests/clients/browser.py $(PAGESIGHT) $(BUILD)/clients/.pagesight \
+	  --axe .tools/page/node_modules/axe-core/axe.min.js --upload fixtures/pdf/rotated.pdf \
+	  $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
+
+bench-serving: build ## INDEX=folder made with nano: searches by 1, 8 and 64 clients, pictures, maps, memory
+	@{ echo "make bench-serving"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
+	  python3 benches/serving.py $(PAGESIGHT) $(INDEX); } | tee benches/results/serving.txt
 
 eval: build ## DIR=folder with pdfs/ and queries.jsonl: measure the rankings
 	$(PAGESIGHT) --index $(CACHE)/pagesight/eval/.pagesight index --quiet $(DIR)/pdfs

@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfError, PdfReader};
-use pagesight_core::{DocumentId, DrawSize, ModelId, ModelRecord, OcrChoice, PageId, PageImage};
+use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
+use pagesight_core::{DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
 use pagesight_indexer::{decode_path, read_attached};
+use pagesight_query::QueryError;
 
+use crate::encoded::{EncodedQuestion, KEPT, Remembering};
 use crate::error::Error;
 use crate::open::Opening;
+use crate::placed::PlacedWords;
+use crate::recent::Recent;
 use crate::view::View;
 
 /// A search looks for a newer snapshot when it last did so this long ago.
@@ -23,7 +28,26 @@ pub(crate) struct Engine {
     pub base: PathBuf,
     latest: Mutex<Latest>,
     parts: Mutex<Parts>,
+    /// Questions that were encoded lately.
+    pub questions: Recent<(ModelId, String), Arc<QueryVectors>>,
+    /// Files whose bytes were found to be those of their document, by path, length and time.
+    checked: Recent<(String, DocumentId, u64, Option<SystemTime>), ()>,
+    /// Where words stand on pages that were asked for lately.
+    pub words: Recent<PageId, Arc<PlacedWords>>,
 }
+
+/// Where a page is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The ledger path of its document that is tried first.
+    pub path: &'a str,
+    /// All of them.
+    pub paths: &'a [String],
+    pub id: PageId,
+}
+
+/// Pages whose words are kept with their places.
+const PAGES_WITH_WORDS: usize = 256;
 
 struct Latest {
     view: Arc<View>,
@@ -69,6 +93,9 @@ impl Engine {
             base,
             latest: Mutex::new(Latest { view, looked: Instant::now() }),
             parts: Mutex::default(),
+            questions: Recent::new(KEPT),
+            checked: Recent::new(PAGES_WITH_WORDS),
+            words: Recent::new(PAGES_WITH_WORDS),
         })
     }
 
@@ -87,9 +114,11 @@ impl Engine {
 
     /// Looks for a newer snapshot now.
     pub fn refresh(&self) -> Result<(), Error> {
+        // What is published while this looks is for the next one to see.
+        let looked = Instant::now();
         let newer = self.seen().newer()?;
         let mut latest = locked(&self.latest);
-        latest.looked = Instant::now();
+        latest.looked = latest.looked.max(looked);
         // Another thread may have seen a newer one meanwhile.
         if let Some(view) = newer.filter(|view| view.number() > latest.view.number()) {
             latest.view = Arc::new(view);
@@ -255,45 +284,123 @@ impl Engine {
         decode_path(&self.base, path)
     }
 
-    /// Draws a page, `width_px` wide.
+    /// The vectors of a question, from the model of the index.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`], and as [`query_model`](Self::query_model).
+    pub fn encode(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        let model = self.query_model()?.ok_or(Error::NoModel)?;
+        let id = model.record().id;
+        let encoder = Remembering { encoder: &*model, model: &id, kept: &self.questions };
+        let vectors = encoder.encode(question).map_err(QueryError::Encode)?;
+        Ok(EncodedQuestion::new(question.into(), vectors, Some(id)))
+    }
+
+    /// Asks the document of `page` something. `stop`, set from elsewhere, ends it early.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::FileChanged`], [`Error::Draw`].
-    pub fn draw(&self, path: &str, page: PageId, width_px: u32) -> Result<PageImage, Error> {
+    pub fn with_document<T>(
+        &self,
+        page: Place<'_>,
+        stop: &Arc<AtomicBool>,
+        ask: impl FnOnce(&mut dyn PdfDocument) -> Result<T, PdfError>,
+    ) -> Result<T, Error> {
         let reader = self.reader()?;
-        let failed = |source| Error::Draw { path: path.into(), page: page.number, source };
-        let mut document = match reader.opened(page.document) {
+        let Place { path, paths, id } = page;
+        let failed = |source| Error::Draw { path: path.into(), page: id.number, source };
+        let mut document = match reader.opened(id.document) {
             Some(document) => document,
             None => {
-                let bytes = Arc::new(self.bytes(&*reader, path, page.document, failed)?);
-                reader.open(page.document, bytes, &Arc::default()).map_err(failed)?
+                let bytes = Arc::new(self.bytes(&*reader, path, paths, id.document, failed)?);
+                reader.open(id.document, bytes, stop).map_err(failed)?
             }
         };
-        document.draw(page.number, DrawSize::Width(width_px)).map_err(failed)
+        ask(&mut *document).map_err(failed)
     }
 
-    /// The bytes of the document that the ledger calls `path`, which must be `document` still.
+    /// Opens what lies at `path`, whose bytes must be those of `document`. A file that was checked
+    /// lately, and has the same length and time since, is not read again; a PDF that another one
+    /// carries is taken out of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::FileChanged`], [`Error::Draw`].
+    pub fn open_file(&self, path: &str, document: DocumentId) -> Result<Content, Error> {
+        let name = self.file(path);
+        let failed = |source| Error::Io { action: "reading", path: name.clone(), source };
+        let mut file = match fs::File::open(&name) {
+            Ok(file) => file,
+            Err(_) => {
+                let reader = self.reader()?;
+                let failed = |source| Error::Draw { path: path.into(), page: 1, source };
+                let bytes = self.bytes(&*reader, path, &[], document, failed)?;
+                return Ok(Content::Bytes(bytes.into()));
+            }
+        };
+        let known = file.metadata().map_err(failed)?;
+        let changed = known.modified().ok();
+        let key = (path.to_string(), document, known.len(), changed);
+        if self.checked.get(&key).is_none() {
+            let mut hash = blake3::Hasher::new();
+            hash.update_reader(&mut file).map_err(failed)?;
+            if DocumentId(*hash.finalize().as_bytes()) != document {
+                return Err(Error::FileChanged { path: path.into() });
+            }
+            self.checked.keep(key, ());
+        }
+        Ok(Content::File { file, length: known.len() })
+    }
+
+    /// The bytes of the document that the ledger calls `path`, or one of `paths`, which must be
+    /// `document` still.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::FileChanged`], of `path`.
     fn bytes(
         &self,
         reader: &dyn PdfReader,
         path: &str,
+        paths: &[String],
         document: DocumentId,
         failed: impl Fn(PdfError) -> Error,
     ) -> Result<Vec<u8>, Error> {
-        let file = self.file(path);
-        let bytes = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            // No limit: what is larger than a run takes out is not in the ledger.
-            Err(source) => match read_attached(reader, &self.base, path, u64::MAX) {
-                Some(bytes) => bytes.map_err(failed)?,
-                None => return Err(Error::Io { action: "reading", path: file, source }),
-            },
+        let at = |path: &str| {
+            let file = self.file(path);
+            let bytes = match fs::read(&file) {
+                Ok(bytes) => bytes,
+                // No limit: what is larger than a run takes out is not in the ledger.
+                Err(source) => match read_attached(reader, &self.base, path, u64::MAX) {
+                    Some(bytes) => bytes.map_err(&failed)?,
+                    None => return Err(Error::Io { action: "reading", path: file, source }),
+                },
+            };
+            if DocumentId::of(&bytes) != document {
+                return Err(Error::FileChanged { path: path.into() });
+            }
+            Ok(bytes)
         };
-        if DocumentId::of(&bytes) != document {
-            return Err(Error::FileChanged { path: path.into() });
+        let first = at(path);
+        if first.is_ok() {
+            return first;
         }
-        Ok(bytes)
+        let others = paths.iter().filter(|other| *other != path);
+        others.map(|other| at(other)).find(Result::is_ok).unwrap_or(first)
     }
+}
+
+/// What lies where the ledger says that a document is: a file, or the bytes of a PDF that another
+/// PDF carries.
+#[derive(Debug)]
+pub enum Content {
+    /// A file of its own, open, of this many bytes.
+    File {
+        /// To be read from anywhere in it.
+        file: fs::File,
+        /// Bytes.
+        length: u64,
+    },
+    /// Taken out of the PDF that carries it.
+    Bytes(Arc<[u8]>),
 }
 
 /// A thread that panicked under one of our locks left plain values in a sound state.

@@ -11,7 +11,7 @@ use pagesight_model::ModelError;
 use pagesight_ocr::OcrError;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::StartError;
-use pagesight_query::{PathFilterError, QueryError};
+use pagesight_query::{HeatError, PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
 /// An error of the library. The cause chain tells the rest.
@@ -106,6 +106,25 @@ pub enum Error {
         /// Ledger paths that end so.
         candidates: Vec<String>,
     },
+    /// The first digits of the ids of several documents.
+    #[error("{digits} begins the id of {}", candidates.join(" and of "))]
+    AmbiguousDocument {
+        /// As asked.
+        digits: String,
+        /// Ids that begin so.
+        candidates: Vec<String>,
+    },
+    /// The page was indexed without vectors.
+    #[error("page {page} of {path} has no vectors")]
+    NoVectors {
+        /// Ledger path.
+        path: String,
+        /// 1-based.
+        page: u32,
+    },
+    /// A heat map.
+    #[error(transparent)]
+    Heat(#[from] HeatError),
     /// The document does not have this page, or it is not indexed.
     #[error("page {page} of {path} is not in the index{}", because(failure, *page_count))]
     NoSuchPage {

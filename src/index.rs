@@ -17,9 +17,11 @@ use pagesight_pdf::RenderOptions;
 use pagesight_query::Question;
 use pagesight_store::Writer;
 
+use crate::encoded::EncodedQuestion;
 use crate::engine::{Engine, Meaning};
 use crate::error::Error;
 use crate::page::Page;
+use crate::reference::{PageRef, document_digits};
 use crate::search::Search;
 use crate::sync;
 
@@ -30,9 +32,10 @@ pub use pagesight_indexer::{
     AddError, BatchSize, Emptied, Event, FolderWatch, IndexError, Limits, Outcome, Summary,
     SyncOptions,
 };
+pub use pagesight_query::{PathFilter, PathFilterError};
 pub use pagesight_store::{FORMAT, Snapshot, StoreError};
 
-pub use crate::engine::REFRESH;
+pub use crate::engine::{Content, REFRESH};
 
 /// An index on disk: PDFs go in with [`sync`](Self::sync), ranked pages come out of
 /// [`search`](Self::search).
@@ -236,11 +239,90 @@ impl Index {
             None => None,
         };
         if let Some(page) = found {
-            return Ok(Page::new(Arc::clone(&self.0), path, page));
+            return Ok(Page::new(Arc::clone(&self.0), &view, path, page));
         }
         let page = record.failed_pages.iter().find(|failed| failed.page == number);
         let failure = page.map(|failed| failed.failure.clone()).or(record.failure.clone());
         Err(Error::NoSuchPage { path, page: number, failure, page_count: record.page_count })
+    }
+
+    /// The page that `reference` names.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page), and [`Error::AmbiguousDocument`].
+    pub fn page_by_ref(&self, reference: &PageRef) -> Result<Page, Error> {
+        let document = self.document(reference.document())?;
+        let view = self.0.seen();
+        let path = view.paths.get(&document).and_then(|paths| paths.first());
+        match path {
+            Some(path) => self.page(path, reference.page()),
+            None => Err(Error::NoSuchDocument { path: reference.document().into() }),
+        }
+    }
+
+    /// The document whose id begins with `digits`, 8 to 64 of them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDocument`], [`Error::AmbiguousDocument`].
+    pub fn document(&self, digits: &str) -> Result<DocumentId, Error> {
+        let none = || Error::NoSuchDocument { path: digits.chars().take(100).collect() };
+        let wanted = document_digits(digits).ok_or_else(none)?;
+        let view = self.0.latest()?;
+        let begins = |id: &&DocumentId| id.to_string().starts_with(&wanted);
+        let mut found: Vec<DocumentId> = view.paths.keys().filter(begins).copied().collect();
+        found.sort_unstable();
+        match found[..] {
+            [] => Err(none()),
+            [document] => Ok(document),
+            _ => {
+                let candidates = found.iter().map(ToString::to_string).collect();
+                Err(Error::AmbiguousDocument { digits: digits.into(), candidates })
+            }
+        }
+    }
+
+    /// The model that encodes questions, brought or loaded; `None` for an index of words alone.
+    ///
+    /// # Errors
+    /// What loading it says.
+    pub fn model(&self) -> Result<Option<Arc<dyn Model>>, Error> {
+        self.0.query_model()
+    }
+
+    /// Encodes a question with the model of the index, for heat maps and regions. Questions that
+    /// were asked lately are not encoded again, here or in a search.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`] for an index of words alone, and what loading its model says.
+    pub fn encode(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        self.0.encode(question)
+    }
+
+    /// Opens `document`, whose bytes are checked to be those that were indexed: the ledger path at
+    /// which it lies, and its content.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDocument`], [`Error::Io`], [`Error::FileChanged`].
+    pub fn open_document(&self, document: DocumentId) -> Result<(String, Content), Error> {
+        let view = self.0.latest()?;
+        let paths = view.paths.get(&document).map(Vec::as_slice).unwrap_or_default();
+        let mut first = None;
+        for path in paths {
+            match self.0.open_file(path, document) {
+                Ok(content) => return Ok((path.clone(), content)),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or(Error::NoSuchDocument { path: document.to_string() }))
+    }
+
+    /// Drops `paths` from the ledger, and the pages of documents that have no other path. Their
+    /// files are left alone.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when another process writes.
+    pub fn remove(&self, paths: &[String]) -> Result<(), Error> {
+        sync::remove(&self.0, paths)
     }
 
     /// The stored vectors of a page with their layout; `None` for a page without vectors.

@@ -86,6 +86,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod encoded;
 mod engine;
 mod error;
 pub mod eval;
@@ -93,6 +94,10 @@ pub mod index;
 mod meaning;
 mod open;
 mod page;
+mod placed;
+mod recent;
+mod reference;
+pub mod region;
 pub mod search;
 mod sync;
 pub mod upkeep;
@@ -100,16 +105,18 @@ mod view;
 pub mod wire;
 
 pub use answer::Answer;
+pub use encoded::EncodedQuestion;
 pub use error::Error;
 pub use index::Index;
+pub use reference::{PageRef, ParseRefError};
 
 /// Models: what encodes pages and questions, ours or your own.
 pub mod model {
     pub use pagesight_core::seam::{BoxError, Model, PageEncoder, PassageEncoder, QueryEncoder};
     pub use pagesight_core::{
-        Area, EmbedderRecord, EncodedPage, EncodedPassages, EncodedQuestion, Fusion, ModelId,
-        ModelRecord, ModelSource, NeutralQuestions, PageImage, PageSize, PageVectors, PatchLayout,
-        PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices, VectorError,
+        Area, EmbedderRecord, EncodedPage, EncodedPassages, Fusion, ModelId, ModelRecord,
+        ModelSource, NeutralQuestions, PageImage, PageSize, PageVectors, PassageQuestion,
+        PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices, VectorError,
     };
     #[cfg(feature = "model")]
     pub use pagesight_model::*;

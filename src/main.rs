@@ -1,6 +1,8 @@
 //! The `pagesight` program: parse, run, exit code.
 
 mod cli;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use pagesight_query::{
     PassageMatch, PassageSource, PathFilter, Ranking, Request, Sources, TokenMatch,
 };
 
+use crate::encoded::Remembering;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
@@ -161,7 +162,7 @@ impl Search {
                 matches: matches.iter().map(|found| placed(&record, found)).collect(),
                 snippet: self.snippet(view, &record, passage.as_ref()),
                 passage,
-                page: Page::new(Arc::clone(&self.engine), path, record),
+                page: Page::new(Arc::clone(&self.engine), view, path, record),
             });
         }
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
@@ -262,10 +263,13 @@ impl Search {
             pooled: &codes.pooled,
             tokens: &codes.tokens,
         });
+        let remembering = model.as_deref().zip(record.as_ref()).map(|(model, record)| {
+            Remembering { encoder: model, model: &record.id, kept: &self.engine.questions }
+        });
         let sources = Sources {
             codes,
             passages,
-            encoder: model.as_deref().map(|model| model as &dyn QueryEncoder),
+            encoder: remembering.as_ref().map(|encoder| encoder as &dyn QueryEncoder),
             backgrounds: Some(&view.backgrounds),
             ..Sources::new(&view.reader, &view.reader)
         };

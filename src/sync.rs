@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pagesight_core::seam::{Model, PageEncoder};
+use pagesight_core::seam::{Batch, Model, PageEncoder, PageSink};
 use pagesight_core::{EncodedPage, ModelRecord};
-use pagesight_indexer::{Engines, Event, Summary, SyncOptions};
+use pagesight_indexer::{Engines, Event, IndexError, Summary, SyncOptions};
 use pagesight_maxsim::Neutral;
 use pagesight_store::{ANALYSIS, StoreError, Writer};
 
@@ -103,6 +103,19 @@ fn neutral(model: Option<&dyn Model>, record: &ModelRecord) -> Option<Neutral> {
     let questions: Vec<&str> = record.neutral.questions.iter().map(String::as_str).collect();
     let model = model.filter(|_| !questions.is_empty())?;
     Neutral::new(&model.encode_queries(&questions).ok()?)
+}
+
+/// Drops paths from the ledger.
+pub(crate) fn remove(engine: &Engine, paths: &[String]) -> Result<(), Error> {
+    let mut writer = Writer::open(&engine.folder)?;
+    writer.commit(Batch { dropped_paths: paths.to_vec(), ..Batch::default() }).map_err(
+        |error| match error.downcast::<StoreError>() {
+            Ok(error) => Error::Store(*error),
+            Err(error) => Error::Index(IndexError::Store(error)),
+        },
+    )?;
+    drop(writer);
+    engine.refresh()
 }
 
 /// What a run reads with.

@@ -6,13 +6,16 @@
 
 use std::time::Duration;
 
-use pagesight_core::{Channel, ChannelScore, Quality, Rect};
+use pagesight_core::{Area, Channel, ChannelScore, Quality, Rect};
 use pagesight_query::{Code, Likelihood, Notice, Verdict};
 use pagesight_store::Snippet;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::answer::{Answer, PageHit, Passage, PatchMatch};
+use crate::encoded::EncodedQuestion;
+use crate::region::{PlacedText, Region, RegionKind};
 
 /// The version of the fields.
 pub const VERSION: u32 = 1;
@@ -55,7 +58,7 @@ impl Serialize for Passage {
 impl Serialize for PageHit {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let (page, size) = (&self.page, self.page.size());
-        let mut object = to.serialize_struct("PageHit", 18)?;
+        let mut object = to.serialize_struct("PageHit", 19)?;
         object.serialize_field("rank", &self.rank)?;
         object.serialize_field("path", page.path())?;
         object.serialize_field("page", &page.number())?;
@@ -71,6 +74,7 @@ impl Serialize for PageHit {
         object.serialize_field("marks", &marks(&self.snippet))?;
         object.serialize_field("passage", &self.passage)?;
         object.serialize_field("document", &page.document())?;
+        object.serialize_field("ref", &page.reference().to_string())?;
         object.serialize_field("size_pt", &[size.width_pt, size.height_pt])?;
         object.serialize_field("text_source", &page.text_source())?;
         object.serialize_field("matches", &self.matches)?;
@@ -81,6 +85,69 @@ impl Serialize for PageHit {
 /// Three decimals: more are not known.
 fn probability(likelihood: Likelihood) -> f64 {
     (f64::from(likelihood.probability) * 1e3).round() / 1e3
+}
+
+/// A rectangle as it is written: left, top, right and bottom, points with two decimals.
+pub fn rect_pt(rect: Rect) -> [f64; 4] {
+    [rect.x0, rect.y0, rect.x1, rect.y1].map(|pt| (f64::from(pt) * 100.0).round() / 100.0)
+}
+
+impl Serialize for PlacedText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_struct("PlacedText", 3)?;
+        object.serialize_field("text", &self.text)?;
+        object.serialize_field("rect_pt", &rect_pt(self.rect))?;
+        object.serialize_field("line", &self.line)?;
+        object.end()
+    }
+}
+
+impl Serialize for Region {
+    /// All but the words with their places.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let kind = match self.kind {
+            RegionKind::Text => "text",
+            RegionKind::Picture => "picture",
+        };
+        let Area { x0, y0, x1, y1 } = self.share;
+        let share = [x0, y0, x1, y1].map(|part| (f64::from(part) * 1e5).round() / 1e5);
+        let mut object = to.serialize_struct("Region", 8)?;
+        object.serialize_field("rank", &self.rank)?;
+        object.serialize_field("score", &((f64::from(self.score) * 1e4).round() / 1e4))?;
+        object.serialize_field("rect_pt", &rect_pt(self.rect))?;
+        object.serialize_field("rect_rel", &share)?;
+        object.serialize_field("kind", kind)?;
+        object.serialize_field("snap", self.snap.as_str())?;
+        object.serialize_field("text", &self.text)?;
+        object.serialize_field("query_words", &self.question_words)?;
+        object.end()
+    }
+}
+
+/// The query tokens of a question: number, text, and the word that each is of.
+pub fn tokens(question: &EncodedQuestion) -> Vec<Value> {
+    let words = question.words_of_tokens();
+    let tokens = question.vectors().tokens().iter().zip(words).enumerate();
+    tokens
+        .map(|(index, (token, word))| json!({"index": index, "text": token.text, "word": word}))
+        .collect()
+}
+
+/// The words of a question: number, text, place in characters, and tokens.
+pub fn words(question: &EncodedQuestion) -> Vec<Value> {
+    let characters = |byte: usize| question.text()[..byte].chars().count();
+    let words = question.words().iter().enumerate();
+    words
+        .map(|(index, word)| {
+            json!({
+                "index": index,
+                "text": word.text,
+                "start": characters(word.range.start),
+                "end": characters(word.range.end),
+                "tokens": word.tokens,
+            })
+        })
+        .collect()
 }
 
 /// The marks of a snippet in characters, which is what most readers of JSON count.

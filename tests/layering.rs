@@ -34,7 +34,7 @@ const RULES: [(&str, &[&str]); 12] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 17] = [
+const ONLY_IN: [(&str, &[&str]); 24] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -52,6 +52,28 @@ const ONLY_IN: [(&str, &[&str]); 17] = [
     ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
+    ("axum", &["pagesight"]),
+    ("hyper", &["pagesight", "pagesight-features"]),
+    ("metrics", &["pagesight"]),
+    ("metrics-exporter-prometheus", &["pagesight"]),
+    ("rmcp", &["pagesight"]),
+    ("schemars", &["pagesight"]),
+    ("tower-http", &["pagesight"]),
+];
+
+/// What serves, named below `src/serve` alone.
+const ONLY_IN_SERVE: [&str; 11] = [
+    "axum",
+    "bytes",
+    "chrono",
+    "futures",
+    "hyper",
+    "hyper_util",
+    "metrics",
+    "rmcp",
+    "schemars",
+    "tokio",
+    "tower_http",
 ];
 
 fn packages() -> Vec<Value> {
@@ -97,8 +119,36 @@ fn the_library_needs_nothing_of_the_program() {
     let all = root["dependencies"].as_array().unwrap().iter();
     for dependency in all.filter(|dependency| dependency["kind"] != "dev") {
         let name = dependency["name"].as_str().unwrap();
-        if ["clap", "clap_complete", "anyhow", "indicatif", "signal-hook", "axum"].contains(&name) {
+        let of_program = ["clap", "clap_complete", "anyhow", "indicatif", "signal-hook"];
+        let serves = ONLY_IN_SERVE.map(|name| name.replace('_', "-"));
+        if of_program.contains(&name) || serves.iter().any(|serving| serving == name) {
             assert_eq!(dependency["optional"], true, "{name} is not optional");
         }
     }
+}
+
+#[test]
+fn what_serves_is_named_in_the_server_alone() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![src.clone()];
+    let mut looked = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path != src.join("serve") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                looked += 1;
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                for line in code {
+                    for name in ONLY_IN_SERVE {
+                        let named = line.contains(&format!(" {name}::"));
+                        assert!(!named, "{}: {line}", path.display());
+                    }
+                }
+            }
+        }
+    }
+    assert!(looked > 40, "{looked} files");
 }

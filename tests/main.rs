@@ -10,6 +10,7 @@ mod damage;
 mod documents;
 mod eval;
 mod examples;
+mod heat;
 mod hostile;
 mod layering;
 mod library;
@@ -28,6 +29,8 @@ mod random;
 mod read_only;
 #[cfg(target_os = "linux")]
 mod robustness;
+#[cfg(feature = "serve")]
+mod serve;
 mod sync;
 mod torture;
 #[cfg(unix)]

@@ -12,6 +12,43 @@ pub struct PageSize {
     pub height_pt: f32,
 }
 
+/// No side of a page's picture is longer, px.
+pub const MAX_SIDE_PX: u32 = 10_000;
+
+/// No picture of a page has more pixels.
+pub const MAX_PIXELS: u64 = 64_000_000;
+
+impl PageSize {
+    /// The size of the page's picture that is `width_px` wide: as high as its shape asks, smaller
+    /// where that would be more than [`MAX_SIDE_PX`] or [`MAX_PIXELS`].
+    ///
+    /// ```
+    /// use pagesight_core::PageSize;
+    /// let a4 = PageSize { width_pt: 595.0, height_pt: 842.0 };
+    /// assert_eq!(a4.picture(1200).height_px, 1698);
+    /// ```
+    pub fn picture(self, width_px: u32) -> PictureSize {
+        let width = width_px as f32;
+        PictureSize::bounded(width, width / (self.width_pt / self.height_pt), MAX_PIXELS)
+    }
+}
+
+impl PictureSize {
+    /// `width` and `height`, px, rounded; smaller where they are more than [`MAX_SIDE_PX`] or
+    /// together more than `pixels`, at most [`MAX_PIXELS`].
+    pub fn bounded(width: f32, height: f32, pixels: u64) -> Self {
+        let side = |px: f32| (px.round() as u32).clamp(1, MAX_SIDE_PX);
+        let (mut width, mut height) = (side(width), side(height));
+        let (has, limit) = (u64::from(width) * u64::from(height), pixels.min(MAX_PIXELS));
+        if has > limit {
+            let shrink = (limit as f64 / has as f64).sqrt();
+            width = (f64::from(width) * shrink) as u32;
+            height = (f64::from(height) * shrink) as u32;
+        }
+        Self { width_px: width.max(1), height_px: height.max(1) }
+    }
+}
+
 /// A rectangle on a page, in points, origin top left.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rect {

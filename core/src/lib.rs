@@ -48,7 +48,9 @@ pub use document::{Attachment, DocumentId, DocumentRecord, DocumentStatus, Parse
 pub use encoded::EncodedPage;
 pub use error::chain;
 pub use failure::{Failure, FailureKind, PageFailure};
-pub use geometry::{PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices};
+pub use geometry::{
+    MAX_PIXELS, MAX_SIDE_PX, PageSize, ParseSlicesError, PictureSize, Rect, SliceGrid, Slices,
+};
 pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use layout::{Area, PatchLayout, Run};
@@ -56,9 +58,9 @@ pub use model::{ModelId, ModelRecord, ModelSource};
 pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
 pub use neutral::NeutralQuestions;
 pub use page::{PageId, PageRecord, TextSource};
-pub use passage::{EmbedderRecord, EncodedPassages, EncodedQuestion};
+pub use passage::{EmbedderRecord, EncodedPassages, PassageQuestion};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
-pub use reading::{DrawSize, OcrChoice, OcrText, OcrWord, PageText};
+pub use reading::{DrawSize, OcrChoice, OcrText, OcrWord, PageText, PageWord};
 pub use scale::{Found, Scale};
 pub use turn::Turn;

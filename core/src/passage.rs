@@ -41,7 +41,7 @@ pub struct EncodedPassages {
 
 /// A question, encoded to be compared with [`EncodedPassages`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct EncodedQuestion {
+pub struct PassageQuestion {
     /// One vector for all of it, `[1, pooled_dim]`.
     pub pooled: QueryVectors,
     /// A vector a token, `[n_tokens, token_dim]`.

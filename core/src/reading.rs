@@ -67,6 +67,15 @@ pub enum OcrChoice {
     Off,
 }
 
+/// A word of a page's text layer and where it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PageWord {
+    /// The word, without white space.
+    pub text: String,
+    /// The box around its letters, in fractions of the sides of the page as displayed.
+    pub area: Area,
+}
+
 /// The words that OCR found in the picture of a page.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]

@@ -17,8 +17,8 @@ use crate::layout::Area;
 use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
-use crate::passage::{EmbedderRecord, EncodedPassages, EncodedQuestion};
-use crate::reading::{DrawSize, OcrText, PageText};
+use crate::passage::{EmbedderRecord, EncodedPassages, PassageQuestion};
+use crate::reading::{DrawSize, OcrText, PageText, PageWord};
 use crate::scale::Found;
 use crate::turn::Turn;
 
@@ -110,7 +110,7 @@ pub trait PassageEncoder: Send + Sync {
     ///
     /// # Errors
     /// When the model cannot run.
-    fn encode_question(&self, question: &str) -> Result<EncodedQuestion, BoxError>;
+    fn encode_question(&self, question: &str) -> Result<PassageQuestion, BoxError>;
 }
 
 /// Why a PDF could not be read.
@@ -226,6 +226,16 @@ pub trait PdfDocument: Send {
     /// # Errors
     /// As [`text`](Self::text).
     fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, PdfError> {
+        let _ = number;
+        Ok(Vec::new())
+    }
+
+    /// The words that page `number` (1-based) shows of its text layer, in its own order, each with
+    /// the box around it. By default none.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    fn words(&mut self, number: u32) -> Result<Vec<PageWord>, PdfError> {
         let _ = number;
         Ok(Vec::new())
     }

@@ -71,6 +71,7 @@ impl Discovery {
 pub(crate) fn discover(
     base: &Path,
     roots: &[PathBuf],
+    links_out: bool,
     stop: &AtomicBool,
 ) -> Result<Discovery, IndexError> {
     let mut discovery = Discovery::default();
@@ -97,6 +98,10 @@ pub(crate) fn discover(
                     if !(named || unnamed) || entry.file_type().is_some_and(|t| t.is_dir()) {
                         continue;
                     }
+                    let is_link = entry.path_is_symlink();
+                    if is_link && !links_out && !leads_below(&root, file) {
+                        continue;
+                    }
                     // Of a link this is the target: a link to a PDF is a PDF.
                     match file.metadata() {
                         Ok(meta) if meta.is_file() && (named || starts_as_pdf(file)) => {
@@ -116,6 +121,11 @@ pub(crate) fn discover(
         }
     }
     Ok(discovery)
+}
+
+/// Whether what a link leads to lies below `root`; what leads nowhere does not.
+fn leads_below(root: &Path, link: &Path) -> bool {
+    link.canonicalize().is_ok_and(|target| target.starts_with(root))
 }
 
 /// All that a run looks at below `root`.
@@ -262,14 +272,37 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(base.join("a"), base.join("a/b/loop")).unwrap();
         let never = AtomicBool::new(false);
-        let found = discover(&base, std::slice::from_ref(&base), &never).unwrap();
+        let found = discover(&base, std::slice::from_ref(&base), true, &never).unwrap();
         let paths: Vec<&str> = found.files.keys().map(String::as_str).collect();
         assert_eq!(paths, ["a/b/TWO.PDF", "one.pdf", "unnamed", "x.pdf/in.pdf"]);
         assert!(found.covers(&base, "gone.pdf") && !found.covers(&base, "/elsewhere/x.pdf"));
-        assert!(discover(&base, &[base.join("missing")], &never).is_err());
+        assert!(discover(&base, &[base.join("missing")], true, &never).is_err());
     }
 
     #[cfg(unix)]
+    #[cfg(unix)]
+    #[test]
+    fn links_that_leave_their_root_are_passed_over_when_that_is_asked() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let root = base.join("root");
+        std::fs::create_dir(&root).unwrap();
+        for file in ["outside.pdf", "root/inside.pdf"] {
+            std::fs::write(base.join(file), b"%PDF-1.7").unwrap();
+        }
+        symlink(base.join("outside.pdf"), root.join("leaves.pdf")).unwrap();
+        symlink(root.join("inside.pdf"), root.join("stays.pdf")).unwrap();
+        symlink(base.join("nowhere.pdf"), root.join("broken.pdf")).unwrap();
+        let names = |links_out| -> Vec<String> {
+            let never = AtomicBool::new(false);
+            let found = discover(&base, std::slice::from_ref(&root), links_out, &never);
+            found.unwrap().files.into_keys().collect()
+        };
+        assert_eq!(names(true), ["root/inside.pdf", "root/leaves.pdf", "root/stays.pdf"]);
+        assert_eq!(names(false), ["root/inside.pdf", "root/stays.pdf"]);
+    }
+
     #[test]
     fn names_that_are_not_utf8_go_there_and_back() {
         use std::ffi::OsStr;

@@ -41,6 +41,9 @@ pub struct SyncOptions {
     /// root that held several and is empty. Without it they stay, since an empty folder may be a
     /// drive that is not mounted; documents that were moved elsewhere go with either.
     pub drop_emptied: bool,
+    /// Reads PDFs outside the roots to which links in them lead, as it does by default. Without it
+    /// such links are passed over, for roots that others may write to.
+    pub links_out: bool,
     /// How much of a document is read.
     pub limits: Limits,
     /// When what was read is committed.
@@ -57,6 +60,7 @@ impl Default for SyncOptions {
             drop_emptied: false,
             ocr: OcrChoice::Auto,
             ocr_languages: None,
+            links_out: true,
             limits: Limits::default(),
             batch: BatchSize::default(),
             stop: Arc::default(),

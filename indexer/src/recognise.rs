@@ -209,16 +209,13 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             let only = found.text.trim();
             (own.is_empty() && letters(only) > letters(layer)).then(|| only.to_string())
         }
-        // The page shows what the text says: it was a language that we do not know, or a part of it
-        // alone is none.
+        // The page shows what the text says: it was a language that we do not know.
         Why::Garbled
             if !is_meaningless_text(layer)
                 && common > 0
                 && common * 2 >= own.len().min(seen.len()) =>
         {
-            let is_part = has_doubtful_lines(layer) && !has_doubtful_lines(&found.text);
-            let added = if is_part { new_lines(found, &own) } else { String::new() };
-            (!added.is_empty()).then(|| format!("{layer}\n{added}"))
+            None
         }
         Why::Garbled => (letters(&found.text) >= 8).then(|| found.text.trim().to_string()),
         // The page shows other words, and clear ones.
@@ -292,8 +289,6 @@ mod tests {
     fn what_both_say_is_put_together() {
         let scan = "Fennel soup of the abbey\nBates ABC 4711";
         let long = "\u{E001}\u{E002} \u{E003}".repeat(60);
-        let partly = "Ihqqho#vrxs#ri#wkh#deeh|\nWith bread and salt at noon";
-        let seen = "Fennel soup of the abbey\nWith bread and salt at noon";
         let (headed, soup) = (format!("Soup\n{long}"), "Soup\nFennel soup of the abbey");
         for (layer, found, why, expected) in [
             // A picture.
@@ -313,7 +308,6 @@ mod tests {
             // So does garbage under a heading that says what it is.
             (&headed, "Soup\nFennel soup of the abbey", Why::Garbled, Some(soup.into())),
             ("Xqzvk wvxzq jqxv", "Xqzvk wvxzq jqxv", Why::Garbled, None),
-            (partly, seen, Why::Garbled, Some(format!("{partly}\nFennel soup of the abbey"))),
             // A table of codes that is drawn as it is written stays, and so does what OCR cannot read.
             ("QX-4711 ZV-0815 JK-42 XQ-7", "QX-4711 ZV-0815 JK-42", Why::Doubtful, None),
             ("18429 30017 44298 163", "xq zvk qj", Why::Doubtful, None),

@@ -33,7 +33,7 @@ pub fn sync(
     options: &SyncOptions,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, IndexError> {
-    let discovery = discover(base, roots, &options.stop)?;
+    let discovery = discover(base, roots, options.links_out, &options.stop)?;
     for (path, reason) in &discovery.unreadable {
         let text = format!("cannot read {} ({reason}); nothing below is dropped", path.display());
         tell(Event::Warning { text });

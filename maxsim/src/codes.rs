@@ -12,6 +12,7 @@ mod sign;
 mod sketch;
 mod tokens;
 
+pub(crate) use f16::lanes;
 pub use f16::{ExactQuery, F16};
 pub use int8::{Int8, Int8Page, Int8Query, Int8View};
 pub use packed::Bits;

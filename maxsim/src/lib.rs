@@ -53,7 +53,7 @@ pub use codes::{
     ScalarQuery, Sign, SignCoder, SignPage, SignQuery, Sketch, SketchCoder, SketchQuery,
 };
 pub use error::DimMismatch;
-pub use matches::best_vectors;
+pub use matches::{best_vectors, products};
 pub use pagesight_simd::Instructions;
 pub use pool::{Pooled, hierarchical_clusters, pool, pool_hierarchical, pool_k_means, pool_to};
 pub use reference::maxsim_reference;

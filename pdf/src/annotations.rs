@@ -11,9 +11,9 @@ use pagesight_core::PageText;
 
 use crate::document::Opened;
 use crate::facts::Facts;
-use crate::raw::{Annotation, Kind, Page};
+use crate::raw::{Annotation, Box4, Kind, Page};
 use crate::survey::Survey;
-use crate::text::words;
+use crate::text::{Placed, words};
 
 /// A page of more annotations is read so far and no further.
 const MAX_ANNOTATIONS: usize = 5_000;
@@ -64,26 +64,13 @@ pub fn append(
             continue;
         }
         if kind == subtype::WIDGET {
-            match annotation.field_type() {
-                field::CHECKBOX | field::RADIO => continue,
-                field::TEXT if annotation.field_flags() & PASSWORD != 0 => continue,
-                kind @ (field::TEXT | field::COMBO | field::LIST) => {
-                    // A choice has a value for programs, and shows its label.
-                    let labels = if kind == field::TEXT {
-                        Vec::new()
-                    } else {
-                        annotation.chosen_labels(MAX_CHOICES)
-                    };
-                    let value = match labels.join("\n") {
-                        labels if labels.trim().is_empty() => annotation.field_value(),
-                        labels => labels,
-                    };
-                    if !value.trim().is_empty() {
-                        values.push(value);
-                        continue;
-                    }
+            match filled_in(&annotation) {
+                Filled::Nothing => continue,
+                Filled::Value(value) => {
+                    values.push(value);
+                    continue;
                 }
-                _ => {}
+                Filled::Unknown => {}
             }
         } else if kind <= subtype::SOUND || kind == subtype::WATERMARK || kind == subtype::REDACT {
             let plain = annotation.string("Contents");
@@ -122,6 +109,60 @@ pub fn append(
             found.push_str(&letters);
         }
     }
+}
+
+/// What is filled into the field of a form.
+enum Filled {
+    /// Nothing that is read: a mark in a box, or what is typed in secret.
+    Nothing,
+    Value(String),
+    /// It has no value that is known; its appearance may say more.
+    Unknown,
+}
+
+fn filled_in(widget: &Annotation<'_>) -> Filled {
+    let kind = widget.field_type();
+    let labels = match kind {
+        field::CHECKBOX | field::RADIO => return Filled::Nothing,
+        field::TEXT if widget.field_flags() & PASSWORD != 0 => return Filled::Nothing,
+        field::TEXT => Vec::new(),
+        // A choice has a value for programs, and shows its label.
+        field::COMBO | field::LIST => widget.chosen_labels(MAX_CHOICES),
+        _ => return Filled::Unknown,
+    };
+    let value = match labels.join("\n") {
+        labels if labels.trim().is_empty() => widget.field_value(),
+        labels => labels,
+    };
+    if value.trim().is_empty() { Filled::Unknown } else { Filled::Value(value) }
+}
+
+/// The words that are filled into the fields of a page's forms, each with its part of the field: as
+/// high as a line, as wide as its share of the letters of the longest one.
+pub fn placed(page: &Page<'_>) -> Vec<Placed> {
+    let mut words = Vec::new();
+    for annotation in page.annotations(MAX_ANNOTATIONS) {
+        if annotation.subtype() != subtype::WIDGET || annotation.flags() & NOT_SHOWN != 0 {
+            continue;
+        }
+        let Some(Box4 { left, top, right, bottom }) = annotation.bounds() else { continue };
+        let Filled::Value(value) = filled_in(&annotation) else { continue };
+        let lines: Vec<&str> = value.lines().collect();
+        let letters = |text: &str| text.chars().count() as f32;
+        let longest = lines.iter().map(|line| letters(line)).fold(1.0, f32::max);
+        let (width, height) = ((right - left) / longest, (top - bottom) / lines.len() as f32);
+        for (line, number) in lines.iter().zip(0_u8..) {
+            let top = top - f32::from(number) * height;
+            for word in line.split_whitespace() {
+                let before = word.as_ptr().addr() - line.as_ptr().addr();
+                let left = left + letters(&line[..before]) * width;
+                let right = left + letters(word) * width;
+                let bounds = Box4 { left, top, right, bottom: top - height };
+                words.push(Placed { text: word.into(), bounds });
+            }
+        }
+    }
+    words
 }
 
 /// What two texts have in common when lines are broken and words spaced in other ways.

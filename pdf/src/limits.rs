@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-/// No side of a drawing is longer, px.
-pub(crate) const MAX_SIDE_PX: u32 = 10_000;
-
-/// No drawing has more pixels, whatever limit is set.
-pub(crate) const MAX_PIXELS: u64 = 64_000_000;
+pub(crate) use pagesight_core::{MAX_PIXELS, MAX_SIDE_PX};
 
 /// What a worker process may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]

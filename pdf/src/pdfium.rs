@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pagesight_core::{
-    Area, DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PictureSize,
+    Area, DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PageWord, PictureSize,
 };
 use pagesight_simd::resize_bicubic;
 use pdfium_render::prelude::Pdfium;
@@ -15,11 +15,10 @@ use crate::document::Opened;
 use crate::facts::Facts;
 use crate::fonts::{self, has_beyond_latin_1};
 use crate::letters::{in_annotations, in_named_fonts};
-use crate::limits::{MAX_PIXELS, MAX_SIDE_PX};
-use crate::protocol::MAX_AREAS;
+use crate::protocol::{MAX_AREAS, MAX_WORD_BYTES, MAX_WORDS};
 use crate::raw::{Box4, Document, Drawn, Page};
 use crate::survey::{Shown, Survey};
-use crate::text::{Words, words};
+use crate::text::{Placed, Words, placed, words};
 
 /// Loads the library at `path` and keeps it from reading any font of the system.
 pub fn bind(path: &Path) -> Result<Pdfium, String> {
@@ -72,6 +71,27 @@ impl<'o, 'l> Pages<'o, 'l> {
         let areas = shown.filter_map(|text| page.displayed(text.bounds?));
         let areas = areas.map(|[x0, y0, x1, y1]| Area { x0, y0, x1, y1 });
         Ok(areas.take(MAX_AREAS).collect())
+    }
+
+    /// The words of page `number` (1-based) and where they are displayed: those of the text layer,
+    /// then those that are filled into forms.
+    pub fn words(&mut self, number: u32) -> Result<Vec<PageWord>, Failure> {
+        let opened = self.opened;
+        let (page, _) = self.load(number)?;
+        let objects = page.objects();
+        let survey = Survey::of(page, &objects, page.bounds(), &opened.facts);
+        let named = in_named_fonts(&survey, &opened.facts);
+        let words = placed(page, &survey, &opened.facts, &named, MAX_WORD_BYTES / 2);
+        let words = words.ok_or_else(|| {
+            Failure::new(FailureKind::Damaged, "the text of the page cannot be read")
+        })?;
+        let displayed = |word: Placed| {
+            let [x0, y0, x1, y1] = page.displayed(word.bounds)?;
+            let area = Area { x0, y0, x1, y1 };
+            (x1 > x0 && y1 > y0).then_some(PageWord { text: word.text, area })
+        };
+        let words = words.into_iter().chain(annotations::placed(page));
+        Ok(words.filter_map(displayed).take(MAX_WORDS).collect())
     }
 
     /// Draws page `number` (1-based) on `canvas` as RGB without gaps; the size of the page, and
@@ -275,20 +295,14 @@ fn drawing_size(size: PageSize, draw: DrawSize, limit: u64) -> (u32, u32) {
             (width * shrink, height * shrink)
         }
     };
-    let side = |px: f32| (px.round() as u32).clamp(1, MAX_SIDE_PX);
-    let (mut width, mut height) = (side(width), side(height));
-    let pixels = u64::from(width) * u64::from(height);
-    let limit = limit.min(MAX_PIXELS);
-    if pixels > limit {
-        let shrink = (limit as f64 / pixels as f64).sqrt();
-        width = (f64::from(width) * shrink) as u32;
-        height = (f64::from(height) * shrink) as u32;
-    }
-    (width.max(1), height.max(1))
+    let PictureSize { width_px, height_px } = PictureSize::bounded(width, height, limit);
+    (width_px, height_px)
 }
 
 #[cfg(test)]
 mod tests {
+    use pagesight_core::MAX_PIXELS;
+
     use super::*;
 
     #[test]

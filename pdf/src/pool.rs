@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PdfDocument, PdfError, PdfReader};
-use pagesight_core::{Area, Attachment, DocumentId, DrawSize, FailureKind, PageImage, PageText};
+use pagesight_core::{
+    Area, Attachment, DocumentId, DrawSize, FailureKind, PageImage, PageText, PageWord,
+};
 
 use crate::error::{RendererError, StartError};
 use crate::options::RenderOptions;
@@ -340,6 +342,10 @@ impl PdfDocument for PooledDocument {
 
     fn text_areas(&mut self, number: u32) -> Result<Vec<Area>, PdfError> {
         self.ask(|renderer| renderer.text_areas(number))
+    }
+
+    fn words(&mut self, number: u32) -> Result<Vec<PageWord>, PdfError> {
+        self.ask(|renderer| renderer.words(number))
     }
 }
 

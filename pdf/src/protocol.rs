@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use pagesight_core::{Area, Attachment, DrawSize, Failure, PageSize};
+use pagesight_core::{Area, Attachment, DrawSize, Failure, PageSize, PageWord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,12 @@ pub const MAX_NOTES: usize = 8;
 
 /// A page has no more areas with words.
 pub const MAX_AREAS: usize = 20_000;
+
+/// A page has no more words with a place.
+pub const MAX_WORDS: usize = 20_000;
+
+/// Words with a place have no more letters in all, bytes.
+pub const MAX_WORD_BYTES: usize = 400_000;
 
 /// A document has no more attached PDFs that are read.
 pub const MAX_ATTACHMENTS: usize = 500;
@@ -57,6 +63,11 @@ impl Bounds {
     pub fn areas() -> Self {
         Self::response(MAX_AREAS * 20, 0)
     }
+
+    /// The words of a page with their areas.
+    pub fn words() -> Self {
+        Self::response(MAX_WORD_BYTES + MAX_WORDS * 20, 0)
+    }
 }
 
 /// Parent to worker. `Open` carries the bytes of the file.
@@ -79,6 +90,8 @@ pub enum Asked {
     Picture { size: DrawSize, pixels: u64 },
     /// Where its words stand.
     Areas,
+    /// Its words, each with the place where it stands.
+    Words,
 }
 
 /// Worker to parent. `Picture` carries its bytes, RGB, unless they lie on a shared canvas, and
@@ -116,6 +129,8 @@ pub enum Response {
     },
     /// Where the words of a page stand.
     Areas { areas: Vec<Area> },
+    /// The words of a page and where each stands.
+    Words { words: Vec<PageWord> },
     /// A page is drawn.
     Picture { page: PageSize, width_px: u32, height_px: u32 },
     /// An attached file.
@@ -141,6 +156,8 @@ impl Response {
                 Err("a page without a size")
             }
         };
+        let is_share = |share: f32| (0.0..=1.0).contains(&share);
+        let is_area = |a: &Area| [a.x0, a.y0, a.x1, a.y1].into_iter().all(is_share) && a.x0 <= a.x1;
         match (self, asked) {
             (Self::Ready { .. }, None) => Ok(()),
             (Self::Attached, None) => Ok(()),
@@ -160,10 +177,15 @@ impl Response {
             (Self::NotOpened { failure }, None) | (Self::NoPage { failure }, Some(_)) => {
                 line(&failure.reason)
             }
+            (Self::Words { words }, Some(Asked::Words)) => {
+                let letters: usize = words.iter().map(|word| word.text.len()).sum();
+                let placed = |word: &PageWord| is_area(&word.area) && word.area.y0 <= word.area.y1;
+                if words.len() > MAX_WORDS || letters > MAX_WORD_BYTES {
+                    return Err("words without end");
+                }
+                if words.iter().all(placed) { Ok(()) } else { Err("words outside the page") }
+            }
             (Self::Areas { areas }, Some(Asked::Areas)) => {
-                let is_share = |share: f32| (0.0..=1.0).contains(&share);
-                let is_area =
-                    |a: &Area| [a.x0, a.y0, a.x1, a.y1].into_iter().all(is_share) && a.x0 <= a.x1;
                 if areas.len() <= MAX_AREAS && areas.iter().all(is_area) {
                     Ok(())
                 } else {
@@ -258,7 +280,7 @@ pub fn exercise(bytes: &[u8]) -> bool {
     let bounds = Bounds::response(100, 24);
     let Ok(Some((response, body))) = receive::<Response>(bytes, bounds) else { return false };
     assert!(body.len() <= 24);
-    let passed = [None, Some(&text), Some(&picture), Some(&Asked::Areas)]
+    let passed = [None, Some(&text), Some(&picture), Some(&Asked::Areas), Some(&Asked::Words)]
         .map(|asked| response.check(asked).is_ok());
     let is_sized = |page: &PageSize| {
         page.width_pt * page.height_pt > 0.0
@@ -275,27 +297,27 @@ pub fn exercise(bytes: &[u8]) -> bool {
         Response::Areas { areas } if passed[3] => {
             assert!(areas.iter().all(|area| (0.0..=1.0).contains(&area.y1)));
         }
-        Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 4]),
+        Response::NotReady { reason } => assert!(reason.len() <= MAX_LINE || passed == [false; 5]),
         Response::NotOpened { failure }
         | Response::NotAttached { failure }
         | Response::NoPage { failure } => {
-            assert!(failure.reason.len() <= MAX_LINE || passed == [false; 4]);
+            assert!(failure.reason.len() <= MAX_LINE || passed == [false; 5]);
         }
         _ => {}
     }
     // Only a failure answers more than one request, and that only where a page was asked for.
     let failed = matches!(response, Response::NoPage { .. });
-    let most = if failed { 3 } else { 1 };
+    let most = if failed { 4 } else { 1 };
     assert!(passed.iter().filter(|passed| **passed).count() <= most);
     assert!(!(passed[0] && failed), "an answer to another request: {response:?}");
     // What passed goes on as it came.
     let mut again = Vec::new();
     send(&mut again, &response, &body).expect("memory takes all");
-    if passed != [false; 4] {
+    if passed != [false; 5] {
         let back = receive::<Response>(&again[..], Bounds { header: u32::MAX, body: 24 });
         assert_eq!(back.expect("as sent").expect("a message"), (response, body));
     }
-    passed != [false; 4]
+    passed != [false; 5]
 }
 
 #[cfg(test)]

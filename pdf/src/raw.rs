@@ -47,6 +47,16 @@ impl Box4 {
         }
     }
 
+    /// The smallest box around both.
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.max(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.min(other.bottom),
+        }
+    }
+
     /// Whether a point lies in it.
     pub fn holds(&self, x: f32, y: f32) -> bool {
         (self.left..=self.right).contains(&x) && (self.bottom..=self.top).contains(&y)
@@ -845,6 +855,15 @@ impl Annotation<'_> {
     pub fn flags(&self) -> i32 {
         // SAFETY: as in `subtype`.
         unsafe { self.calls.FPDFAnnot_GetFlags(self.handle.cast()) }
+    }
+
+    /// The box that it is drawn in, in the coordinates of the page.
+    pub fn bounds(&self) -> Option<Box4> {
+        let mut bounds = Box4::default();
+        // SAFETY: as in `subtype`; the rectangle has the layout of FS_RECTF.
+        let has =
+            unsafe { self.calls.FPDFAnnot_GetRect(self.handle.cast(), (&raw mut bounds).cast()) };
+        (has != 0).then_some(bounds)
     }
 
     /// Keeps it from being displayed, as long as the document is open.

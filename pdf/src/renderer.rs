@@ -5,7 +5,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_core::{Area, Attachment, DrawSize, PageImage, PageText};
+use pagesight_core::{Area, Attachment, DrawSize, PageImage, PageText, PageWord};
 
 use crate::canvas::{CANVAS_BYTES, View};
 use crate::child::{Ended, Watched};
@@ -202,6 +202,19 @@ impl Renderer {
         }
     }
 
+    /// The words that page `number` (1-based) shows of its text layer, and where each stands.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn words(&mut self, number: u32) -> Result<Vec<PageWord>, RendererError> {
+        let asked = Asked::Words;
+        match self.ask(&Request::Page { number, asked }, Some(&asked), &[])?.0 {
+            Response::Words { words } => Ok(words),
+            Response::NoPage { failure } => Err(RendererError::Page(failure)),
+            _ => Err(self.nonsense("no answer to a page")),
+        }
+    }
+
     /// The size of page `number` (1-based), and its words, at most `most_bytes` bytes of them.
     ///
     /// # Errors
@@ -264,6 +277,7 @@ impl Renderer {
             }
             (_, Some(Asked::Text { bytes })) => Bounds::response(*bytes, 0),
             (_, Some(Asked::Areas)) => Bounds::areas(),
+            (_, Some(Asked::Words)) => Bounds::words(),
             (_, Some(Asked::Picture { .. })) if self.canvas.is_none() => {
                 Bounds::response(0, CANVAS_BYTES)
             }

@@ -43,6 +43,54 @@ pub fn words(
     Some(Reading::new(&layer?, survey, facts, named, limit).run())
 }
 
+/// A word and the box around its letters, in the coordinates of the page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    pub text: String,
+    pub bounds: Box4,
+}
+
+/// The words of a page that stand somewhere, in the order of the text layer: what was read of the
+/// first `limit` bytes of text. A word that a line's end cuts is two.
+pub fn placed(
+    page: &crate::raw::Page<'_>,
+    survey: &Survey<'_>,
+    facts: &Facts<'_>,
+    named: &HashSet<Handle>,
+    limit: usize,
+) -> Option<Vec<Placed>> {
+    let hidden = || survey.texts.iter().filter(|text| text.shown == Shown::Nothing);
+    hidden().for_each(|text| text.object.set_active(false));
+    let layer = page.text();
+    hidden().for_each(|text| text.object.set_active(true));
+    let layer = layer?;
+    let mut reading = Reading::new(&layer, survey, facts, named, limit);
+    reading.letters = Some(Vec::new());
+    Some(reading.run_placed())
+}
+
+/// Words of `text`, of which `letters` say where pieces of it stand: byte ranges in order.
+fn words_of(text: &str, letters: &[(std::ops::Range<usize>, Box4)]) -> Vec<Placed> {
+    let mut words = Vec::new();
+    let mut first = 0;
+    let is_between = |c: char| c.is_whitespace() || c.is_control() || c == LINE_HYPHEN;
+    let mut at = 0;
+    for word in text.split(is_between) {
+        let (start, end) = (at, at + word.len());
+        at = end + text[end..].chars().next().map_or(0, char::len_utf8);
+        if word.is_empty() {
+            continue;
+        }
+        while letters.get(first).is_some_and(|(range, _)| range.end <= start) {
+            first += 1;
+        }
+        let within = letters[first..].iter().take_while(|(range, _)| range.start < end);
+        let bounds = within.map(|(_, bounds)| *bounds).reduce(|a, b| a.joined(b));
+        words.extend(bounds.map(|bounds| Placed { text: word.into(), bounds }));
+    }
+    words
+}
+
 struct Reading<'r> {
     layer: &'r TextLayer<'r>,
     survey: &'r Survey<'r>,
@@ -66,6 +114,10 @@ struct Reading<'r> {
     objects: Option<HashMap<Handle, usize>>,
     /// The names of the glyphs of fonts that do not say which letters they have.
     glyphs: HashMap<Handle, Glyphs>,
+    /// Where pieces of the text stand, when that is asked.
+    letters: Option<Vec<(std::ops::Range<usize>, Box4)>>,
+    /// The last replacement in the text, and the box of what it replaces so far.
+    replacement_at: std::ops::Range<usize>,
 }
 
 impl<'r> Reading<'r> {
@@ -99,10 +151,42 @@ impl<'r> Reading<'r> {
             ends: Vec::new(),
             objects: None,
             glyphs: HashMap::new(),
+            letters: None,
+            replacement_at: 0..0,
+        }
+    }
+
+    fn run_placed(mut self) -> Vec<Placed> {
+        self.read();
+        let letters = self.letters.unwrap_or_default();
+        words_of(&self.words.text, &letters)
+    }
+
+    /// Notes that `range` of the text stands where character `index` does.
+    fn place(&mut self, range: std::ops::Range<usize>, index: i32) {
+        let Some(letters) = self.letters.as_mut().filter(|_| !range.is_empty()) else { return };
+        let Some(bounds) = self.layer.bounds(index) else { return };
+        if bounds.right <= bounds.left || bounds.top <= bounds.bottom {
+            return;
+        }
+        match letters.last_mut() {
+            Some((last, known)) if *last == range => *known = known.joined(bounds),
+            _ => letters.push((range, bounds)),
         }
     }
 
     fn run(mut self) -> Words {
+        self.read();
+        self.add_what_has_no_character();
+        if self.words.text.len() > self.limit {
+            let end = self.words.text.floor_char_boundary(self.limit);
+            self.words.text.truncate(end);
+            self.words.cut = true;
+        }
+        self.words
+    }
+
+    fn read(&mut self) {
         let (mut last, mut last_end) = (std::ptr::null_mut(), 0);
         let mut special = None;
         let mut is_named = false;
@@ -117,21 +201,30 @@ impl<'r> Reading<'r> {
                     && self.replaced.insert(mark)
                     && let Some(text) = self.replacement(mark)
                 {
+                    let start = self.words.text.len();
                     text.chars().for_each(|c| self.push(c));
                     // In the place of a hyphen that is the line's.
                     self.joining |= text.ends_with(LINE_HYPHEN);
+                    self.replacement_at = start..self.words.text.len();
                 }
             }
             if let Some(index_of_text) = special.filter(|_| !object.is_null()) {
                 let text = &self.survey.texts[index_of_text];
-                if text.replaced.is_some() || !self.is_shown(index, object, text.shown) {
+                if text.replaced.is_some() {
+                    self.place(self.replacement_at.clone(), index);
+                    last_end = self.words.text.len();
+                    continue;
+                }
+                if !self.is_shown(index, object, text.shown) {
                     last_end = self.words.text.len();
                     continue;
                 }
             }
             self.words.has_named_letters |= is_named && is_beyond_latin_1(self.layer.unit(index));
+            let start = self.words.text.len();
             self.character(index, object);
             if !object.is_null() {
+                self.place(start..self.words.text.len(), index);
                 last_end = self.words.text.len();
             }
             if self.words.text.len() > self.limit {
@@ -150,13 +243,6 @@ impl<'r> Reading<'r> {
             };
             self.words.has_silent_text = self.survey.texts.iter().any(is_silent);
         }
-        self.add_what_has_no_character();
-        if self.words.text.len() > self.limit {
-            let end = self.words.text.floor_char_boundary(self.limit);
-            self.words.text.truncate(end);
-            self.words.cut = true;
-        }
-        self.words
     }
 
     /// Whether a character is of a word that is shown. A word that an edge cuts is read whole; of
@@ -339,6 +425,22 @@ fn doc_encoded(byte: u8) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_stand_where_their_letters_do() {
+        let at = |left: f32| Box4 { left, right: left + 1.0, bottom: 0.0, top: 2.0 };
+        let text = "ab c\u{AD}d\n e";
+        let letters: Vec<_> = text
+            .char_indices()
+            .filter(|(_, c)| c.is_alphabetic() && *c != 'e')
+            .map(|(start, c)| (start..start + c.len_utf8(), at(start as f32)))
+            .collect();
+        let words = words_of(text, &letters);
+        let found: Vec<(&str, f32, f32)> =
+            words.iter().map(|w| (w.text.as_str(), w.bounds.left, w.bounds.right)).collect();
+        // `e` stands nowhere, and the hyphen of a line's end parts a word.
+        assert_eq!(found, [("ab", 0.0, 2.0), ("c", 3.0, 4.0), ("d", 6.0, 7.0)]);
+    }
 
     #[test]
     fn text_strings_of_every_encoding() {

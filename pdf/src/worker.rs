@@ -150,6 +150,7 @@ fn answer(pages: &mut Pages<'_, '_>, number: u32, asked: Asked, canvas: &mut Can
             Response::Text { page: size, text, cut, images, paths }
         }),
         Asked::Areas => pages.areas(number).map(|areas| Response::Areas { areas }),
+        Asked::Words => pages.words(number).map(|words| Response::Words { words }),
         Asked::Picture { size, pixels } => pages
             .draw(number, size, pixels, canvas)
             .map(|(page, (width_px, height_px))| Response::Picture { page, width_px, height_px }),

@@ -10,6 +10,9 @@
 //! * *Passages* rank by what the text of a page means: vectors of its passages find, vectors of
 //!   its tokens compare the best by late interaction.
 //!
+//! [`HeatMap`] says where on a page a question is answered, and [`regions()`] which lines or
+//! pictures that is, from the vectors that are stored.
+//!
 //! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
 //! [`explain()`] says which part of a page answers a query token, [`measure`] says how good a ranking
 //! is and what an approximation loses.
@@ -21,25 +24,33 @@ mod error;
 mod explain;
 mod filter;
 mod fusion;
+mod heat;
 mod identifiers;
+mod lines;
 pub mod measure;
 mod notice;
 mod passages;
 mod question;
+mod regions;
 mod search;
 #[cfg(test)]
 mod testing;
 mod verdict;
 mod visual;
+mod words;
 
 pub use effort::{AUTO_EXACT_BYTES, Effort};
 pub use error::QueryError;
 pub use explain::{TokenMatch, explain};
 pub use filter::{PathFilter, PathFilterError};
 pub use fusion::{ChannelRanking, Wordless, fuse};
+pub use heat::{HeatError, HeatMap, HeatScale, MAX_CELLS, MapOf, Similarity};
+pub use lines::{PlacedWord, line_numbers};
 pub use notice::Notice;
 pub use passages::{PassageMatch, PassageSource, PassageWeights};
 pub use question::Question;
+pub use regions::{Ink, Region, RegionKind, regions};
 pub use search::{Ranking, Request, Sources, Timings, search};
 pub use verdict::{Calibration, Likelihood, Verdict};
 pub use visual::{Backgrounds, Code, Work};
+pub use words::{QuestionWord, question_words, words_of_tokens};

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use pagesight_core::seam::{DocumentFilter, PassageEncoder};
-use pagesight_core::{EncodedQuestion, Found, PageId, Scale};
+use pagesight_core::{Found, PageId, PassageQuestion, Scale};
 use pagesight_maxsim::{Int8Query, SegmentError, Segments, Slot};
 use rayon::prelude::*;
 
@@ -86,7 +86,7 @@ impl From<SegmentError> for PassagesError {
 /// compared too.
 pub(crate) fn rank(
     source: PassageSource<'_>,
-    question: &EncodedQuestion,
+    question: &PassageQuestion,
     words: &[(PageId, f32)],
     documents: DocumentFilter<'_>,
     weights: PassageWeights,

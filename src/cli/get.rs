@@ -3,32 +3,49 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use pagesight::model::PageImage;
+use pagesight::model::{LoadOptions, PageImage};
 use pagesight::pdf::RenderOptions;
-use pagesight::search::Page;
-use pagesight::{Error, Index};
+use pagesight::region::{HeatScale, MapOf};
+use pagesight::search::{Page, Rect};
+use pagesight::{Error, Index, PageRef};
 
 use super::args::{Place, SandboxChoice};
-use super::{Outcome, hinted, locate, renderer, sandbox};
+use super::output::line;
+use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
 
-/// The words of a page, or its picture.
+/// The words of a page, its picture, or where on it a question is answered.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight get reports/q3.pdf#12\n  \
-    pagesight get reports/q3.pdf#12 --image page.png --width 1200")]
+    pagesight get reports/q3.pdf#12 --image page.png --width 1200\n  \
+    pagesight get 3f9a1c2b4d5e6f70-12 --heatmap \"net sales\" --image heat.png\n  \
+    pagesight get 3f9a1c2b4d5e6f70-12 --regions \"net sales\"")]
 pub struct GetVerb {
-    /// A document of the index and a page number.
-    #[arg(value_name = "PATH#PAGE")]
+    /// A document of the index and a page number, or the `ref` of a hit.
+    #[arg(value_name = "PATH#PAGE|REF")]
     pub page: String,
     /// Draw the page into a PNG or WebP file (by its ending); `-` writes PNG to stdout.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub image: Option<PathBuf>,
+    /// Lay over the picture where the page answers this question, from the stored vectors.
+    #[arg(long, value_name = "QUERY", requires = "image", conflicts_with = "region")]
+    pub heatmap: Option<String>,
+    /// Of --heatmap or --regions only this word of the question, counted from 0.
+    #[arg(long, value_name = "N")]
+    pub word: Option<usize>,
+    /// Print the parts of the page that answer this question best, a line of JSON each.
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["image", "heatmap"])]
+    pub regions: Option<String>,
+    /// Draw only this part of the page, in points from its top left; --width is the part's.
+    #[arg(long, value_name = "x0,y0,x1,y1", requires = "image", value_parser = rectangle)]
+    pub region: Option<Rect>,
     /// Width of the picture, px.
     #[arg(long, value_name = "PX", default_value_t = 1200, requires = "image")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -42,21 +59,23 @@ pub struct GetVerb {
 }
 
 pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
-    let wrong = || {
-        hinted(
-            format!("{:?} does not name a page", verb.page),
-            "write PATH#PAGE, e.g. reports/q3.pdf#12",
-        )
-    };
-    let (path, number) = verb.page.rsplit_once('#').ok_or_else(wrong)?;
-    let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
     let folder = locate::existing(place)?;
     let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
     index.set_renderer(RenderOptions {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)
     });
-    let page = page(&index, path, number)?;
+    index.set_loading(LoadOptions { query_only: true, ..checkpoint::places() });
+    let page = named(&index, &verb.page)?;
+    if let Some(question) = &verb.regions {
+        let question = index.encode(question.trim())?;
+        let regions = page.regions(&question, map_of(verb.word), REGIONS)?;
+        let mut out = io::stdout().lock();
+        for region in &regions {
+            writeln!(out, "{}", line("region", region)?)?;
+        }
+        return Ok(if regions.is_empty() { Outcome::NothingFound } else { Outcome::Done });
+    }
     match &verb.image {
         None => {
             let mut out = io::stdout().lock();
@@ -66,7 +85,15 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
             }
         }
         Some(file) => {
-            let image = page.image(verb.width)?;
+            let mut image = match verb.region {
+                Some(region) => part(&page, region, verb.width)?,
+                None => page.image(verb.width)?,
+            };
+            if let Some(question) = &verb.heatmap {
+                let question = index.encode(question.trim())?;
+                let heat = page.heat(&question, map_of(verb.word), HeatScale::Page)?;
+                image = heat.map.over(&image);
+            }
             if file == Path::new("-") {
                 write_png(&image, BufWriter::new(io::stdout().lock()))?
             } else {
@@ -75,6 +102,51 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Regions that are printed.
+const REGIONS: usize = 3;
+
+fn map_of(word: Option<usize>) -> MapOf {
+    word.map_or(MapOf::Question, MapOf::Word)
+}
+
+/// `x0,y0,x1,y1`.
+fn rectangle(text: &str) -> Result<Rect, String> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[x0, y0, x1, y1]) if x0 < x1 && y0 < y1 && x1.is_finite() && y1.is_finite() => {
+            Ok(Rect { x0, y0, x1, y1 })
+        }
+        _ => Err(format!("a box x0,y0,x1,y1 in points, left and top first, not {text:?}")),
+    }
+}
+
+/// A part of a page, `width` px wide.
+fn part(page: &Page, region: Rect, width: u32) -> Result<PageImage> {
+    page.image_of(region, width, &Arc::default())?.ok_or_else(|| {
+        let size = page.size();
+        hinted(
+            "nothing of the region is on the page",
+            format!("the page is {} x {} points", size.width_pt, size.height_pt),
+        )
+    })
+}
+
+/// The page that a reference, or a path and a number, names.
+fn named(index: &Index, name: &str) -> Result<Page> {
+    if let Ok(reference) = name.parse::<PageRef>() {
+        return Ok(index.page_by_ref(&reference)?);
+    }
+    let wrong = || {
+        hinted(
+            format!("{name:?} does not name a page"),
+            "write PATH#PAGE, e.g. reports/q3.pdf#12, or the `ref` of a hit",
+        )
+    };
+    let (path, number) = name.rsplit_once('#').ok_or_else(wrong)?;
+    let number: u32 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+    Ok(page(index, path, number)?)
 }
 
 /// Page `number` of the document that `path` names: as the ledger has it, or as a file relative to

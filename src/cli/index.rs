@@ -161,6 +161,7 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
         drop_emptied: verb.drop_emptied,
         ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
         ocr_languages: verb.ocr_lang.clone(),
+        links_out: true,
         limits: Limits {
             file_bytes: verb.max_file_size << 20,
             pages: verb.max_pages,

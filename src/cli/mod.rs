@@ -25,11 +25,15 @@ mod paths;
 mod query;
 mod questions;
 mod repair;
-mod report;
+pub mod report;
+#[cfg(feature = "serve")]
+mod serve;
 mod status;
 mod terminal;
+mod thumbnail;
 mod tune;
 mod verify;
+mod viewer;
 mod watch;
 
 use std::process::ExitCode;
@@ -75,6 +79,10 @@ enum Verb {
     Doctor(doctor::DoctorVerb),
     Model(model::ModelVerb),
     Paths(paths::PathsVerb),
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeVerb),
+    #[cfg(feature = "serve")]
+    Mcp(serve::McpVerb),
     Completions(completions::CompletionsVerb),
     Manual(manual::ManualVerb),
 }
@@ -118,6 +126,10 @@ pub fn run() -> ExitCode {
         Verb::Doctor(verb) => doctor::run(&arguments.place, verb),
         Verb::Model(verb) => model::run(&arguments.place, verb, &terminal),
         Verb::Paths(verb) => paths::run(&arguments.place, verb),
+        #[cfg(feature = "serve")]
+        Verb::Serve(verb) => serve::run(&arguments.place, verb),
+        #[cfg(feature = "serve")]
+        Verb::Mcp(verb) => serve::run_mcp(&arguments.place, verb),
         Verb::Completions(verb) => completions::run(verb),
         Verb::Manual(verb) => manual::run(verb),
     };

@@ -5,15 +5,23 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use pagesight::model::LoadOptions;
+use pagesight::region::{HeatScale, MapOf, Region};
 use pagesight::search::{
-    Answer, Channel, ChannelScore, Notice, PageHit, Passage, PatchMatch, Snippet, Verdict,
+    Answer, Channel, ChannelScore, Notice, PageHit, Passage, PatchMatch, Rect, Snippet, Verdict,
 };
 use pagesight::{Index, wire};
+
+#[cfg(feature = "serve")]
+use serde_json::Value;
 
 use super::args::{ModelChoice, Place};
 use super::output::line;
 use super::terminal::{Terminal, printable};
-use super::{Outcome, checkpoint, hinted, locate, meaning, renderer};
+use super::thumbnail::{self, ImageChoice};
+use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, viewer};
+
+/// Lines of a region that are printed.
+const REGION_LINES: usize = 6;
 
 /// Which channels answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,6 +67,22 @@ pub struct QueryVerb {
     /// Rank pictures by bare MaxSim, without taking off what a page gives to any question.
     #[arg(long)]
     pub no_background: bool,
+    /// Print the part of each page that answers best; with --json as `regions` of each hit.
+    #[arg(long)]
+    pub regions: bool,
+    /// Draw a small picture of each page with the heat of the question: as the terminal can, or
+    /// as you say; nothing where the output is not a terminal.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "auto", default_value_t = ImageChoice::Off)]
+    pub images: ImageChoice,
+    /// Open the page of this hit in a PDF viewer, or its file where none takes a page number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub open: Option<u32>,
+    /// Ask a running `pagesight serve` instead of loading the model; its token is taken from
+    /// PAGESIGHT_TOKEN.
+    #[cfg(feature = "serve")]
+    #[arg(long, env = "PAGESIGHT_SERVER", value_name = "URL", conflicts_with_all = ["open"])]
+    pub server: Option<String>,
     #[command(flatten)]
     pub model: ModelChoice,
     /// A line of JSON a hit and a summary line.
@@ -67,6 +91,10 @@ pub struct QueryVerb {
 }
 
 pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
+    #[cfg(feature = "serve")]
+    if let Some(url) = &verb.server {
+        return ask_server(url, verb, terminal);
+    }
     let index = open(place, &verb.model)?;
     let channels = channels(verb.channel, &verb.model)?;
     let mut search = index.search(verb.text.as_str()).k(verb.k as usize).channels(channels);
@@ -82,15 +110,25 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
     if answer.notices.iter().any(unmeasured) {
         eprintln!("hint: `pagesight tune` measures what the shortcut loses on these pages");
     }
+    let regions = regions(&index, verb, &answer)?;
     let mut out = io::stdout().lock();
     if verb.json {
-        for hit in &answer.hits {
-            writeln!(out, "{}", line("hit", hit)?)?;
+        for (hit, regions) in answer.hits.iter().zip(&regions) {
+            let mut line = line("hit", hit)?;
+            if verb.regions {
+                line["regions"] = serde_json::to_value(regions)?;
+            }
+            writeln!(out, "{line}")?;
         }
         writeln!(out, "{}", line("summary", &wire::Summary::of(&answer))?)?;
     } else {
-        for hit in &answer.hits {
-            print_hit(&mut out, hit, terminal)?;
+        let images = verb.images.resolve(terminal);
+        for (hit, regions) in answer.hits.iter().zip(&regions) {
+            print_hit(&mut out, &index, hit, terminal)?;
+            if let Some(images) = images {
+                print_picture(&mut out, &index, verb, hit, images)?;
+            }
+            print_region(&mut out, regions.first())?;
             if verb.explain {
                 print_parts(&mut out, hit)?;
             }
@@ -101,31 +139,156 @@ pub fn run(place: &Place, verb: &QueryVerb, terminal: &Terminal) -> Result<Outco
             print_work(&mut out, &answer)?;
         }
     }
-    Ok(match answer.verdict() {
+    let outcome = match answer.verdict() {
         Verdict::None => {
-            eprintln!("{}", nothing(&answer));
+            eprintln!("{}", nothing(answer.held_back, answer.hits.len()));
             Outcome::NothingFound
         }
         Verdict::Weak => {
             if let Some(likelihood) = answer.likelihood {
-                let percent = likelihood.probability * 100.0;
-                eprintln!("weak: that one of these pages answers is {percent:.0} % likely");
+                eprintln!("{}", weak(f64::from(likelihood.probability)));
             }
             Outcome::Done
         }
         Verdict::Good => Outcome::Done,
-    })
+    };
+    if let Some(number) = verb.open.filter(|_| !answer.hits.is_empty()) {
+        let hit = answer.hits.iter().find(|hit| hit.rank == number).ok_or_else(|| {
+            hinted(format!("there is no hit {number}"), format!("there are {}", answer.hits.len()))
+        })?;
+        viewer::open(&index.file(hit.page.path()), hit.page.number())?;
+    }
+    Ok(outcome)
 }
 
 /// What to say where nothing speaks for an answer.
-fn nothing(answer: &Answer) -> String {
-    match (answer.held_back, answer.hits.len()) {
+fn nothing(held_back: usize, hits: usize) -> String {
+    match (held_back, hits) {
         (0, 0) => "nothing found".into(),
         (0, _) => "nothing found: no page is likely to answer".into(),
         (held_back, _) => {
             format!("nothing found: no page is likely to answer; --all shows the best {held_back}")
         }
     }
+}
+
+/// What to say where little speaks for one.
+fn weak(probability: f64) -> String {
+    format!("weak: that one of these pages answers is {:.0} % likely", probability * 100.0)
+}
+
+/// The regions of each hit that were asked for: none where no model looked.
+fn regions(index: &Index, verb: &QueryVerb, answer: &Answer) -> Result<Vec<Vec<Region>>> {
+    let mut regions = vec![Vec::new(); answer.hits.len()];
+    if verb.regions && answer.model.is_some() {
+        let question = index.encode(verb.text.as_str())?;
+        for (hit, regions) in answer.hits.iter().zip(&mut regions) {
+            if hit.page.layout().is_some() {
+                *regions = hit.page.regions_or_patches(&question, MapOf::Question, 1)?;
+            }
+        }
+    }
+    Ok(regions)
+}
+
+/// A small picture of the page with the heat of the question; nothing where it cannot be drawn.
+fn print_picture(
+    out: &mut impl Write,
+    index: &Index,
+    verb: &QueryVerb,
+    hit: &PageHit,
+    images: ImageChoice,
+) -> Result<()> {
+    let Ok(mut picture) = hit.page.image(thumbnail::WIDTH_PX) else { return Ok(()) };
+    if hit.page.layout().is_some()
+        && let Ok(question) = index.encode(verb.text.as_str())
+        && let Ok(heat) = hit.page.heat(&question, MapOf::Question, HeatScale::Page)
+    {
+        picture = heat.map.over(&picture);
+    }
+    images.write(&picture, out)
+}
+
+/// The words of the best region, as they stand on the page.
+fn print_region(out: &mut impl Write, region: Option<&Region>) -> io::Result<()> {
+    let Some(region) = region else { return Ok(()) };
+    if region.text.is_empty() {
+        let Rect { x0, y0, x1, y1 } = region.rect;
+        return writeln!(out, "     | a picture at x {x0:.0}-{x1:.0}  y {y0:.0}-{y1:.0} pt");
+    }
+    for line in region.text.lines().take(REGION_LINES) {
+        writeln!(out, "     | {}", printable(line))?;
+    }
+    Ok(())
+}
+
+/// Asks a running server, and prints its answer as that of an index.
+#[cfg(feature = "serve")]
+fn ask_server(url: &str, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcome> {
+    let channel = match verb.channel {
+        ChannelChoice::Both => "both",
+        ChannelChoice::Visual => "visual",
+        ChannelChoice::Text => "text",
+        ChannelChoice::Meaning => "meaning",
+    };
+    let asked = serde_json::json!({
+        "query": verb.text,
+        "k": verb.k,
+        "channel": channel,
+        "paths": verb.path,
+        "explain": verb.explain,
+        "regions": u32::from(verb.regions),
+        "all": verb.all,
+    });
+    let token = std::env::var("PAGESIGHT_TOKEN").ok().filter(|token| !token.is_empty());
+    let mut answer = crate::serve::client::post(url, "/v1/search", &asked, token.as_deref())?;
+    if let Some(notice) = answer["notice"].as_str() {
+        eprintln!("{}", printable(notice));
+    }
+    let hits = answer["hits"].take();
+    let hits: Vec<Value> = serde_json::from_value(hits).context("reading the server's answer")?;
+    let mut out = io::stdout().lock();
+    for hit in &hits {
+        if verb.json {
+            writeln!(out, "{}", line("hit", hit)?)?;
+            continue;
+        }
+        let said = |field: &str| printable(hit[field].as_str().unwrap_or_default());
+        let why: Vec<String> = hit["channels"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|said| {
+                let channel = printable(said["channel"].as_str().unwrap_or_default());
+                let score = said["score"].as_f64().unwrap_or_default();
+                format!("{channel} {score:.3} (rank {})", said["rank"])
+            })
+            .collect();
+        let score = hit["score"].as_f64().unwrap_or_default();
+        let why = terminal.dim(&format!("{score:.4}  {}", why.join(", ")));
+        writeln!(out, "{:>3}. {}#{}  {why}", hit["rank"], said("path"), hit["page"])?;
+        writeln!(out, "     {}", said("snippet"))?;
+        for text in
+            hit["regions"][0]["text"].as_str().unwrap_or_default().lines().take(REGION_LINES)
+        {
+            writeln!(out, "     | {}", printable(text))?;
+        }
+    }
+    if verb.json {
+        answer["hits"] = Value::from(hits.len());
+        writeln!(out, "{}", line("summary", &answer)?)?;
+    }
+    if answer["verdict"] == "none" {
+        let held_back = answer["held_back"].as_u64().unwrap_or_default() as usize;
+        eprintln!("{}", nothing(held_back, hits.len()));
+        return Ok(Outcome::NothingFound);
+    }
+    if answer["verdict"] == "weak"
+        && let Some(probability) = answer["probability"].as_f64()
+    {
+        eprintln!("{}", weak(probability));
+    }
+    Ok(Outcome::Done)
 }
 
 /// Opens the index that a verb reads, with the model that it asks for.
@@ -159,7 +322,12 @@ pub fn channels(choice: ChannelChoice, model: &ModelChoice) -> Result<Vec<Channe
     })
 }
 
-fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Result<()> {
+fn print_hit(
+    out: &mut impl Write,
+    index: &Index,
+    hit: &PageHit,
+    terminal: &Terminal,
+) -> io::Result<()> {
     let reasons: Vec<String> = hit
         .channels
         .iter()
@@ -171,6 +339,7 @@ fn print_hit(out: &mut impl Write, hit: &PageHit, terminal: &Terminal) -> io::Re
         .chain(hit.likelihood.map(|of| format!("{} {:.2}", of.verdict, of.probability)))
         .collect();
     let place = format!("{}#{}", printable(hit.page.path()), hit.page.number());
+    let place = terminal.link(&place, &index.file(hit.page.path()), hit.page.number());
     let why = terminal.dim(&format!("{:.4}  {}", hit.score, reasons.join(", ")));
     writeln!(out, "{:>3}. {place}  {why}", hit.rank)?;
     if hit.snippet.text.is_empty() {

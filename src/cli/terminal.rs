@@ -1,6 +1,7 @@
 //! What the terminal can show.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -11,6 +12,8 @@ pub struct Terminal {
     pub progress: bool,
     /// stdout may be coloured.
     pub colour: bool,
+    /// stdout shows links (OSC 8).
+    pub links: bool,
 }
 
 impl Terminal {
@@ -21,6 +24,7 @@ impl Terminal {
         Self {
             progress: std::io::stderr().is_terminal() && !dumb,
             colour: std::io::stdout().is_terminal() && !dumb && !set("NO_COLOR"),
+            links: std::io::stdout().is_terminal() && !dumb && has_links(),
         }
     }
 
@@ -38,10 +42,40 @@ impl Terminal {
         if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { format!("*{text}*") }
     }
 
+    /// `text` as a link to a page of a file, where stdout shows links.
+    pub fn link(&self, text: &str, file: &Path, page: u32) -> String {
+        if !self.links {
+            return text.to_string();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let mut path = String::new();
+        for byte in file.as_os_str().as_encoded_bytes() {
+            if plain(*byte) {
+                path.push(char::from(*byte))
+            } else {
+                path.push_str(&format!("%{byte:02X}"))
+            }
+        }
+        let target = format!("file://{}{path}#page={page}", host.trim());
+        format!("\x1b]8;;{target}\x1b\\{text}\x1b]8;;\x1b\\")
+    }
+
     /// `text` in grey where stdout may be coloured.
     pub fn dim(&self, text: &str) -> String {
         if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_string() }
     }
+}
+
+/// Whether the terminal is one of those that show links: the others would print them.
+fn has_links() -> bool {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let is_one_of = |name, known: &[&str]| known.contains(&variable(name).as_str());
+    let vte = variable("VTE_VERSION").parse::<u32>().is_ok_and(|version| version >= 5000);
+    vte || is_one_of("TERM_PROGRAM", &["iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper"])
+        || is_one_of("TERM", &["xterm-kitty", "alacritty", "foot", "xterm-ghostty"])
+        || std::env::var_os("WT_SESSION").is_some()
+        || std::env::var_os("KONSOLE_VERSION").is_some()
 }
 
 /// Document text may hold anything; a terminal must not obey it.

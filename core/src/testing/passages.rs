@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::seam::{BoxError, PassageEncoder};
 use crate::{
-    EmbedderRecord, EncodedPassages, EncodedQuestion, ModelId, PageVectors, QueryToken,
+    EmbedderRecord, EncodedPassages, ModelId, PageVectors, PassageQuestion, QueryToken,
     QueryVectors,
 };
 
@@ -81,7 +81,7 @@ impl PassageEncoder for FakePassageEncoder {
         question.contains(|c: char| c.is_ascii_alphabetic())
     }
 
-    fn encode_question(&self, question: &str) -> Result<EncodedQuestion, BoxError> {
+    fn encode_question(&self, question: &str) -> Result<PassageQuestion, BoxError> {
         let (pooled, mut tokens) = self.rows(question);
         let of = |word: &str| {
             let start = word.as_ptr() as usize - question.as_ptr() as usize;
@@ -93,7 +93,7 @@ impl PassageEncoder for FakePassageEncoder {
             tokens = vec![0.0; DIM];
         }
         let whole = vec![QueryToken::of(question, 0..question.len())];
-        Ok(EncodedQuestion {
+        Ok(PassageQuestion {
             pooled: QueryVectors::new(DIM, pooled, whole)?,
             tokens: QueryVectors::new(DIM, tokens, names)?,
         })

@@ -47,7 +47,7 @@ impl LayOut for F16 {
 }
 
 /// `rows`, each of `dim` numbers, in the lanes of the kernels: `[blocks, dim, 16]`.
-pub(super) fn lanes<'a>(dim: usize, rows: impl Iterator<Item = &'a [f32]>) -> Vec<Lanes<f32>> {
+pub(crate) fn lanes<'a>(dim: usize, rows: impl Iterator<Item = &'a [f32]>) -> Vec<Lanes<f32>> {
     let mut blocks: Vec<Lanes<f32>> = Vec::new();
     for (n, row) in rows.enumerate() {
         if n.is_multiple_of(LANES) {

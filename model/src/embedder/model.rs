@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pagesight_core::seam::{BoxError, PassageEncoder};
 use pagesight_core::{
-    EmbedderRecord, EncodedPassages, EncodedQuestion, ModelSource, PageVectors, QueryToken,
+    EmbedderRecord, EncodedPassages, ModelSource, PageVectors, PassageQuestion, QueryToken,
     QueryVectors,
 };
 
@@ -245,7 +245,7 @@ impl PassageEncoder for Embedder {
         of_words.count() as f64 <= PIECES_A_WORD * words.count() as f64
     }
 
-    fn encode_question(&self, question: &str) -> Result<EncodedQuestion, BoxError> {
+    fn encode_question(&self, question: &str) -> Result<PassageQuestion, BoxError> {
         let question = &question[..question.floor_char_boundary(QUESTION_BYTES)];
         let prefix = &self.recipe.query_prefix;
         let text = format!("{prefix}{question}");
@@ -271,7 +271,7 @@ impl PassageEncoder for Embedder {
             values = vec![0.0; self.record.token_dim];
         }
         let whole = vec![QueryToken::of(question, 0..question.len())];
-        Ok(EncodedQuestion {
+        Ok(PassageQuestion {
             pooled: QueryVectors::new(self.record.pooled_dim, rows.pooled, whole)?,
             tokens: QueryVectors::new(self.record.token_dim, values, tokens)?,
         })

@@ -52,6 +52,7 @@ fn main() {
             words::in_fonts_that_are_drawn_have_the_names_of_their_glyphs,
         ),
         test("words_say_where_they_stand", words::say_where_they_stand),
+        test("words_stand_where_they_are_displayed", words::stand_where_they_are_displayed),
         test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
         test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),
         test(

@@ -153,6 +153,38 @@ pub fn say_where_they_stand() {
     // Text at the left of a page 420 wide and 200 high stands at the top when it is turned.
     assert!(turned.y0 < 0.1 && turned.y1 < 0.3 && turned.x1 - turned.x0 < 0.1, "{turned:?}");
     assert!(renderer.text_areas(99).is_err());
+    // Word by word, as displayed.
+    let words = renderer.words(6).unwrap();
+    let first = &words[0];
+    assert!(turned.y0 <= first.area.y0 + 0.01 && first.area.y1 <= turned.y1 + 0.01, "{words:?}");
+    assert!(renderer.words(99).is_err());
+}
+
+/// Each word with a place is a word of the page's text, and stands on the page; together they are
+/// nearly all of it.
+pub fn stand_where_they_are_displayed() {
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    for file in ["shown.pdf", "scans.pdf", "annotations.pdf"] {
+        let pages = read(&mut renderer, file);
+        for (page, number) in pages.iter().zip(1..) {
+            let words = renderer.words(number).unwrap();
+            for word in &words {
+                assert!(page.text.contains(&word.text), "{file}#{number}: {word:?}");
+                let a = word.area;
+                assert!(a.x0 < a.x1 && a.y0 < a.y1 && a.x1 <= 1.0 && a.y1 <= 1.0, "{word:?}");
+            }
+        }
+    }
+    // What is filled into a form stands in its field, beside its label.
+    let bytes = fs::read(fixtures().join("pdf/form.pdf")).unwrap();
+    renderer.open(&bytes, &[]).unwrap();
+    let words = renderer.words(1).unwrap();
+    let area = |text: &str| words.iter().find(|word| word.text == text).expect(text).area;
+    let (label, value) = (area("Total"), area("741.60"));
+    assert!(
+        label.x1 < value.x0 && label.y0 < value.y1 && value.y0 < label.y1,
+        "{label:?} {value:?}"
+    );
 }
 
 pub fn notes_say_what_is_not_read() {

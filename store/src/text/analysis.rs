@@ -34,8 +34,9 @@ use language::{grammar, stem};
 /// Counts the changes to what words a text has. An index of another one is analysed again, from the
 /// texts that it has; pages are not read or encoded again for that.
 ///
-/// 1: what pagesight stored before it counted. 2: this file.
-pub const ANALYSIS: u32 = 2;
+/// 1: what pagesight stored before it counted. 2: words cut and folded as people type them. 3: numbers
+/// without the noughts at their end too, and those that begin with a point.
+pub const ANALYSIS: u32 = 3;
 
 /// More words than any question has; a pasted page is cut here.
 const MAX_QUESTION_WORDS: usize = 256;

@@ -1,0 +1,86 @@
+//! Questions as a model sees them: encoded once, and used for searches, heat maps and regions.
+
+use std::sync::Arc;
+
+use pagesight_core::seam::{BoxError, QueryEncoder};
+use pagesight_core::{ModelId, QueryVectors};
+use pagesight_query::{QuestionWord, question_words, words_of_tokens};
+
+use crate::recent::Recent;
+
+/// Questions that an index keeps encoded.
+pub(crate) const KEPT: usize = 256;
+
+/// A question with its vectors and its words. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EncodedQuestion {
+    text: String,
+    vectors: Arc<QueryVectors>,
+    words: Vec<QuestionWord>,
+    model: Option<ModelId>,
+}
+
+impl EncodedQuestion {
+    /// Vectors that were made elsewhere, rows of length 1, and the words of the question if they
+    /// are known; no token of them has a word.
+    pub fn of_vectors(vectors: QueryVectors, text: impl Into<String>) -> Self {
+        Self::new(text.into(), Arc::new(vectors), None)
+    }
+
+    pub(crate) fn new(text: String, vectors: Arc<QueryVectors>, model: Option<ModelId>) -> Self {
+        let words = question_words(&text, &vectors);
+        Self { text, vectors, words, model }
+    }
+
+    /// The question; empty for vectors alone.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// One vector a query token.
+    pub fn vectors(&self) -> &QueryVectors {
+        &self.vectors
+    }
+
+    /// The words as split at white space, each with its tokens.
+    pub fn words(&self) -> &[QuestionWord] {
+        &self.words
+    }
+
+    /// The word of each token, where it has one.
+    pub fn words_of_tokens(&self) -> Vec<Option<usize>> {
+        words_of_tokens(&self.words, self.vectors.len())
+    }
+
+    /// The model that encoded it; `None` for vectors that were made elsewhere.
+    pub fn model(&self) -> Option<&ModelId> {
+        self.model.as_ref()
+    }
+}
+
+/// Encodes questions with a model, and those that were asked lately not again.
+pub(crate) struct Remembering<'a> {
+    pub encoder: &'a dyn QueryEncoder,
+    pub model: &'a ModelId,
+    pub kept: &'a Recent<(ModelId, String), Arc<QueryVectors>>,
+}
+
+impl Remembering<'_> {
+    /// The vectors of `question`.
+    pub fn encode(&self, question: &str) -> Result<Arc<QueryVectors>, BoxError> {
+        let key = (self.model.clone(), question.to_string());
+        if let Some(vectors) = self.kept.get(&key) {
+            return Ok(vectors);
+        }
+        let vectors = self.encoder.encode_queries(&[question])?.pop();
+        let vectors = Arc::new(vectors.ok_or("the encoder gave nothing back")?);
+        self.kept.keep(key, Arc::clone(&vectors));
+        Ok(vectors)
+    }
+}
+
+impl QueryEncoder for Remembering<'_> {
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        queries.iter().map(|query| Ok((*self.encode(query)?).clone())).collect()
+    }
+}
