@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
 """Fits what scores are worth, and says how well: query/src/verdict.json and its reliability diagram.
 
-    fit_verdict.py QUERIES.jsonl [--short SHORT.jsonl] --words WORDS.jsonl \\
+    fit_verdict.py QUERIES.jsonl [--short SHORT.jsonl] [--keep OLD.json] [--words WORDS.jsonl] \\
+        [--passages MODEL_ID PASSAGES.jsonl [--meant MEANT.jsonl...]] \\
         [--patches MODEL_ID PATCHES.jsonl] \\
         [--json query/src/verdict.json] [--svg benches/results/verdict.svg]
 
-WORDS and PATCHES are what `channel_scores` wrote of an index: scores of the words of pages, and of their
-pictures alone, as where nothing is known of the words. SHORT is what `short_questions.py`
-made; WORDS has their scores, too. Needs numpy.
+WORDS, PASSAGES and PATCHES are what `channel_scores` wrote of an index: scores of the words of pages, of
+words and of the meaning beside them, and of their pictures alone, as where nothing is known of the words.
+SHORT is what `short_questions.py` made; WORDS and PASSAGES have their scores, too. What is not given is
+taken from OLD. Needs numpy.
+
+MEANT are questions of which only the passages tell: paraphrases, and questions about other things than
+any page (`answers` is empty). Paraphrases are asked of their own document and of another one alone: of all, another document may answer
+them as well, which nobody has labelled.
 
 Each question is asked four times: of all documents and of its own, where it has an answer; of all
 documents but its own and of another one, where it has none. A page answers when it is labelled so;
@@ -25,13 +31,17 @@ import numpy as np
 BEST = 10
 FOLDS = 10
 BINS = 10
-# Of each kind of question whose answer is among the best ten, this share may be called `none`.
-LOST = 0.01
+# Of each kind of question whose answer is among the best ten, this share may be called `none`; where the
+# passages are asked there are paraphrases, of which many are no nearer than what answers nothing.
+LOST, LOST_MEANT = 0.01, 0.08
 # Questions of one common word ask no less than this, and those that ask for less than the second are
 # short: of a few words a page has all or not the right ones, of a sentence no page has all.
 LEAST_ASKED = 2.0
 SHORT_BELOW = 4.2
 WORDS = ["bias", "share", "share_of_short", "apart", "asked", "short", "of_best"]
+# As `PassageWeights` of query/src/passages.rs, and the pages that a channel finds.
+TOKENS, POOLED, ENOUGH = 1.0, 0.5, 0.5
+DEPTH = 100
 
 
 def logit_fit(x, y, weights, ridge=1e-3):
@@ -83,18 +93,80 @@ class Asked:
             self.y.append(float(answerable and answers(question, *pages[at])))
         if not best:
             self.x, self.y = [features(line, 0.0, 0.0) + [0.0]], [0.0]
-        self.right = max(self.y)
+        self.right, self.of_answer = max(self.y), []
 
 
 def of_words(line, score, z):
     share = min(max(score / line["most"], 0), 1) if line["most"] else 0.0
-    asked = max(math.log1p(line["most"] or 0.0), LEAST_ASKED)
-    short = max(SHORT_BELOW - asked, 0)
-    return [share, share * short, math.log1p(max(z, 0)), asked, short]
+    return of_words_row(line["most"], share, z)
 
 
 def of_patches(line, score, z):
     return [z]
+
+
+class AskedBoth:
+    """A question asked of the words and the passages of some pages, which are fused as the program
+    does."""
+
+    def __init__(self, question, words, passages, pages, within, answerable):
+        scores = {at: score for at, score in words["scores"] if within[at]}
+        count = int(within.sum())
+        values = np.array(list(scores.values()) or [0.0])
+        mean = values.sum() / count
+        deviation = math.sqrt(max((values**2).sum() / count - mean**2, 0))
+        of_words = lambda score: (score - mean) / deviation if deviation > 0 else 0.0
+        found = sorted(scores, key=lambda at: (-scores[at], at))[:DEPTH]
+        rest = scores[found[-1]] if len(found) == DEPTH else 0.0
+        scores = {at: scores[at] for at in found}
+        share = lambda score: min(max(score / words["most"], 0), 1) if words["most"] else 0.0
+        weight = min(share(scores[found[0]]) / ENOUGH, 1) ** 2 if found else 0.0
+        pooled = dict(passages["pooled"])
+        meant = {at: TOKENS * z + POOLED * pooled[at] for at, z in passages["tokens"]}
+        least = min(meant.values())
+        fused = {at: weight * of_words(scores.get(at, rest)) + meant.get(at, least)
+                 for at in {*scores, *meant}}
+        best = sorted(fused, key=lambda at: (-fused[at], at))[:BEST]
+        cosine = lambda z: passages["mean"] + z * passages["deviation"]
+        self.of_answer = [max(0.0, cosine(max(pooled.values())))]
+        of_best = lambda z, most: z / most if most > 0 else 0.0
+        # What a page that words did not list has of them is nothing; its place is that of the last.
+        z_words = {at: of_words(scores.get(at, 0.0)) for at in best}
+        z_meant = {at: meant.get(at, least) for at in best}
+        best_words = max(0.0, *(z_words[at] for at in best if at in scores), 0.0)
+        self.question, self.answerable = question, answerable
+        self.x, self.y = [], []
+        for at in best:
+            score, z = scores.get(at, 0.0), z_words[at]
+            row = of_words_row(words["most"], share(score), z) + [of_best(z, best_words)]
+            self.x.append(row + [z_meant[at]])
+            self.y.append(float(answerable and answers(question, *pages[at])))
+        self.right = max(self.y)
+
+
+def of_words_row(most, share, z):
+    asked = max(math.log1p(most or 0.0), LEAST_ASKED)
+    short = max(SHORT_BELOW - asked, 0)
+    return [share, share * short, math.log1p(max(z, 0)), asked, short]
+
+
+def asked_both(questions, path):
+    """Every question that the model of meaning understands, asked as `channel_scores` asked it."""
+    with open(path) as file:
+        pages = json.loads(file.readline())["pages"]
+        lines = [json.loads(line) for line in file]
+    words = {line["id"]: line for line in lines if line["channel"] == "words"}
+    questions = {question["id"]: question for question in questions}
+    for line in lines:
+        if line["channel"] != "passages" or "tokens" not in line or line["id"] not in questions:
+            continue
+        question, documents = questions[line["id"]], set(line["documents"])
+        if question["label"] == "paraphrase" and len(documents) > 1:
+            continue
+        within = np.array([document in documents for document, _ in pages])
+        own = any(document.endswith(question["doc"]) for document in documents)
+        answerable = bool(question["answers"]) if "answers" in question else own
+        yield AskedBoth(question, words[line["id"]], line, pages, within, answerable)
 
 
 def asked(questions, path, channel, features):
@@ -133,14 +205,15 @@ def fit(rows):
     weights = np.array([weight[kind] for kind in kinds])
     of_pages = np.array([w / len(row.x) for w, row in zip(weights, rows) for _ in row.x])
     page = logit_fit(x, y, of_pages)
-    best = np.array([[logits(np.array(row.x), page).max()] for row in rows])
+    best = np.array([[logits(np.array(row.x), page).max(), *row.of_answer] for row in rows])
     answer = logit_fit(best, np.array([row.right for row in rows]), weights)
     return page, answer
 
 
 def predict(row, page, answer):
     found = logits(np.array(row.x), page)
-    return chance(logits(np.array([[found.max()]]), answer))[0], chance(found)
+    best = np.array([[found.max(), *row.of_answer]])
+    return chance(logits(best, answer))[0], chance(found)
 
 
 def left_out(rows):
@@ -186,6 +259,18 @@ def report(name, rows):
     return answers, right, table, error
 
 
+def least_of_answers(rows, answers, right, lost=LOST):
+    """The probability below which nothing speaks for an answer: all but a share of `lost` of each kind
+    of question with an answer lie above."""
+    kinds = np.array([row.question["label"] for row in rows])
+    found = [np.sort(answers[(right > 0) & (kinds == kind)]) for kind in sorted(set(kinds))]
+    weak = digits(min(of_kind[int(len(of_kind) * lost)] for of_kind in found if len(of_kind)))
+    none = answers < weak
+    print(f"  none below {weak}: {none[right == 0].sum()} of {(right == 0).sum()} without an answer, "
+          f"{none[right > 0].sum()} of {int(right.sum())} with one")
+    return weak
+
+
 def svg(diagrams):
     """The diagrams side by side, what was said along, what was so up."""
     parts, side, gap = [], 260, 60
@@ -216,46 +301,59 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("queries")
     parser.add_argument("--short")
-    parser.add_argument("--words", required=True)
+    parser.add_argument("--words")
+    parser.add_argument("--passages", nargs=2, metavar=("MODEL_ID", "FILE"))
+    parser.add_argument("--meant", nargs="*", default=[])
     parser.add_argument("--patches", nargs=2, metavar=("MODEL_ID", "FILE"))
+    parser.add_argument("--keep")
     parser.add_argument("--json")
     parser.add_argument("--svg")
     options = parser.parse_args()
     with open(options.queries) as file:
         questions = [json.loads(line) for line in file]
 
-    short = []
-    if options.short:
-        with open(options.short) as file:
-            short = [json.loads(line) for line in file]
-    words = list(asked(questions + short, options.words, "words", of_words))
-    answers, right, table, error = report("words", words)
-    diagrams = [("words", table, error)]
-    page, answer = fit(words)
-    kinds = np.array([row.question["label"] for row in words])
-    found = [np.sort(answers[(right > 0) & (kinds == kind)]) for kind in sorted(set(kinds))]
-    weak = digits(min(of_kind[int(len(of_kind) * LOST)] for of_kind in found))
-    none = answers < weak
-    print(f"  none below {weak}: {none[right == 0].sum()} of {(right == 0).sum()} without an answer, "
-          f"{none[right > 0].sum()} of {int(right.sum())} with one")
-    fitted = {
-        "words": {"least_asked": LEAST_ASKED, "short_below": SHORT_BELOW,
-                  **dict(zip(WORDS, map(digits, page)))},
-        "answer_by_words": dict(zip(["bias", "best"], map(digits, answer))),
-        "patches": [],
-        "bounds": [weak, 0.5],
-    }
+    read = lambda path: [json.loads(line) for line in open(path)] if path else []
+    short = read(options.short)
+    kept = json.load(open(options.keep)) if options.keep else {}
+    order = ["words", "answer_by_words", "passages", "patches", "bounds"]
+    diagrams, fitted = [], {"passages": [], "patches": [], **kept}
+    if options.words:
+        words = list(asked(questions + short, options.words, "words", of_words))
+        answers, right, table, error = report("words", words)
+        diagrams.append(("words", table, error))
+        page, answer = fit(words)
+        fitted["words"] = {"least_asked": LEAST_ASKED, "short_below": SHORT_BELOW,
+                           **dict(zip(WORDS, map(digits, page)))}
+        fitted["answer_by_words"] = dict(zip(["bias", "best"], map(digits, answer)))
+        fitted["bounds"] = [least_of_answers(words, answers, right), 0.5]
+    if options.passages:
+        model, path = options.passages
+        meant = [question for path in options.meant for question in read(path)]
+        rows = list(asked_both(questions + short + meant, path))
+        answers, right, table, error = report("words and passages", rows)
+        diagrams.append(("words and passages", table, error))
+        page, answer = fit(rows)
+        fitted["passages"] = [{
+            "model": model,
+            "words": {"least_asked": LEAST_ASKED, "short_below": SHORT_BELOW,
+                      **dict(zip(WORDS, map(digits, page)))},
+            "apart": digits(page[len(WORDS)]),
+            "answer": dict(zip(["bias", "best"], map(digits, answer))),
+            "similarity": digits(answer[2]),
+            "weak": least_of_answers(rows, answers, right, LOST_MEANT),
+        }]
     if options.patches:
         model, path = options.patches
         rows = list(asked(questions, path, "patches", of_patches))
         _, _, table, error = report("patches", rows)
         diagrams.append(("pictures alone", table, error))
         page, answer = fit(rows)
-        fitted["patches"].append({
+        fitted["patches"] = [{
             "model": model,
             "page": dict(zip(["bias", "z", "of_best"], map(digits, page))),
             "answer": dict(zip(["bias", "best"], map(digits, answer))),
-        })
+        }]
+    fitted = {name: fitted[name] for name in order}
     print(json.dumps(fitted))
     if options.json:
         with open(options.json, "w") as file:

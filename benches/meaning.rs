@@ -5,8 +5,8 @@
 //! ```
 //!
 //! For all pages as one corpus and for the pages of the labelled document alone, and for each group
-//! of labels: nDCG@5, recall@5 and @10 of words alone, of passages alone, and of both with several
-//! weights, with the difference of nDCG@5 to words alone and its paired 95% interval (bootstrap over
+//! of labels: nDCG@5, recall@5 and @10 of words alone, of passages alone, and of both, and of both with
+//! other weights (`enough 0` is the plain sum of deviations), with the difference of nDCG@5 to words alone and its paired 95% interval (bootstrap over
 //! the questions, 10,000 draws, the same on every machine). Also how many questions were asked in
 //! the passages at all, and how many of the others have another ranking than by words alone: none
 //! may.
@@ -69,25 +69,28 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn systems() -> Vec<System> {
-    let system = |name: &str, channels: &[Channel], tokens, pooled| System {
+    let system = |name: &str, channels: &[Channel], weights| System {
         name: name.into(),
         channels: channels.to_vec(),
-        weights: PassageWeights { tokens, pooled },
+        weights,
     };
+    let usual = PassageWeights::default();
     let both = [Channel::Words, Channel::Passages];
     let mut all = vec![
-        system("words", &[Channel::Words], 0.0, 0.0),
-        system("meaning", &[Channel::Passages], 1.0, 0.5),
+        system("words", &[Channel::Words], usual),
+        system("meaning", &[Channel::Passages], usual),
+        system("both", &both, usual),
     ];
-    for (tokens, pooled) in
-        [(1.0, 0.5), (2.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.25), (2.0, 1.0), (1.0, 1.0)]
-    {
-        all.push(system(
-            &format!("words + {tokens} tokens + {pooled} pooled"),
-            &both,
-            tokens,
-            pooled,
-        ));
+    let (tokens, pooled, enough) = (usual.tokens, usual.pooled, usual.enough);
+    for (tokens, pooled, enough) in [
+        (tokens, pooled, 0.0),
+        (tokens, pooled, enough / 2.0),
+        (tokens, pooled, enough * 2.0),
+        (tokens / 2.0, pooled / 2.0, enough),
+        (tokens * 2.0, pooled * 2.0, enough),
+    ] {
+        let name = format!("{tokens} tokens + {pooled} pooled, enough {enough}");
+        all.push(system(&name, &both, PassageWeights { tokens, pooled, enough }));
     }
     all
 }

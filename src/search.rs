@@ -26,10 +26,6 @@ pub use pagesight_store::{Compact, Snippet, Tuning};
 pub use crate::answer::{Answer, PageHit, Passage, PatchMatch};
 pub use crate::page::Page;
 
-/// The cosine between a question and a passage from which on the passage speaks for an answer:
-/// `benches/results/meaning.txt` says how many unanswerable questions reach it.
-const MEANT: f32 = 0.3;
-
 /// A search being put together. Owned: it may be kept, cloned and run again, on any thread.
 #[derive(Clone)]
 #[must_use = "a search does nothing until it is run"]
@@ -301,9 +297,7 @@ impl Search {
             // The next run encodes the texts again.
             view.reader.report_damaged_passages();
         }
-        // What a page means may answer where no word of the question is on it.
-        let meant = ranking.passages.iter().flatten().any(|found| found.similarity >= MEANT);
-        let nothing = ranking.likelihood.is_some_and(|of| of.verdict == Verdict::None) && !meant;
+        let nothing = ranking.likelihood.is_some_and(|of| of.verdict == Verdict::None);
         let held_back = if nothing && !self.all { ranking.hold_back() } else { 0 };
         let model = record.map(|record| record.id);
         Ok(Ranked { ranking, held_back, model, embedder, notices, filter, view })

@@ -34,18 +34,41 @@ pub struct PassageSource<'a> {
     pub tokens: &'a Segments,
 }
 
-/// What the two kinds of vectors count, where a deviation of the words counts 1.
+/// What the two kinds of vectors count beside the words.
+///
+/// ```
+/// use pagesight_query::PassageWeights;
+/// let weights = PassageWeights::default();
+/// // The best page has most of what is asked: its words are to be trusted.
+/// assert_eq!(weights.of_words(0.7), 1.0);
+/// // It has half of what would be enough: the question is in other words than the pages.
+/// assert_eq!(weights.of_words(0.25), 0.25);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PassageWeights {
-    /// Late interaction over the vectors of tokens.
+    /// What a deviation of late interaction over the vectors of tokens counts.
     pub tokens: f32,
-    /// The best vector of a passage.
+    /// What a deviation of the best vector of a passage counts.
     pub pooled: f32,
+    /// How much of what is asked the best page must have in words, 0 to 1, for a deviation of the
+    /// words to count 1. With a share of that it counts the square of it. At 0 it always counts 1.
+    pub enough: f32,
+}
+
+impl PassageWeights {
+    /// What a deviation of the words counts where their best page has `share` of what is asked.
+    ///
+    /// How far a page stands out by its words says little by itself: one of a thousand that has the
+    /// only word of the question that is anywhere stands out by thirty deviations. How much of the
+    /// question it has is what tells a page that is asked for from one that shares a word by chance.
+    pub fn of_words(&self, share: f32) -> f32 {
+        if self.enough > 0.0 { (share / self.enough).min(1.0).powi(2) } else { 1.0 }
+    }
 }
 
 impl Default for PassageWeights {
     fn default() -> Self {
-        Self { tokens: 1.0, pooled: 0.5 }
+        Self { tokens: 1.0, pooled: 0.5, enough: 0.5 }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::identifiers::identifiers;
 use crate::notice::Notice;
 use crate::passages::{self, Meant, PassageMatch, PassageSource, PassageWeights, PassagesError};
 use crate::question::Question;
-use crate::verdict::{Asked, Calibration, Likelihood};
+use crate::verdict::{Asked, AskedPassages, Calibration, Likelihood};
 use crate::visual::{self, Backgrounds, Correction, Depth, Work};
 
 /// Vectors that a page is reduced to, about, when it is the question.
@@ -77,9 +77,7 @@ pub struct Request<'a> {
     pub effort: Effort,
     /// How far the patches are trusted beside the other channels.
     pub fusion: Fusion,
-    /// What a deviation of the passages counts where one of the words counts 1.
-    pub passages_weight: f32,
-    /// What the two kinds of vectors of the passages count in their score.
+    /// What the two kinds of vectors of the passages count beside the words.
     pub passages: PassageWeights,
     /// Whether what a page gives to any question is taken off the scores of its patches; so by
     /// default, where it is known.
@@ -102,7 +100,6 @@ impl<'a> Request<'a> {
             explain: false,
             effort: Effort::default(),
             fusion: Fusion::default(),
-            passages_weight: 1.0,
             passages: PassageWeights::default(),
             background: true,
             model: None,
@@ -272,7 +269,7 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         timings.channels.push((channel, start.elapsed()));
         rankings.push((channel, found));
     }
-    let mut asked = Asked { words: None, patches: None, model: request.model };
+    let mut asked = Asked { words: None, patches: None, model: request.model, passages: None };
     for (channel, found) in &rankings {
         match channel {
             Channel::Words => asked.words = Some(found.scale),
@@ -308,11 +305,23 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
     }
     let tokens = query.as_ref().map_or(0, QueryVectors::len);
-    let said: Vec<ChannelRanking<'_>> =
-        rankings.iter().map(|(channel, found)| weighed(*channel, found, depth, request)).collect();
+    let weight_of = |channel, found: &Found| match channel {
+        Channel::Patches => request.fusion.visual_weight,
+        Channel::Words if meant.is_some() => request.passages.of_words(best_share(found)),
+        _ => 1.0,
+    };
+    let said: Vec<ChannelRanking<'_>> = rankings
+        .iter()
+        .map(|(channel, found)| weighed(*channel, found, depth, weight_of))
+        .collect();
     let mut hits = fuse(request.fusion, &said, Some(Wordless { pages: &wordless, tokens }));
     if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
         put_identified_first(sources, request, &mut hits)?;
+    }
+    let embedder = sources.passages.map(|source| source.encoder.record().id);
+    let said = rankings.iter().find(|(channel, _)| *channel == Channel::Passages);
+    if let (Some(model), Some((_, found)), Some(matches)) = (&embedder, said, &meant) {
+        asked.passages = Some(AskedPassages { model, found, matches });
     }
     // What is said of an answer does not depend on how few of its pages are wanted.
     let judged = &hits[..hits.len().min(request.k.max(JUDGED))];
@@ -367,13 +376,9 @@ fn weighed<'a>(
     channel: Channel,
     found: &'a Found,
     depth: usize,
-    request: &Request<'_>,
+    weight_of: impl Fn(Channel, &Found) -> f32,
 ) -> ChannelRanking<'a> {
-    let weight = match channel {
-        Channel::Patches => request.fusion.visual_weight,
-        Channel::Passages => request.passages_weight,
-        _ => 1.0,
-    };
+    let weight = weight_of(channel, found);
     let last = found.pages.last().map_or(0.0, |last| last.1);
     // Words list all pages that have any, as far as they are asked for.
     let rest = match channel {
@@ -381,6 +386,12 @@ fn weighed<'a>(
         _ => last,
     };
     ChannelRanking { channel, pages: &found.pages, scale: found.scale, rest, weight }
+}
+
+/// How much of what is asked the best page has, 0 where there is none.
+fn best_share(found: &Found) -> f32 {
+    let best = found.pages.first().and_then(|best| found.scale.share(best.1));
+    best.unwrap_or_default()
 }
 
 /// Pages with an identifier of the question go first, in the order that words give them, where few
@@ -586,6 +597,28 @@ mod tests {
             search(&sources, &Request { channels, ..Request::new(&question) }).unwrap()
         };
         (ask(&[Channel::Words, Channel::Passages]), ask(&[Channel::Words]))
+    }
+
+    #[test]
+    fn words_count_by_how_much_of_the_question_their_best_page_has() {
+        let texts = ["red house\ngreen door", "blue sky", "grey sea", "white sand", "sun"];
+        let shares = ["green door", "green door of an old barn by the river", "purple sun"].map(
+            |question| {
+                let (both, words) = meant(&texts, question);
+                let said = |of: &Ranking| *of.hits[0].channel(Channel::Words).unwrap();
+                let best = said(&words).share.unwrap();
+                let weight = PassageWeights::default().of_words(best);
+                for hit in &both.hits {
+                    let Some(said) = hit.channel(Channel::Words) else { continue };
+                    assert!((said.part - weight * said.z).abs() < 1e-5, "{question}: {said:?}");
+                }
+                // Alone they count as they are.
+                assert_eq!(said(&words).part, said(&words).score);
+                best
+            },
+        );
+        let enough = PassageWeights::default().enough;
+        assert!(shares[0] > shares[1] && shares[1] < enough, "{shares:?}");
     }
 
     #[test]

@@ -349,6 +349,9 @@ fn print_hit(
     }
 }
 
+/// A part that differs by less than this share was not weighed.
+const ROUNDING: f32 = 1e-4;
+
 /// A line a channel: what its score is beside those of all pages, and what it gave to the hit's.
 fn print_parts(out: &mut impl Write, hit: &PageHit) -> io::Result<()> {
     for said in &hit.channels {
@@ -361,7 +364,12 @@ fn print_parts(out: &mut impl Write, hit: &PageHit) -> io::Result<()> {
                 " = MaxSim {bare:.3} - {background:.3} that the page gives to any question"
             )?;
         }
-        writeln!(out, ", {z:.2} deviations above the mean of all pages, gives {part:.3}")?;
+        write!(out, ", {z:.2} deviations above the mean of all pages")?;
+        // Alone, a channel gives its own score.
+        if part != score && *z != 0.0 && (part - z).abs() > ROUNDING * z.abs() {
+            write!(out, " at {:.2} each", part / z)?;
+        }
+        writeln!(out, ", gives {part:.3}")?;
     }
     Ok(())
 }
