@@ -151,6 +151,9 @@ pub enum Error {
         /// Ledger path.
         path: String,
     },
+    /// A picture that cannot be encoded or decoded.
+    #[error("the picture cannot be made")]
+    Picture(#[source] BoxError),
     /// A file or folder of the caller.
     #[error("{action} {path}")]
     Io {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfReader};
-use pagesight_core::{EncodedPage, PageId};
+use pagesight_core::{EncodedPage, ModelRecord, PageId};
 use pagesight_indexer::encode_path;
 #[cfg(feature = "model")]
 use pagesight_model::{Embedder, EmbedderOptions, LoadOptions};
@@ -70,6 +70,18 @@ impl Index {
     /// [`Error::Store`], e.g. when there is one already.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Writer::create(folder.as_ref())?;
+        Self::open(folder)
+    }
+
+    /// As [`create`](Self::create), for vectors that are made elsewhere, with the model that `model`
+    /// names: they come with [`add`](Self::add).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_for(folder: impl AsRef<Path>, model: ModelRecord) -> Result<Self, Error> {
+        let mut writer = Writer::create(folder.as_ref())?;
+        writer.set_model(model)?;
+        drop(writer);
         Self::open(folder)
     }
 
@@ -210,8 +222,9 @@ impl Index {
 
     /// Takes in one PDF with vectors that were made elsewhere: one [`EncodedPage`] a page. Its
     /// words are read from the PDF. The index's model, brought by
-    /// [`with_model`](Self::with_model), says whose vectors they are. The PDF's pages of before are
-    /// replaced.
+    /// [`with_model`](Self::with_model) or named when it was made
+    /// ([`create_for`](Self::create_for)), says whose vectors they are. The PDF's pages of before
+    /// are replaced.
     ///
     /// # Errors
     /// [`Error::NoModel`] without a model; [`Error::Add`] when the vectors are not those of its
@@ -371,6 +384,12 @@ impl Index {
         Ok(pagesight_store::check_lock(&self.0.folder)?)
     }
 
+    /// A name for the index: that of the folder that holds it, made to fit into 1 to 64 of a-z, 0-9,
+    /// dot, underscore and dash.
+    pub fn name(&self) -> String {
+        name_of(self.folder())
+    }
+
     /// The index folder, absolute.
     pub fn folder(&self) -> &Path {
         &self.0.folder
@@ -385,4 +404,17 @@ impl Index {
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.0
     }
+}
+
+/// The name of the folder that holds the index in `folder`, an absolute path, made to fit: see
+/// [`Index::name`].
+pub fn name_of(folder: &Path) -> String {
+    let holder = folder.parent().and_then(Path::file_name).unwrap_or_default();
+    let mut name = String::new();
+    for c in holder.to_string_lossy().to_lowercase().chars() {
+        let fits = c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        name.push(if fits { c } else { '-' });
+    }
+    let name: String = name.trim_start_matches(['.', '_', '-']).chars().take(64).collect();
+    if name.is_empty() { "index".into() } else { name }
 }

@@ -85,20 +85,36 @@
 
 #![forbid(unsafe_code)]
 
+// The program names the library as any other program does.
+#[cfg(feature = "cli")]
+extern crate self as pagesight;
+
 mod answer;
+#[cfg(feature = "cli")]
+mod cli;
+pub mod context;
 mod encoded;
 mod engine;
 mod error;
 pub mod eval;
 pub mod index;
+#[cfg(feature = "cli")]
+pub mod machine;
 mod meaning;
 mod open;
 mod page;
+#[cfg(feature = "cli")]
+pub mod picture;
 mod placed;
+#[cfg(feature = "cli")]
+pub mod program;
 mod recent;
+pub mod records;
 mod reference;
 pub mod region;
 pub mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod sync;
 pub mod upkeep;
 mod view;
@@ -117,6 +133,7 @@ pub mod model {
         Area, EmbedderRecord, EncodedPage, EncodedPassages, Fusion, ModelId, ModelRecord,
         ModelSource, NeutralQuestions, PageImage, PageSize, PageVectors, PassageQuestion,
         PatchLayout, PictureSize, QueryToken, QueryVectors, Run, SliceGrid, Slices, VectorError,
+        make_unit,
     };
     #[cfg(feature = "model")]
     pub use pagesight_model::*;

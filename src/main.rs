@@ -1,12 +1,10 @@
 //! The `pagesight` program: parse, run, exit code.
 
-mod cli;
-#[cfg(feature = "serve")]
-mod serve;
-
 use std::process::ExitCode;
+
+use pagesight::machine::Machine;
 
 fn main() -> ExitCode {
     pagesight::pdf::serve_worker_if_asked();
-    cli::run()
+    ExitCode::from(pagesight::program::run(std::env::args_os(), Machine::default()))
 }

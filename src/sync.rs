@@ -84,12 +84,19 @@ pub(crate) fn sync(
 
 /// Takes in one PDF with vectors that were made elsewhere.
 pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Result<(), Error> {
-    let model = engine.query_model()?.ok_or(Error::NoModel)?;
-    let record = model.record();
+    let model = match engine.query_model() {
+        // Who brings the vectors need not bring what made them: the index says whose they are.
+        Err(Error::ModelNotBrought { .. }) => None,
+        found => Some(found?.ok_or(Error::NoModel)?),
+    };
+    let record = match &model {
+        Some(model) => model.record(),
+        None => engine.model_record().ok_or(Error::NoModel)?,
+    };
     let options = SyncOptions::default();
     let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
-    writer.set_neutral(neutral(Some(&*model), &record));
+    writer.set_neutral(neutral(model.as_deref(), &record));
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
     pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;

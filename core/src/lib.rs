@@ -55,7 +55,7 @@ pub use hit::{Channel, ChannelScore, Hit};
 pub use image::{ImageError, PageImage};
 pub use layout::{Area, PatchLayout, Run};
 pub use model::{ModelId, ModelRecord, ModelSource};
-pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError};
+pub use multivector::{PageVectors, QueryToken, QueryVectors, VectorError, make_unit};
 pub use neutral::NeutralQuestions;
 pub use page::{PageId, PageRecord, TextSource};
 pub use passage::{EmbedderRecord, EncodedPassages, PassageQuestion};

@@ -271,6 +271,32 @@ impl QueryVectors {
     }
 }
 
+/// Gives every row of `values`, `[n, dim]`, the length 1.
+///
+/// # Errors
+/// [`VectorError::Shape`], [`VectorError::NotFinite`], and [`VectorError::NotUnit`] for a row of
+/// zeros.
+///
+/// ```
+/// use pagesight_core::make_unit;
+/// let mut rows = [3.0, 4.0, 0.0, 2.0];
+/// make_unit(2, &mut rows)?;
+/// assert_eq!(rows, [0.6, 0.8, 0.0, 1.0]);
+/// assert!(make_unit(2, &mut [0.0, 0.0]).is_err());
+/// # Ok::<(), pagesight_core::VectorError>(())
+/// ```
+pub fn make_unit(dim: usize, values: &mut [f32]) -> Result<(), VectorError> {
+    check(dim, values.len(), values.iter().map(|v| v.is_finite()))?;
+    for (row, values) in values.chunks_exact_mut(dim).enumerate() {
+        let length = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        if length < 1e-12 {
+            return Err(VectorError::NotUnit { row, length: length as f32 });
+        }
+        values.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+    }
+    Ok(())
+}
+
 fn check(
     dim: usize,
     len: usize,

@@ -1,20 +1,15 @@
-//! Which checkpoint a user means, and how it is loaded. The environment of Hugging Face's programs
-//! is read here; the library does not read it.
+//! Which checkpoint a user means, and how it is loaded.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
-use pagesight::model::{HubCache, LoadOptions, ModelSource, Models, RecipeChoice, recipe_names};
+use pagesight::machine;
+use pagesight::model::{HubCache, LoadOptions, ModelSource, RecipeChoice, recipe_names};
 
 use super::args::Loading;
-use super::{hinted, paths};
+use super::hinted;
 
-/// Where checkpoints are kept.
-pub fn models() -> Models {
-    let own = paths::data_folder().map(|folder| folder.join("models"));
-    Models { own, hub: hub_cache() }
-}
+pub use pagesight::machine::{hub_cache, models};
 
 /// The model that a user calls `name`.
 pub fn find(name: &Path) -> Result<ModelSource> {
@@ -61,39 +56,16 @@ pub fn options(loading: &Loading) -> Result<LoadOptions> {
         device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
         base: loading.base.as_deref().map(find).transpose()?,
-        ..places()
+        ..machine::loading()
     })
-}
-
-/// Where models are looked for and their hashes kept.
-pub fn places() -> LoadOptions {
-    LoadOptions {
-        hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
-        ..LoadOptions::default()
-    }
 }
 
 /// A recipe by its name, else a file.
 fn recipe(name: &Path) -> Result<RecipeChoice> {
-    if let Some(known) = name.to_str().filter(|name| recipe_names().contains(name)) {
-        return Ok(RecipeChoice::Named(known.into()));
-    }
-    if !name.exists() {
-        return Err(hinted(
+    machine::recipe(name).ok_or_else(|| {
+        hinted(
             format!("there is no recipe {}", name.display()),
             format!("pagesight has {}; or name a JSON file", recipe_names().join(", ")),
-        ));
-    }
-    Ok(RecipeChoice::File(name.into()))
-}
-
-/// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.
-pub fn hub_cache() -> Option<HubCache> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || dirs::home_dir().map(|home| home.join(".cache"));
-    let shared = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
-    variable("HF_HUB_CACHE")
-        .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
-        .map(HubCache::new)
+        )
+    })
 }

@@ -246,7 +246,7 @@ fn model_of(place: &Place) -> Result<String, String> {
     };
     let name = checkpoint::name(source.as_ref());
     let Some(source) = source else { return Ok(name) };
-    let info = inspect_checkpoint(&source, &checkpoint::places());
+    let info = inspect_checkpoint(&source, &pagesight::machine::loading());
     let info = info.map_err(|error| super::chain_of(&error))?;
     Ok(format!("{name}: {} numbers", info.parameters))
 }

@@ -18,7 +18,7 @@ use pagesight::{Error, Index, PageRef};
 
 use super::args::{Place, SandboxChoice};
 use super::output::line;
-use super::{Outcome, checkpoint, hinted, locate, renderer, sandbox};
+use super::{Outcome, hinted, locate, renderer, sandbox};
 
 /// The words of a page, its picture, or where on it a question is answered.
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)
     });
-    index.set_loading(LoadOptions { query_only: true, ..checkpoint::places() });
+    index.set_loading(LoadOptions { query_only: true, ..pagesight::machine::loading() });
     let page = named(&index, &verb.page)?;
     if let Some(question) = &verb.regions {
         let question = index.encode(question.trim())?;

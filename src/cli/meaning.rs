@@ -6,19 +6,11 @@ use anyhow::Result;
 use pagesight::model::{EmbedderOptions, ModelSource};
 
 use super::args::Place;
-use super::{checkpoint, embedder_places};
+use super::{checkpoint, machine};
 
-/// How models of meaning are loaded: the environment is read here, the library does not.
+/// How models of meaning are loaded.
 pub fn options(place: &Place) -> EmbedderOptions {
-    let known = checkpoint::places();
-    let shipped =
-        embedder_places(place).into_iter().find(|place| place.found).map(|place| place.path);
-    EmbedderOptions {
-        shipped,
-        hub: known.hub,
-        digests: known.digests,
-        ..EmbedderOptions::default()
-    }
+    machine(place).embedding()
 }
 
 /// The model that a user calls `name`: `minilm`, a folder, or a name in the hub's cache, with or

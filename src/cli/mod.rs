@@ -36,10 +36,12 @@ mod verify;
 mod viewer;
 mod watch;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
-use pagesight::model::{EmbedderPlace, find_embedder};
+use pagesight::machine::Machine;
+use pagesight::model::EmbedderPlace;
 use pagesight::pdf::{RenderOptions, Sandbox, WeightSearch};
 
 use args::{Place, SandboxChoice};
@@ -98,15 +100,18 @@ enum Outcome {
     Interrupted = 130,
 }
 
-/// Parses the arguments, runs the verb, and turns the outcome into an exit code.
-pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse_from(dash::question_last(std::env::args_os())) {
+/// Parses `arguments`, of which the first is the name of the program, runs the verb, and turns the
+/// outcome into an exit code. `host` says what the process brings that the program runs in.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
+    // A second run in one process has the same host.
+    let _ = HOST.set(host);
+    let arguments = match Arguments::try_parse_from(dash::question_last(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers (0); a wrong call is an error (2).
             let code = u8::from(error.use_stderr()) * 2;
             let _ = error.print();
-            return ExitCode::from(code);
+            return code;
         }
     };
     let terminal = Terminal::detect();
@@ -134,42 +139,44 @@ pub fn run() -> ExitCode {
         Verb::Manual(verb) => manual::run(verb),
     };
     match outcome {
-        Ok(outcome) => ExitCode::from(outcome as u8),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome as u8,
+        Err(error) if is_closed_pipe(&error) => 0,
         Err(error) => {
             eprintln!("error: {}", chain(&error));
             if let Some(hint) = hint(&error).or_else(|| hints::of(&error)) {
                 eprintln!("hint: {hint}");
             }
-            ExitCode::from(2)
+            2
         }
+    }
+}
+
+/// What the host of the program brings; nothing where the program is its own host.
+static HOST: OnceLock<Machine> = OnceLock::new();
+
+/// Where this run finds what it works with: what was typed, else what the host brings.
+fn machine(place: &Place) -> Machine {
+    let host = HOST.get().cloned().unwrap_or_default();
+    Machine {
+        pdfium: place.pdfium.clone().or(host.pdfium),
+        weights: place.weights.clone().or(host.weights),
+        ocr_weights: place.ocr_weights.clone().or(host.ocr_weights),
+        ..host
     }
 }
 
 /// Where the model of meaning is looked for that comes with the program, in order.
 fn embedder_places(place: &Place) -> Vec<EmbedderPlace> {
-    let program = std::env::current_exe().ok();
-    let data = paths::data_folder();
-    find_embedder(place.weights.as_deref(), program.as_deref(), data.as_deref())
+    machine(place).embedder_places()
 }
 
-/// How this run draws pages: the environment is read here, the library does not.
+/// How this run draws pages.
 fn renderer(place: &Place, passwords: &[String]) -> RenderOptions {
-    RenderOptions {
-        pdfium: place.pdfium.clone(),
-        data_folder: paths::data_folder(),
-        python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
-        passwords: passwords.to_vec(),
-        ..RenderOptions::default()
-    }
+    machine(place).renderer(passwords)
 }
 
 fn weight_search(place: &Place) -> WeightSearch {
-    WeightSearch {
-        folder: place.ocr_weights.clone(),
-        data: paths::data_folder(),
-        python: std::env::var_os("VIRTUAL_ENV").map(Into::into),
-    }
+    machine(place).ocr_weights()
 }
 
 fn sandbox(choice: SandboxChoice) -> Sandbox {

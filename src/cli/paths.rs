@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use pagesight::machine::data_folder;
 use serde_json::{Value, json};
 
 use super::args::Place;
@@ -73,9 +74,4 @@ pub fn run(place: &Place, verb: &PathsVerb) -> Result<Outcome> {
         writeln!(out, "reader     {mark:4} {} ({})", place.folder.display(), place.what)?;
     }
     Ok(Outcome::Done)
-}
-
-/// The user's folder for data of this program.
-pub fn data_folder() -> Option<PathBuf> {
-    dirs::data_dir().map(|folder| folder.join("pagesight"))
 }

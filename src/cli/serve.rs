@@ -335,14 +335,7 @@ fn check_name(name: &str) -> Result<()> {
 fn name_of(folder: &Path) -> Result<String> {
     let folder =
         folder.canonicalize().with_context(|| format!("finding the index {}", folder.display()))?;
-    let holder = folder.parent().and_then(Path::file_name).unwrap_or_default();
-    let mut name = String::new();
-    for c in holder.to_string_lossy().to_lowercase().chars() {
-        let fits = c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-        name.push(if fits { c } else { '-' });
-    }
-    let name: String = name.trim_start_matches(['.', '_', '-']).chars().take(64).collect();
-    Ok(if name.is_empty() { "index".into() } else { name })
+    Ok(pagesight::index::name_of(&folder))
 }
 
 #[cfg(test)]

@@ -8,15 +8,12 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use pagesight::model::PageImage;
 use pagesight::pdf::PdfError;
+use pagesight::picture::{self, Format, Picture};
 use pagesight::region::{HeatScale, MapOf, PageHeat};
 use pagesight::search::{Page, Rect};
-use pagesight::{EncodedQuestion, Error, PageRef, wire};
+use pagesight::{EncodedQuestion, Error, PageRef, records, wire};
 use serde_json::{Value, json};
 
 use super::cache::Encoded;
@@ -85,40 +82,32 @@ pub fn n_vectors(served: &Served, page: &Page) -> Result<usize, Problem> {
     Ok(served.index.vectors(page.id())?.map_or(0, |encoded| encoded.vectors().len()))
 }
 
-/// How a picture is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    WebP,
-    Png,
-    Jpeg,
-}
-
 /// `GET /v1/pages/{ref}/image`.
 pub async fn image(State(app): State<Shared>, call: Call) -> Result<Response<Body>, Problem> {
     let known = ["width", "format", "quality", "region", "index"];
     let mut fields = call.query(&known, &[])?;
     let width = fields.whole("width", 16..=WIDEST, 1200)? as u32;
-    let formats = [("webp", Format::WebP), ("png", Format::Png), ("jpeg", Format::Jpeg)];
+    let formats = [("webp", Format::WebP), ("png", Format::Png), ("jpeg", Format::Jpeg(85))];
     let format = fields.choice("format", &formats)?;
     let quality = fields.whole("quality", 1..=100, 85)? as u8;
+    let format = if let Format::Jpeg(_) = format { Format::Jpeg(quality) } else { format };
     let region = fields.rectangle("region")?;
     let served = app.index(fields.text("index")?.as_deref())?.clone();
     let page = page_in_place(&app, &served, call.path("ref")).await?;
     let region = region.map(|region| cut_to(region, &page)).transpose()?;
     let key = format!(
-        "image {} {} {} {width} {format:?} {} {region:?}",
+        "image {} {} {} {width} {format:?} {region:?}",
         served.name,
         page.document(),
         page.number(),
-        if format == Format::Jpeg { quality } else { 0 },
     );
     let etag = etag_of(&key);
     if has(&call.headers, &etag) {
         return Ok(not_modified(&etag));
     }
-    let make = draw(&app, page, width, region, format, quality);
+    let make = draw(&app, page, width, region, format);
     let encoded = app.cache.get_or_make("image", &key, make).await?;
-    Ok(picture(&encoded, &etag))
+    Ok(answered(&encoded, &etag))
 }
 
 /// The page that a reference names, read in a place of its own.
@@ -154,12 +143,11 @@ pub async fn draw(
     width: u32,
     region: Option<Rect>,
     format: Format,
-    quality: u8,
 ) -> Result<Encoded, Problem> {
     let start = Instant::now();
     let drawn = app.draws.run(app.deadline(), move |stop| {
         let drawn = drawn(&page, width, region, stop)?;
-        encode(&drawn, format, quality)
+        Ok(picture::encode(&drawn, format)?.into())
     });
     let drawn = drawn.await;
     metrics::histogram!("pagesight_draw_seconds").record(start.elapsed().as_secs_f64());
@@ -180,42 +168,24 @@ pub fn drawn(
         None => page.image_until(width, stop).map(Some),
         Some(rect) => page.image_of(rect, width, stop),
     };
-    let drawn = drawn.map_err(|error| {
-        if let Error::Draw { source: PdfError::Failed(failure), .. } = &error {
-            let reason = failure.kind.as_str();
-            metrics::counter!("pagesight_draw_workers_ended_total", "reason" => reason)
-                .increment(1);
-        }
-        Problem::from(error)
-    })?;
-    drawn.ok_or_else(|| Problem::internal("a region that was cut to the page is not on it"))
+    let none = || Problem::internal("a region that was cut to the page is not on it");
+    drawn.map_err(not_drawn)?.ok_or_else(none)
 }
 
-/// Encodes pixels.
-///
-/// # Errors
-/// [`Code::Internal`].
-pub fn encode(image: &PageImage, format: Format, quality: u8) -> Result<Encoded, Problem> {
-    let (width, height) = (image.width_px(), image.height_px());
-    let (rgb, colour) = (image.rgb(), ExtendedColorType::Rgb8);
-    let mut out = Vec::new();
-    let (kind, written) = match format {
-        Format::WebP => (
-            "image/webp",
-            WebPEncoder::new_lossless(&mut out).write_image(rgb, width, height, colour),
-        ),
-        Format::Png => {
-            let (speed, filter) = (CompressionType::Fast, FilterType::Adaptive);
-            let encoder = PngEncoder::new_with_quality(&mut out, speed, filter);
-            ("image/png", encoder.write_image(rgb, width, height, colour))
-        }
-        Format::Jpeg => {
-            let encoder = JpegEncoder::new_with_quality(&mut out, quality);
-            ("image/jpeg", encoder.write_image(rgb, width, height, colour))
-        }
-    };
-    written.map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(Encoded { bytes: Bytes::from(out), kind, width_px: width, height_px: height })
+/// The problem of a page that could not be drawn; how its worker ended is counted.
+pub fn not_drawn(error: Error) -> Problem {
+    if let Error::Draw { source: PdfError::Failed(failure), .. } = &error {
+        let reason = failure.kind.as_str();
+        metrics::counter!("pagesight_draw_workers_ended_total", "reason" => reason).increment(1);
+    }
+    error.into()
+}
+
+impl From<Picture> for Encoded {
+    fn from(picture: Picture) -> Self {
+        let Picture { bytes, mime_type: kind, width_px, height_px, .. } = picture;
+        Self { bytes: Bytes::from(bytes), kind, width_px, height_px }
+    }
 }
 
 /// A strong tag of what `key` names.
@@ -230,7 +200,7 @@ fn not_modified(etag: &str) -> Response<Body> {
     response
 }
 
-fn picture(encoded: &Encoded, etag: &str) -> Response<Body> {
+fn answered(encoded: &Encoded, etag: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(encoded.bytes.clone()));
     set(&mut response, CONTENT_TYPE, encoded.kind);
     set(&mut response, ETAG, etag);
@@ -354,7 +324,7 @@ async fn heatmap(
         let value = app.draws.run(app.deadline(), move |_| {
             let question = asked.question.encoded(&served, &page)?;
             let heat = page.heat(&question, asked.of, asked.scale).map_err(map_problem)?;
-            Ok(heat_json(&page, &question, &heat))
+            Ok(records::heat(&page, &question, &heat))
         });
         return Ok(Json(value.await?).into_response());
     }
@@ -380,7 +350,7 @@ async fn heatmap(
         heat_png(&page, &heat, asked.width, asked.smooth)
     });
     let encoded = app.cache.get_or_make("heatmap", &key, make).await?;
-    Ok(picture(&encoded, &etag))
+    Ok(answered(&encoded, &etag))
 }
 
 /// `word` and `token` count from 0 to the last one.
@@ -399,50 +369,8 @@ pub fn heat_png(
     smooth: bool,
 ) -> Result<Encoded, Problem> {
     let size = page.picture_size(width);
-    let (width, height) = (size.width_px, size.height_px);
-    let rgba = heat.map.picture(width, height, smooth);
-    let mut out = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::NoFilter);
-    let written = encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8);
-    written.map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(Encoded { bytes: Bytes::from(out), kind: "image/png", width_px: width, height_px: height })
-}
-
-fn heat_json(page: &Page, question: &EncodedQuestion, heat: &PageHeat) -> Value {
-    let map = &heat.map;
-    let size = page.size();
-    let rounded = |value: f32| (f64::from(value) * 1e4).round() / 1e4;
-    let values: Vec<Value> = map
-        .values()
-        .iter()
-        .map(|value| if value.is_nan() { Value::Null } else { json!(rounded(*value)) })
-        .collect();
-    let (column, row) = map.peak();
-    let area = map.area(column, row);
-    let peak = Rect {
-        x0: area.x0 * size.width_pt,
-        y0: area.y0 * size.height_pt,
-        x1: area.x1 * size.width_pt,
-        y1: area.y1 * size.height_pt,
-    };
-    let similarity = map.similarity();
-    json!({
-        "columns": map.columns(),
-        "rows": map.rows(),
-        "values": values,
-        "similarity": {
-            "min": similarity.min,
-            "median": similarity.median,
-            "max": similarity.max,
-        },
-        "peak": {"column": column, "row": row, "rect_pt": wire::rect_pt(peak)},
-        "tokens": wire::tokens(question),
-        "words": wire::words(question),
-        "approximate": heat.approximate,
-        "snapshot": heat.snapshot,
-        "model_id": heat.model,
-    })
+    let made = picture::encode_heat(&heat.map, size.width_px, size.height_px, smooth)?;
+    Ok(made.into())
 }
 
 /// `GET /v1/pages/{ref}/regions`.

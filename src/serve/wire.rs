@@ -2,6 +2,7 @@
 //! Their descriptions are those of `/openapi.json` and of the tools.
 
 use pagesight::index::{DocumentRecord, Outcome};
+use pagesight::records;
 use pagesight::search::Page;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -141,8 +142,8 @@ impl IndexInfo {
             },
             bytes: snapshot.bytes(),
             model_id: model.map(|model| model.id.to_string()),
-            model: model.and_then(|model| model.source.as_ref()).map(name_of),
-            slices: slices_of(&snapshot),
+            model: model.and_then(|model| model.source.as_ref()).map(records::model_name),
+            slices: records::slices(&snapshot),
             dim: model.map(|model| model.dim),
             compact: json_of(&snapshot.compact()),
             tuning: json_of(&snapshot.tuning()),
@@ -152,33 +153,6 @@ impl IndexInfo {
 
 fn json_of(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
-}
-
-/// The name of a model, never a path of the machine.
-fn name_of(source: &pagesight::model::ModelSource) -> String {
-    match source {
-        pagesight::model::ModelSource::Folder(folder) => {
-            folder.file_name().map_or("folder".into(), |name| name.to_string_lossy().into_owned())
-        }
-        source => source.to_string(),
-    }
-}
-
-/// The grids of the pages: those of an old index, else those that the model's recipe says.
-fn slices_of(snapshot: &pagesight::index::Snapshot) -> Option<String> {
-    if let Some(slices) = snapshot.slices() {
-        return Some(slices.to_string());
-    }
-    let recipe = snapshot.model()?.recipe.as_deref()?;
-    let recipe: Value = serde_json::from_str(recipe).ok()?;
-    match recipe.get("slices")? {
-        Value::String(grid) => Some(grid.clone()),
-        Value::Array(grids) => {
-            let grids: Option<Vec<&str>> = grids.iter().map(Value::as_str).collect();
-            Some(grids?.join("+"))
-        }
-        _ => None,
-    }
 }
 
 /// A document of an index.
@@ -343,16 +317,9 @@ pub fn region_json(
     region: &pagesight::region::Region,
     with_words: bool,
 ) -> Value {
-    let mut value = serde_json::to_value(region).unwrap_or_default();
+    let mut value = records::region(region, with_words);
     let [x0, y0, x1, y1] = pagesight::wire::rect_pt(region.rect);
     let cut = format!("/v1/pages/{}/image?region={x0},{y0},{x1},{y1}", page.reference());
     value["image_url"] = json!(served.url(&cut));
-    if with_words {
-        let words = region.words.iter();
-        let words: Vec<Value> = words
-            .map(|word| json!({"text": word.text, "rect_pt": pagesight::wire::rect_pt(word.rect)}))
-            .collect();
-        value["words"] = json!(words);
-    }
     value
 }

@@ -1,0 +1,107 @@
+//! What pagesight works with on this machine: libpdfium, worker processes, models and weights. The
+//! environment of Hugging Face's programs and the user's folders are read here; nothing else of the
+//! library reads them.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use pagesight_model::{
+    EmbedderOptions, EmbedderPlace, HubCache, LoadOptions, Models, RecipeChoice, find_embedder,
+    recipe_names,
+};
+use pagesight_ocr::WeightSearch;
+use pagesight_pdf::RenderOptions;
+
+/// Where a program finds what it works with. By default a program looks for all by itself; a host
+/// that is another program, such as a Python interpreter, says what it brings.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// The program that serves as worker; this one when `None`.
+    pub worker_program: Option<PathBuf>,
+    /// Given to that program before the arguments of a worker.
+    pub worker_arguments: Vec<OsString>,
+    /// libpdfium, or its folder.
+    pub pdfium: Option<PathBuf>,
+    /// The folder of the models that come with the program.
+    pub weights: Option<PathBuf>,
+    /// The folder with the weights of the embedded reader of pages.
+    pub ocr_weights: Option<PathBuf>,
+}
+
+impl Machine {
+    /// How pages are drawn, with `passwords` to be tried on encrypted documents.
+    pub fn renderer(&self, passwords: &[String]) -> RenderOptions {
+        RenderOptions {
+            pdfium: self.pdfium.clone(),
+            data_folder: data_folder(),
+            python: python(),
+            worker_program: self.worker_program.clone(),
+            worker_arguments: self.worker_arguments.clone(),
+            passwords: passwords.to_vec(),
+            ..RenderOptions::default()
+        }
+    }
+
+    /// Where the weights of the embedded reader of pages are looked for.
+    pub fn ocr_weights(&self) -> WeightSearch {
+        WeightSearch { folder: self.ocr_weights.clone(), data: data_folder(), python: python() }
+    }
+
+    /// Where the model of meaning is looked for that comes with the program, in order.
+    pub fn embedder_places(&self) -> Vec<EmbedderPlace> {
+        let program = env::current_exe().ok();
+        find_embedder(self.weights.as_deref(), program.as_deref(), data_folder().as_deref())
+    }
+
+    /// How models of meaning are loaded.
+    pub fn embedding(&self) -> EmbedderOptions {
+        let shipped =
+            self.embedder_places().into_iter().find(|place| place.found).map(|place| place.path);
+        let LoadOptions { hub, digests, .. } = loading();
+        EmbedderOptions { shipped, hub, digests, ..EmbedderOptions::default() }
+    }
+}
+
+/// The user's folder for data of this program.
+pub fn data_folder() -> Option<PathBuf> {
+    dirs::data_dir().map(|folder| folder.join("pagesight"))
+}
+
+/// The Python environment that is active.
+fn python() -> Option<PathBuf> {
+    env::var_os("VIRTUAL_ENV").map(Into::into)
+}
+
+/// Where checkpoints are kept.
+pub fn models() -> Models {
+    Models { own: data_folder().map(|folder| folder.join("models")), hub: hub_cache() }
+}
+
+/// Where models are looked for and their hashes kept.
+pub fn loading() -> LoadOptions {
+    LoadOptions {
+        hub: hub_cache(),
+        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
+        ..LoadOptions::default()
+    }
+}
+
+/// The recipe that a user calls `name`: one of pagesight's, else a JSON file; `None` when there is
+/// neither.
+pub fn recipe(name: &Path) -> Option<RecipeChoice> {
+    if let Some(known) = name.to_str().filter(|name| recipe_names().contains(name)) {
+        return Some(RecipeChoice::Named(known.into()));
+    }
+    name.exists().then(|| RecipeChoice::File(name.into()))
+}
+
+/// As huggingface_hub finds it: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home folder.
+pub fn hub_cache() -> Option<HubCache> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || dirs::home_dir().map(|home| home.join(".cache"));
+    let shared = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
+        .map(HubCache::new)
+}
