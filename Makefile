@@ -27,7 +27,7 @@ setup: ## fetch protoc, libpdfium and the models of meaning and reading (pinned)
 	@cargo xtask setup
 
 build: setup ## the program, with libpdfium beside it
-	cargo build --workspace
+	cargo build --workspace --exclude pagesight-python
 	@cp -f $(LIBRARY)/* $(TARGET)/debug/
 	@mkdir -p $(TARGET)/debug/ocr && cp -f .tools/ocr/* $(TARGET)/debug/ocr/
 
@@ -65,6 +65,34 @@ test-training: ## the training recipe's own tests, in an environment of their ow
 dist: setup ## what users install: an archive and a Python wheel, in target/dist
 	cargo build --release
 	@cargo xtask dist
+
+# PROFILE=dev builds in a minute what is slow; the models that ship are copied into the package.
+PROFILE ?= release
+WHEELS := $(BUILD)/wheels
+PACKAGE := python/pagesight
+
+wheel: setup ## the Python package with engine, program and models: a wheel in target's `wheels`
+	@test -x .tools/wheel/bin/maturin || { python3 -m venv .tools/wheel && \
+	  .tools/wheel/bin/python -m pip install --quiet 'maturin>=1.16,<2'; }
+	@mkdir -p $(PACKAGE)/weights/minilm $(PACKAGE)/ocr $(PACKAGE)/licences
+	@cp -f .tools/weights/minilm/* $(PACKAGE)/weights/minilm/
+	@cp -f .tools/ocr/* $(PACKAGE)/ocr/
+	@cp -f LICENSE-MIT LICENSE-APACHE pdf/fonts/LICENSE-OFL $(PACKAGE)/licences/
+	.tools/wheel/bin/maturin build --manifest-path python/Cargo.toml --profile $(PROFILE) --out $(WHEELS)
+	@rm -rf $(PACKAGE)/weights $(PACKAGE)/ocr $(PACKAGE)/licences
+	@ls -l $(WHEELS)
+
+# The environment has nothing but the wheel and what the tests need; no Rust and no pagesight is on
+# its PATH. PYTHON names another interpreter from 3.11 on.
+PYTHON ?= python3
+
+wheel-test: ## the wheel in a clean environment: its tests, the frameworks' own suites, types
+	rm -rf $(BUILD)/wheel-test
+	$(PYTHON) -m venv $(BUILD)/wheel-test
+	$(BUILD)/wheel-test/bin/python -m pip install --quiet "$$(ls -t $(WHEELS)/pagesight-*.whl | head -1)[test]"
+	cd $(BUILD)/wheel-test && env -i HOME="$$HOME" PATH=$(abspath $(BUILD))/wheel-test/bin:/usr/bin:/bin \
+	  bin/python -m pytest -c $(CURDIR)/python/pyproject.toml --rootdir $(CURDIR)/python -p no:cacheprovider \
+	  $(CURDIR)/python/tests
 
 record-nano: setup ## what the quality gate of nano compares with, after its weights have changed
 	PAGESIGHT_RECORD=1 cargo test --workspace --test main nano_finds_as_much_as_it_did
@@ -167,7 +195,7 @@ parity: build ## the models against the references' tensors, stage by stage
 bench: build ## drawing against pypdfium2, indexing, asking; kept in benches/results
 	@test -x .tools/bench/bin/python || python3 -m venv .tools/bench
 	@.tools/bench/bin/python -m pip install --quiet pypdfium2==5.15.2 numpy
-	cargo build --workspace --example indexing
+	cargo build --workspace --exclude pagesight-python --example indexing
 	@{ echo "make bench"; date -u +%F; uname -sm; nproc; grep -m1 "model name" /proc/cpuinfo; echo; \
 	  PAGESIGHT_PROGRAM=$(PAGESIGHT) PAGESIGHT_BENCH_PYTHON=.tools/bench/bin/python \
 	  PAGESIGHT_PDFIUM=$(wildcard $(LIBRARY)/*pdfium.*) $(TARGET)/debug/examples/indexing; } \

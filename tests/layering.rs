@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate of ours, and which others of ours it may use (not in its tests).
-const RULES: [(&str, &[&str]); 12] = [
+const RULES: [(&str, &[&str]); 13] = [
     ("pagesight-core", &[]),
     ("pagesight-simd", &["pagesight-core"]),
     ("pagesight-maxsim", &["pagesight-core", "pagesight-simd"]),
@@ -29,12 +29,13 @@ const RULES: [(&str, &[&str]); 12] = [
             "pagesight-query",
         ],
     ),
+    ("pagesight-python", &["pagesight", "pagesight-features"]),
     ("xtask", &[]),
     ("pagesight-features", &[]),
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 24] = [
+const ONLY_IN: [(&str, &[&str]); 25] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -52,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 24] = [
     ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),
+    ("pyo3", &["pagesight-python"]),
     ("axum", &["pagesight"]),
     ("hyper", &["pagesight", "pagesight-features"]),
     ("metrics", &["pagesight"]),
