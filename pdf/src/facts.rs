@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
+use crate::cff::own_names;
 use crate::fonts::has_beyond_latin_1;
 use crate::glyphs::letters_of_glyph;
 use crate::raw::Font;
@@ -196,7 +197,10 @@ impl<'l> Facts<'l> {
             };
         }
         let mut glyphs = if font.is_embedded() {
-            type1_encoding(&font.program(MAX_PROGRAM))
+            let program = font.program(MAX_PROGRAM);
+            let mut glyphs = type1_encoding(&program);
+            glyphs.extend(own_names(&program));
+            glyphs
         } else {
             Glyphs::new()
         };
