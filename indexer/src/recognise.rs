@@ -216,16 +216,14 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
                 && common > 0
                 && common * 2 >= own.len().min(seen.len()) =>
         {
-            let is_part = has_doubtful_lines(layer) && !has_doubtful_lines(&found.text);
-            let added = if is_part { new_lines(found, &own) } else { String::new() };
-            (!added.is_empty()).then(|| format!("{layer}\n{added}"))
+            with_lines_in_doubt(layer, found, &own)
         }
         Why::Garbled => (letters(&found.text) >= 8).then(|| found.text.trim().to_string()),
         // The page shows other words, and clear ones.
         Why::Doubtful if common * 2 < own.len().min(seen.len()) && is_clear(found) => {
             Some(found.text.trim().to_string())
         }
-        Why::Doubtful if !needs_ocr(layer) => None,
+        Why::Doubtful if !needs_ocr(layer) => with_lines_in_doubt(layer, found, &own),
         // All that the page shows was read, with its own words among it.
         _ if common * 10 >= own.len() * 8 => {
             let more = seen.len() > own.len();
@@ -236,6 +234,16 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             (!added.is_empty()).then(|| format!("{layer}\n{added}"))
         }
     }
+}
+
+/// `layer`, some lines of which are no language, and what OCR `found` in their place; `None` when it
+/// found no language either.
+fn with_lines_in_doubt(layer: &str, found: &OcrText, own: &HashSet<String>) -> Option<String> {
+    if !has_doubtful_lines(layer) || has_doubtful_lines(&found.text) {
+        return None;
+    }
+    let added = new_lines(found, own);
+    (!added.is_empty()).then(|| format!("{layer}\n{added}"))
 }
 
 /// Whether OCR found words, and is sure of most.
@@ -293,6 +301,7 @@ mod tests {
         let scan = "Fennel soup of the abbey\nBates ABC 4711";
         let long = "\u{E001}\u{E002} \u{E003}".repeat(60);
         let partly = "Ihqqho#vrxs#ri#wkh#deeh|\nWith bread and salt at noon";
+        let rare = "乤乥乧乪乮乯 乲乴乷\nWith bread and salt at noon";
         let seen = "Fennel soup of the abbey\nWith bread and salt at noon";
         let (headed, soup) = (format!("Soup\n{long}"), "Soup\nFennel soup of the abbey");
         for (layer, found, why, expected) in [
@@ -313,6 +322,7 @@ mod tests {
             // So does garbage under a heading that says what it is.
             (&headed, "Soup\nFennel soup of the abbey", Why::Garbled, Some(soup.into())),
             ("Xqzvk wvxzq jqxv", "Xqzvk wvxzq jqxv", Why::Garbled, None),
+            (rare, seen, Why::Doubtful, Some(format!("{rare}\nFennel soup of the abbey"))),
             (partly, seen, Why::Garbled, Some(format!("{partly}\nFennel soup of the abbey"))),
             // A table of codes that is drawn as it is written stays, and so does what OCR cannot read.
             ("QX-4711 ZV-0815 JK-42 XQ-7", "QX-4711 ZV-0815 JK-42", Why::Doubtful, None),
