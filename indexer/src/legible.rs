@@ -193,10 +193,16 @@ pub(crate) fn is_doubtful(text: &str) -> bool {
 pub(crate) fn has_doubtful_lines(text: &str) -> bool {
     const FEW: u32 = 16;
     let whole = Cost::of(text.chars());
-    let lines = text.lines().map(|line| Cost::of(line.chars()));
-    let in_doubt: u32 = lines
-        .filter(|line| line.is_no_language(FEW, MOST_BITS_OF_LINE) || line.is_meaningless())
-        .map(|line| line.letters + line.meaningless)
+    let in_doubt: u32 = text
+        .lines()
+        .map(|line| {
+            let cost = Cost::of(line.chars());
+            let is_in_doubt = cost.is_no_language(FEW, MOST_BITS_OF_LINE)
+                || cost.is_meaningless()
+                || is_of_unusual_letters(line)
+                || has_odd_marks(line, &cost);
+            if is_in_doubt { cost.characters() } else { 0 }
+        })
         .sum();
     in_doubt > 0 && in_doubt * 8 > whole.characters()
 }
@@ -223,15 +229,17 @@ fn is_of_unusual_letters(text: &str) -> bool {
     all >= FEW && unusual * 5 > all * 2
 }
 
-/// Hardly a letter: digits alone, or marks that stand neither in numbers nor at the ends of words.
+/// Hardly a letter: digits alone, or marks.
 fn is_of_marks(text: &str, whole: &Cost) -> bool {
-    const FEW: usize = 6;
     const FEW_DIGITS: usize = 16;
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let letters = (whole.letters + whole.foreign) as usize;
-    if digits >= FEW_DIGITS && letters * 10 < digits {
-        return true;
-    }
+    (digits >= FEW_DIGITS && letters * 10 < digits) || has_odd_marks(text, whole)
+}
+
+/// Whether a good part of a text is marks that stand neither in numbers nor at the ends of words.
+fn has_odd_marks(text: &str, whole: &Cost) -> bool {
+    const FEW: usize = 6;
     let is_odd = |c: char| "!\"#$&'*+;<=>?@[\\]^_`{|}~".contains(c);
     // A line of equal marks is a line.
     let before = std::iter::once(' ').chain(text.chars());
@@ -391,7 +399,12 @@ mod tests {
     fn a_line_in_another_font_may_be_in_doubt() {
         let body = "The members discussed the pruning of hedges and the purchase of a wheelbarrow \
             for the lower terrace, and promised to bring seedlings of cabbage on Friday";
-        for line in [moved("Annual maintenance of turbines", 3), "\u{E012}".repeat(24)] {
+        for line in [
+            moved("Annual maintenance of turbines", 3),
+            "\u{E012}".repeat(24),
+            "乤乥乧乪 乮乯乲乴 乷乺乻乼 乽乿亀亁 亄亅乤乥 乧乪乮乯".into(),
+            "$<<^%: ;%-<])<%<') =* ,}(@%^:-' ]^@&-<)[".into(),
+        ] {
             let text = format!("{line}\n{body}");
             assert!(!is_garbled(&text) && has_doubtful_lines(&text), "{text}");
         }

@@ -209,20 +209,21 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             let only = found.text.trim();
             (own.is_empty() && letters(only) > letters(layer)).then(|| only.to_string())
         }
-        // The page shows what the text says: it was a language that we do not know.
+        // The page shows what the text says: it was a language that we do not know, or a part of it
+        // alone is none.
         Why::Garbled
             if !is_meaningless_text(layer)
                 && common > 0
                 && common * 2 >= own.len().min(seen.len()) =>
         {
-            None
+            with_lines_in_doubt(layer, found, &own)
         }
         Why::Garbled => (letters(&found.text) >= 8).then(|| found.text.trim().to_string()),
         // The page shows other words, and clear ones.
         Why::Doubtful if common * 2 < own.len().min(seen.len()) && is_clear(found) => {
             Some(found.text.trim().to_string())
         }
-        Why::Doubtful if !needs_ocr(layer) => None,
+        Why::Doubtful if !needs_ocr(layer) => with_lines_in_doubt(layer, found, &own),
         // All that the page shows was read, with its own words among it.
         _ if common * 10 >= own.len() * 8 => {
             let more = seen.len() > own.len();
@@ -233,6 +234,16 @@ fn joined(layer: &str, found: &OcrText, why: Why) -> Option<String> {
             (!added.is_empty()).then(|| format!("{layer}\n{added}"))
         }
     }
+}
+
+/// `layer`, some lines of which are no language, and what OCR `found` in their place; `None` when it
+/// found no language either.
+fn with_lines_in_doubt(layer: &str, found: &OcrText, own: &HashSet<String>) -> Option<String> {
+    if !has_doubtful_lines(layer) || has_doubtful_lines(&found.text) {
+        return None;
+    }
+    let added = new_lines(found, own);
+    (!added.is_empty()).then(|| format!("{layer}\n{added}"))
 }
 
 /// Whether OCR found words, and is sure of most.
@@ -289,6 +300,9 @@ mod tests {
     fn what_both_say_is_put_together() {
         let scan = "Fennel soup of the abbey\nBates ABC 4711";
         let long = "\u{E001}\u{E002} \u{E003}".repeat(60);
+        let partly = "Ihqqho#vrxs#ri#wkh#deeh|\nWith bread and salt at noon";
+        let rare = "乤乥乧乪乮乯 乲乴乷\nWith bread and salt at noon";
+        let seen = "Fennel soup of the abbey\nWith bread and salt at noon";
         let (headed, soup) = (format!("Soup\n{long}"), "Soup\nFennel soup of the abbey");
         for (layer, found, why, expected) in [
             // A picture.
@@ -308,6 +322,8 @@ mod tests {
             // So does garbage under a heading that says what it is.
             (&headed, "Soup\nFennel soup of the abbey", Why::Garbled, Some(soup.into())),
             ("Xqzvk wvxzq jqxv", "Xqzvk wvxzq jqxv", Why::Garbled, None),
+            (rare, seen, Why::Doubtful, Some(format!("{rare}\nFennel soup of the abbey"))),
+            (partly, seen, Why::Garbled, Some(format!("{partly}\nFennel soup of the abbey"))),
             // A table of codes that is drawn as it is written stays, and so does what OCR cannot read.
             ("QX-4711 ZV-0815 JK-42 XQ-7", "QX-4711 ZV-0815 JK-42", Why::Doubtful, None),
             ("18429 30017 44298 163", "xq zvk qj", Why::Doubtful, None),

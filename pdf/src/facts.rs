@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
+use crate::cff::own_names;
 use crate::fonts::has_beyond_latin_1;
 use crate::glyphs::letters_of_glyph;
 use crate::raw::Font;
@@ -115,12 +116,21 @@ impl Encodings {
         names.insert(name.into());
     }
 
-    /// The names in which those of the drawn fonts agree that have all `codes`. Codes of ASCII may be
-    /// named by the encoding that a font begins with.
+    /// The names in which those of the drawn fonts agree that have all `codes`, or no others where
+    /// there is such a one: fonts are made with the glyphs that are used. Codes of ASCII may be named
+    /// by the encoding that a font begins with.
     fn agreed(&self, codes: &HashSet<u32>) -> Glyphs {
         let has =
             |glyphs: &Glyphs, code: &u32| glyphs.contains_key(code) || (0x20..0x7F).contains(code);
-        let fitting = || self.drawn.iter().filter(|glyphs| codes.iter().all(|c| has(glyphs, c)));
+        let fits = |glyphs: &&Glyphs| codes.iter().all(|code| has(glyphs, code));
+        let is_exact = |glyphs: &&Glyphs| {
+            glyphs.len() == codes.len() && codes.iter().all(|code| glyphs.contains_key(code))
+        };
+        let has_exact = self.drawn.iter().any(|glyphs| is_exact(&glyphs));
+        let fitting = || {
+            let fitting = self.drawn.iter().filter(fits);
+            fitting.filter(|glyphs| !has_exact || is_exact(glyphs))
+        };
         let name = |code: &u32| {
             let mut names = fitting().filter_map(|glyphs| glyphs.get(code));
             let first = names.next()?;
@@ -196,7 +206,10 @@ impl<'l> Facts<'l> {
             };
         }
         let mut glyphs = if font.is_embedded() {
-            type1_encoding(&font.program(MAX_PROGRAM))
+            let program = font.program(MAX_PROGRAM);
+            let mut glyphs = type1_encoding(&program);
+            glyphs.extend(own_names(&program));
+            glyphs
         } else {
             Glyphs::new()
         };
@@ -609,8 +622,10 @@ mod tests {
             agreed.sort();
             agreed
         };
-        // Both have 2; the second alone has 5, and so it is the one that 1 is of, too.
+        // Both have 2; the second alone has 5, and so it is the one that 1 is of, too. The first has
+        // no others than these four.
         assert_eq!(agreed(&[1, 2]), [(2, "a".into())]);
+        assert_eq!(agreed(&[1, 4, 2, 3]).len(), 4);
         assert_eq!(agreed(&[1, 5]), [(1, "d".into()), (5, "l".into())]);
         assert_eq!(agreed(&[1, 9]), []);
     }

@@ -15,6 +15,7 @@
 
 mod annotations;
 mod canvas;
+mod cff;
 mod child;
 mod document;
 mod error;

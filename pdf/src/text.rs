@@ -36,11 +36,16 @@ pub fn words(
     named: &HashSet<Handle>,
     limit: usize,
 ) -> Option<Words> {
+    Some(Reading::new(&shown_layer(page, survey)?, survey, facts, named, limit).run())
+}
+
+/// The text of a page without what is not shown.
+fn shown_layer<'p>(page: &'p crate::raw::Page<'_>, survey: &Survey<'_>) -> Option<TextLayer<'p>> {
     let hidden = || survey.texts.iter().filter(|text| text.shown == Shown::Nothing);
     hidden().for_each(|text| text.object.set_active(false));
     let layer = page.text();
     hidden().for_each(|text| text.object.set_active(true));
-    Some(Reading::new(&layer?, survey, facts, named, limit).run())
+    layer
 }
 
 /// A word and the box around its letters, in the coordinates of the page.
@@ -59,11 +64,7 @@ pub fn placed(
     named: &HashSet<Handle>,
     limit: usize,
 ) -> Option<Vec<Placed>> {
-    let hidden = || survey.texts.iter().filter(|text| text.shown == Shown::Nothing);
-    hidden().for_each(|text| text.object.set_active(false));
-    let layer = page.text();
-    hidden().for_each(|text| text.object.set_active(true));
-    let layer = layer?;
+    let layer = shown_layer(page, survey)?;
     let mut reading = Reading::new(&layer, survey, facts, named, limit);
     reading.letters = Some(Vec::new());
     Some(reading.run_placed())
