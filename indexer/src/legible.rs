@@ -189,7 +189,7 @@ pub(crate) fn is_doubtful(text: &str) -> bool {
 }
 
 /// Whether some lines of a text are no language, as those in one font of several are, too few to
-/// distrust the rest. Of 751 pages of real documents three have as many.
+/// distrust the rest. Of 751 pages of real documents four have as many.
 pub(crate) fn has_doubtful_lines(text: &str) -> bool {
     const FEW: u32 = 16;
     let whole = Cost::of(text.chars());

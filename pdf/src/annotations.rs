@@ -64,7 +64,7 @@ pub fn append(
             continue;
         }
         if kind == subtype::WIDGET {
-            match filled_in(&annotation) {
+            match filled_in(annotation) {
                 Filled::Nothing => continue,
                 Filled::Value(value) => {
                     values.push(value);

@@ -62,7 +62,7 @@ pub fn is_beyond_latin_1(unit: u32) -> bool {
         0x530..=0x6FF | 0xFB1D..=0xFDFD | 0xFE70..=0xFEFC | 0xE00..=0xEFF | 0x10A0..=0x10FF => true,
         // Hyphens and dashes, primes, small numbers, currencies.
         0x2010..=0x201F | 0x2024 | 0x2025 | 0x2030..=0x2037 | 0x203B..=0x2043 => true,
-        0x2070..=0x209F | 0x20A0..=0x20CF => true,
+        0x2070..=0x20CF => true,
         // № ℃, fractions, Roman numerals, arrows, signs of mathematics, numbers in circles, boxes,
         // geometric and other signs.
         0x2100..=0x231F | 0x2460..=0x27BF => true,

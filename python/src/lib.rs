@@ -33,7 +33,7 @@ mod _pagesight {
     #[pymodule_export]
     use crate::program::{run, serve_worker, version};
     #[pymodule_export]
-    use crate::rows::unit_rows;
+    use crate::vectors::unit_rows;
     #[pymodule_export]
     use crate::vectors::{QueryVectors, Vectors};
 }

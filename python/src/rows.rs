@@ -8,7 +8,6 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use crate::arrow;
 use crate::errors::{raised, refused};
-use crate::vectors::QueryVectors;
 
 /// Rows of length 1, `[n, dim]`.
 pub struct Rows {
@@ -115,11 +114,4 @@ fn of_buffer(view: &Bound<'_, PyAny>, name: &str) -> PyResult<(usize, Vec<f32>)>
 fn numbers<const N: usize>(bytes: &[u8], number: fn([u8; N]) -> f32) -> Vec<f32> {
     let whole = bytes.chunks_exact(N);
     whole.map(|bytes| number(bytes.try_into().expect("as many as the chunk has"))).collect()
-}
-
-/// The rows of an array, `[n, dim]`, made to have length 1.
-#[pyfunction]
-pub fn unit_rows(array: &Bound<'_, PyAny>, name: &str) -> PyResult<QueryVectors> {
-    let rows = Rows::of(array, name, None)?;
-    QueryVectors::of_rows(array.py(), rows)
 }

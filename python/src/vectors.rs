@@ -158,3 +158,10 @@ impl QueryVectors {
         format!("<QueryVectors [{}, {}] float32>", self.0.len(), self.0.dim())
     }
 }
+
+/// The rows of an array, `[n, dim]`, made to have length 1.
+#[pyfunction]
+pub fn unit_rows(array: &Bound<'_, PyAny>, name: &str) -> PyResult<QueryVectors> {
+    let rows = Rows::of(array, name, None)?;
+    QueryVectors::of_rows(array.py(), rows)
+}
