@@ -23,6 +23,9 @@ const COMPARED: usize = 32;
 /// Pages on which the scale of late interaction is measured.
 const SAMPLE: usize = 128;
 
+/// Of the best pages by words, those that show whether passages are there.
+const SHOWN: usize = 10;
+
 /// What the passages channel searches: a model of meaning, and what it gave for the pages' text.
 #[derive(Clone, Copy)]
 pub struct PassageSource<'a> {
@@ -95,6 +98,8 @@ pub struct PassageMatch {
 pub(crate) enum PassagesError {
     /// The codes of a page are damaged.
     Damaged(String),
+    /// Too many of the pages that words found have none: a run that brings them is not done.
+    Missing,
     /// The question cannot be asked.
     Failed(QueryError),
 }
@@ -106,7 +111,8 @@ impl From<SegmentError> for PassagesError {
 }
 
 /// Ranks the pages of `documents` for `question`. The best of `words`, what the words found, are
-/// compared too.
+/// compared too. Where more than a fifth of the very best of them have no passages, nothing is
+/// ranked: they would lose to whatever page has some.
 pub(crate) fn rank(
     source: PassageSource<'_>,
     question: &PassageQuestion,
@@ -116,6 +122,11 @@ pub(crate) fn rank(
 ) -> Result<Meant, PassagesError> {
     let passes = |slot: &&Slot| documents.is_none_or(|of| of.contains(&slot.id.document));
     let slots: Vec<Slot> = source.pooled.living().iter().filter(passes).copied().collect();
+    let shown: HashSet<PageId> = words.iter().take(SHOWN).map(|(page, _)| *page).collect();
+    let missing = shown.len() - slots.iter().filter(|slot| shown.contains(&slot.id)).count();
+    if missing * 5 > shown.len() {
+        return Err(PassagesError::Missing);
+    }
     let pooled = scores(source.pooled, &Int8Query::new(&question.pooled), &slots)?;
     let scale = Scale::of(pooled.iter().map(|page| page.1), slots.len(), 0.0);
 
@@ -227,6 +238,11 @@ mod tests {
         let dots: Vec<f32> = values.chunks(asked.len()).map(dot).collect();
         let expected = dots.iter().fold(f32::MIN, |best, &dot| best.max(dot));
         assert!((found.passages[&best].similarity - expected).abs() < 0.02);
-        assert!(meant(&words, Some(&few)).found.pages.is_empty());
+        assert!(meant(&[], Some(&few)).found.pages.is_empty());
+        // One page of ten may have come since; with three nothing is ranked.
+        let words = |from: u32| -> Vec<_> { (from..from + 10).map(|n| (page(n), 1.0)).collect() };
+        assert!(!meant(&words(292), None).found.pages.is_empty());
+        let few = rank(source, &question, &words(294), None, weights);
+        assert!(matches!(few, Err(PassagesError::Missing)));
     }
 }

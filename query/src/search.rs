@@ -173,7 +173,8 @@ impl Ranking {
 /// has no pieces for most of a query it cannot see what is asked, and its ranking counts for no page.
 /// [`Ranking::notices`] says so. Pages without what the question has in quotation marks are left out
 /// of all channels. A question in a language that the model of meaning was not made for is answered
-/// by the other channels, as if there were no passages.
+/// by the other channels, as if there were no passages; and so is one whose best pages by words have
+/// none yet.
 ///
 /// # Errors
 /// [`QueryError`]; never a partial ranking as if whole.
@@ -256,6 +257,7 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                     Err(PassagesError::Damaged(reason)) => {
                         return Err(QueryError::Passages { reason });
                     }
+                    Err(PassagesError::Missing) => continue,
                     Err(PassagesError::Failed(error)) => return Err(error),
                 }
             }
@@ -330,7 +332,7 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     hits.truncate(request.k);
     likelihoods.truncate(request.k);
     if meant.is_none() {
-        // Damaged codes said nothing.
+        // Damaged codes, or too few passages, said nothing.
         channels.retain(|channel| *channel != Channel::Passages);
     }
     let meant = meant.unwrap_or_default();
