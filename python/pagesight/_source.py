@@ -18,8 +18,6 @@ TEXTS = ("page", "region", "snippet")
 
 def source(index: Index | Client | str | os.PathLike[str]) -> Index | Client:
     """An index or a client as it is; a path opened; an address asked."""
-    if isinstance(index, Index):
-        return index
     if isinstance(index, (str, os.PathLike)):
         name = os.fspath(index)
         if name.startswith(("http://", "https://")):
@@ -27,7 +25,8 @@ def source(index: Index | Client | str | os.PathLike[str]) -> Index | Client:
 
             return Client(name)
         return Index.open(name)
-    if type(index).__name__ == "Client" or hasattr(index, "search"):
+    if hasattr(index, "search"):
+        # An Index, a Client, or what stands in for one; a client is not loaded to look.
         return index
     raise InvalidValue("`index` must be an Index, a Client, a path or an address, got "
                        f"{type(index).__name__}", code="invalid_value")

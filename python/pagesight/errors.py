@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+# What only types need is not loaded.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Ambiguous",

@@ -47,6 +47,26 @@ class Summary:
         return dict(self._data["pages"])
 
     @property
+    def documents_indexed(self) -> int:
+        """Documents that were read."""
+        return int(self._data["documents"]["indexed"])
+
+    @property
+    def documents_failed(self) -> int:
+        """Documents of which nothing is indexed."""
+        return int(self._data["documents"]["failed"])
+
+    @property
+    def pages_indexed(self) -> int:
+        """Pages that were read."""
+        return int(self._data["pages"]["indexed"])
+
+    @property
+    def pages_failed(self) -> int:
+        """Pages that could not be read."""
+        return int(self._data["pages"]["failed"])
+
+    @property
     def interrupted(self) -> bool:
         """Whether it was stopped before its end; the next run goes on."""
         return bool(self._data["interrupted"])
@@ -77,9 +97,8 @@ class Summary:
         return dict(self._data)
 
     def __repr__(self) -> str:
-        documents, pages = self.documents["indexed"], self.pages["indexed"]
-        failed = self.documents["failed"]
-        return f"<Summary {documents} documents, {pages} pages indexed, {failed} documents failed>"
+        return (f"<Summary {self.documents_indexed} documents, {self.pages_indexed} pages indexed, "
+                f"{self.documents_failed} documents failed>")
 
 
 class Index:

@@ -440,6 +440,11 @@ class Answer(Sequence[Hit]):
         return iter(self._hits)
 
     @property
+    def hits(self) -> list[Hit]:
+        """The hits as a list."""
+        return list(self._hits)
+
+    @property
     def query(self) -> str:
         """What was asked, without white space around it."""
         return str(self._data()["query"])

@@ -33,7 +33,5 @@ mod _pagesight {
     #[pymodule_export]
     use crate::program::{run, serve_worker, version};
     #[pymodule_export]
-    use crate::vectors::unit_rows;
-    #[pymodule_export]
-    use crate::vectors::{QueryVectors, Vectors};
+    use crate::vectors::{QueryVectors, Vectors, unit_rows};
 }
