@@ -91,6 +91,11 @@ extern crate self as pagesight;
 
 mod answer;
 #[cfg(feature = "cli")]
+#[allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    reason = "what is written of arguments is printed by --help"
+)]
 mod cli;
 pub mod context;
 mod encoded;

@@ -49,17 +49,14 @@ pub unsafe fn fill<T: Copy>(
     view.readonly = 1;
     view.itemsize = size_of::<T>() as isize;
     view.ndim = layout.shape.len() as c_int;
-    view.format = match asked(ffi::PyBUF_FORMAT) {
-        true => format.as_ptr().cast_mut(),
-        false => std::ptr::null_mut(),
-    };
-    view.shape = match asked(ffi::PyBUF_ND) {
-        true => layout.shape.as_ptr().cast_mut(),
-        false => std::ptr::null_mut(),
-    };
-    view.strides = match asked(ffi::PyBUF_STRIDES) {
-        true => layout.strides.as_ptr().cast_mut(),
-        false => std::ptr::null_mut(),
+    view.format =
+        if asked(ffi::PyBUF_FORMAT) { format.as_ptr().cast_mut() } else { std::ptr::null_mut() };
+    view.shape =
+        if asked(ffi::PyBUF_ND) { layout.shape.as_ptr().cast_mut() } else { std::ptr::null_mut() };
+    view.strides = if asked(ffi::PyBUF_STRIDES) {
+        layout.strides.as_ptr().cast_mut()
+    } else {
+        std::ptr::null_mut()
     };
     view.suboffsets = std::ptr::null_mut();
     view.internal = Box::into_raw(layout).cast();
