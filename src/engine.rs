@@ -116,11 +116,14 @@ impl Engine {
     pub fn refresh(&self) -> Result<(), Error> {
         // What is published while this looks is for the next one to see.
         let looked = Instant::now();
-        let newer = self.seen().newer()?;
+        let seen = self.seen();
+        let newer = seen.newer()?;
         let mut latest = locked(&self.latest);
         latest.looked = latest.looked.max(looked);
-        // Another thread may have seen a newer one meanwhile.
-        if let Some(view) = newer.filter(|view| view.number() > latest.view.number()) {
+        // Another thread may have seen a newer one meanwhile. Without that, a smaller number is
+        // that of an index which was made anew in this folder: what was seen is gone.
+        let alone = Arc::ptr_eq(&seen, &latest.view);
+        if let Some(view) = newer.filter(|view| alone || view.number() > latest.view.number()) {
             latest.view = Arc::new(view);
         }
         Ok(())

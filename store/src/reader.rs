@@ -52,10 +52,13 @@ impl AsyncReader {
         Self::open_after(folder, HashSet::new()).await
     }
 
-    /// Opens the latest snapshot when it is not the one of this reader; files that this one
+    /// Opens the latest snapshot when it is not the one of this reader, were it that of an index
+    /// which was made anew since; files that this one
     /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
-        if publish::read(&self.folder)?.number == self.snapshot.number {
+        let latest = publish::read(&self.folder)?;
+        // The time too: an index that was made anew in this folder counts from the start.
+        if latest.number == self.snapshot.number && latest.created_s == self.snapshot.created_s {
             return Ok(None);
         }
         Self::open_after(&self.folder, self.sound.clone()).await.map(Some)
