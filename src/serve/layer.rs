@@ -150,8 +150,6 @@ fn dress(response: &mut Response<Body>, request_id: &str, origin: Option<HeaderV
         let exposed = "x-request-id, etag, location, retry-after, content-range";
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
         headers.append(VARY, HeaderValue::from_static("origin"));
-        // The page of a listed origin reads pictures too.
-        headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     }
 }
 
