@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
 use axum::http::{HeaderMap, Request, Uri};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -85,7 +85,8 @@ impl Call {
         Fields::of_json(&body, known)
     }
 
-    /// Checks the media type of the body: `kind` with no parameter but `charset=utf-8`.
+    /// Checks the media type of the body: `kind` with no parameter but `charset=utf-8`, and as it
+    /// is, since nothing is unpacked here.
     ///
     /// # Errors
     /// [`Code::UnsupportedMediaType`].
@@ -94,6 +95,11 @@ impl Call {
             let detail = format!("send the header `Content-Type: {kind}`");
             Problem::new(Code::UnsupportedMediaType, detail)
         };
+        let mut codings = self.headers.get_all(CONTENT_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let detail = "send the body as it is, without the header `Content-Encoding`";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
         let mut given = self.headers.get_all(CONTENT_TYPE).iter();
         let value = given.next().and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
         let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());

@@ -24,6 +24,7 @@ use super::call::{Call, has};
 use super::fields::Fields;
 use super::json::Json;
 use super::problem::{Code, Problem};
+use super::search::as_parameter;
 use super::served::Served;
 use super::state::{App, Shared};
 use super::wire::Document;
@@ -46,7 +47,7 @@ pub async fn list(State(app): State<Shared>, call: Call) -> Result<Json<Document
     let mut fields = call.query(&LIST, &["path"])?;
     fields.rename("path", "paths");
     let served = app.index(fields.text("index")?.as_deref())?;
-    Ok(Json(listed(&app, served, &mut fields, 1_000, 100)?))
+    Ok(Json(listed(&app, served, &mut fields, 1_000, 100).map_err(as_parameter)?))
 }
 
 /// The documents that `fields` ask for, at most `most` of them.
@@ -161,7 +162,8 @@ pub async fn file(State(app): State<Shared>, call: Call) -> Result<Response<Body
         Asked::Whole => (StatusCode::OK, 0, length),
         Asked::Part(from, to) => (StatusCode::PARTIAL_CONTENT, from, to),
         Asked::Nothing => {
-            let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+            let detail = format!("the file has {length} bytes, and none in this range");
+            let mut response = Problem::new(Code::RangeNotSatisfiable, detail).into_response();
             let range = format!("bytes */{length}");
             response.headers_mut().insert(CONTENT_RANGE, value(&range));
             return Ok(response);

@@ -67,6 +67,11 @@ fn measure(app: &App) {
             .set(snapshot.pages() as f64);
         metrics::gauge!("pagesight_index_snapshot", "index" => name.clone())
             .set(snapshot.number() as f64);
+        // There from the start, so that a rate sees the first ones.
+        for outcome in ["ok", "failed"] {
+            let read = "pagesight_pages_indexed_total";
+            metrics::counter!(read, "index" => name.clone(), "outcome" => outcome).increment(0);
+        }
         for (status, count) in by_status(served) {
             let documents = "pagesight_index_documents";
             metrics::gauge!(documents, "index" => name.clone(), "status" => status)

@@ -39,6 +39,7 @@ pub enum Code {
     BodyTooLarge,
     UriTooLong,
     UnsupportedMediaType,
+    RangeNotSatisfiable,
     InvalidValue,
     NoModel,
     NoVectors,
@@ -75,6 +76,7 @@ impl Code {
             Self::BodyTooLarge => 413,
             Self::UriTooLong => 414,
             Self::UnsupportedMediaType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::InvalidValue
             | Self::NoModel
             | Self::NoVectors
@@ -114,6 +116,7 @@ impl Code {
             Self::BodyTooLarge => "body_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::InvalidValue => "invalid_value",
             Self::NoModel => "no_model",
             Self::NoVectors => "no_vectors",
@@ -155,6 +158,7 @@ impl Code {
             Self::BodyTooLarge => "The body is too large",
             Self::UriTooLong => "The target is too long",
             Self::UnsupportedMediaType => "The body has another media type",
+            Self::RangeNotSatisfiable => "The file has no such range",
             Self::InvalidValue => "A value is out of range",
             Self::NoModel => "The index has no model",
             Self::NoVectors => "The page has no vectors",

@@ -360,7 +360,11 @@ pub fn all() -> Vec<Route> {
             )
             .query("q", required(), "What is asked, 1 to 4,096 bytes after trimming.")
             .query("k", whole(1, 200, 10), "How many hits.")
-            .query("channel", words(&["both", "visual", "text"]), "Which channels answer.")
+            .query(
+                "channel",
+                words(&["both", "visual", "text", "meaning"]),
+                "Which channels answer.",
+            )
             .query(
                 "path",
                 json!({"type": "array", "items": {"type": "string"}, "maxItems": 32}),
@@ -369,6 +373,11 @@ pub fn all() -> Vec<Route> {
             .query("explain", flag(false), "Whether to say what of each hit answers each token.")
             .query("regions", whole(0, 5, 0), "Regions of each of the first 10 hits.")
             .query("text", words(&["snippet", "none", "full"]), "How much of a page's text.")
+            .query(
+                "all",
+                flag(false),
+                "Whether to give the best pages even where nothing speaks for an answer.",
+            )
             .index(),
         ),
         route(
@@ -535,8 +544,8 @@ pub fn all() -> Vec<Route> {
                 .other(200, "The PDF.", &[("application/pdf", binary)])
                 .other(206, "The range that was asked for.", &[("application/pdf", binary)])
                 .other(304, "The client has it already.", &[])
-                .other(416, "The file has no such range.", &[])
-                .problems(&[Code::FileGone, Code::FileChanged, Code::TooBusy, Code::Deadline]),
+                .problems(&[Code::FileGone, Code::FileChanged, Code::TooBusy, Code::Deadline])
+                .problems(&[Code::RangeNotSatisfiable]),
         ),
         route(
             "post",

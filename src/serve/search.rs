@@ -333,16 +333,19 @@ pub async fn get(State(app): State<Shared>, call: Call) -> Result<Json<Value>, P
     for (parameter, field) in [("q", "query"), ("path", "paths")] {
         fields.rename(parameter, field);
     }
-    let asked = Asked::read(&mut fields, served, OVER_HTTP).map_err(|problem| {
-        let parameter = match problem.field.as_deref() {
-            Some("query") => "q",
-            Some("paths") => "path",
-            _ => return problem,
-        };
-        let detail = problem.detail.replace("`query`", "`q`").replace("`paths`", "`path`");
-        Problem { field: Some(parameter.into()), detail, ..problem }
-    })?;
-    Ok(Json(ask(&app, served, asked).await?))
+    let asked = Asked::read(&mut fields, served, OVER_HTTP).map_err(as_parameter)?;
+    Ok(Json(ask(&app, served, asked).await.map_err(as_parameter)?))
+}
+
+/// A problem with a field, under the name that its parameter has in a query string.
+pub fn as_parameter(problem: Problem) -> Problem {
+    let parameter = match problem.field.as_deref() {
+        Some("query") => "q",
+        Some("paths") => "path",
+        _ => return problem,
+    };
+    let detail = problem.detail.replace("`query`", "`q`").replace("`paths`", "`path`");
+    Problem { field: Some(parameter.into()), detail, ..problem }
 }
 
 /// Encodes a first query, so that the model is loaded and warm.
