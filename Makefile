@@ -30,6 +30,7 @@ build: setup ## the program, with libpdfium beside it
 	cargo build --workspace --exclude pagesight-python
 	@cp -f $(LIBRARY)/* $(TARGET)/debug/
 	@mkdir -p $(TARGET)/debug/ocr && cp -f .tools/ocr/* $(TARGET)/debug/ocr/
+	@mkdir -p $(TARGET)/debug/minilm && cp -f .tools/weights/minilm/* $(TARGET)/debug/minilm/
 
 demo: build ## index the PDFs in fixtures and ask, by words and by looks
 	@PAGESIGHT=$(PAGESIGHT) sh tests/demo.sh

@@ -211,14 +211,14 @@ def test_other_python_code_runs_while_the_engine_works(index: pagesight.Index) -
 
     thread = threading.Thread(target=tick)
     thread.start()
-    before, start = ticks, time.perf_counter()
+    before = ticks
     for width in range(900, 908):
         index.page("form.pdf", 1).image(width).png()
-    spent = time.perf_counter() - start
+    ran = ticks - before
     stop.set()
     thread.join()
-    # A picture holds no lock for long: the other thread ran for most of the time.
-    assert ticks - before > 0.2 * spent / 0.002
+    # Were the lock held, the other thread would run between calls alone: once or twice each.
+    assert ran > 30
 
 
 def test_what_is_put_off_until_the_interpreter_ends(tmp_path: Path) -> None:
@@ -287,9 +287,9 @@ if __name__ == "__main__":
 def test_the_package_is_imported_in_no_time() -> None:
     code = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import pagesight
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 assert "urllib.request" not in sys.modules and "numpy" not in sys.modules
 """
     times = []
