@@ -1,13 +1,14 @@
 //! Pages on their way through the encoder.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{BoxError, PageEncoder};
 use pagesight_core::{EncodedPage, PageImage, PageRecord, Turn};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::discover::Found;
 use crate::error::IndexError;
@@ -91,6 +92,19 @@ impl Encoding {
     }
 }
 
+/// Runs `work` on threads of its own. On the shared ones a search in the same process would wait for
+/// its turn behind whole pages; so the system shares the cores between both.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static THREADS: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let threads = THREADS.get_or_init(|| {
+        ThreadPoolBuilder::new().thread_name(|n| format!("encode-{n}")).build().ok()
+    });
+    match threads {
+        Some(threads) => threads.install(work),
+        None => work(),
+    }
+}
+
 /// Encodes on a thread of its own; `None` when the run is to stop before it is done. A large model
 /// takes minutes for a batch, and nobody should wait for that after Ctrl-C.
 fn encode(
@@ -99,7 +113,7 @@ fn encode(
     stop: &AtomicBool,
 ) -> Option<Result<Vec<EncodedPage>, BoxError>> {
     let (send, receive) = sync_channel(1);
-    thread::spawn(move || send.send(encoder.encode_pages(&images)));
+    thread::spawn(move || send.send(apart(|| encoder.encode_pages(&images))));
     loop {
         match receive.recv_timeout(TICK) {
             Ok(encoded) => return Some(encoded),
