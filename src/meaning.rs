@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pagesight_core::seam::PassageEncoder;
 use pagesight_core::{EncodedPassages, PageId, chain};
-use pagesight_indexer::{Event, SyncOptions};
+use pagesight_indexer::{Event, SyncOptions, apart};
 use pagesight_store::Writer;
 
 use crate::engine::Engine;
@@ -59,7 +59,7 @@ pub(crate) fn embed(
         }
         let texts = writer.texts(pages)?;
         let of_pages: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
-        let passages = encoder.encode_texts(&of_pages).map_err(Error::Embed)?;
+        let passages = apart(|| encoder.encode_texts(&of_pages)).map_err(Error::Embed)?;
         let pages = texts.iter().zip(passages);
         encoded.extend(pages.filter_map(|((id, _), passages)| Some((*id, passages?))));
         done += texts.len();

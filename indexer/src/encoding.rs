@@ -94,7 +94,7 @@ impl Encoding {
 
 /// Runs `work` on threads of its own. On the shared ones a search in the same process would wait for
 /// its turn behind whole pages; so the system shares the cores between both.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     static THREADS: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let threads = THREADS.get_or_init(|| {
         ThreadPoolBuilder::new().thread_name(|n| format!("encode-{n}")).build().ok()

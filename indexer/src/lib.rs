@@ -35,6 +35,7 @@ mod watch;
 pub use add::add;
 pub use attached::read_attached;
 pub use discover::{decode_path, encode_path};
+pub use encoding::apart;
 pub use error::{AddError, IndexError};
 pub use event::{Emptied, Event, Outcome, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
