@@ -66,7 +66,7 @@ pub async fn around(State(app): State<Shared>, request: Request, next: Next) -> 
             status: status.as_u16(),
             time,
             code: problem.as_ref().map(|problem| problem.code.as_str()),
-            cause: problem.as_ref().and_then(|problem| problem.cause.as_deref()),
+            cause: problem.as_ref().and_then(cause_of),
         },
     );
     // No label takes what a client sent: of methods only those that there are.
@@ -114,6 +114,12 @@ async fn answer(app: &App, request: Request, next: Next) -> (Response<Body>, Opt
     };
     parts.extensions.insert(Caller { scope });
     (next.run(Request::from_parts(parts, body)).await, origin)
+}
+
+/// What the log says of a problem besides its code: not where that repeats what a client sent.
+fn cause_of(problem: &Problem) -> Option<&str> {
+    let is_of_client = matches!(problem.status, 400 | 404 | 422);
+    problem.cause.as_deref().filter(|_| !is_of_client)
 }
 
 /// What a listed origin may ask.
