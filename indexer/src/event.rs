@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pagesight_core::{DocumentRecord, DocumentStatus};
 
@@ -34,6 +35,8 @@ pub enum Event<'a> {
         /// Share of the document's bytes that this page stands for.
         bytes: u64,
     },
+    /// How far the run is: after each page and each document.
+    Progress(Progress),
     /// A document is finished.
     Document {
         /// Its ledger record as committed or about to be.
@@ -66,6 +69,24 @@ pub enum Event<'a> {
         /// One line.
         text: String,
     },
+}
+
+/// How far a run is. Documents are opened ahead of their turn to count their pages, so the numbers
+/// are soon right, and nearly right before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Pages that are read, or have failed.
+    pub pages_done: u64,
+    /// Pages to read in this run, those that are done among them. Documents that have not been
+    /// opened yet count as many as the others have on average.
+    pub pages: u64,
+    /// Whether all documents have been opened, so that `pages` is a count.
+    pub is_counted: bool,
+    /// How much of the time is over, from 0 to 1. Pages that OCR reads take longer than others.
+    pub part: f64,
+    /// How long the reading will still take; `None` in the first seconds.
+    pub left: Option<Duration>,
 }
 
 /// What a run came to.

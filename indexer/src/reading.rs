@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PdfDocument, PdfError};
 use pagesight_core::{
@@ -15,11 +16,13 @@ use pagesight_core::{
 use crate::attached::{Allowance, take_out};
 use crate::claims::{Claim, Claims};
 use crate::discover::{Found, modified_ns};
+use crate::estimate::Kind;
 use crate::ledger;
 use crate::legible::{is_garbled, moved_back};
 use crate::options::{Engines, Limits};
 use crate::page::PageRead;
 use crate::recognise::recognise;
+use crate::scan::needs_ocr;
 
 /// What a reading thread says of a document.
 #[derive(Debug)]
@@ -32,8 +35,13 @@ pub(crate) enum Message {
         /// What an interrupted run knew of it.
         before: Option<Box<DocumentRecord>>,
     },
-    /// A page, with its picture when there is an encoder.
-    Page(PageRead, Option<PageImage>),
+    /// A page, with its picture when there is an encoder, and how long it took.
+    Page {
+        page: PageRead,
+        image: Option<PageImage>,
+        kind: Kind,
+        took: Duration,
+    },
     PageFailed(PageFailure),
     /// For a person who wonders.
     Note(String),
@@ -63,7 +71,7 @@ enum Stop {
 
 /// What became of a page.
 enum PageOutcome {
-    Read(PageRead, Option<PageImage>),
+    Read(PageRead, Option<PageImage>, Kind),
     Failed(Failure),
 }
 
@@ -143,13 +151,14 @@ impl DocumentReader<'_> {
         }
         let mut was_cut = false;
         for number in numbers {
+            let start = Instant::now();
             let message = match self.page(found, &mut *pdf, number)? {
-                PageOutcome::Read(page, image) => {
+                PageOutcome::Read(page, image, kind) => {
                     // Once a document: a bomb has it on every page.
                     if page.cut && !std::mem::replace(&mut was_cut, true) {
                         self.tell(found, Message::Note(text_note(number, self.limits)))?;
                     }
-                    Message::Page(page, image)
+                    Message::Page { page, image, kind, took: start.elapsed() }
                 }
                 PageOutcome::Failed(failure) => {
                     Message::PageFailed(PageFailure::new(number, failure))
@@ -189,6 +198,7 @@ impl DocumentReader<'_> {
             Ok(page) => page,
             Err(error) => return failed_page(error),
         };
+        let kind = if needs_ocr(&page.text) { Kind::Picture } else { Kind::Words };
         if let Some(ocr) = &self.engines.ocr {
             let looked = match recognise(pdf, &mut page, &**ocr, &self.over) {
                 Ok(looked) => looked,
@@ -212,7 +222,7 @@ impl DocumentReader<'_> {
             }
             None => None,
         };
-        Ok(PageOutcome::Read(page, image))
+        Ok(PageOutcome::Read(page, image, kind))
     }
 }
 
