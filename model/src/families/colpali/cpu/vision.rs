@@ -89,6 +89,7 @@ impl Layer {
                 keys: heads,
                 dim,
                 scale: (dim as f64).powf(-0.5) as f32,
+                cap: None,
             },
         })
     }

@@ -87,6 +87,7 @@ impl Layer {
                 keys: config.keys,
                 dim: config.head_dim,
                 scale: (config.head_dim as f64).powf(-0.5) as f32,
+                cap: None,
             },
         })
     }

@@ -133,6 +133,7 @@ impl Layer {
                 keys: config.heads,
                 dim,
                 scale: (dim as f64).powf(-0.5) as f32,
+                cap: None,
             },
             norms,
             query: part(0),

@@ -75,6 +75,7 @@ impl CpuModel {
             keys: config.keys,
             dim: config.head_dim,
             scale: (config.head_dim as f64).powf(-0.5) as f32,
+            cap: None,
         };
         let mut layers = Vec::with_capacity(config.layers.len());
         for (n, kind) in config.layers.iter().enumerate() {
