@@ -215,7 +215,7 @@ pub(super) fn window<'a>(
     steps: &'a [Step],
 ) -> Places<'a> {
     Places {
-        bytes: bytes.from_row(y * stride),
+        bytes: bytes.rows_from(y * stride),
         count,
         stride: stride * bytes.channels,
         part: side * bytes.channels,

@@ -129,7 +129,7 @@ impl ByteField {
 
     /// The bytes from the window on that begins in `row` and the first column, both counted with
     /// the border.
-    pub fn from_row(&self, row: usize) -> &[u8] {
+    pub fn rows_from(&self, row: usize) -> &[u8] {
         &self.bytes[row * self.stride()..]
     }
 

@@ -199,9 +199,9 @@ fn sample(image: &PageImage, x: f32, y: f32) -> [f32; 3] {
     let (a, b, c, d) = (pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1));
     let mix = |from: f32, to: f32, by: f32| from + (to - from) * by;
     let mut colour = [0f32; 3];
-    for i in 0..3 {
+    for (i, colour) in colour.iter_mut().enumerate() {
         let [a, b, c, d] = [a[i], b[i], c[i], d[i]].map(f32::from);
-        colour[i] = mix(mix(a, b, right), mix(c, d, right), low);
+        *colour = mix(mix(a, b, right), mix(c, d, right), low);
     }
     colour
 }

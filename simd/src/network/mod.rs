@@ -14,6 +14,8 @@
 //! The sums are whole numbers, so every CPU has the same ones: those without VNNI multiply pairs of
 //! 16 bits. What is not a product stays in f32.
 
+#![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
+
 mod activation;
 mod attention;
 #[cfg(target_arch = "x86_64")]
