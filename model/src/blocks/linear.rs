@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Result as CandleResult, Tensor};
 use safetensors::Dtype;
 
-use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, gelu_rows};
+use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows};
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
 use crate::blocks::quantize::{Quantized, quantize};
@@ -97,11 +97,6 @@ impl Linear {
             let y = unsafe { writer.rows(group, first, LANES) };
             add_rows(y, products, self.bias_from(first));
         });
-    }
-
-    /// Applies the layer and then `gelu` to `x`, and rounds the result for the next layer.
-    pub fn apply_gelu(&self, x: &Operand) -> Operand {
-        self.apply_activated(x, gelu_rows)
     }
 
     /// Applies the layer to `x`, then `activate` to rows of the result, and rounds that for the next

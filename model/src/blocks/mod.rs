@@ -2,9 +2,14 @@
 //! The same parts on a GPU are in [`gpu`](crate::gpu).
 
 pub mod attention;
+pub mod decoder;
+pub mod delta_rule;
 pub mod elementwise;
 pub mod lanes;
 pub mod linear;
 pub mod matmul;
+pub mod norm;
 pub mod quantize;
 pub mod rotation;
+pub mod self_attention;
+pub mod siglip;

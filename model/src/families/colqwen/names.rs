@@ -8,8 +8,11 @@ use crate::checkpoint::layout::{Layout, Names};
 /// What the older family is called.
 pub const FAMILY_2: &str = "colqwen2";
 
-/// What the newer family is called.
+/// What the family after it is called.
 pub const FAMILY_2_5: &str = "colqwen2.5";
+
+/// What the newest family is called.
+pub const FAMILY_3_5: &str = "colqwen3.5";
 
 /// Names of ColQwen checkpoints. Where two layouts know the same names, the one that says more of
 /// them comes first.
@@ -59,8 +62,9 @@ pub static NAMES: Names = Names {
             ],
         },
     ],
-    // The language model's output layer: not used for vectors, carried by some files.
-    unused: &["lm_head.weight", "vlm.lm_head.weight", "model.lm_head.weight"],
+    // The language model's output layer, and the layer with which Qwen3.5 guesses tokens ahead: not
+    // used for vectors, carried by some files.
+    unused: &["lm_head.weight", "vlm.lm_head.weight", "model.lm_head.weight", "mtp."],
 };
 
 #[cfg(test)]

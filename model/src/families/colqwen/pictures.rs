@@ -4,8 +4,9 @@
 use pagesight_core::{PageImage, PageSize, PictureSize};
 
 use crate::blocks::lanes::{LANES, Lanes};
-use crate::families::colqwen2::config::{Budget, MERGE, Processor};
-use crate::families::colqwen2::sequence::Grid;
+use crate::families::colqwen::config::MERGE;
+use crate::families::colqwen::processor::{Budget, Processor};
+use crate::families::colqwen::sequence::Grid;
 
 /// The reference refuses pictures that are longer than this many times their width.
 const LONGEST: f64 = 200.0;
@@ -66,11 +67,7 @@ pub fn patches(picture: &PageImage, patch: usize, processor: &Processor) -> (Gri
         rows: (picture.height_px() / feature) as usize,
         columns: (picture.width_px() / feature) as usize,
     };
-    let worth: [Vec<f32>; 3] = std::array::from_fn(|channel| {
-        let (mean, deviation) = (processor.mean[channel], processor.deviation[channel]);
-        let factor = processor.factor as f32;
-        (0..=u8::MAX).map(|value| (f32::from(value) * factor - mean) / deviation).collect()
-    });
+    let worth = processor.normalisation.worth();
     let width = picture.width_px() as usize;
     let count = MERGE * MERGE * grid.features();
     let mut lanes = Lanes::zeros(&[count], 3 * patch * patch);

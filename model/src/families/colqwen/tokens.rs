@@ -4,8 +4,8 @@ use pagesight_core::QueryToken;
 
 use crate::checkpoint::files::CheckpointFile;
 use crate::error::ModelError;
-use crate::families::colqwen2::config::Config;
-use crate::families::colqwen2::recipe::{ColQwenRecipe, PAD};
+use crate::families::colqwen::config::Config;
+use crate::families::colqwen::recipe::{ColQwenRecipe, PAD};
 use crate::text::{Query, TextTokens};
 
 /// The tokenizer of a checkpoint.

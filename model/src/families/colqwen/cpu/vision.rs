@@ -1,19 +1,21 @@
-//! The vision towers of Qwen2-VL and Qwen2.5-VL, and the merger behind them. Source: transformers
-//! 4.57.6 `models/qwen2_vl/modeling_qwen2_vl.py` and `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
+//! The vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3.5, and the merger behind them. Source:
+//! transformers 4.57.6 `models/{qwen2_vl,qwen2_5_vl}`, 5.24.0 `models/qwen3_5`.
 
 use crate::blocks::attention::{Heads, Mask, attend};
 use crate::blocks::elementwise::{
-    exact_gelu_rows, layer_norm, quick_gelu_rows, rms_norm, silu_gated_rows,
+    add_rows, exact_gelu_rows, gelu_rows, quick_gelu_rows, silu_gated_rows,
 };
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::linear::Linear;
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand};
+use crate::blocks::norm::{LayerNorm, RootNorm};
 use crate::blocks::rotation::{Angles, frequency};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::families::colqwen2::config::{Config, MERGE, VisionConfig, VisionKind};
-use crate::families::colqwen2::pictures::place;
-use crate::families::colqwen2::sequence::Grid;
+use crate::families::colqwen::config::{Config, MERGE};
+use crate::families::colqwen::pictures::place;
+use crate::families::colqwen::sequence::Grid;
+use crate::families::colqwen::vision_config::{MergerNames, VisionConfig, VisionKind};
 use crate::precision::Precision;
 
 /// The tower and the merger.
@@ -22,40 +24,42 @@ pub struct Vision {
     config: VisionConfig,
     arithmetic: Arithmetic,
     patch_embedding: Linear,
+    /// Learned positions, `[side * side, hidden]`, and how many along one edge.
+    learned: Option<(Vec<f32>, usize)>,
     layers: Vec<Layer>,
     merged_norm: Norm,
     merger: [Linear; 2],
 }
 
-/// A norm with a weight: by layer with a bias, or by the root mean square.
+/// A norm of either kind.
 #[derive(Debug)]
 enum Norm {
-    Layer { weight: Vec<f32>, bias: Vec<f32> },
-    Root { weight: Vec<f32> },
+    Layer(LayerNorm),
+    Root(RootNorm),
 }
 
-/// What all norms of both towers add to the variance or the mean square.
+/// What all norms of the towers add to the variance or the mean square.
 const EPS: f32 = 1e-6;
 
-/// The base of the rotations of both towers.
+/// The base of the rotations of the towers.
 const THETA: f64 = 10_000.0;
 
 impl Norm {
     fn take(weights: &mut Weights, key: &str, config: &VisionConfig) -> Result<Self, ModelError> {
-        let mut part = |part: &str| -> Result<Vec<f32>, ModelError> {
-            Ok(weights.take(&format!("{key}.{part}"), &[config.hidden])?.to_vec1()?)
-        };
-        let weight = part("weight")?;
         Ok(match config.kind {
-            VisionKind::Full => Self::Layer { weight, bias: part("bias")? },
-            VisionKind::Windows { .. } => Self::Root { weight },
+            VisionKind::Windows { .. } => {
+                Self::Root(RootNorm::take(weights, key, config.hidden, EPS)?)
+            }
+            VisionKind::Full | VisionKind::Learned { .. } => {
+                Self::Layer(LayerNorm::take(weights, key, config.hidden, EPS.into())?)
+            }
         })
     }
 
     fn apply(&self, x: &[[f32; LANES]], y: &mut [[f32; LANES]]) {
         match self {
-            Self::Layer { weight, bias } => layer_norm(x, weight, bias, EPS, y),
-            Self::Root { weight } => rms_norm(x, weight, EPS, y),
+            Self::Layer(norm) => norm.apply(x, y),
+            Self::Root(norm) => norm.apply(x, y),
         }
     }
 }
@@ -75,8 +79,8 @@ struct Layer {
 
 #[derive(Debug)]
 enum Mlp {
-    /// Of Qwen2-VL.
-    Plain { up: Linear, down: Linear },
+    /// Of Qwen2-VL and Qwen3.5.
+    Plain { up: Linear, down: Linear, activate: fn(&mut [[f32; LANES]]) },
     /// Of Qwen2.5-VL.
     Gated { gate: Linear, up: Linear, down: Linear },
 }
@@ -118,7 +122,12 @@ impl Layer {
             VisionKind::Full => {
                 let (up, down) =
                     (linear("mlp.fc1", hidden, inner)?, linear("mlp.fc2", inner, hidden)?);
-                (Mlp::Plain { up, down }, false)
+                (Mlp::Plain { up, down, activate: quick_gelu_rows }, false)
+            }
+            VisionKind::Learned { .. } => {
+                let up = linear("mlp.linear_fc1", hidden, inner)?;
+                let down = linear("mlp.linear_fc2", inner, hidden)?;
+                (Mlp::Plain { up, down, activate: gelu_rows }, false)
             }
             VisionKind::Windows { full, .. } => {
                 let gate = linear("mlp.gate_proj", hidden, inner)?;
@@ -128,12 +137,7 @@ impl Layer {
             }
         };
         Ok(Self {
-            heads: Heads {
-                queries: config.heads,
-                keys: config.heads,
-                dim,
-                scale: (dim as f64).powf(-0.5) as f32,
-            },
+            heads: Heads::alike(config.heads, dim),
             norms,
             query: part(0),
             key: part(1),
@@ -160,7 +164,9 @@ impl Layer {
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
         let y = Operand::made(arithmetic, x, |_, x, y| self.norms[1].apply(x, y));
         match &self.mlp {
-            Mlp::Plain { up, down } => down.add_to(&up.apply_activated(&y, quick_gelu_rows), x),
+            Mlp::Plain { up, down, activate } => {
+                down.add_to(&up.apply_activated(&y, activate), x);
+            }
             Mlp::Gated { gate, up, down } => {
                 down.add_to(&Linear::apply_gated_with(gate, up, &y, silu_gated_rows), x);
             }
@@ -180,19 +186,29 @@ impl Vision {
         let kernel = "visual.patch_embed.proj.weight";
         let kernel = weights.take(kernel, &[hidden, 3, 2, patch, patch])?;
         let kernel: Vec<f32> = kernel.flatten_all()?.to_vec1()?;
+        let (mut bias, mut learned) = (Vec::new(), None);
+        if let VisionKind::Learned { side } = seen.kind {
+            bias = weights.take("visual.patch_embed.proj.bias", &[hidden])?.to_vec1()?;
+            let positions = weights.take("visual.pos_embed.weight", &[side * side, hidden])?;
+            learned = Some((positions.flatten_all()?.to_vec1()?, side));
+        }
         let layers = (0..seen.layers).map(|n| Layer::take(weights, precision, seen, n));
         let layers = layers.collect::<Result<_, _>>()?;
         let joined = MERGE * MERGE * hidden;
-        let mut linear = |key: &str, output| Linear::take(weights, ends, key, joined, output, true);
-        let merger = [
-            linear("visual.merger.mlp.0", joined)?,
-            linear("visual.merger.mlp.2", config.text.hidden)?,
-        ];
+        let names = MergerNames::of(&seen.kind);
+        let mut linear = |name: &str, output| {
+            let key = format!("visual.merger.{name}");
+            Linear::take(weights, ends, &key, joined, output, true)
+        };
+        let merger =
+            [linear(names.linear[0], joined)?, linear(names.linear[1], config.text.hidden)?];
+        let norm = format!("visual.merger.{}", names.norm);
         Ok(Self {
             arithmetic: precision.arithmetic(),
-            patch_embedding: still(&kernel, hidden, patch, ends),
+            patch_embedding: still(&kernel, bias, hidden, patch, ends),
+            learned,
             layers,
-            merged_norm: Norm::take(weights, "visual.merger.ln_q", seen)?,
+            merged_norm: Norm::take(weights, &norm, seen)?,
             merger,
             config: seen.clone(),
         })
@@ -201,22 +217,29 @@ impl Vision {
     /// Encodes the patches of a page to its features, row by row.
     pub fn encode(&self, patches: &Lanes, grid: Grid) -> Lanes {
         let context = self.context(grid);
-        let mut x = self.embed(patches).keep(&[&context.order]);
+        let mut x = self.embed(patches, grid).keep(&[&context.order]);
         for layer in &self.layers {
             layer.forward(self.arithmetic, &mut x, &context);
         }
         self.merge(&x.keep(&[&context.back]))
     }
 
-    /// Embeds patches.
-    pub fn embed(&self, patches: &Lanes) -> Lanes {
-        self.patch_embedding.apply(&self.patch_embedding.operand(patches), patches.lengths())
+    /// Embeds patches and adds learned positions where the tower has them.
+    pub fn embed(&self, patches: &Lanes, grid: Grid) -> Lanes {
+        let operand = self.patch_embedding.operand(patches);
+        let mut x = self.patch_embedding.apply(&operand, patches.lengths());
+        if let Some((positions, side)) = &self.learned {
+            let rows = stretched(positions, *side, x.width(), grid);
+            let rows = Lanes::from_rows(x.lengths(), x.width(), &rows);
+            x.each_group(|group, x| add_rows(x, rows.group(group), &[]));
+        }
+        x
     }
 
     /// What the layers share for a page.
     pub fn context(&self, grid: Grid) -> Context {
         let side = match self.config.kind {
-            VisionKind::Full => grid.rows.max(grid.columns).max(1),
+            VisionKind::Full | VisionKind::Learned { .. } => grid.rows.max(grid.columns).max(1),
             VisionKind::Windows { side, .. } => side,
         };
         let (mut order, mut ends) = (Vec::new(), Vec::new());
@@ -277,11 +300,48 @@ impl Vision {
 
 /// The patch embedding of a picture that stands still: the kernel of the reference, `[hidden, 3, 2,
 /// patch, patch]`, takes two moments of a film, which are the same here, so that they are added up.
-fn still(kernel: &[f32], hidden: usize, patch: usize, precision: Precision) -> Linear {
+fn still(
+    kernel: &[f32],
+    bias: Vec<f32>,
+    hidden: usize,
+    patch: usize,
+    precision: Precision,
+) -> Linear {
     let area = patch * patch;
     let moments = kernel.chunks_exact(2 * area);
     let values = moments.flat_map(|two| (0..area).map(|i| two[i] + two[area + i]));
     let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
     let matrix = Matrix::owned(Format::F32, [hidden, 3 * area], bytes, Vec::new());
-    Linear::of(precision, matrix, Vec::new())
+    Linear::of(precision, matrix, bias)
+}
+
+/// Learned positions, `[side * side, width]`, stretched over a page: a row of `width` a patch, in the
+/// order of their numbers. The first and the last position lie on the edges of the page.
+fn stretched(positions: &[f32], side: usize, width: usize, grid: Grid) -> Vec<f32> {
+    // The two positions that a patch lies between, and the share of the second.
+    let between = |at: usize, count: usize| {
+        let steps = (count - 1).max(1) as f32;
+        let at = at as f32 * (side - 1) as f32 / steps;
+        let low = (at as usize).min(side - 1);
+        (low, (low + 1).min(side - 1), at - low as f32)
+    };
+    let (rows, columns) = (MERGE * grid.rows, MERGE * grid.columns);
+    let mut stretched = Vec::with_capacity(rows * columns * width);
+    for number in 0..rows * columns {
+        let (row, column) = place(number, grid);
+        let (top, bottom, down) = between(row, rows);
+        let (left, right, across) = between(column, columns);
+        let row = |row: usize, column: usize| &positions[(row * side + column) * width..][..width];
+        let corners = [row(top, left), row(top, right), row(bottom, left), row(bottom, right)];
+        let shares = [
+            (1.0 - down) * (1.0 - across),
+            (1.0 - down) * across,
+            down * (1.0 - across),
+            down * across,
+        ];
+        stretched.extend((0..width).map(|i| {
+            corners.iter().zip(shares).map(|(corner, share)| corner[i] * share).sum::<f32>()
+        }));
+    }
+    stretched
 }

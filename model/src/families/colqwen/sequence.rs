@@ -2,7 +2,7 @@
 
 use pagesight_core::{Area, PatchLayout, Run};
 
-use crate::families::colqwen2::tokens::PagePrompt;
+use crate::families::colqwen::tokens::PagePrompt;
 
 /// A sequence of positions.
 #[derive(Debug, Clone, PartialEq, Eq)]

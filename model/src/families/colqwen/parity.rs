@@ -1,10 +1,9 @@
-//! ColQwen2 and ColQwen2.5 against colpali-engine.
+//! ColQwen2, ColQwen2.5 and ColQwen3.5 against colpali-engine.
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device as CandleDevice, Tensor};
+use candle_core::{DType, Tensor};
 use pagesight_core::{ModelSource, PictureSize};
-use pagesight_maxsim::maxsim_reference;
 use pagesight_simd::{Filter, resize};
 use serde::Deserialize;
 
@@ -13,16 +12,18 @@ use crate::blocks::linear::{lanes, tensor};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::device::Device;
-use crate::families::colqwen2::config::Budget;
-use crate::families::colqwen2::model::ColQwen;
-use crate::families::colqwen2::pictures::{fitted, patches};
-use crate::families::colqwen2::recipe::ColQwenRecipe;
-use crate::families::colqwen2::sequence::{Grid, Sequence};
+use crate::families::colqwen::cpu::CpuModel;
+use crate::families::colqwen::model::{self, ColQwen};
+use crate::families::colqwen::names::FAMILY_3_5;
+use crate::families::colqwen::pictures::{fitted, patches};
+use crate::families::colqwen::processor::Budget;
+use crate::families::colqwen::recipe::ColQwenRecipe;
+use crate::families::colqwen::sequence::{Grid, Sequence};
 use crate::families::recipe::FamilyRecipe;
 use crate::options::{LoadOptions, RecipeChoice};
 use crate::parity::{
-    ParityError, StageReport, Stages, id_tensor, image_tensor, max_difference, numbers,
-    page_pictures, read_image, tensor_image,
+    OfBatch, ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor,
+    max_difference, numbers, page_pictures, read_image, tensor_image,
 };
 use crate::precision::Precision;
 
@@ -39,16 +40,18 @@ struct Strings {
     queries: Vec<String>,
 }
 
-/// The largest difference inside the model.
-const STAGE: f64 = 1e-4;
+const TOLERANCES: Tolerances = Tolerances { stage: 1e-4, vectors: 1e-5 };
 
-/// The largest difference of a vector's number.
-const VECTORS: f64 = 1e-5;
+/// Those of ColQwen3.5: its delta nets make rounding larger where a key and a query nearly cancel.
+const OF_DELTA_NETS: Tolerances = Tolerances { stage: 2e-4, vectors: 2e-5 };
 
 /// The recipe of the expected tensors, and recipes with other questions.
 const RECIPE: &str = "colqwen-engine-0.3.11";
 const OTHERS: [(&str, &str); 2] =
     [("query_prefix", "colqwen-engine-0.3.4"), ("query_prefix_newline", "colqwen-transformers-5")];
+
+/// A recipe with other pages as well.
+const BIDIRECTIONAL: (&str, &str) = ("bidirectional", "evie");
 
 /// Runs the checkpoint in `folder/engine` against `folder/expected.safetensors`: sizes, pixels,
 /// ids, positions, every stage that the file has, vectors, scores; questions of other recipes;
@@ -61,7 +64,9 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
     let fixture: Fixture = read_json(&folder.join("fixture.json").as_path().into())?;
     let queries = &fixture.strings.queries;
     let model = load(folder.join("engine"), RECIPE)?;
-    let mut check = Check { model, stages: Stages::read(folder)? };
+    let is_hybrid = model.config.family == FAMILY_3_5;
+    let tolerances = if is_hybrid { OF_DELTA_NETS } else { TOLERANCES };
+    let mut check = Check { model, stages: Stages::read(folder)?, tolerances };
     check.sizes(&fixture.resize_cases_h_w_factor_min_max_to_h_w);
     let pictures = page_pictures(folder)?;
     let mut pages = Vec::new();
@@ -69,14 +74,14 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
         pages.push(check.page(n, path)?);
     }
     let asked = check.queries(queries)?;
-    check.scores("hf", &asked, &pages)?;
+    check.stages.scores("hf", &asked, &pages, false)?;
     check.long()?;
     if folder.join("hf").is_dir() {
         check.model = load(folder.join("hf"), RECIPE)?;
         let whole = (0..pictures.len()).map(|n| check.whole_page(n, "hf-native", "hf"));
         let pages = whole.collect::<Result<Vec<_>, _>>()?;
         let asked = check.whole_queries("hf-native", queries)?;
-        check.scores("hf-native", &asked, &pages)?;
+        check.stages.scores("hf-native", &asked, &pages, false)?;
     }
     for (kind, recipe) in OTHERS {
         check.model = load(folder.join("engine"), recipe)?;
@@ -84,15 +89,19 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
             check.other_query(kind, n, query)?;
         }
     }
-    if folder.join("lora").is_dir() {
-        check.model = load(folder.join("lora"), RECIPE)?;
+    let others = [("engine", BIDIRECTIONAL), ("lora", ("lora", RECIPE))];
+    for (layout, (kind, recipe)) in others {
+        if !folder.join(layout).is_dir() || !check.stages.has(&format!("{kind}.page1.embeddings")) {
+            continue;
+        }
+        check.model = load(folder.join(layout), recipe)?;
         for n in 0..pictures.len() {
-            if check.stages.has(&format!("lora.page{n}.embeddings")) {
-                check.whole_page(n, "lora", "lora")?;
+            if check.stages.has(&format!("{kind}.page{n}.embeddings")) {
+                check.whole_page(n, kind, kind)?;
             }
         }
         for (n, query) in queries.iter().enumerate() {
-            check.other_query("lora", n, query)?;
+            check.other_query(kind, n, query)?;
         }
     }
     Ok(check.stages.reports)
@@ -107,12 +116,13 @@ fn load(folder: PathBuf, recipe: &str) -> Result<ColQwen, ParityError> {
     };
     debug_assert!(ColQwenRecipe::named(recipe).is_some());
     let checkpoint = Checkpoint::open(&ModelSource::Folder(folder), &options)?;
-    Ok(ColQwen::of(&checkpoint, &options)?)
+    Ok(model::load(&checkpoint, &options)?.network)
 }
 
 struct Check {
     model: ColQwen,
     stages: Stages,
+    tolerances: Tolerances,
 }
 
 impl Check {
@@ -165,7 +175,7 @@ impl Check {
         self.stages.compare_one(&name("position_ids"), 0.0, &positions)?;
 
         let vision = self.model.cpu.vision()?;
-        let mut x = vision.embed(&pixels);
+        let mut x = vision.embed(&pixels, grid);
         for stage in 0..=vision.depth() {
             let vision = self.model.cpu.vision()?;
             let name = match stage {
@@ -176,71 +186,20 @@ impl Check {
                 }
             };
             if self.stages.has(&name) {
-                self.stages.compare_one(&name, STAGE, &tensor(&x)?)?;
+                self.stages.compare_one(&name, self.tolerances.stage, &tensor(&x)?)?;
                 x = lanes(&self.stages.get(&name)?)?;
             }
         }
         let features = tensor(&self.model.cpu.vision()?.merge(&x))?;
-        self.stages.compare_one(&name("projector.output"), STAGE, &features)?;
+        self.stages.compare_one(&name("projector.output"), self.tolerances.stage, &features)?;
         let features = numbers(&self.stages.get(&name("projector.output"))?)?;
-        let input = self.model.cpu.text.input(&sequence, &features)?;
-        self.stages.compare_one(&format!("hf.page{n}.lm.input"), STAGE, &tensor(&input)?)?;
-        self.layers(&format!("hf.page{n}"), &sequence, None)?;
+        let input = self.model.cpu.input(&sequence, &features)?;
+        let input = tensor(&input)?;
+        let name = format!("hf.page{n}.lm.input");
+        self.stages.compare_one(&name, self.tolerances.stage, &input)?;
+        let steps = OfSequence { cpu: &self.model.cpu, sequence: &sequence };
+        self.stages.layers(&format!("hf.page{n}"), &steps, None, self.tolerances)?;
         self.whole_page(n, "hf", "hf")
-    }
-
-    /// The layers, the last norm and the head of one sequence; of a batch, which is padded at the
-    /// left, the row `of_batch`.
-    fn layers(
-        &mut self,
-        kind: &str,
-        sequence: &Sequence,
-        of_batch: Option<usize>,
-    ) -> Result<(), ParityError> {
-        let get = |stages: &Stages, what: &str| -> Result<Option<Tensor>, ParityError> {
-            let name = format!("{kind}.{what}");
-            if !stages.has(&name) {
-                return Ok(None);
-            }
-            let tensor = stages.get(&name)?;
-            Ok(Some(match of_batch {
-                Some(row) => unpadded(&tensor.get(row)?, sequence.ids.len())?,
-                None => tensor,
-            }))
-        };
-        let Some(input) = get(&self.stages, "lm.input")? else { return Ok(()) };
-        let stage = |what: String| match of_batch {
-            Some(row) => format!("{kind}{row}.{what}"),
-            None => format!("{kind}.{what}"),
-        };
-        let mut x = lanes(&input)?;
-        for n in 0..self.model.cpu.text.depth() {
-            x = self.model.cpu.text.layer(n, &x, sequence);
-            if let Some(expected) = get(&self.stages, &format!("lm.layer.{n}"))? {
-                let worst = max_difference(&tensor(&x)?, &expected)?;
-                self.stages.report(&stage(format!("lm.layer.{n}")), STAGE, worst);
-                x = lanes(&expected)?;
-            }
-        }
-        x = self.model.cpu.text.finish(&x);
-        if let Some(expected) = get(&self.stages, "lm.output")? {
-            let worst = max_difference(&tensor(&x)?, &expected)?;
-            self.stages.report(&stage("lm.output".into()), STAGE, worst);
-            x = lanes(&expected)?;
-        }
-        if let Some(expected) = get(&self.stages, "head.output")? {
-            let got = self.model.cpu.head.forward(&tensor(&x)?)?;
-            self.stages.report(
-                &stage("head.output".into()),
-                STAGE,
-                max_difference(&got, &expected)?,
-            );
-        }
-        if let Some(expected) = get(&self.stages, "embeddings")? {
-            let worst = max_difference(&self.model.cpu.rows(&x)?, &expected)?;
-            self.stages.report(&stage("normalisation".into()), VECTORS, worst);
-        }
-        Ok(())
     }
 
     /// The vectors of page `n` from its resized picture on, against those called `expected`.
@@ -252,29 +211,21 @@ impl Check {
         let rows = self.model.cpu.encode_page(&pixels, grid, &sequence)?;
         let expected = self.stages.get(&format!("{expected}.page{n}.embeddings"))?;
         let worst = max_difference(&rows, &expected)?;
-        self.stages.report(&format!("{kind}.page{n}.embeddings"), VECTORS, worst);
+        let name = format!("{kind}.page{n}.embeddings");
+        self.stages.report(&name, self.tolerances.vectors, worst);
         Ok(rows)
     }
 
     /// All stages of the queries.
     fn queries(&mut self, queries: &[String]) -> Result<Vec<Tensor>, ParityError> {
-        let sequences = self.sequences(queries)?;
-        let ids = self.stages.get("hf.query.input_ids")?;
-        let mask = self.stages.get("hf.query.attention_mask")?;
-        let width = mask.dim(1)?;
-        for (row, sequence) in sequences.iter().enumerate() {
-            let length = sequence.ids.len();
-            let expected = unpadded(&ids.get(row)?, length)?;
-            let worst = max_difference(&id_tensor(&sequence.ids)?, &expected)?;
-            self.stages.report(&format!("hf.query{row}.input_ids"), 0.0, worst);
-            let seen: Vec<u32> = (0..width).map(|i| u32::from(i + length >= width)).collect();
-            let worst = max_difference(&id_tensor(&seen)?, &mask.get(row)?)?;
-            self.stages.report(&format!("hf.query{row}.attention_mask"), 0.0, worst);
-            let input = tensor(&self.model.cpu.text.inputs(std::slice::from_ref(sequence))?)?;
-            let expected = unpadded(&self.stages.get("hf.query.lm.input")?.get(row)?, length)?;
-            let worst = max_difference(&input, &expected)?;
-            self.stages.report(&format!("hf.query{row}.lm.input"), STAGE, worst);
-            self.layers("hf.query", sequence, Some(row))?;
+        for (row, sequence) in self.sequences(queries)?.iter().enumerate() {
+            let of_batch = OfBatch { row, length: sequence.ids.len(), padded_before: true };
+            let cpu = &self.model.cpu;
+            let input = tensor(&cpu.inputs(std::slice::from_ref(sequence))?)?;
+            let tolerances = self.tolerances;
+            self.stages.query_input(&sequence.ids, &input, of_batch, tolerances.stage)?;
+            let steps = OfSequence { cpu, sequence };
+            self.stages.layers("hf.query", &steps, Some(of_batch), tolerances)?;
         }
         self.whole_queries("hf", queries)
     }
@@ -294,18 +245,8 @@ impl Check {
     ) -> Result<Vec<Tensor>, ParityError> {
         let sequences = self.sequences(queries)?;
         let rows = self.model.cpu.encode_texts(&sequences)?;
-        let expected = self.stages.get("hf.query.embeddings")?;
-        let mut start = 0;
-        let mut parts = Vec::new();
-        for (row, sequence) in sequences.iter().enumerate() {
-            let length = sequence.ids.len();
-            let part = rows.narrow(0, start, length)?.contiguous()?;
-            let worst = max_difference(&part, &unpadded(&expected.get(row)?, length)?)?;
-            self.stages.report(&format!("{kind}.query{row}.embeddings"), VECTORS, worst);
-            parts.push(part);
-            start += length;
-        }
-        Ok(parts)
+        let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
+        self.stages.queries(kind, &rows, &lengths, true, self.tolerances.vectors)
     }
 
     /// Query `n` in another recipe or of another model, where its tensors are there.
@@ -320,7 +261,7 @@ impl Check {
             self.stages.compare_one(&name("input_ids"), 0.0, &ids)?;
         }
         let rows = self.model.cpu.encode_texts(&sequences)?;
-        self.stages.compare_one(&name("embeddings"), VECTORS, &rows)
+        self.stages.compare_one(&name("embeddings"), self.tolerances.vectors, &rows)
     }
 
     /// More tokens than low-precision rotations can tell apart.
@@ -333,30 +274,32 @@ impl Check {
         let rows = rows.index_select(&self.stages.get("long.rows")?.to_dtype(DType::U32)?, 0)?;
         self.stages.compare_one("long.embeddings", 2e-5, &rows)
     }
-
-    /// MaxSim of each query with each page.
-    fn scores(
-        &mut self,
-        kind: &str,
-        queries: &[Tensor],
-        pages: &[Tensor],
-    ) -> Result<(), ParityError> {
-        let pages = pages.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
-        let row = |query: &Tensor| -> Result<Tensor, ParityError> {
-            let (dim, query) = (query.dim(1)?, numbers(query)?);
-            let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
-            let scores: Vec<f32> = pages.iter().map(score).collect();
-            Ok(Tensor::new(scores, &CandleDevice::Cpu)?)
-        };
-        let scores = queries.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        self.stages.compare("hf.scores", 1e-4, &scores, None)?;
-        self.stages.reports.last_mut().expect("reported above").stage = format!("{kind}.scores");
-        Ok(())
-    }
 }
 
-/// The last `length` rows: batches of the reference are padded at the left.
-fn unpadded(rows: &Tensor, length: usize) -> Result<Tensor, ParityError> {
-    let padding = rows.dim(0)?.saturating_sub(length);
-    Ok(rows.narrow(0, padding, rows.dim(0)? - padding)?.contiguous()?)
+/// The model, given a sequence.
+struct OfSequence<'a> {
+    cpu: &'a CpuModel,
+    sequence: &'a Sequence,
+}
+
+impl Steps for OfSequence<'_> {
+    fn depth(&self) -> usize {
+        self.cpu.text.depth()
+    }
+
+    fn layer(&self, n: usize, _: &Tensor, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(tensor(&self.cpu.text.layer(n, &lanes(x)?, &self.sequence.positions))?)
+    }
+
+    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(tensor(&self.cpu.text.finish(&lanes(x)?))?)
+    }
+
+    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.head.forward(x)?)
+    }
+
+    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.rows(&lanes(x)?)?)
+    }
 }
