@@ -4,6 +4,7 @@
 pub mod colpali;
 mod colqwen;
 pub mod family;
+mod idefics3;
 mod ink;
 mod neomme;
 mod normalisation;
@@ -33,12 +34,14 @@ use crate::options::LoadOptions;
 use crate::parity::{ParityError, StageReport};
 
 /// All families, a line each.
-pub static FAMILIES: [&Family; 5] = [
+pub static FAMILIES: [&Family; 7] = [
     &colpali::FAMILY,
     &neomme::FAMILY,
     &colqwen::FAMILY_2,
     &colqwen::FAMILY_2_5,
     &colqwen::FAMILY_3_5,
+    &idefics3::FAMILY_MODERN,
+    &idefics3::FAMILY_SMOL,
 ];
 
 /// The names of the recipes that come with pagesight, of all families, as

@@ -55,8 +55,14 @@ pub fn picture(budget: Budget, feature: u32, page: PageSize) -> PictureSize {
 /// Whether a picture of this size is one that pages are drawn in.
 pub fn is_asked_for(budget: Budget, feature: u32, size: PictureSize) -> bool {
     let (height, width) = (f64::from(size.height_px), f64::from(size.width_px));
-    height.max(width) <= LONGEST * height.min(width)
-        && fitted(budget, feature, height, width) == size
+    if height.max(width) > LONGEST * height.min(width) {
+        return false;
+    }
+    // Whole features below a narrow budget may be raised past it, and lowered again.
+    let is_narrow = budget.least > budget.most / 4;
+    let is_whole = [size.height_px, size.width_px].iter().all(|px| px.is_multiple_of(feature));
+    let fits = is_whole && height * width <= budget.most as f64;
+    fitted(budget, feature, height, width) == size || is_narrow && fits
 }
 
 /// The patches of a picture, `[3 * patch * patch]` each: channel, row, column. Features come row by

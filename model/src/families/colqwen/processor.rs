@@ -127,6 +127,8 @@ impl Processor {
         let size = file.size.as_ref();
         let least = file.min_pixels.or(size.and_then(|size| size.shortest_edge));
         let most = file.max_pixels.or(size.and_then(|size| size.longest_edge));
+        // Qwen's own files state the default of their class, with which no retriever was trained.
+        let most = most.filter(|&most| config.family != FAMILY_3_5 || most != MOST_PIXELS);
         let trained = Budget::trained(config);
         let budget =
             Budget { least: least.unwrap_or(trained.least), most: most.unwrap_or(trained.most) };

@@ -368,6 +368,9 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
         load_with(&folder, &LoadOptions { recipe, ..in_f32() }).unwrap()
     };
     let made = |vectors| ColQwenRecipe { vectors, ..ColQwenRecipe::default() };
+    // No picture of whole features has as many pixels as the fewest that the budget then has.
+    let narrow = with(&ColQwenRecipe { max_pixels: Some(1000), ..ColQwenRecipe::default() });
+    encoded(&narrow, &page(narrow.picture(A4), 1));
     let half = with(&ColQwenRecipe { max_pixels: Some(1536), ..ColQwenRecipe::default() });
     let (small, large) = (half.picture(A4), whole.picture(A4));
     assert!(small.width_px * small.height_px <= 1536 && small.height_px < large.height_px);
@@ -465,6 +468,7 @@ fn hostile_settings_are_refused_by_name() {
         ("config.json", "/vision_config/hidden_act", json!("silu")),
         ("config.json", "/dim", json!(0)),
         ("preprocessor_config.json", "/size/longest_edge", json!(u64::MAX)),
+        ("preprocessor_config.json", "/size/shortest_edge", json!(u64::MAX)),
         ("preprocessor_config.json", "/size/shortest_edge", json!(1 << 20)),
         ("preprocessor_config.json", "/patch_size", json!(16)),
     ];
@@ -502,6 +506,19 @@ fn published_settings_parse_with_what_they_leave_out() {
         let count: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>()).sum();
         assert_eq!(count, parameters);
     }
+}
+
+/// Qwen's own files state 16,384 features a page, the default of their class.
+#[test]
+fn the_default_of_a_class_is_no_budget() {
+    let folder = changed("colqwen3.5", |_| ());
+    change_json(&folder.path().join("preprocessor_config.json"), |settings| {
+        settings["size"] = json!({"shortest_edge": 1_024, "longest_edge": 16_777_216});
+    });
+    let model = load(folder.path()).unwrap();
+    let size = model.picture(A4);
+    let features = size.width_px * size.height_px / 64;
+    assert!((900..=1024).contains(&features), "{size:?}");
 }
 
 #[test]

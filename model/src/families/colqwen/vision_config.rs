@@ -53,8 +53,8 @@ pub struct VisionFile {
     patch_size: Option<usize>,
     spatial_merge_size: Option<usize>,
     temporal_patch_size: Option<usize>,
-    #[serde(alias = "in_channels")]
     in_chans: Option<usize>,
+    in_channels: Option<usize>,
     hidden_act: Option<String>,
     window_size: Option<usize>,
     fullatt_block_indexes: Option<Vec<usize>>,
@@ -74,6 +74,7 @@ impl VisionFile {
         is("spatial_merge_size", "2", self.spatial_merge_size)?;
         is("temporal_patch_size", "2", self.temporal_patch_size)?;
         is("in_chans", "3", self.in_chans)?;
+        is("in_channels", "3", self.in_channels)?;
         let patch = self.patch_size.unwrap_or(match family {
             FAMILY_2 | FAMILY_2_5 => 14,
             _ => 16,
