@@ -17,7 +17,7 @@ apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspat
 PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test promises features api test-training test-meaning dist record-nano test-hub cuda cuda-test check bench eval \
+.PHONY: help setup build demo test promises features api test-training test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
   robustness pages fuzz parity torture sanitize neon test-clients test-page test-browser bench-serving
 
 help: ## this list
@@ -63,25 +63,29 @@ test-training: ## the training recipe's own tests, in an environment of their ow
 	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
 	cd training && ../.tools/training/bin/python -m unittest --quiet test_training
 
-dist: setup ## what users install: an archive and a Python wheel, in target/dist
+dist: archive wheel ## what users install: an archive and a Python wheel, in target/dist
+
+archive: setup ## the program with all that it needs, to be unpacked anywhere
 	cargo build --release
 	@cargo xtask dist
 
 # PROFILE=dev builds in a minute what is slow; the models that ship are copied into the package.
 PROFILE ?= release
-WHEELS := $(BUILD)/wheels
+WHEELS := $(abspath $(TARGET))/dist
 PACKAGE := python/pagesight
 
-wheel: setup ## the Python package with engine, program and models: a wheel in target's `wheels`
+wheel: setup ## the Python package with engine, program and models, in target/dist
 	@test -x .tools/wheel/bin/maturin || { python3 -m venv .tools/wheel && \
 	  .tools/wheel/bin/python -m pip install --quiet 'maturin>=1.16,<2'; }
-	@mkdir -p $(PACKAGE)/weights/minilm $(PACKAGE)/ocr $(PACKAGE)/licences
+	@mkdir -p $(PACKAGE)/weights/minilm $(PACKAGE)/ocr
 	@cp -f .tools/weights/minilm/* $(PACKAGE)/weights/minilm/
 	@cp -f .tools/ocr/* $(PACKAGE)/ocr/
-	@cp -f LICENSE-MIT LICENSE-APACHE pdf/fonts/LICENSE-OFL $(PACKAGE)/licences/
+	@cargo xtask notices $(PACKAGE)/licences
 	.tools/wheel/bin/maturin build --manifest-path python/Cargo.toml --profile $(PROFILE) --out $(WHEELS)
 	@rm -rf $(PACKAGE)/weights $(PACKAGE)/ocr $(PACKAGE)/licences
-	@ls -l $(WHEELS)
+	@cd $(WHEELS) && for wheel in pagesight-*.whl; do \
+	  python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() + "  " + sys.argv[1])' \
+	    $$wheel > $$wheel.sha256; done; ls -l $(WHEELS)
 
 # The environment has nothing but the wheel and what the tests need; no Rust and no pagesight is on
 # its PATH. PYTHON names another interpreter from 3.11 on.

@@ -29,8 +29,8 @@ pub use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, PageFailure, TextSource,
 };
 pub use pagesight_indexer::{
-    AddError, BatchSize, Emptied, Event, FolderWatch, IndexError, Limits, Outcome, Summary,
-    SyncOptions,
+    AddError, BatchSize, Emptied, Event, FolderWatch, IndexError, Limits, Outcome, Progress,
+    Summary, SyncOptions,
 };
 pub use pagesight_query::{PathFilter, PathFilterError};
 pub use pagesight_store::{FORMAT, Snapshot, StoreError};

@@ -762,6 +762,18 @@ fn agents_find_read_and_are_told_what_is_wrong() {
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert_eq!(answer.json()["result"]["structuredContent"]["hits"], structured["hits"]);
     assert_eq!(server.get("/mcp").status, 405);
+    // What the transport refuses is a problem like any other.
+    for (headers, status) in [
+        (&[headers[0], ("Accept", "text/html")][..], 406),
+        (&[("Content-Type", "text/plain"), headers[1]][..], 415),
+    ] {
+        let refused = server.ask("POST", "/mcp", headers, body.to_string().as_bytes());
+        assert_eq!(
+            (refused.status, refused.header("content-type")),
+            (status, "application/problem+json")
+        );
+        assert!(!refused.json()["detail"].as_str().unwrap().is_empty());
+    }
     let origin = [&headers[..], &[("Origin", "http://evil.example")]].concat();
     assert_eq!(server.ask("POST", "/mcp", &origin, body.to_string().as_bytes()).status, 403);
 }

@@ -46,6 +46,12 @@ impl Claims {
         Self(Mutex::new(states))
     }
 
+    /// Whether a file with these bytes would be read.
+    pub fn is_wanted(&self, document: DocumentId) -> bool {
+        let states = self.0.lock().expect("no panic under the lock");
+        !matches!(states.get(&document), Some(State::Indexed(_) | State::Taken))
+    }
+
     /// Asks for the right to read `document`.
     pub fn claim(&self, document: DocumentId) -> Claim {
         let mut states = self.0.lock().expect("no panic under the lock");

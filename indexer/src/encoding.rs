@@ -12,6 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::discover::Found;
 use crate::error::IndexError;
+use crate::estimate::Kind;
 
 /// Pages that the model encodes at once, where it is quick.
 const ENCODE_PAGES: usize = 8;
@@ -23,10 +24,17 @@ const SLOW_PAGE: Duration = Duration::from_millis(200);
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
 
+/// A page that was read.
+pub(crate) struct Waiting {
+    pub found: Arc<Found>,
+    pub page: PageRecord,
+    pub kind: Kind,
+}
+
 /// Pages that wait for the encoder.
 #[derive(Default)]
 pub(crate) struct Encoding {
-    pages: Vec<(Arc<Found>, PageRecord)>,
+    pages: Vec<Waiting>,
     /// How the picture of each was turned.
     turns: Vec<Turn>,
     images: Vec<PageImage>,
@@ -36,20 +44,14 @@ pub(crate) struct Encoding {
 
 /// Pages with their vectors, or nothing because the run is to stop.
 pub(crate) enum Encoded {
-    Pages(Vec<(Arc<Found>, PageRecord)>),
+    Pages { pages: Vec<Waiting>, took: Duration },
     Stopped,
 }
 
 impl Encoding {
     /// Adds a page. Returns whether enough wait to be encoded, at most `most`.
-    pub fn add(
-        &mut self,
-        found: Arc<Found>,
-        page: PageRecord,
-        (image, turn): (PageImage, Turn),
-        most: usize,
-    ) -> bool {
-        self.pages.push((found, page));
+    pub fn add(&mut self, page: Waiting, (image, turn): (PageImage, Turn), most: usize) -> bool {
+        self.pages.push(page);
         self.images.push(image);
         self.turns.push(turn);
         let together = match self.page_time {
@@ -68,10 +70,10 @@ impl Encoding {
         let mut pages = std::mem::take(&mut self.pages);
         let images = std::mem::take(&mut self.images);
         let turns = std::mem::take(&mut self.turns);
-        let (Some(encoder), Some((found, first))) = (encoder, pages.first()) else {
-            return Ok(Encoded::Pages(pages));
+        let (Some(encoder), Some(first)) = (encoder, pages.first()) else {
+            return Ok(Encoded::Pages { pages, took: Duration::ZERO });
         };
-        let (path, page) = (found.path.clone(), first.id.number);
+        let (path, page) = (first.found.path.clone(), first.page.id.number);
         let start = Instant::now();
         let encoded = match encode(Arc::clone(encoder), images, stop) {
             Some(Ok(encoded)) if encoded.len() == pages.len() => encoded,
@@ -82,13 +84,14 @@ impl Encoding {
             Some(Err(source)) => return Err(IndexError::Encode { path, page, source }),
             None => return Ok(Encoded::Stopped),
         };
-        self.page_time = Some(start.elapsed() / pages.len() as u32);
-        for (((_, page), encoded), turn) in pages.iter_mut().zip(encoded).zip(turns) {
+        let took = start.elapsed();
+        self.page_time = Some(took / pages.len() as u32);
+        for ((waiting, encoded), turn) in pages.iter_mut().zip(encoded).zip(turns) {
             // Vectors stand where their part of the page is displayed.
             let (vectors, layout) = encoded.turned(turn.back()).into_parts();
-            (page.vectors, page.layout) = (Some(vectors), Some(layout));
+            (waiting.page.vectors, waiting.page.layout) = (Some(vectors), Some(layout));
         }
-        Ok(Encoded::Pages(pages))
+        Ok(Encoded::Pages { pages, took })
     }
 }
 

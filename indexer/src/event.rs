@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pagesight_core::{DocumentRecord, DocumentStatus};
 
@@ -34,6 +35,8 @@ pub enum Event<'a> {
         /// Share of the document's bytes that this page stands for.
         bytes: u64,
     },
+    /// How far the run is: after each page and each document.
+    Progress(Progress),
     /// A document is finished.
     Document {
         /// Its ledger record as committed or about to be.
@@ -68,6 +71,61 @@ pub enum Event<'a> {
     },
 }
 
+/// How far a run is. Documents are opened ahead of their turn to count their pages, so the numbers
+/// are soon right, and nearly right before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Pages that are read, or have failed.
+    pub pages_done: u64,
+    /// Pages to read in this run, those that are done among them. Documents that have not been
+    /// opened yet count as many as the others have on average.
+    pub pages: u64,
+    /// Whether all documents have been opened, so that `pages` is a count.
+    pub is_counted: bool,
+    /// How much of the time is over, from 0 to 1. Pages that OCR reads take longer than others.
+    pub part: f64,
+    /// How long the reading will still take; `None` in the first seconds.
+    pub left: Option<Duration>,
+}
+
+/// Where the time of a run went: what its threads spent in each stage, added up. Stages overlap, so
+/// that together they take longer than the run; one that takes as long as the run on each thread is
+/// what the run waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stages {
+    /// Reading the words that PDFs hold.
+    pub words: Duration,
+    /// Looking whether OCR should read a page, and OCR.
+    pub ocr: Duration,
+    /// Drawing pages for the encoder.
+    pub draw: Duration,
+    /// Encoding pictures of pages, on all cores.
+    pub encode: Duration,
+    /// Encoding the meaning of texts, on all cores.
+    pub meaning: Duration,
+    /// Writing to the index.
+    pub commit: Duration,
+}
+
+impl Stages {
+    /// Adds what was spent elsewhere.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.words += more.words;
+        self.ocr += more.ocr;
+        self.draw += more.draw;
+        self.encode += more.encode;
+        self.meaning += more.meaning;
+        self.commit += more.commit;
+    }
+
+    /// All stages of reading a page.
+    pub(crate) fn reading(self) -> Duration {
+        self.words + self.ocr + self.draw
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -95,6 +153,8 @@ pub struct Summary {
     pub emptied: Vec<Emptied>,
     /// The run was asked to stop; the next one goes on.
     pub interrupted: bool,
+    /// Where its time went.
+    pub stages: Stages,
 }
 
 /// A root, or an empty folder within one, below which nothing was found, although the index has

@@ -12,12 +12,14 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod ahead;
 mod attached;
 mod claims;
 mod committing;
 mod discover;
 mod encoding;
 mod error;
+mod estimate;
 mod event;
 mod ink;
 mod ledger;
@@ -37,7 +39,7 @@ pub use attached::read_attached;
 pub use discover::{decode_path, encode_path};
 pub use encoding::apart;
 pub use error::{AddError, IndexError};
-pub use event::{Emptied, Event, Outcome, Summary};
+pub use event::{Emptied, Event, Outcome, Progress, Stages, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
 pub use sync::sync;
 pub use watch::FolderWatch;

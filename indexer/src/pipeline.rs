@@ -6,20 +6,22 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PageSink, PdfError};
-use pagesight_core::{DocumentId, DocumentRecord, Failure, OcrChoice, PageFailure, PageRecord};
+use pagesight_core::{DocumentId, DocumentRecord, Failure, OcrChoice, PageFailure};
 
+use crate::ahead::Ahead;
 use crate::attached::{self, Seen};
 use crate::claims::Claims;
 use crate::committing::Committing;
 use crate::discover::{Discovery, Found};
-use crate::encoding::{Encoded, Encoding};
+use crate::encoding::{Encoded, Encoding, Waiting};
 use crate::error::IndexError;
+use crate::estimate::{Estimate, Kind, Pages};
 use crate::event::{Event, Outcome, Summary};
 use crate::ledger::{self, Failed, Ledger, Wants};
 use crate::missing::Missing;
@@ -41,6 +43,11 @@ pub(crate) struct Pipeline<'a> {
     summary: Summary,
     committing: Committing<'a>,
     encoding: Encoding,
+    estimate: Estimate,
+    /// When reading began.
+    start: Instant,
+    /// What was found of documents that wait.
+    looked: Receiver<(String, Pages)>,
     /// Documents that are being read, by path.
     open: HashMap<String, OpenDocument>,
     /// Final records of this run, by document.
@@ -105,6 +112,9 @@ impl<'a> Pipeline<'a> {
             summary: Summary::default(),
             committing: Committing::new(sink, &options.batch),
             encoding: Encoding::default(),
+            estimate: Estimate::new(0, 1),
+            start: Instant::now(),
+            looked: channel().1,
             open: HashMap::new(),
             done: HashMap::new(),
             duplicates: Vec::new(),
@@ -135,6 +145,9 @@ impl<'a> Pipeline<'a> {
         }
         let bytes = jobs.iter().map(|found| found.bytes).sum();
         (self.tell)(Event::Planned { documents: jobs.len(), bytes });
+        // Documents of one folder are alike: in the order of their names, what the first of them take
+        // would say little of what is to come.
+        jobs.sort_by_cached_key(|found| DocumentId::of(found.path.as_bytes()));
         jobs
     }
 
@@ -154,10 +167,24 @@ impl<'a> Pipeline<'a> {
         );
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = self.options.workers.unwrap_or_else(cores).clamp(1, jobs.len().max(1));
+        (self.estimate, self.start) = (Estimate::new(jobs.len(), workers), Instant::now());
+        let files = jobs.clone();
         let jobs: Mutex<VecDeque<Found>> = Mutex::new(jobs.into());
         let (to_run, from_readers) = sync_channel(workers * 2);
+        let (tell_looked, looked) = channel();
+        self.looked = looked;
         let over = Arc::new(AtomicBool::new(false));
         thread::scope(|scope| {
+            let ahead = Ahead {
+                engines: self.engines,
+                limits: &self.options.limits,
+                claims: &claims,
+                files,
+                jobs: &jobs,
+                over: Arc::clone(&over),
+            };
+            let (reading, end) = channel();
+            scope.spawn(move || ahead.look_into_all(&tell_looked, &end));
             for _ in 0..workers {
                 let reader = DocumentReader {
                     engines: self.engines,
@@ -172,6 +199,7 @@ impl<'a> Pipeline<'a> {
             drop(to_run);
             let outcome = self.consume(from_readers);
             over.store(true, Ordering::Relaxed);
+            drop(reading);
             match outcome {
                 Ok(()) | Err(Stop::Asked) => Ok(()),
                 Err(Stop::Error(error)) => Err(error),
@@ -206,10 +234,15 @@ impl<'a> Pipeline<'a> {
                 }
                 let (model, before) = (self.wants.model.clone(), before.map(|before| *before));
                 let record = ledger::opened(&found, document, page_count, title, model, before);
+                let read = record.pages_indexed + record.failed_pages.len() as u32;
+                let pages = page_count.min(self.options.limits.pages).saturating_sub(read);
+                self.estimate.opened(&found.path, pages, !found.is_attached);
                 let open = OpenDocument { record, bytes_told: 0, waiting: 0, is_read: false };
                 self.open.insert(found.path.clone(), open);
             }
-            Message::Page(page, image) => {
+            Message::Page { page, image, kind, took } => {
+                self.estimate.read(kind, took.reading());
+                self.summary.stages.add(took);
                 let wanted = self.options.ocr != OcrChoice::Off && self.engines.ocr.is_none();
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
                 if wanted && needs_ocr(&page.text) {
@@ -223,15 +256,15 @@ impl<'a> Pipeline<'a> {
                 open.waiting += 1;
                 let turn = page.turn;
                 let document = open.record.document.expect("opened with its document");
-                let page = page.into_record(document);
+                let page = Waiting { found, page: page.into_record(document), kind };
                 match image {
                     Some(image) => {
                         let most = self.options.batch.pages;
-                        if self.encoding.add(found, page, (image, turn), most) {
+                        if self.encoding.add(page, (image, turn), most) {
                             self.encode()?;
                         }
                     }
-                    None => self.page_done(&found, page),
+                    None => self.page_done(page),
                 }
             }
             Message::PageFailed(failure) => {
@@ -266,34 +299,46 @@ impl<'a> Pipeline<'a> {
     fn encode(&mut self) -> Result<(), Stop> {
         match self.encoding.run(self.engines.encoder.as_ref(), &self.options.stop)? {
             Encoded::Stopped => Err(Stop::Asked),
-            Encoded::Pages(pages) => {
-                pages.into_iter().for_each(|(found, page)| self.page_done(&found, page));
+            Encoded::Pages { pages, took } => {
+                self.estimate.encoded(pages.len(), took);
+                self.summary.stages.encode += took;
+                pages.into_iter().for_each(|page| self.page_done(page));
                 Ok(())
             }
         }
     }
 
-    fn page_done(&mut self, found: &Found, page: PageRecord) {
+    fn page_done(&mut self, Waiting { found, page, kind }: Waiting) {
+        let found = &*found;
         let open = self.opened(found);
         open.waiting -= 1;
         ledger::page_indexed(&mut open.record, page.id.number);
         self.summary.pages_indexed += 1;
         self.committing.add_page(page);
-        self.tell_page(found);
+        self.tell_page(found, kind);
         self.close_if_done(found);
     }
 
     fn page_failed(&mut self, found: &Found, failure: PageFailure) {
         ledger::page_failed(&mut self.opened(found).record, failure);
         self.summary.pages_failed += 1;
-        self.tell_page(found);
+        self.tell_page(found, Kind::Words);
     }
 
-    fn tell_page(&mut self, found: &Found) {
+    fn tell_page(&mut self, found: &Found, kind: Kind) {
         let open = self.opened(found);
         let bytes = planned_bytes(found) / u64::from(open.record.page_count.max(1));
         open.bytes_told += bytes;
         (self.tell)(Event::Page { path: &found.path, bytes });
+        self.estimate.page_done(&found.path, kind);
+        self.tell_progress();
+    }
+
+    fn tell_progress(&mut self) {
+        for (path, pages) in self.looked.try_iter() {
+            self.estimate.looked(&path, pages);
+        }
+        (self.tell)(Event::Progress(self.estimate.progress(self.start.elapsed())));
     }
 
     fn close_if_done(&mut self, found: &Found) {
@@ -361,6 +406,8 @@ impl<'a> Pipeline<'a> {
         self.summary.count(record, outcome);
         let bytes = planned_bytes(found).saturating_sub(bytes_told);
         (self.tell)(Event::Document { record, outcome, bytes });
+        self.estimate.closed(&found.path, !found.is_attached);
+        self.tell_progress();
     }
 
     /// Closes the files whose bytes were read under another name.
@@ -396,7 +443,10 @@ impl<'a> Pipeline<'a> {
 
     fn commit(&mut self) -> Result<(), IndexError> {
         let open = self.open.values().map(|open| &open.record);
-        if let Some(pages) = self.committing.commit(open)? {
+        let start = Instant::now();
+        let committed = self.committing.commit(open)?;
+        self.summary.stages.commit += start.elapsed();
+        if let Some(pages) = committed {
             (self.tell)(Event::Committed { pages });
         }
         Ok(())

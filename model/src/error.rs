@@ -44,6 +44,15 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
+    /// The weights are stored only in a format of another framework.
+    #[error(
+        "{path} holds weights for JAX or Keras: take the same model without -jax or -keras in its \
+         name"
+    )]
+    OtherFramework {
+        /// The file.
+        path: PathBuf,
+    },
     /// The header of a weights file is damaged.
     #[error("the weights in {path} cannot be read")]
     Weights {

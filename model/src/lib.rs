@@ -6,6 +6,9 @@
 //! ([`ColPali`]), which squeezes a page into a square; NeoMME and the ColQwens, which see it in its own
 //! shape; ColModernVBERT and ColSmol, which cut it into tiles. This is the only crate of pagesight that knows candle.
 //!
+//! [`PaliGemma`], which ColPali is made of, also writes: it answers a question about a picture,
+//! reads it aloud, and finds things on it.
+//!
 //! The way of a page through ColPali: its picture becomes pixels (`families/NAME/preprocess`),
 //! pixels become patch features in the vision tower, features and the prompt go through the
 //! language model, and a head makes rows of length 1 of it. NeoMME has no tower of its own for
@@ -27,6 +30,7 @@
 //! # Ok::<(), pagesight_model::ModelError>(())
 //! ```
 
+mod answerer;
 mod blocks;
 mod checkpoint;
 mod device;
@@ -47,6 +51,7 @@ mod text;
 mod verify;
 
 // Loading any model.
+pub use checkpoint::adapter::AdapterUse;
 pub use device::{Device, UnknownDevice};
 pub use error::ModelError;
 pub use families::recipe::{Pooler, RecipeOrigin};
@@ -57,6 +62,12 @@ pub use precision::{Precision, UnknownPrecision};
 // ColPali, the first family.
 pub use families::colpali::model::ColPali;
 pub use families::colpali::recipe::Recipe;
+
+// Answers: texts about a picture.
+pub use answerer::{
+    Choice, Decoding, Generated, Location, MaskDecoder, Object, ObjectMask, Objects, PaliGemma,
+    Sampling, Stop, Task, UnknownTask,
+};
 
 // Meaning of text.
 pub use embedder::{

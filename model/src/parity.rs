@@ -89,7 +89,14 @@ impl Stages {
     /// # Errors
     /// [`ParityError::Expected`].
     pub fn read(folder: &Path) -> Result<Self, ParityError> {
-        let path = folder.join("expected.safetensors");
+        Self::read_file(folder.join("expected.safetensors"))
+    }
+
+    /// As [`read`](Self::read), from a file of another name.
+    ///
+    /// # Errors
+    /// [`ParityError::Expected`].
+    pub fn read_file(path: PathBuf) -> Result<Self, ParityError> {
         let expected = candle_core::safetensors::load(&path, &CandleDevice::Cpu)
             .map_err(|source| ParityError::Expected { path, source: Box::new(source) })?;
         Ok(Self { expected, reports: Vec::new() })

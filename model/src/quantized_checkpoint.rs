@@ -145,8 +145,10 @@ pub fn quantize_checkpoint(
         }
         if *name == RECIPE {
             let mut recipe: Map<String, Value> = read_json(&source)?;
-            // The precision of the weights as they were; the new ones have their own.
-            if recipe.shift_remove("precision").is_some() {
+            // The precision of the weights as they were; the new ones have their own, and an adapter
+            // is merged into them.
+            let changed = ["precision", "adapter"].map(|key| recipe.shift_remove(key).is_some());
+            if changed.contains(&true) {
                 fs::write(to.join(name), Value::Object(recipe).to_string())
                     .map_err(io(&source.shown()))?;
                 continue;

@@ -42,10 +42,16 @@ impl TextTokens {
     /// # Errors
     /// [`ModelError::Tokenizer`] when it does not parse.
     pub fn read(file: &CheckpointFile, rows: usize) -> Result<Self, ModelError> {
-        let path = file.shown();
+        Self::parse(&file.read()?, file.shown(), rows)
+    }
+
+    /// As [`read`](Self::read), from the bytes of a `tokenizer.json` that is at `path`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when they do not parse.
+    pub fn parse(bytes: &[u8], path: PathBuf, rows: usize) -> Result<Self, ModelError> {
         let wrong = |reason: String| ModelError::Tokenizer { path: path.clone(), reason };
-        let mut tokenizer =
-            Tokenizer::from_bytes(file.read()?).map_err(|e| wrong(e.to_string()))?;
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| wrong(e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| wrong(e.to_string()))?;
         let added = tokenizer.get_added_tokens_decoder();
@@ -67,6 +73,11 @@ impl TextTokens {
     /// The id of `token`, if there is one.
     pub fn find(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
+    }
+
+    /// The piece of text that `id` stands for, as the tokenizer writes it.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
     }
 
     /// The id of a token that steers the model. It is special from now on, whatever the file says.

@@ -88,13 +88,25 @@ struct Teller {
     pages: u64,
     bytes_planned: u64,
     bytes_done: u64,
+    pages_planned: u64,
+    left: Option<Duration>,
 }
 
 impl Teller {
     fn new(send: SyncSender<Value>, heard: bool) -> Self {
         let (start, last) = (Instant::now(), None);
-        let (documents, pages, bytes_planned, bytes_done) = (0, 0, 0, 0);
-        Self { send, heard, start, last, documents, pages, bytes_planned, bytes_done }
+        Self {
+            send,
+            heard,
+            start,
+            last,
+            documents: 0,
+            pages: 0,
+            bytes_planned: 0,
+            bytes_done: 0,
+            pages_planned: 0,
+            left: None,
+        }
     }
 
     fn hear(&mut self, event: Event<'_>) {
@@ -106,6 +118,9 @@ impl Teller {
             Event::Page { bytes, .. } => {
                 self.pages += 1;
                 self.bytes_done += bytes;
+            }
+            Event::Progress(progress) => {
+                (self.pages_planned, self.left) = (progress.pages, progress.left);
             }
             Event::Document { record, outcome, bytes } => {
                 self.documents += 1;
@@ -126,9 +141,7 @@ impl Teller {
     fn tell_progress(&mut self) {
         self.last = Some(Instant::now());
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
-        let done = self.bytes_done as f64 / self.bytes_planned.max(1) as f64;
-        let left = (seconds / done.max(1e-9) - seconds).max(0.0);
-        let known = self.bytes_done > 0;
+        let left = self.left.map(|left| (left.as_secs_f64() * 10.0).round() / 10.0);
         self.tell(json!({
             "v": 1,
             "type": "progress",
@@ -136,8 +149,9 @@ impl Teller {
             "bytes_planned": self.bytes_planned,
             "bytes_done": self.bytes_done,
             "pages": self.pages,
+            "pages_planned": self.pages_planned,
             "pages_per_s": (self.pages as f64 / seconds * 100.0).round() / 100.0,
-            "seconds_left": known.then_some((left * 10.0).round() / 10.0),
+            "seconds_left": left,
         }));
     }
 

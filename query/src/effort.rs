@@ -20,6 +20,10 @@ pub enum Effort {
     /// [`Certified`](Self::Certified) where the codes of all pages have at most
     /// [`AUTO_EXACT_BYTES`] (residual codes half of that); beyond, as [`Best`](Self::Best) with a
     /// 128th of the pages, at least 1,024 and at most 8,192.
+    ///
+    /// Where the patches are asked beside other channels and weigh nothing, and neither a page
+    /// without words nor a tie is left to them, their order cannot change the answer: then no rank
+    /// of theirs is made certain, and their scores are those of the codes.
     #[default]
     Auto,
     /// Reads the sketches of all pages, and the codes of as many pages as this, those that look

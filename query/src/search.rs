@@ -3,168 +3,24 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{DocumentFilter, QueryEncoder, TextIndex, VectorSource};
-use pagesight_core::{
-    Channel, Found, Fusion, Hit, ModelId, PageId, QueryToken, QueryVectors, phrases,
-};
-use pagesight_maxsim::{Segments, pool_k_means};
+use pagesight_core::{Channel, Found, Hit, PageId, QueryVectors, phrases};
 
 use crate::effort::Effort;
 use crate::error::QueryError;
-use crate::explain::{TokenMatch, explain_hits};
+use crate::explain::explain_hits;
 use crate::fusion::{ChannelRanking, Wordless, fuse};
-use crate::identifiers::identifiers;
+use crate::identifiers::put_identified_first;
 use crate::notice::Notice;
-use crate::passages::{self, Meant, PassageMatch, PassageSource, PassageWeights, PassagesError};
+use crate::passages::{self, Meant, PassagesError};
 use crate::question::Question;
-use crate::verdict::{Asked, AskedPassages, Calibration, Likelihood};
-use crate::visual::{self, Backgrounds, Correction, Depth, Work};
-
-/// Vectors that a page is reduced to, about, when it is the question.
-const VECTORS_OF_A_PAGE: usize = 64;
+use crate::question_vectors::encode;
+use crate::ranking::{Ranking, Timings};
+use crate::request::{Request, Sources};
+use crate::verdict::{Asked, AskedPassages};
+use crate::visual::{Correction, Depth, Visual, Work};
 
 /// Pages that say whether there is an answer: as many as the fit looked at.
 const JUDGED: usize = 10;
-
-/// An identifier that more pages have does not tell them apart.
-const FEW: usize = 20;
-
-/// What a search runs on, all of one snapshot. [`new`](Self::new) fills in the rest:
-/// `Sources { codes, ..Sources::new(vectors, text) }`.
-#[derive(Clone, Copy)]
-pub struct Sources<'a> {
-    /// The stored multi-vectors.
-    pub vectors: &'a dyn VectorSource,
-    /// The words.
-    pub text: &'a dyn TextIndex,
-    /// Codes of all multi-vectors. Without them the multi-vectors themselves are scanned.
-    pub codes: Option<&'a Segments>,
-    /// The model, which encodes words for the patches. Without one, a question of words is asked in
-    /// the words alone.
-    pub encoder: Option<&'a dyn QueryEncoder>,
-    /// What pages give to any question, which is taken off. Without, pages with many vectors are
-    /// favoured.
-    pub backgrounds: Option<&'a Backgrounds>,
-    /// What the text of the pages means. Without it the passages are not asked.
-    pub passages: Option<PassageSource<'a>>,
-}
-
-impl<'a> Sources<'a> {
-    /// Vectors and words, without codes and without a model.
-    pub fn new(vectors: &'a dyn VectorSource, text: &'a dyn TextIndex) -> Self {
-        Self { vectors, text, codes: None, encoder: None, backgrounds: None, passages: None }
-    }
-}
-
-/// A question, and how it is to be answered. [`new`](Self::new) fills in the defaults:
-/// `Request { k: 3, ..Request::new(&question) }`.
-#[derive(Debug, Clone)]
-pub struct Request<'a> {
-    /// What is asked.
-    pub question: &'a Question,
-    /// The channels to ask; patches and words by default. One that cannot answer is passed over as
-    /// long as another can.
-    pub channels: Vec<Channel>,
-    /// How many hits to return; 10 by default.
-    pub k: usize,
-    /// How many pages each channel finds before they are fused; 100 by default.
-    pub depth: usize,
-    /// Which documents may be found; `None` for all.
-    pub documents: DocumentFilter<'a>,
-    /// Whether to say what of each hit answers each query token.
-    pub explain: bool,
-    /// How much is read to rank by late interaction.
-    pub effort: Effort,
-    /// How far the patches are trusted beside the other channels.
-    pub fusion: Fusion,
-    /// What the two kinds of vectors of the passages count beside the words.
-    pub passages: PassageWeights,
-    /// Whether what a page gives to any question is taken off the scores of its patches; so by
-    /// default, where it is known.
-    pub background: bool,
-    /// The model that made the patches: what its scores are worth was fitted for it, or not.
-    pub model: Option<&'a ModelId>,
-    /// What scores are worth.
-    pub calibration: Calibration,
-}
-
-impl<'a> Request<'a> {
-    /// Asks `question` with the defaults.
-    pub fn new(question: &'a Question) -> Self {
-        Self {
-            question,
-            channels: vec![Channel::Patches, Channel::Words],
-            k: 10,
-            depth: 100,
-            documents: None,
-            explain: false,
-            effort: Effort::default(),
-            fusion: Fusion::default(),
-            passages: PassageWeights::default(),
-            background: true,
-            model: None,
-            calibration: Calibration::default(),
-        }
-    }
-}
-
-/// Where the time went.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Timings {
-    /// From the question to its vectors.
-    pub encode: Duration,
-    /// Reading and scoring, for each channel that answered.
-    pub channels: Vec<(Channel, Duration)>,
-}
-
-impl Timings {
-    /// What `channel` took; nothing when it was not asked.
-    pub fn channel(&self, channel: Channel) -> Duration {
-        let took = self.channels.iter().find(|(other, _)| *other == channel);
-        took.map_or(Duration::ZERO, |(_, took)| *took)
-    }
-}
-
-/// Ranked pages, and how they were found.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Ranking {
-    /// The hits, best first.
-    pub hits: Vec<Hit>,
-    /// For each hit, what answers each query token; empty unless asked for.
-    pub matches: Vec<Vec<TokenMatch>>,
-    /// For each hit, the passage that is most like the question; `None` where passages were not
-    /// asked, or did not compare the page.
-    pub passages: Vec<Option<PassageMatch>>,
-    /// For each hit, how likely it answers; `None` where nothing was fitted for what found it.
-    pub likelihoods: Vec<Option<Likelihood>>,
-    /// How likely one of the hits answers.
-    pub likelihood: Option<Likelihood>,
-    /// The channels that answered, in the order of [`Channel`].
-    pub channels: Vec<Channel>,
-    /// What late interaction did.
-    pub work: Work,
-    /// Where the time went.
-    pub timings: Timings,
-    /// What a user should know of the ranking.
-    pub notices: Vec<Notice>,
-}
-
-impl Ranking {
-    /// Takes the hits out, e.g. where nothing speaks for an answer; how many they were.
-    pub fn hold_back(&mut self) -> usize {
-        self.matches.clear();
-        self.passages.clear();
-        self.likelihoods.clear();
-        std::mem::take(&mut self.hits).len()
-    }
-
-    /// Whether `channel` answered.
-    pub fn asked(&self, channel: Channel) -> bool {
-        self.channels.contains(&channel)
-    }
-}
 
 /// Answers `request`.
 ///
@@ -205,7 +61,7 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     let unwanted = request.question.page();
     let more = usize::from(unwanted.is_some());
     let (k, depth) = (request.k + more, request.depth.max(request.k) + more);
-    let (mut query, mut meant) = (None, None);
+    let (mut query, mut meant, mut unsettled) = (None, None, None);
     let mut rankings: Vec<(Channel, Found)> = Vec::with_capacity(channels.len());
     for &channel in &channels {
         let start;
@@ -216,16 +72,17 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                 // Below the last hit nothing is fused with one channel alone.
                 let pages = if channels.len() == 1 { k } else { depth };
                 let query = &*query.insert(vectors);
-                let ((found, done), notice) = visual::rank(
-                    sources.vectors,
-                    sources.codes,
-                    query,
-                    Depth { pages, certain: k },
-                    request.documents,
-                    request.effort,
-                    correction(sources, request, query).as_ref(),
-                )?;
-                work = done;
+                let depth = Depth { pages, certain: k };
+                let correction = correction(sources, request, query);
+                let visual = visual(sources, request, query, depth, correction.as_ref());
+                let (found, notice);
+                if may_be_ordered_by_code(request, &channels) {
+                    let coded;
+                    ((found, work), coded, notice) = visual.rank_by_code()?;
+                    unsettled = coded.map(|coded| (coded, depth));
+                } else {
+                    ((found, work), notice) = visual.rank()?;
+                }
                 notices.extend(notice);
                 found
             }
@@ -262,11 +119,9 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                 }
             }
         };
-        if let Some(at) = found.pages.iter().position(|(page, _)| Some(*page) == unwanted) {
-            found.pages.remove(at);
-            if channel == Channel::Patches && at < work.certain {
-                work.certain -= 1;
-            }
+        let at = leave_out(&mut found, unwanted);
+        if channel == Channel::Patches && at.is_some_and(|at| at < work.certain) {
+            work.certain -= 1;
         }
         timings.channels.push((channel, start.elapsed()));
         rankings.push((channel, found));
@@ -288,16 +143,18 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         .iter()
         .find(|(channel, _)| quotes && *channel == Channel::Words)
         .map(|(_, found)| found.pages.iter().map(|(page, _)| *page).collect());
-    if let Some(with_quotes) = with_quotes {
-        for (_, found) in &mut rankings {
+    let keep_quoted = |found: &mut Found| {
+        if let Some(with_quotes) = &with_quotes {
             found.pages.retain(|(page, _)| with_quotes.contains(page));
         }
-    }
+    };
+    rankings.iter_mut().for_each(|(_, found)| keep_quoted(found));
     let mut wordless = HashSet::new();
     if let Some(query) = query.as_ref().filter(|_| channels.len() > 1) {
         if !query.is_spelled() {
             // What a model sees of letters that it has no pieces for is no vote, for no page.
             rankings.retain(|(channel, _)| *channel != Channel::Patches);
+            unsettled = None;
             let unspelled = query.tokens().iter().filter(|token| !token.spelled).count();
             notices.push(Notice::Unspelled { unspelled, tokens: query.len() });
         }
@@ -307,18 +164,29 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         wordless = sources.text.wordless(&seen).map_err(QueryError::Text)?;
     }
     let tokens = query.as_ref().map_or(0, QueryVectors::len);
-    let weight_of = |channel, found: &Found| match channel {
-        Channel::Patches => request.fusion.visual_weight,
-        Channel::Words if meant.is_some() => request.passages.of_words(best_share(found)),
-        _ => 1.0,
+    let wordless = Wordless { pages: &wordless, tokens };
+    let joined = |rankings: &[(Channel, Found)]| {
+        join(sources, request, rankings, depth, meant.is_some(), wordless)
     };
-    let said: Vec<ChannelRanking<'_>> = rankings
-        .iter()
-        .map(|(channel, found)| weighed(*channel, found, depth, weight_of))
-        .collect();
-    let mut hits = fuse(request.fusion, &said, Some(Wordless { pages: &wordless, tokens }));
-    if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
-        put_identified_first(sources, request, &mut hits)?;
+    let mut hits = joined(&rankings)?;
+    let of_interest = request.k.max(JUDGED);
+    if let (Some((coded, depth)), Some(query)) = (unsettled, &query)
+        && patches_decide(&hits, of_interest, wordless)
+    {
+        let start = Instant::now();
+        let correction = correction(sources, request, query);
+        let visual = visual(sources, request, query, depth, correction.as_ref());
+        let (mut found, notice);
+        ((found, work), notice) = visual.settle(coded)?;
+        notices.extend(notice);
+        if leave_out(&mut found, unwanted).is_some_and(|at| at < work.certain) {
+            work.certain -= 1;
+        }
+        keep_quoted(&mut found);
+        timings.add(Channel::Patches, start.elapsed());
+        let patches = rankings.iter_mut().find(|(channel, _)| *channel == Channel::Patches);
+        patches.expect("it ranked").1 = found;
+        hits = joined(&rankings)?;
     }
     let embedder = sources.passages.map(|source| source.encoder.record().id);
     let said = rankings.iter().find(|(channel, _)| *channel == Channel::Passages);
@@ -326,9 +194,9 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         asked.passages = Some(AskedPassages { model, found, matches });
     }
     // What is said of an answer does not depend on how few of its pages are wanted.
-    let judged = &hits[..hits.len().min(request.k.max(JUDGED))];
+    let judged = &hits[..hits.len().min(of_interest)];
     let (mut likelihoods, likelihood) =
-        request.calibration.judge(&asked, judged, |hit| wordless.contains(&hit.page));
+        request.calibration.judge(&asked, judged, |hit| wordless.pages.contains(&hit.page));
     hits.truncate(request.k);
     likelihoods.truncate(request.k);
     if meant.is_none() {
@@ -357,6 +225,79 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         timings,
         notices,
     })
+}
+
+/// A ranking by the patches.
+fn visual<'a>(
+    sources: &Sources<'a>,
+    request: &Request<'a>,
+    query: &'a QueryVectors,
+    depth: Depth,
+    correction: Option<&'a Correction<'a>>,
+) -> Visual<'a> {
+    Visual {
+        source: sources.vectors,
+        codes: sources.codes,
+        query,
+        depth,
+        documents: request.documents,
+        effort: request.effort,
+        correction,
+    }
+}
+
+/// Whether the patches may well have no say in the answer, so that it can wait which of their ranks
+/// are certain: that takes longer than all the rest of a search.
+fn may_be_ordered_by_code(request: &Request<'_>, channels: &[Channel]) -> bool {
+    request.effort == Effort::Auto
+        && request.fusion.visual_weight == 0.0
+        && channels.len() > 1
+        && !request.explain
+}
+
+/// Whether the order of the patches matters among the first `count` of `hits`, although they weigh
+/// nothing: they place pages without words, pages that nothing else has found, and pages that are
+/// equally good.
+fn patches_decide(hits: &[Hit], count: usize, wordless: Wordless<'_>) -> bool {
+    let by_patches_alone =
+        |hit: &Hit| hit.channels.iter().all(|said| said.channel == Channel::Patches);
+    let first = &hits[..hits.len().min(count)];
+    let and_next = &hits[..hits.len().min(count + 1)];
+    !wordless.pages.is_empty()
+        || first.iter().any(by_patches_alone)
+        || and_next.windows(2).any(|two| two[0].score == two[1].score)
+}
+
+/// Takes a page out; where it was.
+fn leave_out(found: &mut Found, unwanted: Option<PageId>) -> Option<usize> {
+    let at = found.pages.iter().position(|(page, _)| Some(*page) == unwanted)?;
+    found.pages.remove(at);
+    Some(at)
+}
+
+/// The hits of all rankings, best first.
+fn join(
+    sources: &Sources<'_>,
+    request: &Request<'_>,
+    rankings: &[(Channel, Found)],
+    depth: usize,
+    are_passages_asked: bool,
+    wordless: Wordless<'_>,
+) -> Result<Vec<Hit>, QueryError> {
+    let weight_of = |channel, found: &Found| match channel {
+        Channel::Patches => request.fusion.visual_weight,
+        Channel::Words if are_passages_asked => request.passages.of_words(best_share(found)),
+        _ => 1.0,
+    };
+    let said: Vec<ChannelRanking<'_>> = rankings
+        .iter()
+        .map(|(channel, found)| weighed(*channel, found, depth, weight_of))
+        .collect();
+    let mut hits = fuse(request.fusion, &said, Some(wordless));
+    if said.iter().any(|of| of.channel != Channel::Words && of.weight != 0.0) {
+        put_identified_first(sources, request, &mut hits)?;
+    }
+    Ok(hits)
 }
 
 /// What is taken off the scores of pages for `query`, where anything is. What a page gives to
@@ -394,37 +335,6 @@ fn weighed<'a>(
 fn best_share(found: &Found) -> f32 {
     let best = found.pages.first().and_then(|best| found.scale.share(best.1));
     best.unwrap_or_default()
-}
-
-/// Pages with an identifier of the question go first, in the order that words give them, where few
-/// have it: what another channel makes of the rest of the question does not outweigh it.
-fn put_identified_first(
-    sources: &Sources<'_>,
-    request: &Request<'_>,
-    hits: &mut Vec<Hit>,
-) -> Result<(), QueryError> {
-    let mut identified: HashSet<PageId> = HashSet::new();
-    for identifier in identifiers(request.question.words().unwrap_or_default()) {
-        let quoted = format!("\"{identifier}\"");
-        let found = sources.text.search_text(&quoted, FEW + 1, request.documents);
-        let found = found.map_err(QueryError::Text)?.pages;
-        if found.len() <= FEW {
-            identified.extend(found.into_iter().map(|(page, _)| page));
-        }
-    }
-    let by_words = |hit: &Hit| hit.channel(Channel::Words).map(|said| said.rank);
-    let (mut first, mut rest): (Vec<Hit>, Vec<Hit>) =
-        hits.drain(..).partition(|hit| identified.contains(&hit.page) && by_words(hit).is_some());
-    first.sort_by_key(by_words);
-    // Scores rank: those in front are raised above the rest.
-    let mut least = rest.first().map_or(f32::NEG_INFINITY, |best| best.score);
-    for hit in first.iter_mut().rev() {
-        hit.score = hit.score.max(least.next_up());
-        least = hit.score;
-    }
-    hits.append(&mut first);
-    hits.append(&mut rest);
-    Ok(())
 }
 
 /// Says of each hit what was taken off because the page gives it to any question.
@@ -497,373 +407,5 @@ fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The vectors of a question.
-fn encode(sources: &Sources<'_>, question: &Question) -> Result<QueryVectors, QueryError> {
-    match question {
-        Question::Words(words) => {
-            let encoder = sources.encoder.ok_or(QueryError::NoModel)?;
-            let mut vectors = encoder.encode_queries(&[words]).map_err(QueryError::Encode)?;
-            vectors.pop().ok_or_else(|| QueryError::Encode("the encoder gave nothing back".into()))
-        }
-        Question::Vectors { vectors, .. } => Ok(vectors.clone()),
-        Question::Page { page, .. } => vectors_of_page(sources.vectors, *page),
-    }
-}
-
-/// The stored vectors of a page as those of a query. Similar ones are merged until about
-/// [`VECTORS_OF_A_PAGE`] are left: a search then takes as long as that of a long question, and the
-/// many vectors of blank paper count as the few that they are. A token is called by the place of
-/// the vector that is most like it.
-fn vectors_of_page(source: &dyn VectorSource, page: PageId) -> Result<QueryVectors, QueryError> {
-    let found = source.vectors_of(&[page]).map_err(QueryError::Vectors)?;
-    let (_, vectors) = found.into_iter().next().ok_or(QueryError::NoVectors { page })?;
-    let rows: Vec<f32> = vectors.values().iter().map(|value| value.to_f32()).collect();
-    let factor = vectors.len().div_ceil(VECTORS_OF_A_PAGE);
-    let pooled = pool_k_means(vectors.dim(), &rows, factor);
-    let name = |&row: &usize| QueryToken::special(vectors.place(row).to_string());
-    let tokens = pooled.representatives.iter().map(name).collect();
-    QueryVectors::new(vectors.dim(), pooled.vectors, tokens)
-        .map_err(|error| QueryError::Vectors(error.into()))
-}
-
 #[cfg(test)]
-mod tests {
-    use pagesight_core::seam::{Batch, BoxError, PageSink, PassageEncoder};
-    use pagesight_core::testing::{
-        FakeEncoder, FakePassageEncoder, FakeStore, document_record, page_record,
-    };
-    use pagesight_core::{DocumentId, Slices};
-    use pagesight_maxsim::DimMismatch;
-
-    use super::*;
-    use crate::testing::coded;
-
-    fn store() -> (FakeStore, DocumentId) {
-        let mut store = FakeStore::default();
-        let id = DocumentId::of(b"doc");
-        let row = |seed: f32| [seed, 1.0 - seed, 0.3, 0.2];
-        let pages = (1..=7)
-            .map(|n| {
-                let vectors = row(n as f32 / 7.0);
-                page_record(id, n, &format!("page number{n} words"), Some((4, &vectors)))
-            })
-            .collect();
-        let documents = vec![document_record("doc.pdf", id, 7)];
-        store.commit(Batch { documents, pages, ..Batch::default() }).unwrap();
-        (store, id)
-    }
-
-    const BOTH: [Channel; 2] = [Channel::Patches, Channel::Words];
-
-    fn encoder() -> FakeEncoder {
-        FakeEncoder::new(8, Slices::default())
-    }
-
-    fn ask(
-        store: &FakeStore,
-        encoder: Option<&dyn QueryEncoder>,
-        question: impl Into<Question>,
-        with: impl FnOnce(&mut Request<'_>),
-    ) -> Result<Ranking, QueryError> {
-        let question = question.into();
-        let mut request = Request::new(&question);
-        with(&mut request);
-        search(&Sources { encoder, ..Sources::new(store, store) }, &request)
-    }
-
-    fn numbers(ranking: &Ranking) -> Vec<u32> {
-        ranking.hits.iter().map(|hit| hit.page.number).collect()
-    }
-
-    /// Asks words and passages of pages with these texts.
-    fn meant(texts: &[&str], question: &str) -> (Ranking, Ranking) {
-        let mut store = FakeStore::default();
-        let id = DocumentId::of(b"doc");
-        let pages: Vec<_> =
-            (1..).zip(texts).map(|(n, text)| page_record(id, n, text, None)).collect();
-        let ids: Vec<PageId> = pages.iter().map(|page| page.id).collect();
-        let documents = vec![document_record("doc.pdf", id, texts.len() as u32)];
-        store.commit(Batch { documents, pages, ..Batch::default() }).unwrap();
-        let encoder = FakePassageEncoder::default();
-        let encoded = encoder.encode_texts(texts).unwrap();
-        let pages = ids.iter().zip(&encoded);
-        let pages: Vec<_> = pages.filter_map(|(id, page)| Some((*id, page.as_ref()?))).collect();
-        let pooled: Vec<_> = pages.iter().map(|(id, page)| (*id, &page.pooled)).collect();
-        let tokens: Vec<_> = pages.iter().map(|(id, page)| (*id, &page.tokens)).collect();
-        let (pooled, tokens) = (coded(&pooled), coded(&tokens));
-        let passages = Some(PassageSource { encoder: &encoder, pooled: &pooled, tokens: &tokens });
-        let sources = Sources { passages, ..Sources::new(&store, &store) };
-        let question = Question::from(question);
-        let ask = |channels: &[Channel]| {
-            let channels = channels.to_vec();
-            search(&sources, &Request { channels, ..Request::new(&question) }).unwrap()
-        };
-        (ask(&[Channel::Words, Channel::Passages]), ask(&[Channel::Words]))
-    }
-
-    #[test]
-    fn words_count_by_how_much_of_the_question_their_best_page_has() {
-        let texts = ["red house\ngreen door", "blue sky", "grey sea", "white sand", "sun"];
-        let shares = ["green door", "green door of an old barn by the river", "purple sun"].map(
-            |question| {
-                let (both, words) = meant(&texts, question);
-                let said = |of: &Ranking| *of.hits[0].channel(Channel::Words).unwrap();
-                let best = said(&words).share.unwrap();
-                let weight = PassageWeights::default().of_words(best);
-                for hit in &both.hits {
-                    let Some(said) = hit.channel(Channel::Words) else { continue };
-                    assert!((said.part - weight * said.z).abs() < 1e-5, "{question}: {said:?}");
-                }
-                // Alone they count as they are.
-                assert_eq!(said(&words).part, said(&words).score);
-                best
-            },
-        );
-        let enough = PassageWeights::default().enough;
-        assert!(shares[0] > shares[1] && shares[1] < enough, "{shares:?}");
-    }
-
-    #[test]
-    fn passages_find_what_words_do_not_and_say_where() {
-        let texts = ["red house\ngreen door", "blue sky", "", "a green door\nand a red house"];
-        let (both, words) = meant(&texts, "green door");
-        assert_eq!(both.channels, [Channel::Words, Channel::Passages]);
-        assert!(both.notices.is_empty());
-        // A page without a word of the question is found by the other channel alone.
-        assert!(words.hits.len() < both.hits.len());
-        let first = &both.hits[0];
-        assert_eq!(first.page.number, 1);
-        assert_eq!(both.passages[0].map(|found| found.passage), Some(1));
-        let parts: f32 = first.channels.iter().map(|said| said.part).sum();
-        assert!((first.score - parts).abs() < 1e-5, "{first:?}");
-        assert!(both.hits.iter().all(|hit| hit.page.number != 3), "no words, no meaning");
-    }
-
-    #[test]
-    fn a_question_that_is_not_understood_is_answered_as_without_passages() {
-        let texts = ["дом красный 12", "небо", "12 13"];
-        for question in ["дом", "12", "", "\"12 13\""] {
-            let (both, words) = meant(&texts, question);
-            assert_eq!((both.channels, both.hits), (words.channels, words.hits), "{question}");
-            assert!(both.notices.is_empty());
-        }
-    }
-
-    #[test]
-    fn the_visual_ranking_is_the_brute_force_ranking() {
-        let (store, _) = store();
-        let encoder = encoder();
-        let ranking = ask(&store, Some(&encoder), "number3 words", |request| {
-            (request.channels, request.k) = (vec![Channel::Patches], 3);
-        })
-        .unwrap();
-        let query = &encoder.encode_queries(&["number3 words"]).unwrap()[0];
-        let mut expected: Vec<(PageId, f64)> = store
-            .pages()
-            .iter()
-            .map(|page| {
-                let rows: Vec<f32> =
-                    page.vectors.as_ref().unwrap().values().iter().map(|v| v.to_f32()).collect();
-                (page.id, pagesight_maxsim::maxsim_reference(4, query.values(), &rows))
-            })
-            .collect();
-        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let got: Vec<PageId> = ranking.hits.iter().map(|h| h.page).collect();
-        let expected: Vec<PageId> = expected.iter().take(3).map(|e| e.0).collect();
-        assert_eq!(got, expected);
-        assert_eq!(ranking.work.seen, 7);
-    }
-
-    #[test]
-    fn both_channels_show_in_a_fused_hit() {
-        let (store, _) = store();
-        let ranking = ask(&store, Some(&encoder()), "number3 words", |_| ()).unwrap();
-        assert_eq!((ranking.hits.len(), &ranking.channels[..]), (7, &BOTH[..]));
-        assert!(ranking.hits.iter().all(|hit| BOTH.iter().all(|c| hit.channel(*c).is_some())));
-        let third = ranking.hits.iter().find(|hit| hit.page.number == 3).unwrap();
-        assert_eq!(third.channel(Channel::Words).unwrap().rank, 1);
-        assert_eq!(ranking.notices, []);
-        assert!(ranking.matches.is_empty());
-        // Matches name the bytes of the question.
-        let ranking = ask(&store, Some(&encoder()), "number3 words", |r| r.explain = true).unwrap();
-        assert_eq!(ranking.matches.len(), 7);
-        let spans: Vec<_> = ranking.matches[0].iter().map(|found| found.span.clone()).collect();
-        assert_eq!(spans, [None, Some(0..7), Some(8..13)]);
-    }
-
-    #[test]
-    fn a_channel_that_cannot_answer_is_passed_over_while_another_can() {
-        let (store, id) = store();
-        let ranking = ask(&store, None, "number3 words", |request| request.k = 1).unwrap();
-        assert_eq!((numbers(&ranking), ranking.asked(Channel::Patches)), (vec![3], false));
-        assert_eq!(ranking.notices, [Notice::NoModel]);
-        let ask = |channels: &[Channel], question: Question, encoder| {
-            ask(&store, encoder, question, |request| request.channels = channels.to_vec())
-        };
-        let words = || Question::from("number3 words");
-        let alone = ask(&[Channel::Patches], words(), None);
-        assert!(matches!(alone, Err(QueryError::NoModel)));
-        let vectors = || Question::from(QueryVectors::of_rows(4, vec![0.5; 4]).unwrap());
-        let alone = ask(&[Channel::Words], vectors(), None);
-        assert!(matches!(alone, Err(QueryError::NoWords)));
-        assert!(matches!(ask(&[], words(), None), Err(QueryError::NothingAsked)));
-        let passages = Channel::Passages;
-        let model = encoder();
-        let alone = ask(&[passages], words(), Some(&model));
-        assert!(matches!(alone, Err(QueryError::NoChannel { channel }) if channel == passages));
-        let ranking = ask(&[passages, Channel::Words], words(), None).unwrap();
-        assert_eq!(ranking.notices, [Notice::NoChannel { channel: passages }]);
-        let nowhere = PageId { document: id, number: 99 };
-        let error = ask(&BOTH, nowhere.into(), None).unwrap_err();
-        assert!(matches!(error, QueryError::NoVectors { page } if page == nowhere));
-    }
-
-    #[test]
-    fn vectors_made_elsewhere_find_what_the_model_would() {
-        let (store, _) = store();
-        let vectors = encoder().encode_queries(&["number3 words"]).unwrap().remove(0);
-        for words in [None, Some("number3 words".to_string())] {
-            let channels = if words.is_some() { BOTH.to_vec() } else { vec![Channel::Patches] };
-            let expected = ask(&store, Some(&encoder()), "number3 words", |request| {
-                request.channels = channels.clone();
-            });
-            let question = Question::Vectors { vectors: vectors.clone(), words };
-            let got = ask(&store, None, question, |_| ()).unwrap();
-            assert_eq!((&got.hits, got.channels), (&expected.unwrap().hits, channels));
-        }
-    }
-
-    #[test]
-    fn more_like_a_page_finds_its_like_and_not_itself() {
-        let (mut store, id) = store();
-        // A large page, and its twin with a few other vectors.
-        let row = |n: usize| {
-            let row = [(n % 7) as f32 - 3.0, (n % 5) as f32 - 2.0, (n % 3) as f32, 1.0];
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.map(|x| x / length)
-        };
-        let large: Vec<f32> = (0..300).flat_map(row).collect();
-        let twin: Vec<f32> = (5..305).flat_map(row).collect();
-        let pages = vec![
-            page_record(id, 8, "", Some((4, &large))),
-            page_record(id, 9, "", Some((4, &twin))),
-        ];
-        store.commit(Batch { pages, ..Batch::default() }).unwrap();
-        let page = |number| PageId { document: id, number };
-        for k in [1, 3, 20] {
-            let like = ask(&store, None, page(8), |request| request.k = k).unwrap();
-            assert_eq!((like.hits[0].page, like.hits.len()), (page(9), k.min(8)));
-            assert!(like.hits.iter().all(|hit| hit.page != page(8)));
-            assert_eq!(like.hits[0].channels[0].rank, 1);
-            assert_eq!(
-                (&like.channels[..], like.work.certain),
-                (&[Channel::Patches][..], k.min(8))
-            );
-        }
-        // Few vectors are taken as they are, many are merged.
-        let vectors = |number| vectors_of_page(&store, page(number)).unwrap();
-        assert_eq!(vectors(3).len(), 1);
-        assert!((32..=VECTORS_OF_A_PAGE).contains(&vectors(8).len()), "{}", vectors(8).len());
-        let question = Question::Page { page: page(8), words: Some("number3".into()) };
-        let like = ask(&store, None, question, |request| request.explain = true).unwrap();
-        assert_eq!(like.channels, BOTH);
-        assert_eq!(like.matches[0].len(), vectors(8).len());
-        assert!(like.matches[0].iter().all(|found| found.token.parse::<usize>().unwrap() < 300));
-    }
-
-    #[test]
-    fn a_page_without_words_is_found_by_its_patches() {
-        let (mut store, id) = store();
-        let vectors = store.pages()[2].vectors.clone().unwrap();
-        let mut scan = page_record(id, 8, "", None);
-        scan.vectors = Some(vectors);
-        store.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
-        let ranking = ask(&store, Some(&encoder()), "number3 words", |request| {
-            request.fusion = Fusion { visual_weight: 0.0, visual_margin: 0.0 };
-        })
-        .unwrap();
-        let place = |number| ranking.hits.iter().position(|hit| hit.page.number == number).unwrap();
-        // It looks as page 3 does, which the words put first.
-        assert_eq!((place(3), ranking.hits.len()), (0, 8));
-        let score = |hit: &Hit| hit.channel(Channel::Patches).unwrap().score;
-        let better = |hit: &Hit| score(hit) >= score(&ranking.hits[place(8)]);
-        let before = ranking.hits[..place(8)].iter().filter(|hit| better(hit)).count();
-        assert_eq!(before, place(8));
-        let words = ask(&store, Some(&encoder()), "number3 words", |request| {
-            request.channels = vec![Channel::Words];
-        });
-        assert!(words.unwrap().hits.iter().all(|hit| hit.page.number != 8));
-    }
-
-    #[test]
-    fn letters_that_the_model_has_no_pieces_for_leave_the_order_to_words() {
-        struct Bytes(usize);
-        impl QueryEncoder for Bytes {
-            fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
-                let token = |i| QueryToken { spelled: i >= self.0, ..QueryToken::special("re") };
-                // Page 7 looks like it, page 3 reads like it.
-                let values = [1.0, 0.0, 0.3, 0.2].repeat(4);
-                let query = QueryVectors::new(4, values, (0..4).map(token).collect())?;
-                Ok(vec![query; queries.len()])
-            }
-        }
-        let (store, _) = store();
-        for (bytes, first) in [(2, 7), (3, 3)] {
-            let ranking = ask(&store, Some(&Bytes(bytes)), "number3 words", |request| {
-                request.fusion = Fusion { visual_weight: 9.0, visual_margin: 0.0 };
-            })
-            .unwrap();
-            assert_eq!((numbers(&ranking)[0], ranking.hits.len()), (first, 7));
-            let expected = (first == 3).then_some(Notice::Unspelled { unspelled: 3, tokens: 4 });
-            assert_eq!(ranking.notices, Vec::from_iter(expected));
-        }
-        // Page 8 has no words, and looks most like what cannot be read.
-        let (mut more, id) = (store.clone(), store.pages()[0].id.document);
-        let scan = page_record(id, 8, "", Some((4, &[1.0, 0.0, 0.3, 0.2])));
-        more.commit(Batch { pages: vec![scan], ..Batch::default() }).unwrap();
-        let ranking = ask(&more, Some(&Bytes(4)), "number3 words", |_| ()).unwrap();
-        assert_eq!((numbers(&ranking)[0], ranking.hits.len()), (3, 7));
-        let nowhere = ask(&more, Some(&Bytes(4)), "审计意见", |_| ()).unwrap();
-        assert_eq!(nowhere.hits, []);
-        // Alone, the patches are no less trusted.
-        let ranking = ask(&store, Some(&Bytes(4)), "number3 words", |request| {
-            request.channels = vec![Channel::Patches];
-        });
-        let ranking = ranking.unwrap();
-        assert_eq!((numbers(&ranking)[0], &ranking.notices[..]), (7, &[][..]));
-    }
-
-    #[test]
-    fn what_is_quoted_is_required_of_every_channel() {
-        let (store, _) = store();
-        let pages =
-            |question: &str| numbers(&ask(&store, Some(&encoder()), question, |_| ()).unwrap());
-        assert_eq!(pages("number3").len(), 7);
-        // The fake index splits at spaces: this one word is on page 3 alone.
-        assert_eq!(pages("\" number3 \""), [3]);
-    }
-
-    #[test]
-    fn a_filter_holds_in_every_channel() {
-        let (store, _) = store();
-        let none = HashSet::from([DocumentId::of(b"another")]);
-        let question = Question::from("number3 words");
-        let request = Request { documents: Some(&none), ..Request::new(&question) };
-        let encoder = encoder();
-        let sources = Sources { encoder: Some(&encoder), ..Sources::new(&store, &store) };
-        assert!(search(&sources, &request).unwrap().hits.is_empty());
-    }
-
-    #[test]
-    fn vectors_of_another_dim_are_refused() {
-        let (mut store, id) = store();
-        let pages = vec![page_record(id, 8, "", Some((2, &[1.0, 0.0])))];
-        store.commit(Batch { pages, ..Batch::default() }).unwrap();
-        let error = ask(&store, Some(&encoder()), "number3 words", |_| ()).unwrap_err();
-        assert!(matches!(error, QueryError::Dim(DimMismatch { query: 4, page: 2 })));
-        assert_eq!(
-            pagesight_core::chain(&error),
-            "the query does not fit the stored vectors: query vectors have dim 4, page vectors 2"
-        );
-    }
-}
+mod tests;

@@ -25,6 +25,7 @@ use crate::error::QueryError;
 use crate::notice::Notice;
 pub use background::Backgrounds;
 pub(crate) use background::Correction;
+pub(crate) use certified::Coded;
 use error::CodesError;
 pub use work::{Code, Work};
 
@@ -40,66 +41,97 @@ pub(crate) struct Depth {
 /// The pages of a ranking with their scores, best first, and what was done for it.
 type Ranked = (Found, Work);
 
-/// The best pages, ties by [`PageId`](pagesight_core::PageId), by MaxSim less what `correction`
-/// takes off. Codes are derived:
-/// where they are damaged the full-precision vectors of all pages answer, and the notice says so.
-pub(crate) fn rank(
-    source: &dyn VectorSource,
-    codes: Option<&Segments>,
-    query: &QueryVectors,
-    depth: Depth,
-    documents: DocumentFilter<'_>,
-    effort: Effort,
-    correction: Option<&Correction<'_>>,
-) -> Result<(Ranked, Option<Notice>), QueryError> {
-    let (mut codes, mut notice) = (codes, None);
-    if let Some(coded) = codes.filter(|_| effort != Effort::Exact) {
-        match rank_by_codes(coded, source, query, depth, documents, effort, correction) {
-            Ok(ranked) => return Ok((ranked, None)),
-            Err(CodesError::Failed(error)) => return Err(error),
+/// A ranking by late interaction to be made.
+#[derive(Clone, Copy)]
+pub(crate) struct Visual<'a> {
+    pub source: &'a dyn VectorSource,
+    pub codes: Option<&'a Segments>,
+    pub query: &'a QueryVectors,
+    pub depth: Depth,
+    pub documents: DocumentFilter<'a>,
+    pub effort: Effort,
+    pub correction: Option<&'a Correction<'a>>,
+}
+
+impl Visual<'_> {
+    /// The best pages, ties by [`PageId`](pagesight_core::PageId), by MaxSim less what the
+    /// correction takes off. Codes are derived: where they are damaged the full-precision vectors of
+    /// all pages answer, and the notice says so.
+    pub fn rank(&self) -> Result<(Ranked, Option<Notice>), QueryError> {
+        let (ranked, unsettled, notice) = self.rank_by_code()?;
+        match unsettled {
+            Some(coded) => self.settle(coded),
+            None => Ok((ranked, notice)),
+        }
+    }
+
+    /// The same, but where int8 codes rank, by these alone: which of them are certain is left to
+    /// [`settle`](Self::settle), which reads full-precision vectors.
+    pub fn rank_by_code(&self) -> Result<(Ranked, Option<Coded>, Option<Notice>), QueryError> {
+        let coded = self.codes.filter(|_| self.effort != Effort::Exact);
+        match coded.map(|codes| self.by_codes(codes)) {
+            Some(Ok((ranked, unsettled))) => Ok((ranked, unsettled, None)),
+            Some(Err(CodesError::Failed(error))) => Err(error),
+            Some(Err(CodesError::Damaged(reason))) => {
+                Ok((self.scan(None)?, None, Some(Notice::CodesDamaged { reason })))
+            }
+            None => Ok((self.scan(self.codes)?, None, None)),
+        }
+    }
+
+    /// Makes the first ranks certain.
+    pub fn settle(&self, coded: Coded) -> Result<(Ranked, Option<Notice>), QueryError> {
+        let Some(codes) = self.codes else { return Ok((coded.by_code(), None)) };
+        match coded.settle(codes, self.source, self.query) {
+            Ok(ranked) => Ok((ranked, None)),
+            Err(CodesError::Failed(error)) => Err(error),
             Err(CodesError::Damaged(reason)) => {
-                (codes, notice) = (None, Some(Notice::CodesDamaged { reason }));
+                Ok((self.scan(None)?, Some(Notice::CodesDamaged { reason })))
             }
         }
     }
-    let background = correction.map(|correction| correction.of_vectors(codes)).transpose()?;
-    Ok((scan::rank(source, query, depth.pages, documents, background.as_ref())?, notice))
-}
 
-/// The best pages, ties by [`PageId`](pagesight_core::PageId): as far as they are to be certain the
-/// same as [`scan::rank`]
-/// gives, unless `effort` leaves pages out.
-fn rank_by_codes(
-    codes: &Segments,
-    source: &dyn VectorSource,
-    query: &QueryVectors,
-    depth: Depth,
-    documents: DocumentFilter<'_>,
-    effort: Effort,
-    correction: Option<&Correction<'_>>,
-) -> Result<Ranked, CodesError> {
-    let background = correction.map(|correction| correction.of_codes(codes)).transpose()?.flatten();
-    let background = background.as_ref();
-    let slots = match documents {
-        None => Cow::Borrowed(codes.living()),
-        Some(within) => {
-            let passes = |slot: &&Slot| within.contains(&slot.id.document);
-            Cow::Owned(codes.living().iter().filter(passes).copied().collect())
-        }
-    };
-    let all: usize = codes.segments().iter().map(Segment::len).sum();
-    let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
-    // A page of residual codes takes as long as one of int8, in half of the bytes.
-    let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
-    match effort.compared(slots.len(), bytes) {
-        Some(count) => {
-            let count = count.max(depth.pages);
-            sketched::rank(codes, &slots, query, depth.pages, count, background)
-        }
-        None if codes.are_residual() => {
-            scan::rank_by_residual(codes, &slots, query, depth.pages, background)
-        }
-        None => certified::rank(codes, &slots, source, query, depth, background),
+    /// By the full-precision vectors of all pages. Codes that are not damaged know what is taken
+    /// off.
+    fn scan(&self, codes: Option<&Segments>) -> Result<Ranked, QueryError> {
+        let background = self.correction.map(|correction| correction.of_vectors(codes));
+        let background = background.transpose()?;
+        let Self { source, query, depth, documents, .. } = *self;
+        scan::rank(source, query, depth.pages, documents, background.as_ref())
+    }
+
+    /// By codes: as far as ranks are to be certain the same as [`scan`](Self::scan) gives once they
+    /// are settled, unless the effort leaves pages out.
+    fn by_codes(&self, codes: &Segments) -> Result<(Ranked, Option<Coded>), CodesError> {
+        let Self { query, depth, documents, effort, correction, .. } = *self;
+        let background = correction.map(|correction| correction.of_codes(codes));
+        let background = background.transpose()?.flatten();
+        let background = background.as_ref();
+        let slots = match documents {
+            None => Cow::Borrowed(codes.living()),
+            Some(within) => {
+                let passes = |slot: &&Slot| within.contains(&slot.id.document);
+                Cow::Owned(codes.living().iter().filter(passes).copied().collect())
+            }
+        };
+        let all: usize = codes.segments().iter().map(Segment::len).sum();
+        let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
+        // A page of residual codes takes as long as one of int8, in half of the bytes.
+        let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
+        let ranked = match effort.compared(slots.len(), bytes) {
+            Some(count) => {
+                let count = count.max(depth.pages);
+                sketched::rank(codes, &slots, query, depth.pages, count, background)?
+            }
+            None if codes.are_residual() => {
+                scan::rank_by_residual(codes, &slots, query, depth.pages, background)?
+            }
+            None => {
+                let coded = Coded::scan(codes, &slots, query, depth, background)?;
+                return Ok((coded.by_code(), Some(coded)));
+            }
+        };
+        Ok((ranked, None))
     }
 }
 

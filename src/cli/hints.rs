@@ -13,7 +13,18 @@ const WEIGHTS: &str = "pip install rapidocr and activate its environment, or nam
 
 /// What helps against the error, if anything is known to.
 pub fn of(error: &anyhow::Error) -> Option<&'static str> {
-    error.chain().find_map(|cause| cause.downcast_ref::<Error>()).and_then(of_library)
+    error.chain().find_map(|cause| match cause.downcast_ref::<Error>() {
+        Some(error) => of_library(error),
+        None => cause.downcast_ref().and_then(of_io),
+    })
+}
+
+fn of_io(error: &std::io::Error) -> Option<&'static str> {
+    // A port is the one address that we ask for.
+    (error.kind() == std::io::ErrorKind::AddrInUse).then_some(
+        "another program has the port, perhaps another server of pages: stop it, or name \
+                    another port with --bind 127.0.0.1:8732",
+    )
 }
 
 fn of_library(error: &Error) -> Option<&'static str> {

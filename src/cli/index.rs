@@ -284,14 +284,14 @@ struct Progress {
     bar: ProgressBar,
     plain: bool,
     json: bool,
-    pages: u64,
-    bytes: u64,
-    planned: u64,
     start: Instant,
     last_line: Instant,
     /// The first failure to write to stdout.
     failed: io::Result<()>,
 }
+
+/// Steps of the bar.
+const BAR: u64 = 1000;
 
 /// Between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -302,16 +302,13 @@ impl Progress {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = "{bar:30} {percent:>3}%  {msg}  {eta} left";
+        let style = "{bar:30} {percent:>3}%  {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is ours"));
         let now = Instant::now();
         Self {
             bar,
             plain: !shown && !verb.quiet,
             json: verb.json,
-            pages: 0,
-            bytes: 0,
-            planned: 0,
             start: now,
             last_line: now,
             failed: Ok(()),
@@ -321,19 +318,14 @@ impl Progress {
     fn tell(&mut self, event: Event<'_>) {
         match event {
             Event::Planned { documents, bytes } => {
-                self.planned = bytes;
-                self.bar.set_length(bytes.max(1));
+                self.bar.set_length(BAR);
                 if self.plain && documents > 0 {
                     let mb = bytes.div_ceil(1 << 20);
                     eprintln!("reading {documents} documents, {mb} MB");
                 }
             }
-            Event::Page { bytes, .. } => {
-                self.pages += 1;
-                self.advance(bytes);
-            }
-            Event::Document { record, outcome, bytes } => {
-                self.advance(bytes);
+            Event::Progress(progress) => self.advance(progress),
+            Event::Document { record, outcome, .. } => {
                 if outcome == Did::Indexed && record.status != DocumentStatus::Ok {
                     let line = failure_line(record);
                     self.bar.suspend(|| eprintln!("{line}"));
@@ -362,24 +354,38 @@ impl Progress {
         }
     }
 
-    fn advance(&mut self, bytes: u64) {
-        self.bytes += bytes;
+    fn advance(&mut self, progress: pagesight::index::Progress) {
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
-        let rate = self.pages as f64 / seconds;
-        self.bar.set_position(self.bytes);
-        self.bar.set_message(format!("{} pages, {rate:.1}/s", self.pages));
+        let rate = progress.pages_done as f64 / seconds;
+        let about = if progress.is_counted { "" } else { "about " };
+        let left = progress.left.map(|left| format!(", {} left", duration(left)));
+        let text = format!(
+            "{} of {about}{} pages, {rate:.1}/s{}",
+            progress.pages_done,
+            progress.pages,
+            left.unwrap_or_default()
+        );
+        self.bar.set_position((progress.part * BAR as f64) as u64);
         if self.plain && self.last_line.elapsed() >= PLAIN_EVERY {
             self.last_line = Instant::now();
-            let done = self.bytes as f64 / self.planned.max(1) as f64;
-            let left = (seconds / done.max(1e-9) - seconds).max(0.0);
-            eprintln!("{:3.0}%  {} pages, {rate:.1}/s, {left:.0} s left", done * 100.0, self.pages);
+            eprintln!("{:3.0}%  {text}", progress.part * 100.0);
         }
+        self.bar.set_message(text);
     }
 
     fn print(&mut self, line: &Value) {
         if self.failed.is_ok() {
             self.failed = writeln!(io::stdout(), "{line}");
         }
+    }
+}
+
+/// As exact as an estimate is: seconds, minutes, or hours and minutes.
+fn duration(left: Duration) -> String {
+    match left.as_secs_f64().round() as u64 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 

@@ -193,7 +193,10 @@ pub fn too_large(most: u64) -> Problem {
 
 /// A body that did not arrive in time.
 pub fn too_slow() -> Problem {
-    Problem::new(Code::RequestTimeout, "the body was not there within 30 s")
+    Problem::new(
+        Code::RequestTimeout,
+        "the body took too long to come: a pause of 30 s, or less than 8 kB a second",
+    )
 }
 
 /// A body whose sender went away.

@@ -100,7 +100,8 @@ impl Gate {
         // A page elsewhere that leads here opens the first page and nothing else.
         let site = request.headers.get("sec-fetch-site");
         let across = site.is_some_and(|site| site.as_bytes() == b"cross-site");
-        let first_page = request.method == Method::GET && request.uri.path() == "/";
+        let looks = matches!(request.method, Method::GET | Method::HEAD);
+        let first_page = looks && request.uri.path() == "/";
         if across && !first_page {
             return Err(refused());
         }
@@ -228,6 +229,9 @@ mod tests {
         }
         let across = ("sec-fetch-site", "cross-site");
         assert_eq!(check(&gate, "/", &[host, across]), Ok(Comes::Own));
+        let head = Request::head("/").header(host.0, host.1).header(across.0, across.1);
+        let (head, ()) = head.body(()).unwrap().into_parts();
+        assert_eq!(gate.check(&head).ok(), Some(Comes::Own));
         assert_eq!(check(&gate, "/v1/status", &[host, across]), Err(403));
         let from_listed = [host, across, ("origin", "https://app.example")];
         assert_eq!(check(&gate, "/v1/status", &from_listed), Ok(Comes::Listed));

@@ -104,6 +104,8 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Pages read.
     pub pages: u64,
+    /// Pages to read in all; about, until all files have been opened.
+    pub pages_planned: u64,
     /// Pages a second, of the whole run.
     pub pages_per_s: f64,
     /// Seconds that are left, about; null before anything is known.
@@ -619,6 +621,11 @@ impl<'a> Teller<'a> {
                 self.progress.pages += 1;
                 self.progress.bytes_done += bytes;
             }
+            Event::Progress(progress) => {
+                self.progress.pages_planned = progress.pages;
+                let left = progress.left.map(|left| (left.as_secs_f64() * 10.0).round() / 10.0);
+                self.progress.seconds_left = left;
+            }
             Event::Document { record, outcome, bytes } => {
                 self.progress.documents += 1;
                 self.progress.bytes_done += bytes;
@@ -653,10 +660,6 @@ impl<'a> Teller<'a> {
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
         let progress = &mut self.progress;
         progress.pages_per_s = (progress.pages as f64 / seconds * 100.0).round() / 100.0;
-        let done = progress.bytes_done as f64 / progress.bytes_planned.max(1) as f64;
-        let known = progress.bytes_done > 0;
-        let left = (seconds / done.max(1e-9) - seconds).max(0.0);
-        progress.seconds_left = known.then_some((left * 10.0).round() / 10.0);
         let progress = progress.clone();
         self.job.change(|inside| inside.progress = progress);
     }

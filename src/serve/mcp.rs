@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
+use axum::response::IntoResponse;
 use axum::routing::post_service;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,7 +30,7 @@ use serde_json::{Value, json};
 use super::call::BODY;
 use super::meters;
 use super::options::Options;
-use super::problem::Code;
+use super::problem::{Code, Problem};
 use super::served::Served;
 use super::state::{App, Phase, Shared};
 use super::tools;
@@ -174,7 +179,29 @@ pub fn routes(app: &Shared) -> Router<Shared> {
     let make = move || -> Result<Agent, io::Error> { Ok(agent.clone()) };
     let service =
         StreamableHttpService::new(make, Arc::new(LocalSessionManager::default()), config);
-    Router::new().route("/mcp", post_service(service))
+    Router::new().route("/mcp", post_service(service)).layer(map_response(as_problem))
+}
+
+/// What the transport refuses, it refuses in plain text: a problem like those of the other routes.
+async fn as_problem(response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    let is_ours = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"application/json") || kind.starts_with(b"application/problem+json")
+    });
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let code = match status.as_u16() {
+        404 => Code::NotFound,
+        406 => Code::NotAcceptable,
+        413 => Code::BodyTooLarge,
+        415 => Code::UnsupportedMediaType,
+        400..=499 => Code::BadRequest,
+        _ => Code::Internal,
+    };
+    let said = axum::body::to_bytes(response.into_body(), 4 << 10).await.unwrap_or_default();
+    Problem::new(code, String::from_utf8_lossy(&said).into_owned()).into_response()
 }
 
 /// `pagesight mcp`: answers on stdout what is asked on stdin, until that ends.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -31,6 +31,9 @@ const ALIVE: Duration = Duration::from_secs(15);
 
 /// A deletion is waited for this long.
 const DELETED: Duration = Duration::from_secs(5);
+
+/// What an upload brings at least in a second, bytes.
+const SLOWEST: u64 = 8 << 10;
 
 /// Fields of a job.
 pub const JOB: [&str; 5] = ["root", "path", "retry_failed", "ocr_languages", "index"];
@@ -303,7 +306,10 @@ fn check_name(name: &str) -> Result<(), Problem> {
     }
     let is_direction = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let is_odd = |c: char| {
-        c.is_control() || is_direction(c) || c == '\u{feff}' || "/\\:%*?\"<>|".contains(c)
+        c.is_control()
+            || is_direction(c)
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+            || "/\\:%*?\"<>|".contains(c)
     };
     if name.chars().any(is_odd) {
         return wrong("a bare file name, without / \\ : % * ? \" < > | and control characters");
@@ -319,11 +325,9 @@ fn check_name(name: &str) -> Result<(), Problem> {
     }
     // Names of devices on Windows, where the index may be moved to.
     let first = stem.split('.').next().unwrap_or_default().trim().to_ascii_uppercase();
-    let numbered = |name: &str| {
-        first
-            .strip_prefix(name)
-            .is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
-    };
+    // Raised digits are digits there.
+    let numbers = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "¹", "²", "³"];
+    let numbered = |name: &str| first.strip_prefix(name).is_some_and(|n| numbers.contains(&n));
     if ["CON", "PRN", "AUX", "NUL"].contains(&first.as_str()) || numbered("COM") || numbered("LPT")
     {
         return wrong("not the name of a device");
@@ -360,8 +364,12 @@ async fn receive(call: &mut Call, folder: &Path, most: u64) -> Result<Received, 
     let mut received = Received { file: path.clone(), document: DocumentId([0; 32]) };
     let mut file = std::fs::File::create_new(&path).map_err(failed)?;
     let (mut hash, mut head, mut length) = (blake3::Hasher::new(), Vec::new(), 0u64);
+    let start = Instant::now();
     loop {
-        let part = tokio::time::timeout(BODY_TIME, stream.next()).await.map_err(|_| too_slow())?;
+        // A body that trickles would hold its connection for ever.
+        let allowed = BODY_TIME + Duration::from_secs(length / SLOWEST);
+        let left = allowed.saturating_sub(start.elapsed()).min(BODY_TIME);
+        let part = tokio::time::timeout(left, stream.next()).await.map_err(|_| too_slow())?;
         let Some(part) = part else { break };
         let part = part.map_err(|_| cut_off())?;
         length += part.len() as u64;
@@ -493,6 +501,9 @@ mod tests {
             "q\u{202e}3.pdf",
             "CON.pdf",
             "com1.pdf",
+            "COM¹.pdf",
+            "lpt³.x.pdf",
+            "q\u{2028}3.pdf",
             "nul.x.pdf",
             "q3.pdf.",
             "q3.pdf ",

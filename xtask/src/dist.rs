@@ -1,26 +1,21 @@
 //! `cargo xtask dist`: what users install without compiling, from a release build of this clone.
 //!
-//! Two files in `dist` of the target folder, each with its SHA-256 beside it:
-//!
-//! * an archive laid out as `bin`, `lib` and `share`, so that it runs where it is unpacked and can
-//!   be unpacked over `/usr/local` too: the program, libpdfium, the model of meaning, the weights of
-//!   the reader, licences, completions, man pages;
-//! * a Python wheel that brings the same files into an environment, so `pip install` is enough. It
-//!   is a zip with a table of contents, so no build tool of Python's is needed.
+//! An archive in `dist` of the target folder, with its SHA-256 beside it. It is laid out as `bin`,
+//! `lib` and `share`, so that it runs where it is unpacked and can be unpacked over `/usr/local` too:
+//! the program, libpdfium, the model of meaning, the weights of the reader, licences, completions,
+//! man pages. The Python wheel, which brings the program too, is made by maturin (`make wheel`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::pack::{Entry, tar_gz, zip};
 use crate::{files, licences, reader, weights};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const SUMMARY: &str =
-    "Search PDFs by how their pages look: ColPali-style late interaction, in Rust";
 
 /// Packs the program that `cargo build --release` left in `target`.
 pub fn dist(clone: &Path, target: &Path) -> Result<()> {
@@ -44,17 +39,14 @@ pub fn dist(clone: &Path, target: &Path) -> Result<()> {
     });
     let inside: Vec<Entry> = inside.collect();
     if cfg!(windows) {
-        write(&folder.join(format!("{name}.zip")), &zip(&inside)?)?;
+        write(&folder.join(format!("{name}.zip")), &zip(&inside)?)
     } else {
-        write(&folder.join(format!("{name}.tar.gz")), &tar_gz(&inside)?)?;
+        write(&folder.join(format!("{name}.tar.gz")), &tar_gz(&inside)?)
     }
-    let tag = format!("py3-none-{}", wheel_platform(&[&program, &library])?);
-    let wheel = zip(&wheel(installed, &tag)?)?;
-    write(&folder.join(format!("pagesight-{VERSION}-{tag}.whl")), &wheel)
 }
 
 /// The target that this compiler builds for.
-fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("-vV").output().context("starting rustc")?;
     let text = String::from_utf8(output.stdout)?;
@@ -104,7 +96,7 @@ fn installed(clone: &Path, program: &Path, library: &Path, platform: &str) -> Re
     for file in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         entries.push(Entry::new(format!("{documents}/{file}"), read(&clone.join(file))?));
     }
-    let notices = licences::notices(clone, platform)?;
+    let notices = licences::notices(clone, platform, "pagesight")?;
     entries.push(Entry::new(format!("{documents}/THIRD-PARTY-LICENCES.txt"), notices));
     add_folder(
         &mut entries,
@@ -150,91 +142,6 @@ fn said(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The files of a wheel: those that are installed, and what pip wants to know of them.
-fn wheel(installed: Vec<Entry>, tag: &str) -> Result<Vec<Entry>> {
-    let data = format!("pagesight-{VERSION}.data");
-    let info = format!("pagesight-{VERSION}.dist-info");
-    let mut entries = Vec::new();
-    for mut entry in installed {
-        entry.path = match entry.path.split_once('/').context("a file below a folder")? {
-            // pip puts these where the environment's programs are, and lets them run.
-            ("bin", name) => format!("{data}/scripts/{name}"),
-            _ => match entry.path.strip_prefix("share/doc/pagesight/") {
-                Some(name) if name != "README.md" => format!("{info}/licenses/{name}"),
-                // Documents of an environment have no place; the description has the README.
-                Some(_) => continue,
-                None => format!("{data}/data/{}", entry.path),
-            },
-        };
-        entries.push(entry);
-    }
-    let readme = include_str!("../../README.md");
-    entries.push(Entry::new(
-        format!("{info}/METADATA"),
-        format!(
-            "Metadata-Version: 2.4\nName: pagesight\nVersion: {VERSION}\nSummary: {SUMMARY}\n\
-             License-Expression: MIT OR Apache-2.0\nRequires-Python: >=3.8\n\
-             Description-Content-Type: text/markdown\n\n{readme}"
-        ),
-    ));
-    entries.push(Entry::new(
-        format!("{info}/WHEEL"),
-        format!(
-            "Wheel-Version: 1.0\nGenerator: xtask {VERSION}\nRoot-Is-Purelib: false\nTag: {tag}\n"
-        ),
-    ));
-    let rows = entries.iter().map(|entry| {
-        let hash = base64(&Sha256::digest(&entry.bytes));
-        format!("{},sha256={hash},{}\n", entry.path, entry.bytes.len())
-    });
-    let record = rows.collect::<String>() + &format!("{info}/RECORD,,\n");
-    entries.push(Entry::new(format!("{info}/RECORD"), record));
-    Ok(entries)
-}
-
-/// The platform in a wheel's name: on Linux with the glibc that the files ask for.
-fn wheel_platform(binaries: &[&Path]) -> Result<String> {
-    let architecture = env::consts::ARCH;
-    Ok(match env::consts::OS {
-        "linux" => {
-            let mut newest = 17; // the oldest that the scheme names
-            for binary in binaries {
-                newest = newest.max(glibc(&fs::read(binary)?));
-            }
-            format!("manylinux_2_{newest}_{architecture}")
-        }
-        "macos" if architecture == "aarch64" => "macosx_11_0_arm64".into(),
-        "macos" => "macosx_10_15_x86_64".into(),
-        "windows" => "win_amd64".into(),
-        other => bail!("no name is known for wheels of {other}"),
-    })
-}
-
-/// The newest minor version of glibc 2 among the versions of symbols that an ELF file names.
-fn glibc(elf: &[u8]) -> u32 {
-    const PREFIX: &[u8] = b"GLIBC_2.";
-    let named = elf.windows(PREFIX.len()).enumerate().filter(|(_, bytes)| *bytes == PREFIX);
-    let minor = |(at, _): (usize, _)| {
-        let digits = elf[at + PREFIX.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-        digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
-    };
-    named.map(minor).max().unwrap_or(0)
-}
-
-/// The alphabet for file names and addresses, without padding, as wheels want it.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for place in 0..=three.len() {
-            text.push(char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize]));
-        }
-    }
-    text
-}
-
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -242,57 +149,4 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path.with_file_name(format!("{name}.sha256")), format!("{hash}  {name}\n"))?;
     println!("{} ({:.1} MB)", path.display(), bytes.len() as f64 / 1e6);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_file_names() {
-        for (bytes, text) in [
-            (&b""[..], ""),
-            (b"f", "Zg"),
-            (b"fo", "Zm8"),
-            (b"foo", "Zm9v"),
-            (b"foobar", "Zm9vYmFy"),
-            (&[0xfb, 0xff, 0xfe], "-__-"),
-        ] {
-            assert_eq!(base64(bytes), text);
-        }
-    }
-
-    #[test]
-    fn the_newest_glibc_counts() {
-        assert_eq!(glibc(b"\0GLIBC_2.4\0GLIBC_2.34\0GLIBC_2.17\0GLIBC_PRIVATE\0"), 34);
-        assert_eq!(glibc(b"nothing"), 0);
-    }
-
-    /// pip itself installs what is written, and the program is where programs are.
-    #[test]
-    fn pip_takes_the_wheel() {
-        let folder = tempfile::tempdir().unwrap();
-        let installed = vec![
-            Entry::program("bin/pagesight", "#!/bin/sh\necho it runs\n"),
-            Entry::new("lib/libpdfium.so", "a library"),
-            Entry::new("share/doc/pagesight/LICENSE-MIT", "terms"),
-            Entry::new("share/doc/pagesight/pdfium/LICENSE", "terms"),
-        ];
-        let name = format!("pagesight-{VERSION}-py3-none-any.whl");
-        let wheel = zip(&wheel(installed, "py3-none-any").unwrap()).unwrap();
-        fs::write(folder.path().join(&name), wheel).unwrap();
-        let install = |arguments: &[&str]| {
-            let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "install", "--quiet"]).args(arguments);
-            pip.args(["--no-index", "--no-deps", "--disable-pip-version-check"]);
-            let output = pip.arg(&name).current_dir(&folder).output().expect("python3 with pip");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        install(&["--prefix", "there", "--ignore-installed"]);
-        let there = folder.path().join("there");
-        assert_eq!(fs::read(there.join("lib/libpdfium.so")).unwrap(), b"a library");
-        if cfg!(unix) {
-            assert_eq!(said(&there.join("bin/pagesight"), &[]).unwrap(), b"it runs\n");
-        }
-    }
 }

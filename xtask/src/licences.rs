@@ -133,17 +133,31 @@ fn one(words: &mut Words<'_>, allowed: &BTreeSet<&str>) -> bool {
     }
 }
 
-/// The notices of everything that is linked into the program on this platform: each text once,
-/// under the names of the packages that carry it.
-pub fn notices(clone: &Path, platform: &str) -> Result<String> {
+/// Puts into `folder` the terms of the Python package and the notices of what its module contains.
+/// The weights that lie beside the module bring their own.
+pub fn write_notices(clone: &Path, platform: &str, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    for file in ["LICENSE-MIT", "LICENSE-APACHE", "pdf/fonts/LICENSE-OFL"] {
+        let from = clone.join(file);
+        let to = folder.join(from.file_name().context("a file has a name")?);
+        fs::copy(&from, to).with_context(|| format!("copying {}", from.display()))?;
+    }
+    let notices = notices(clone, platform, "pagesight-python")?;
+    fs::write(folder.join("THIRD-PARTY-LICENCES.txt"), notices)?;
+    Ok(())
+}
+
+/// The notices of everything that is linked into `package` on this platform: each text once, under
+/// the names of the packages that carry it.
+pub fn notices(clone: &Path, platform: &str, package: &str) -> Result<String> {
     let metadata = metadata(clone, &["--filter-platform", platform])?;
     let packages: BTreeMap<&str, &Package> =
         metadata.packages.iter().map(|package| (&*package.id, package)).collect();
     let nodes: BTreeMap<&str, &Node> =
         metadata.resolve.nodes.iter().map(|node| (&*node.id, node)).collect();
-    let root = packages.values().find(|package| package.name == "pagesight");
+    let root = packages.values().find(|one| one.name == package);
     let mut linked = BTreeSet::new();
-    let mut waiting = vec![&*root.context("no package pagesight")?.id];
+    let mut waiting = vec![&*root.with_context(|| format!("no package {package}"))?.id];
     while let Some(id) = waiting.pop() {
         if !linked.insert(id) {
             continue;
@@ -182,9 +196,9 @@ pub fn notices(clone: &Path, platform: &str) -> Result<String> {
         }
     }
     let mut all = String::from(
-        "The program pagesight contains the packages named here. Under each list stands the notice \
-         that they carry. libpdfium, beside it, has its own in the folder pdfium, the weights of the \
-         reader in the folder ocr.\n",
+        "This build of pagesight contains the packages named here. Under each list stands the \
+         notice that they carry. What lies beside it has its own: libpdfium, and the weights of the \
+         model of meaning and of the reader.\n",
     );
     let mut texts: Vec<_> = texts.into_iter().collect();
     texts.sort_by(|a, b| a.1.cmp(&b.1));

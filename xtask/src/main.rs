@@ -35,7 +35,8 @@ cuda         NVIDIA's compiler and libraries, to build feature cuda
 features     check that testing one crate compiles no dependency a second time
 licences     check that the licence of every dependency is one that deny.toml allows
 api          compare the public names of the library with api.txt; --write writes it anew
-dist         pack the release build: an archive and a Python wheel in dist/ of the target folder";
+notices DIR  write what the Python package says of the licences of what it contains
+dist         pack the release build: an archive in dist/ of the target folder";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         ["licences"] => licences::check(&clone),
         ["api"] => api::run(&clone, false),
         ["api", "--write"] => api::run(&clone, true),
+        ["notices", folder] => dist::host()
+            .and_then(|platform| licences::write_notices(&clone, &platform, Path::new(folder))),
         ["dist"] => dist::dist(&clone, &target(&clone)),
         _ => {
             eprintln!("{USAGE}");

@@ -1,10 +1,10 @@
-//! Archives: `.tar.gz` for Unix, `.zip` for Windows and for wheels. Both are written here, a
+//! Archives: `.tar.gz` for Unix, `.zip` for Windows. Both are written here, a
 //! hundred lines, so that the same files give the same bytes: no clock, no user, no order of a
 //! folder gets in, and nobody needs a tar of one kind.
 
 use std::io::{Read, Write};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::read::DeflateEncoder;
 use flate2::write::GzEncoder;
@@ -36,15 +36,17 @@ impl Entry {
 ///
 /// # Errors
 ///
-/// A path that is longer than the 100 bytes of a ustar header.
+/// A path that does not fit into a ustar header: 100 bytes, and 155 for the folders before them.
 pub fn tar_gz(entries: &[Entry]) -> Result<Vec<u8>> {
     let mut tar = GzEncoder::new(Vec::new(), Compression::new(9));
     for entry in entries {
         let mut header = [0u8; 512];
         let mut put =
             |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-        ensure!(entry.path.len() < 100, "{} is too long for tar", entry.path);
-        put(0, &entry.path);
+        let (folders, name) = ustar_path(&entry.path)
+            .with_context(|| format!("{} is too long for tar", entry.path))?;
+        put(0, name);
+        put(345, folders);
         put(100, &format!("{:07o}", entry.mode()));
         put(108, "0000000"); // owner and group: root
         put(116, "0000000");
@@ -61,6 +63,15 @@ pub fn tar_gz(entries: &[Entry]) -> Result<Vec<u8>> {
     }
     tar.write_all(&[0; 1024])?;
     Ok(tar.finish()?)
+}
+
+/// Cuts a path at a `/` so that both parts fit into their fields.
+fn ustar_path(path: &str) -> Option<(&str, &str)> {
+    if path.len() <= 100 {
+        return Some(("", path));
+    }
+    let mut cuts = path.match_indices('/').map(|(at, _)| (&path[..at], &path[at + 1..]));
+    cuts.find(|(folders, name)| folders.len() <= 155 && !name.is_empty() && name.len() <= 100)
 }
 
 /// A zip with deflated entries.
@@ -126,8 +137,13 @@ mod tests {
             Entry::program("pagesight/bin/pagesight", vec![7; 100_000]),
             Entry::new("pagesight/README.md", "words"),
             Entry::new("pagesight/empty", ""),
+            // Longer than the field of a tar for names, as the licences of libpdfium are.
+            Entry::new(LONG, "terms"),
         ]
     }
+
+    const LONG: &str = "pagesight-0.1.0-x86_64-unknown-linux-gnu/share/doc/pagesight/pdfium/\
+                        BUILD_LICENSES/SHARED/Apache-2.0.txt";
 
     /// Both are read by Python, which checks their checksums, and give the files back.
     #[test]
@@ -135,20 +151,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.tar.gz"), tar_gz(&entries()).unwrap()).unwrap();
         fs::write(folder.path().join("a.zip"), zip(&entries()).unwrap()).unwrap();
-        let script = "\
+        let script = format!("long = '{LONG}'\n{}", "\
 import tarfile, zipfile
 tar, packed = tarfile.open('a.tar.gz'), zipfile.ZipFile('a.zip')
 assert packed.testzip() is None
-names = ['pagesight/bin/pagesight', 'pagesight/README.md', 'pagesight/empty']
+names = ['pagesight/bin/pagesight', 'pagesight/README.md', 'pagesight/empty', long]
 assert tar.getnames() == names == packed.namelist(), (tar.getnames(), packed.namelist())
-for name, bytes, mode in zip(names, [b'\\x07' * 100000, b'words', b''], [0o755, 0o644, 0o644]):
+for name, bytes, mode in zip(names, [b'\\x07' * 100000, b'words', b'', b'terms'], [0o755] + 3 * [0o644]):
     assert tar.extractfile(name).read() == bytes == packed.read(name), name
     given = packed.getinfo(name).external_attr >> 16
     assert tar.getmember(name).mode == mode == given & 0o777, name
-";
+");
         let ran = Command::new("python3").arg("-c").arg(script).current_dir(&folder).output();
         let ran = ran.expect("python3, which `make setup` needs too");
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    #[test]
+    fn paths_that_fit_nowhere_are_refused() {
+        assert!(tar_gz(&[Entry::new("a".repeat(101), "")]).is_err());
+        assert!(tar_gz(&[Entry::new(format!("{}/b", "a".repeat(156)), "")]).is_err());
+        assert!(tar_gz(&[Entry::new(format!("{}/b", "a".repeat(155)), "")]).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::blocks::elementwise::{Visible, scale_lanes, softmax, softmax_bf16};
+use crate::blocks::elementwise::{Visible, cap_rows, scale_lanes, softmax, softmax_bf16};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{Arithmetic, Kernel, ROWS, TILE, best, panel};
 
@@ -27,6 +27,9 @@ pub struct Heads {
     pub dim: usize,
     /// The factor of the scores.
     pub scale: f32,
+    /// The bound `c` of the scores, where they have one: after the factor a score `s` becomes
+    /// `c tanh(s / c)` (Gemma 2).
+    pub cap: Option<f32>,
 }
 
 impl Heads {
@@ -37,7 +40,7 @@ impl Heads {
 
     /// Heads of keys that several heads of queries share, and the usual factor of scores.
     pub fn shared(queries: usize, keys: usize, dim: usize) -> Self {
-        Self { queries, keys, dim, scale: (dim as f64).powf(-0.5) as f32 }
+        Self { queries, keys, dim, scale: (dim as f64).powf(-0.5) as f32, cap: None }
     }
 }
 
@@ -52,6 +55,8 @@ pub enum Mask<'a> {
     Window(usize),
     /// Those of its part of the sequence, given the ends of the parts, in order.
     Parts(&'a [usize]),
+    /// All of the first so many; a later position also those between them and itself, and itself.
+    Prefix(usize),
 }
 
 impl Mask<'_> {
@@ -71,6 +76,7 @@ impl Mask<'_> {
                 let start = part.checked_sub(1).map_or(0, |before| ends[before]);
                 start..ends.get(part).map_or(length, |&end| end.min(length))
             }
+            Self::Prefix(prefix) => 0..prefix.max(position + 1).min(length),
         }
     }
 }
@@ -105,7 +111,7 @@ pub fn attend(
             let keys = &keys[head / (heads.queries / heads.keys)];
             // SAFETY: a task has these rows of this group for itself.
             let out = unsafe { writer.rows(first_group + group, rows.start, heads.dim) };
-            keys.attend(&q.group(first_group + group)[rows], &seen, heads.scale, out);
+            keys.attend(&q.group(first_group + group)[rows], &seen, heads, out);
         });
         first_group += groups;
     }
@@ -172,7 +178,7 @@ impl Keys {
         &self,
         query: &[[f32; LANES]],
         seen: &[Range<usize>; LANES],
-        scale: f32,
+        heads: Heads,
         out: &mut [[f32; LANES]],
     ) {
         let first = seen.iter().map(|keys| keys.start).min().unwrap_or(0) / LANES;
@@ -204,6 +210,13 @@ impl Keys {
             let per_group = self.arithmetic.tiles(LANES);
             resize(&mut scratch.weights, (last - first) * per_group);
             let Scratch { scores, weights, .. } = scratch;
+            let scale = match heads.cap {
+                Some(cap) => {
+                    cap_rows(scores, heads.scale, cap);
+                    1.0
+                }
+                None => heads.scale,
+            };
             match self.arithmetic {
                 Arithmetic::F32 => {
                     softmax(scores, scale, &visible, &mut sums);
@@ -241,7 +254,7 @@ mod tests {
         k: &[f32],
         v: &[f32],
     ) -> Vec<f64> {
-        let Heads { queries, keys, dim, scale } = heads;
+        let Heads { queries, keys, dim, scale, cap } = heads;
         let mut out = vec![0.0; n * queries * dim];
         for head in 0..queries {
             let at = |x: &[f32], i: usize, width: usize, head: usize, d: usize| {
@@ -257,6 +270,7 @@ mod tests {
                         let part = |at: usize| ends.iter().filter(|&&end| end <= at).count();
                         part(i) == part(j)
                     }
+                    Mask::Prefix(prefix) => j <= i || (i < prefix && j < prefix),
                 };
                 let seen: Vec<usize> = (0..n).filter(|&j| attends(j)).collect();
                 let scores: Vec<f64> = seen
@@ -264,7 +278,8 @@ mod tests {
                     .map(|&j| {
                         let products =
                             (0..dim).map(|d| at(q, i, queries, head, d) * at(k, j, keys, of, d));
-                        products.sum::<f64>() * f64::from(scale)
+                        let score = products.sum::<f64>() * f64::from(scale);
+                        cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                     })
                     .collect();
                 let highest = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
@@ -295,8 +310,13 @@ mod tests {
             (1, 1, 8, vec![33], Mask::Window(usize::MAX)),
             (2, 1, 8, vec![150], Mask::Parts(&[64, 80, 81, 150])),
             (1, 1, 8, vec![40], Mask::Parts(&[32])),
+            (4, 2, 8, vec![75], Mask::Prefix(40)),
+            (1, 1, 8, vec![9], Mask::Prefix(9)),
+            (1, 1, 8, vec![70], Mask::Prefix(0)),
         ] {
-            let heads = Heads { queries, keys, dim, scale: (dim as f32).powf(-0.5) };
+            // Scores that a cap changes, and a cap for every second case.
+            let cap = (lengths[0] % 2 == 1).then_some(1.5);
+            let heads = Heads { queries, keys, dim, scale: 2.0 * (dim as f32).powf(-0.5), cap };
             let total: usize = lengths.iter().sum();
             let mut make = |width: usize| noise.values(total * width * dim, 1.0);
             let (q, k, v) = (make(queries), make(keys), make(keys));
@@ -324,7 +344,7 @@ mod tests {
     #[test]
     fn a_sequence_gives_the_same_alone_and_beside_others() {
         let mut noise = Noise::new(8);
-        let heads = Heads { queries: 4, keys: 1, dim: 24, scale: 0.2 };
+        let heads = Heads { queries: 4, keys: 1, dim: 24, scale: 0.2, cap: None };
         let lengths = [37, 3, 64];
         let total: usize = lengths.iter().sum();
         let (q, k) = (noise.values(total * 96, 1.0), noise.values(total * 24, 1.0));

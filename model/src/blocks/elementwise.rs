@@ -60,6 +60,13 @@ pub fn gelu(x: f32) -> f32 {
     x / (1.0 + exp(-2.0 * u))
 }
 
+/// The hyperbolic tangent, absolute error below 2e-7.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
 /// The error function, absolute error below 5e-7: the quotient of two polynomials that Eigen has.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
@@ -318,6 +325,40 @@ compiled_for_each_cpu! {
         }
     }
 
+    /// A number `x` becomes `cap tanh(factor x / cap)`.
+    pub fn cap_rows(rows: &mut [[f32; LANES]], factor: f32, cap: f32) {
+        let inner = factor / cap;
+        for row in rows {
+            for value in row {
+                *value = cap * tanh(*value * inner);
+            }
+        }
+    }
+
+    /// Adds the products of a query, `[dim]`, with 32 keys, `[dim, LANES]`, to `scores`.
+    pub fn add_scores(query: &[f32], keys: &[[f32; LANES]], scores: &mut [f32; LANES]) {
+        // Four sums for each key make rounding errors small and keep the CPU busy.
+        let mut parts = [[0.0f32; LANES]; 4];
+        for (at, (query, keys)) in query.iter().zip(keys).enumerate() {
+            let part = &mut parts[at % 4];
+            for i in 0..LANES {
+                part[i] += *query * keys[i];
+            }
+        }
+        for i in 0..LANES {
+            scores[i] += (parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]);
+        }
+    }
+
+    /// Adds 32 values, `[dim, LANES]`, each times its weight, to `sums`, `[dim, LANES]`.
+    pub fn add_weighted(values: &[[f32; LANES]], weights: &[f32; LANES], sums: &mut [[f32; LANES]]) {
+        for (values, sums) in values.iter().zip(sums) {
+            for i in 0..LANES {
+                sums[i] += weights[i] * values[i];
+            }
+        }
+    }
+
     /// The softmax over the rows of each position, times `scale`, without its division: scores
     /// become `e^(scale (s - max))`, and `sums` their sums, in f32. The scores of rows that a
     /// position does not attend to become 0.
@@ -510,15 +551,21 @@ mod tests {
             let allowed = if x < -87.3 { 1.3e-38 } else { expected * 3e-7 };
             assert!((f64::from(exp(x)) - expected).abs() <= allowed, "{x}: {}", exp(x));
             let cubed = f64::from(x) + 0.044715 * f64::from(x).powi(3);
-            let tanh = ((2.0 / std::f64::consts::PI).sqrt() * cubed).tanh();
-            let expected = 0.5 * f64::from(x) * (1.0 + tanh);
+            let inner = ((2.0 / std::f64::consts::PI).sqrt() * cubed).tanh();
+            let expected = 0.5 * f64::from(x) * (1.0 + inner);
             let allowed = expected.abs() * 1e-6 + 1e-7;
             assert!((f64::from(gelu(x)) - expected).abs() <= allowed, "{x}: {}", gelu(x));
             let error = f64::from(exact_gelu(x)) - exactly(f64::from(x));
             let allowed = f64::from(x).abs() * 5e-7 + 1e-9;
             assert!(error.abs() <= allowed, "{x}: {} off by {error}", exact_gelu(x));
+            assert!((f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 2e-7, "{x}: {}", tanh(x));
             x += 0.0137;
         }
+        let mut rows = [[6.0; LANES], [-0.3; LANES]];
+        cap_rows(&mut rows, 2.0, 5.0);
+        let expected = [6.0f64, -0.3].map(|x| 5.0 * (2.0 * x / 5.0).tanh());
+        assert!((f64::from(rows[0][3]) - expected[0]).abs() < 1e-6);
+        assert!((f64::from(rows[1][9]) - expected[1]).abs() < 1e-6);
         assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
         assert!(exp(f32::NAN).is_nan() && exp(f32::INFINITY).is_finite());
     }

@@ -1,14 +1,16 @@
 //! `y = x W^T + b`, in the precision that the model was loaded with.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use safetensors::Dtype;
 
-use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows};
+use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
 use crate::blocks::quantize::{Quantized, quantize};
+use crate::checkpoint::adapter::Factors;
 use crate::checkpoint::stored::Stored;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
@@ -22,6 +24,48 @@ pub struct Linear {
     weight: Matrix,
     /// `[out]`, or none.
     bias: Vec<f32>,
+    /// What an adapter that was not merged adds.
+    change: Option<Change>,
+}
+
+/// `scale * B (A x)`, the change of a layer by an adapter.
+#[derive(Debug, Clone)]
+struct Change {
+    /// `[rank, in]`.
+    a: Matrix,
+    /// `[out, rank]`.
+    b: Matrix,
+    scale: f32,
+}
+
+impl Change {
+    fn take(weights: &mut Weights, name: &str) -> Result<Option<Self>, ModelError> {
+        let Some(Factors { a, b, scale }) = weights.take_factors(name) else { return Ok(None) };
+        let matrix = |stored: Stored| {
+            let (rows, columns) = (stored.shape()[0], stored.shape()[1]);
+            stored_matrix(stored, [rows, columns])
+        };
+        Ok(Some(Self { a: matrix(a)?, b: matrix(b)?, scale }))
+    }
+
+    /// What it adds for each group of `x`, `[groups, out, LANES]`.
+    fn apply(&self, x: &Operand) -> Lanes {
+        let lengths = [x.groups * LANES];
+        let mut inner = multiply(&self.a, x, &lengths);
+        inner.each_group(|_, rows| scale_lanes(rows, &[self.scale; LANES]));
+        multiply(&self.b, &Operand::round(x.arithmetic, &inner), &lengths)
+    }
+}
+
+fn multiply(weight: &Matrix, x: &Operand, lengths: &[usize]) -> Lanes {
+    let mut y = Lanes::zeros(lengths, weight.rows());
+    let writer = y.writer();
+    product([weight], x, |group, first, [products]| {
+        // SAFETY: `product` gives each group and rows once.
+        let y = unsafe { writer.rows(group, first, LANES) };
+        copy_rows(y, products, &[]);
+    });
+    y
 }
 
 impl Linear {
@@ -53,18 +97,24 @@ impl Linear {
         } else {
             Vec::new()
         };
-        Ok(Self { arithmetic: precision.arithmetic(), weight, bias })
+        let change = Change::take(weights, &format!("{key}.weight"))?;
+        Ok(Self { arithmetic: precision.arithmetic(), weight, bias, change })
     }
 
     /// A layer of a `weight` that is no file's, and a bias, `[out]` or nothing.
     pub fn of(precision: Precision, weight: Matrix, bias: Vec<f32>) -> Self {
-        Self { arithmetic: precision.arithmetic(), weight, bias }
+        Self { arithmetic: precision.arithmetic(), weight, bias, change: None }
     }
 
     /// Some of its outputs.
     pub fn part(&self, rows: Range<usize>) -> Self {
         let bias = self.bias.get(rows.clone()).unwrap_or_default().to_vec();
-        Self { arithmetic: self.arithmetic, weight: self.weight.part(rows), bias }
+        let change = self.change.as_ref().map(|change| Change {
+            a: change.a.clone(),
+            b: change.b.part(rows.clone()),
+            scale: change.scale,
+        });
+        Self { arithmetic: self.arithmetic, weight: self.weight.part(rows), bias, change }
     }
 
     /// Its weight, `[out, in]`.
@@ -79,23 +129,59 @@ impl Linear {
 
     /// Applies the layer to `x`.
     pub fn apply(&self, x: &Operand, lengths: &[usize]) -> Lanes {
+        let change = self.change_of(x);
         let mut y = Lanes::zeros(lengths, self.weight.rows());
         let writer = y.writer();
         product([&self.weight], x, |group, first, [products]| {
             // SAFETY: `product` gives each group and rows once.
             let y = unsafe { writer.rows(group, first, LANES) };
             copy_rows(y, products, self.bias_from(first));
+            add_change(y, change.as_ref(), group, first);
         });
         y
     }
 
+    /// What an adapter beside the weight adds for `x`.
+    fn change_of(&self, x: &Operand) -> Option<Lanes> {
+        self.change.as_ref().map(|change| change.apply(x))
+    }
+
+    /// Applies the layer to the first `count` positions of `x`, which are in its first group; gives
+    /// a row of `[out]` for each. It is for layers with very many outputs, such as the one over a
+    /// vocabulary, whose results for all lanes of a group would be as large as the weight.
+    ///
+    /// # Panics
+    /// When `count` is more than a group has.
+    pub fn apply_to_first(&self, x: &Operand, count: usize) -> Vec<Vec<f32>> {
+        assert!(count <= LANES && x.groups == 1, "positions of one group");
+        let change = self.change_of(x);
+        let zeros = || (0..self.weight.rows()).map(|_| AtomicU32::new(0)).collect();
+        let rows: Vec<Vec<AtomicU32>> = (0..count).map(|_| zeros()).collect();
+        product([&self.weight], x, |_, first, [products]| {
+            for (at, products) in products.iter().enumerate().take(self.weight.rows() - first) {
+                let bias = self.bias.get(first + at).copied().unwrap_or(0.0);
+                let change = change.as_ref().map(|change| &change.group(0)[first + at]);
+                for (lane, (row, product)) in rows.iter().zip(products).enumerate() {
+                    let value = product + bias + change.map_or(0.0, |change| change[lane]);
+                    row[first + at].store(value.to_bits(), Ordering::Relaxed);
+                }
+            }
+        });
+        let floats = |row: Vec<AtomicU32>| {
+            row.into_iter().map(|bits| f32::from_bits(bits.into_inner())).collect()
+        };
+        rows.into_iter().map(floats).collect()
+    }
+
     /// Adds the result for `x` to `y`.
     pub fn add_to(&self, x: &Operand, y: &mut Lanes) {
+        let change = self.change_of(x);
         let writer = y.writer();
         product([&self.weight], x, |group, first, [products]| {
             // SAFETY: `product` gives each group and rows once.
             let y = unsafe { writer.rows(group, first, LANES) };
             add_rows(y, products, self.bias_from(first));
+            add_change(y, change.as_ref(), group, first);
         });
     }
 
@@ -106,12 +192,14 @@ impl Linear {
         x: &Operand,
         activate: impl Fn(&mut [[f32; LANES]]) + Sync,
     ) -> Operand {
+        let change = self.change_of(x);
         let mut y = x.like(self.weight.rows());
         let filler = y.filler();
         product([&self.weight], x, |group, first, [products]| {
             let rows = LANES.min(self.weight.rows() - first);
             let mut values = [[0.0; LANES]; LANES];
             copy_rows(&mut values[..rows], products, self.bias_from(first));
+            add_change(&mut values[..rows], change.as_ref(), group, first);
             activate(&mut values[..rows]);
             // SAFETY: `product` gives each group and rows once, and 32 rows are whole tiles.
             unsafe { filler.fill(group, first, &values[..rows]) };
@@ -131,6 +219,7 @@ impl Linear {
         x: &Operand,
         join: impl Fn(&mut [[f32; LANES]], &[[f32; LANES]]) + Sync,
     ) -> Operand {
+        let (gate_change, up_change) = (gate.change_of(x), up.change_of(x));
         let mut y = x.like(gate.weight.rows());
         let filler = y.filler();
         product([&gate.weight, &up.weight], x, |group, first, [gates, ups]| {
@@ -138,6 +227,8 @@ impl Linear {
             let (mut values, mut others) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
             copy_rows(&mut values[..rows], gates, gate.bias_from(first));
             copy_rows(&mut others[..rows], ups, up.bias_from(first));
+            add_change(&mut values[..rows], gate_change.as_ref(), group, first);
+            add_change(&mut others[..rows], up_change.as_ref(), group, first);
             join(&mut values[..rows], &others[..rows]);
             // SAFETY: as in `apply_activated`.
             unsafe { filler.fill(group, first, &values[..rows]) };
@@ -158,6 +249,13 @@ impl Linear {
 
     fn bias_from(&self, row: usize) -> &[f32] {
         self.bias.get(row..).unwrap_or_default()
+    }
+}
+
+/// Adds the rows `first ..` of a group of `change`, where there is one, to `rows`.
+fn add_change(rows: &mut [[f32; LANES]], change: Option<&Lanes>, group: usize, first: usize) {
+    if let Some(change) = change {
+        add_rows(rows, &change.group(group)[first..], &[]);
     }
 }
 

@@ -2,6 +2,7 @@
 //! The same parts on a GPU are in [`gpu`](crate::gpu).
 
 pub mod attention;
+pub mod cache;
 pub mod decoder;
 pub mod delta_rule;
 pub mod elementwise;

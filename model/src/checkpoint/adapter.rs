@@ -1,11 +1,11 @@
-//! A LoRA adapter (arXiv 2106.09685) as PEFT saves it, merged into its base while loading:
-//! `W' = W + scale * B A`, in f32. An adapter may also bring whole tensors, such as a head that its
-//! base does not have. Source: peft 0.13 to 0.19 `tuners/lora`.
+//! A LoRA adapter (arXiv 2106.09685) as PEFT saves it. It is merged into its base while loading,
+//! `W' = W + scale * B A`, in f32, or kept apart, `W x + scale * B (A x)`, so that the base stays as
+//! it is. An adapter may also bring whole tensors, such as a head that its base does not have. Source: peft 0.13 to 0.19 `tuners/lora`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
@@ -21,6 +21,33 @@ const FACTORS: [&str; 2] = ["lora_A", "lora_B"];
 
 /// The wrapper that PEFT puts around every name.
 const WRAPPER: &str = "base_model.model.";
+
+/// What becomes of an adapter. Vectors of the two differ by rounding, so an index has one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterUse {
+    /// It is merged into the weights, which are f32 then.
+    #[default]
+    Merged,
+    /// Its factors are applied beside the weights, which stay in their file as they are. So a model
+    /// that answers shares the memory of a retriever over the same base.
+    Apart,
+}
+
+impl AdapterUse {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The factors of one weight, `[rank, in]` and `[out, rank]`, and what their product is multiplied
+/// with.
+#[derive(Debug)]
+pub struct Factors {
+    pub a: Stored,
+    pub b: Stored,
+    pub scale: f32,
+}
 
 /// The settings of an adapter, from `adapter_config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -194,6 +221,12 @@ impl Adapter {
     fn misshapen(&self, factor: &Stored, expected: Vec<usize>) -> ModelError {
         let (path, key) = (self.path.clone(), factor.key().to_string());
         ModelError::Shape { path, key, expected, got: factor.shape().into() }
+    }
+
+    /// Takes the factors of `name`, which must have been [checked](Self::check).
+    pub fn take_factors(&mut self, name: &str) -> Option<Factors> {
+        let [a, b] = self.pairs.remove(name)?;
+        Some(Factors { a, b, scale: self.scale as f32 })
     }
 
     /// `base`, `[out, in]`, with the adapter merged in, f32; `base` itself where the adapter does

@@ -85,6 +85,14 @@ impl Checkpoint {
         Ok(Self { source, files, base: Some(base), shards, adapter })
     }
 
+    /// The base alone of an adapter; any other checkpoint stays as it is.
+    pub fn without_adapter(self) -> Self {
+        match self.base {
+            Some(base) => Self { files: base, base: None, adapter: None, ..self },
+            None => self,
+        }
+    }
+
     /// What was opened; a folder is absolute.
     pub fn source(&self) -> &ModelSource {
         &self.source
@@ -161,9 +169,13 @@ fn open_shards(files: &Files) -> Result<Vec<Shard>, ModelError> {
         _ => return Err(ModelError::Io { path: index, source: ErrorKind::NotFound.into() }),
     }
     let [single, _] = usual;
-    Err(match found.iter().find(|path| ends(path, &["bin", "pt", "pth", "ckpt", "pkl"])) {
-        Some(path) => ModelError::Pickle { path: path.clone() },
-        None => ModelError::Io { path: single, source: ErrorKind::NotFound.into() },
+    let of = |endings: &[&str]| found.iter().find(|path| ends(path, endings)).cloned();
+    Err(if let Some(path) = of(&["bin", "pt", "pth", "ckpt", "pkl"]) {
+        ModelError::Pickle { path }
+    } else if let Some(path) = of(&["npz", "keras", "h5"]) {
+        ModelError::OtherFramework { path }
+    } else {
+        ModelError::Io { path: single, source: ErrorKind::NotFound.into() }
     })
 }
 

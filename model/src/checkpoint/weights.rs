@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use safetensors::Dtype;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::adapter::Adapter;
+use crate::checkpoint::adapter::{Adapter, AdapterUse, Factors};
 use crate::checkpoint::inventory::Entry;
 use crate::checkpoint::layout::{Layout, Names};
 use crate::checkpoint::stored::Stored;
@@ -25,6 +25,7 @@ pub struct Weights {
     layout: Layout,
     tensors: BTreeMap<String, Stored>,
     adapter: Option<Adapter>,
+    adapter_use: AdapterUse,
     /// Names that the layout does not have.
     unknown: BTreeSet<String>,
 }
@@ -72,7 +73,25 @@ impl Weights {
                 adapter.check(name, &tensors[name])?;
             }
         }
-        Ok(Self { path, layout, tensors, adapter, unknown })
+        Ok(Self { path, layout, tensors, adapter, adapter_use: AdapterUse::Merged, unknown })
+    }
+
+    /// Says what becomes of the adapter, if there is one; by default it is merged.
+    pub fn use_adapter(&mut self, adapter_use: AdapterUse) {
+        self.adapter_use = adapter_use;
+    }
+
+    /// Whether there is an adapter that is kept apart.
+    pub fn has_adapter_apart(&self) -> bool {
+        self.adapter.is_some() && self.adapter_use == AdapterUse::Apart
+    }
+
+    /// Takes the factors of weight `name`, where an adapter that is kept apart changes it.
+    pub fn take_factors(&mut self, name: &str) -> Option<Factors> {
+        match self.adapter_use {
+            AdapterUse::Merged => None,
+            AdapterUse::Apart => self.adapter.as_mut()?.take_factors(name),
+        }
     }
 
     /// How the files name their tensors.
@@ -96,13 +115,18 @@ impl Weights {
         tensors.map(|(name, tensor)| (name.clone(), tensor.shape().into())).collect()
     }
 
+    /// Tensor `name` of the files, if it is there and was not taken yet.
+    pub fn peek(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name)
+    }
+
     /// The stored type of tensor `name`, if it is there and was not taken yet.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(Stored::dtype)
     }
 
-    /// Type and length in bytes that tensor `name` will have when it is taken: weights with an
-    /// adapter merged in are f32.
+    /// Type and length in bytes that tensor `name` will have when it is taken: weights into which an
+    /// adapter is merged are f32.
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`].
@@ -111,8 +135,8 @@ impl Weights {
             let (path, key) = (self.path.clone(), self.layout.key(name));
             return Err(ModelError::MissingTensor { path, key });
         };
-        let adapted =
-            self.adapter.iter().flat_map(|a| a.targets()).any(|(target, _)| target == name);
+        let adapted = self.adapter_use == AdapterUse::Merged
+            && self.adapter.iter().flat_map(|a| a.targets()).any(|(target, _)| target == name);
         Ok(if adapted {
             (Dtype::F32, tensor.shape().iter().product::<usize>() * 4)
         } else {
@@ -138,9 +162,9 @@ impl Weights {
         if tensor.shape() != shape {
             return Err(self.misshapen(&tensor, shape));
         }
-        match &self.adapter {
-            Some(adapter) => adapter.merge(name, tensor),
-            None => Ok(tensor),
+        match (&self.adapter, self.adapter_use) {
+            (Some(adapter), AdapterUse::Merged) => adapter.merge(name, tensor),
+            _ => Ok(tensor),
         }
     }
 
@@ -181,6 +205,9 @@ impl Weights {
             entries.iter().any(is_of)
         };
         self.tensors.retain(|name, _| !is_left_out(name));
+        if let Some(adapter) = &mut self.adapter {
+            entries.iter().for_each(|entry| drop(adapter.take_factors(&entry.name)));
+        }
         Ok(())
     }
 
@@ -202,11 +229,19 @@ impl Weights {
         }
     }
 
-    /// Fails when a tensor was neither taken nor skipped.
+    /// Fails when a tensor was neither taken nor skipped, or a factor of an adapter that is kept
+    /// apart was not taken.
     ///
     /// # Errors
     /// [`ModelError::UnknownTensor`].
     pub fn finish(self) -> Result<(), ModelError> {
+        if let (Some(adapter), AdapterUse::Apart) = (&self.adapter, self.adapter_use) {
+            let left: Vec<&str> = adapter.targets().map(|(_, key)| key).collect();
+            if let Some(key) = left.first() {
+                let (path, key) = (adapter.path(), key.to_string());
+                return Err(ModelError::UnknownTensor { path, key, count: left.len() });
+            }
+        }
         let left = self.tensors.values().map(|tensor| tensor.key().to_string());
         let left: BTreeSet<String> = self.unknown.into_iter().chain(left).collect();
         match left.first() {

@@ -17,13 +17,19 @@ mod vector_recipe;
 mod whole_page;
 
 #[cfg(feature = "parity")]
+use std::collections::BTreeMap;
+#[cfg(feature = "parity")]
 use std::path::Path;
 use std::sync::Arc;
 
 use pagesight_core::ModelSource;
 use pagesight_core::seam::Model;
 use serde::Deserialize;
+#[cfg(feature = "parity")]
+use serde::de::IgnoredAny;
 
+#[cfg(feature = "parity")]
+use crate::answerer;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
@@ -102,7 +108,8 @@ pub fn inspect_checkpoint(
 
 /// Compares a family with tensors that its reference gave, stage by stage: a difference points at
 /// its cause. `folder/fixture.json` names the family (`family`; ColPali where it names none), and
-/// the rest of the folder is as the family's own parity says.
+/// the rest of the folder is as the family's own parity says. A folder whose `fixture.json` has
+/// `checkpoints` is one of PaliGemmas that write.
 ///
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
@@ -118,9 +125,13 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
     #[derive(Deserialize)]
     struct Fixture {
         family: Option<String>,
+        checkpoints: Option<BTreeMap<String, IgnoredAny>>,
     }
     let path = folder.join("fixture.json");
     let fixture: Fixture = read_json(&path.as_path().into())?;
+    if fixture.checkpoints.is_some() {
+        return answerer::parity::parity(folder);
+    }
     let name = fixture.family.as_deref().unwrap_or(colpali::FAMILY.name);
     let found = FAMILIES.iter().find(|family| family.name == name);
     let family = found.ok_or_else(|| unknown(path, name.into()))?;

@@ -10,7 +10,8 @@ use super::metrics::{Tally, quantile};
 use crate::effort::Effort;
 use crate::error::QueryError;
 use crate::question::Question;
-use crate::search::{Request, Sources, search};
+use crate::request::{Request, Sources};
+use crate::search::search;
 use crate::visual::{Code, Work};
 
 /// Exact searches that take no longer than this need no approximation.

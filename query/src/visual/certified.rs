@@ -51,81 +51,112 @@ impl Scored {
     }
 }
 
-/// The best pages: int8 codes say which might be among the certain ones, full-precision vectors
-/// which are.
-///
-/// Pages are read in the order of the most that their scores can be, the best by code first, until
-/// no page that is left can reach the last of the best. Before, the pages in question are compared
-/// with the query as it is, not rounded: that halves the bound and reads nothing.
-pub(super) fn rank(
-    codes: &Segments,
-    slots: &[Slot],
-    source: &dyn VectorSource,
-    query: &QueryVectors,
+/// What int8 codes say of the pages.
+pub(crate) struct Coded {
+    /// Those that may be among the first ranks, or follow them, the best by code first.
+    scored: Vec<Scored>,
+    scale: Scale,
     depth: Depth,
-    background: Option<&OfCodes<'_>>,
-) -> Result<Ranked, CodesError> {
-    let start = Instant::now();
-    let coded = Int8Query::new(query);
-    let score = |slot: &Slot| -> Result<Scored, CodesError> {
-        let page = codes.page(slot)?;
-        Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page), off(background, slot)))
-    };
-    let scored: Result<Vec<Scored>, CodesError> = slots.par_iter().map(score).collect();
-    let mut scored = scored?;
-    let all = scored.iter().map(|page| page.score);
-    let scale = Scale::of(all, scored.len(), most(query, background.is_some()));
-    let certain = depth.certain.min(scored.len());
-    let mut work = Work { code: Code::Int8, seen: scored.len(), certain, ..Work::default() };
-    let last = at_rank(scored.iter().map(|page| page.least).collect(), certain);
-    // All that may be certain or follow.
-    let next = at_rank(scored.iter().map(|page| page.score).collect(), depth.pages);
-    scored.retain(|page| page.most >= last || page.score >= next);
-    scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.slot.id.cmp(&b.slot.id)));
-    work.scan = start.elapsed();
+    work: Work,
+}
 
-    let start = Instant::now();
-    let exact = ExactQuery::new(query);
-    let mut best = Vec::new();
-    let mut compare = |pages: &[Scored], best: &mut Vec<(PageId, f32)>| {
-        work.reranked += pages.len();
-        let off: HashMap<PageId, f32> = pages.iter().map(|page| (page.slot.id, page.off)).collect();
-        let pages: Vec<PageId> = pages.iter().map(|page| page.slot.id).collect();
-        let score = |(id, page): &(PageId, PageVectors)| Ok((*id, exact.score(page)? - off[id]));
-        for pages in pages.chunks(IN_MEMORY) {
-            let scores: Result<Vec<(PageId, f32)>, CodesError> =
-                vectors(source, pages)?.par_iter().map(score).collect();
-            keep_best(best, scores?, certain);
-        }
-        Ok::<(), CodesError>(())
-    };
-    compare(&scored[..certain], &mut best)?;
-    let closer = |page: &Scored| -> Result<Scored, CodesError> {
-        let view = codes.page(&page.slot)?;
-        Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view), page.off))
-    };
-    let in_question = scored[certain..].par_iter().filter(|page| reaches(page, &best, certain));
-    let in_question: Result<Vec<Scored>, CodesError> = in_question.map(closer).collect();
-    let mut in_question = in_question?;
-    in_question.sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.slot.id.cmp(&b.slot.id)));
-    let mut rest = &in_question[..];
-    loop {
-        let few = &rest[..rest.len().min(AT_ONCE)];
-        let few = &few[..few.partition_point(|page| reaches(page, &best, certain))];
-        if few.is_empty() {
-            break;
-        }
-        compare(few, &mut best)?;
-        rest = &rest[few.len()..];
+impl Coded {
+    /// Scores all pages by their codes.
+    pub(super) fn scan(
+        codes: &Segments,
+        slots: &[Slot],
+        query: &QueryVectors,
+        depth: Depth,
+        background: Option<&OfCodes<'_>>,
+    ) -> Result<Self, CodesError> {
+        let start = Instant::now();
+        let coded = Int8Query::new(query);
+        let score = |slot: &Slot| -> Result<Scored, CodesError> {
+            let page = codes.page(slot)?;
+            Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page), off(background, slot)))
+        };
+        let scored: Result<Vec<Scored>, CodesError> = slots.par_iter().map(score).collect();
+        let mut scored = scored?;
+        let all = scored.iter().map(|page| page.score);
+        let scale = Scale::of(all, scored.len(), most(query, background.is_some()));
+        let depth = Depth { certain: depth.certain.min(scored.len()), ..depth };
+        let mut work = Work { code: Code::Int8, seen: scored.len(), ..Work::default() };
+        let last = at_rank(scored.iter().map(|page| page.least).collect(), depth.certain);
+        // All that may be certain or follow.
+        let next = at_rank(scored.iter().map(|page| page.score).collect(), depth.pages);
+        scored.retain(|page| page.most >= last || page.score >= next);
+        scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.slot.id.cmp(&b.slot.id)));
+        work.scan = start.elapsed();
+        Ok(Self { scored, scale, depth, work })
     }
-    let ranked: HashSet<PageId> = best.iter().map(|(page, _)| *page).collect();
-    let others = scored.iter().filter(|page| !ranked.contains(&page.slot.id));
-    // What is known of them exactly is that they have no more than the last certain one.
-    let last = best.last().map_or(f32::INFINITY, |last| last.1);
-    let others = others.map(|page| (page.slot.id, page.score.min(last)));
-    best.extend(others.take(depth.pages.saturating_sub(certain)));
-    work.rerank = start.elapsed();
-    Ok((Found { pages: best, scale }, work))
+
+    /// The best pages by code alone; no rank is certain.
+    pub(super) fn by_code(&self) -> Ranked {
+        let best = self.scored.iter().take(self.depth.pages);
+        let pages = best.map(|page| (page.slot.id, page.score)).collect();
+        (Found { pages, scale: self.scale }, self.work)
+    }
+
+    /// The best pages: the codes say which might be among the certain ones, full-precision vectors
+    /// which are.
+    ///
+    /// Pages are read in the order of the most that their scores can be, the best by code first,
+    /// until no page that is left can reach the last of the best. Before, the pages in question are
+    /// compared with the query as it is, not rounded: that halves the bound and reads nothing.
+    pub(super) fn settle(
+        self,
+        codes: &Segments,
+        source: &dyn VectorSource,
+        query: &QueryVectors,
+    ) -> Result<Ranked, CodesError> {
+        let Self { scored, scale, depth: Depth { pages, certain }, mut work } = self;
+        work.certain = certain;
+        let start = Instant::now();
+        let exact = ExactQuery::new(query);
+        let mut best = Vec::new();
+        let mut compare = |pages: &[Scored], best: &mut Vec<(PageId, f32)>| {
+            work.reranked += pages.len();
+            let off: HashMap<PageId, f32> =
+                pages.iter().map(|page| (page.slot.id, page.off)).collect();
+            let pages: Vec<PageId> = pages.iter().map(|page| page.slot.id).collect();
+            let score =
+                |(id, page): &(PageId, PageVectors)| Ok((*id, exact.score(page)? - off[id]));
+            for pages in pages.chunks(IN_MEMORY) {
+                let scores: Result<Vec<(PageId, f32)>, CodesError> =
+                    vectors(source, pages)?.par_iter().map(score).collect();
+                keep_best(best, scores?, certain);
+            }
+            Ok::<(), CodesError>(())
+        };
+        compare(&scored[..certain], &mut best)?;
+        let closer = |page: &Scored| -> Result<Scored, CodesError> {
+            let view = codes.page(&page.slot)?;
+            Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view), page.off))
+        };
+        let in_question = scored[certain..].par_iter().filter(|page| reaches(page, &best, certain));
+        let in_question: Result<Vec<Scored>, CodesError> = in_question.map(closer).collect();
+        let mut in_question = in_question?;
+        in_question
+            .sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.slot.id.cmp(&b.slot.id)));
+        let mut rest = &in_question[..];
+        loop {
+            let few = &rest[..rest.len().min(AT_ONCE)];
+            let few = &few[..few.partition_point(|page| reaches(page, &best, certain))];
+            if few.is_empty() {
+                break;
+            }
+            compare(few, &mut best)?;
+            rest = &rest[few.len()..];
+        }
+        let ranked: HashSet<PageId> = best.iter().map(|(page, _)| *page).collect();
+        let others = scored.iter().filter(|page| !ranked.contains(&page.slot.id));
+        // What is known of them exactly is that they have no more than the last certain one.
+        let last = best.last().map_or(f32::INFINITY, |last| last.1);
+        let others = others.map(|page| (page.slot.id, page.score.min(last)));
+        best.extend(others.take(pages.saturating_sub(certain)));
+        work.rerank = start.elapsed();
+        Ok((Found { pages: best, scale }, work))
+    }
 }
 
 /// Whether a page may be among the `count` best when these are the best so far; one that has just

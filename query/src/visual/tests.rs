@@ -35,8 +35,15 @@ fn by_codes(
     documents: DocumentFilter<'_>,
     effort: Effort,
 ) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
-    let ranked = rank_by_codes(codes, store, query, depth, documents, effort, None)?;
-    Ok((ranked.0.pages, ranked.1))
+    let correction = None;
+    let codes = Some(codes);
+    let visual = Visual { source: store, codes, query, depth, documents, effort, correction };
+    let codes = visual.codes.expect("given above");
+    let (found, work) = match visual.by_codes(codes)? {
+        (_, Some(coded)) => coded.settle(codes, store, query)?,
+        (ranked, None) => ranked,
+    };
+    Ok((found.pages, work))
 }
 
 fn all(pages: usize) -> Depth {
@@ -142,7 +149,17 @@ proptest! {
             let correction = Correction::new(&backgrounds, Some(&encoder), &query);
             prop_assert_eq!(correction.is_some(), weight != 0.0);
             let ((found, work), notice) =
-                rank(&store, codes, &query, depth, None, effort, correction.as_ref()).unwrap();
+                Visual {
+                    source: &store,
+                    codes,
+                    query: &query,
+                    depth,
+                    documents: None,
+                    effort,
+                    correction: correction.as_ref(),
+                }
+                .rank()
+                .unwrap();
             prop_assert_eq!(notice, None);
             Ok((found, work))
         };
@@ -252,6 +269,39 @@ fn what_follows_the_certain_ranks_is_near_and_reads_no_vectors() {
     }
     let (none, work) = rank(60, 0);
     assert_eq!((none.len(), work.reranked, work.certain), (60, 0, 0));
+}
+
+#[test]
+fn what_is_not_settled_is_in_the_order_of_codes_and_reads_no_vectors() {
+    let (store, codes, query) = filled();
+    let none = FakeStore::default();
+    let rank = |source, effort, certain| {
+        let (codes, depth) = (Some(&codes), Depth { pages: 30, certain });
+        let (query, documents, correction) = (&query, None, None);
+        let visual = Visual { source, codes, query, depth, documents, effort, correction };
+        let ((found, work), coded, notice) = visual.rank_by_code().unwrap();
+        assert_eq!(notice, None);
+        (found, work, coded.map(|coded| visual.settle(coded)))
+    };
+    // An empty store has no vectors to read.
+    let (found, work, _) = rank(&none, Effort::Auto, 5);
+    let (by_code, _) =
+        by_codes(&codes, &none, &query, Depth { pages: 30, certain: 0 }, None, Effort::Auto)
+            .ok()
+            .unwrap();
+    assert_eq!((found.pages, work.certain, work.reranked), (by_code, 0, 0));
+    let (_, _, settled) = rank(&store, Effort::Auto, 5);
+    let ((settled, work), notice) = settled.unwrap().unwrap();
+    let expected = exact(&store, &query, 5, None).unwrap().0;
+    assert_eq!((&settled.pages[..5], work.certain, notice), (&expected[..], 5, None));
+    // Vectors that are missing are read no more than where they are asked for at once.
+    let (_, _, settled) = rank(&none, Effort::Auto, 5);
+    let (_, notice) = settled.unwrap().unwrap();
+    assert!(matches!(notice, Some(Notice::CodesDamaged { .. })), "{notice:?}");
+    // What was compared in another way has nothing to settle.
+    for effort in [Effort::Exact, Effort::Best(40)] {
+        assert!(rank(&store, effort, 5).2.is_none(), "{effort:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `config.json` and `preprocessor_config.json` as published. Many fields are left out there; they
-//! then have the defaults of `GemmaConfig` and `SiglipVisionConfig` in transformers 4.57.6.
+//! then have the defaults of `GemmaConfig`, `Gemma2Config` and `SiglipVisionConfig` in transformers
+//! 4.57.6.
 
 use serde::Deserialize;
 
@@ -38,9 +39,9 @@ pub struct VlmConfig {
     pub vision_config: VisionConfig,
 }
 
-/// The sizes of Gemma, the language model.
+/// The sizes of Gemma 1 or 2, the language model.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default)]
+#[serde(from = "TextConfigFile")]
 pub struct TextConfig {
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -56,6 +57,50 @@ pub struct TextConfig {
     hidden_activation: Option<String>,
     attention_bias: bool,
     model_type: String,
+    /// The fields that Gemma 2 has beyond those.
+    gemma2: Gemma2Config,
+}
+
+/// What the file says; what it leaves out depends on the model.
+#[derive(Deserialize)]
+struct TextConfigFile {
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    num_key_value_heads: Option<usize>,
+    vocab_size: Option<usize>,
+    head_dim: Option<usize>,
+    rms_norm_eps: Option<f64>,
+    rope_theta: Option<f64>,
+    rope_parameters: Option<RopeParameters>,
+    hidden_act: Option<String>,
+    hidden_activation: Option<String>,
+    #[serde(default)]
+    attention_bias: bool,
+    model_type: Option<String>,
+    #[serde(flatten)]
+    gemma2: Gemma2Config,
+}
+
+/// The fields of Gemma 2. A bound that is `null` is none; one that is left out is the default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+struct Gemma2Config {
+    query_pre_attn_scalar: f64,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f64>,
+}
+
+/// The defaults of `Gemma2Config`.
+impl Default for Gemma2Config {
+    fn default() -> Self {
+        Self {
+            query_pre_attn_scalar: 256.0,
+            attn_logit_softcapping: Some(50.0),
+            final_logit_softcapping: Some(30.0),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -87,24 +132,28 @@ fn image_token() -> u32 {
 /// The default of `ColPaliConfig`, and the only value that colpali-engine has.
 const EMBEDDING_DIM: usize = 128;
 
-/// The defaults of `GemmaConfig`.
-impl Default for TextConfig {
-    fn default() -> Self {
+/// What is left out has the defaults of `GemmaConfig`, or of `Gemma2Config`.
+impl From<TextConfigFile> for TextConfig {
+    fn from(file: TextConfigFile) -> Self {
+        let model_type = file.model_type.unwrap_or_else(|| GEMMA.into());
+        let [hidden, inner, layers, heads, keys] =
+            if model_type == GEMMA2 { [2304, 9216, 26, 8, 4] } else { [3072, 24576, 28, 16, 16] };
         Self {
-            hidden_size: 3072,
-            intermediate_size: 24576,
-            num_hidden_layers: 28,
-            num_attention_heads: 16,
-            num_key_value_heads: 16,
-            vocab_size: 256_000,
-            head_dim: 256,
-            rms_norm_eps: 1e-6,
-            rope_theta: None,
-            rope_parameters: None,
-            hidden_act: None,
-            hidden_activation: None,
-            attention_bias: false,
-            model_type: GEMMA.into(),
+            hidden_size: file.hidden_size.unwrap_or(hidden),
+            intermediate_size: file.intermediate_size.unwrap_or(inner),
+            num_hidden_layers: file.num_hidden_layers.unwrap_or(layers),
+            num_attention_heads: file.num_attention_heads.unwrap_or(heads),
+            num_key_value_heads: file.num_key_value_heads.unwrap_or(keys),
+            vocab_size: file.vocab_size.unwrap_or(256_000),
+            head_dim: file.head_dim.unwrap_or(256),
+            rms_norm_eps: file.rms_norm_eps.unwrap_or(1e-6),
+            rope_theta: file.rope_theta,
+            rope_parameters: file.rope_parameters,
+            hidden_act: file.hidden_act,
+            hidden_activation: file.hidden_activation,
+            attention_bias: file.attention_bias,
+            model_type,
+            gemma2: file.gemma2,
         }
     }
 }
@@ -128,6 +177,7 @@ impl Default for VisionConfig {
 }
 
 const GEMMA: &str = "gemma";
+const GEMMA2: &str = "gemma2";
 const SIGLIP: &str = "siglip_vision_model";
 
 /// The names that configurations use for the one activation that ColPali has.
@@ -137,6 +187,30 @@ impl TextConfig {
     pub fn rope_theta(&self) -> f64 {
         let nested = self.rope_parameters.as_ref().and_then(|p| p.rope_theta);
         nested.or(self.rope_theta).unwrap_or(10_000.0)
+    }
+
+    /// Whether it is Gemma 2, which has more norms and bounded scores.
+    pub fn is_gemma2(&self) -> bool {
+        self.model_type == GEMMA2
+    }
+
+    /// The factor of attention's scores.
+    pub fn query_scale(&self) -> f32 {
+        let scalar = match self.is_gemma2() {
+            true => self.gemma2.query_pre_attn_scalar,
+            false => self.head_dim as f64,
+        };
+        scalar.powf(-0.5) as f32
+    }
+
+    /// The bound of attention's scores, for Gemma 2.
+    pub fn attention_cap(&self) -> Option<f32> {
+        self.gemma2.attn_logit_softcapping.filter(|_| self.is_gemma2()).map(|cap| cap as f32)
+    }
+
+    /// The bound of the logits, for Gemma 2.
+    pub fn logit_cap(&self) -> Option<f32> {
+        self.gemma2.final_logit_softcapping.filter(|_| self.is_gemma2()).map(|cap| cap as f32)
     }
 }
 
@@ -187,12 +261,20 @@ impl Config {
         let embedding_dim = file.embedding_dim.unwrap_or(EMBEDDING_DIM);
         let config = Self { embedding_dim, vlm_config };
         let (text, vision) = (&config.vlm_config.text_config, &config.vlm_config.vision_config);
-        for (key, expected, got) in [
-            ("text_config.model_type", GEMMA, &text.model_type),
-            ("vision_config.model_type", SIGLIP, &vision.model_type),
+        if ![GEMMA, GEMMA2].contains(&text.model_type.as_str()) {
+            return wrong("text_config.model_type", "gemma or gemma2", text.model_type.clone());
+        }
+        if vision.model_type != SIGLIP {
+            return wrong("vision_config.model_type", SIGLIP, vision.model_type.clone());
+        }
+        let gemma2 = &text.gemma2;
+        for (key, value) in [
+            ("text_config.query_pre_attn_scalar", Some(gemma2.query_pre_attn_scalar)),
+            ("text_config.attn_logit_softcapping", gemma2.attn_logit_softcapping),
+            ("text_config.final_logit_softcapping", gemma2.final_logit_softcapping),
         ] {
-            if got != expected {
-                return wrong(key, expected, got.clone());
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
+                return wrong(key, "a number above 0", value.to_string());
             }
         }
         // `hidden_activation` is null in published files; where both are set, they agree.

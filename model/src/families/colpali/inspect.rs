@@ -3,6 +3,7 @@
 use pagesight_core::{Fusion, PictureSize};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::adapter::AdapterUse;
 use crate::error::ModelError;
 use crate::families::colpali::inventory;
 use crate::families::colpali::names::FAMILY_NAME;
@@ -50,6 +51,9 @@ pub fn inspect(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<ModelIn
 /// A recipe as a person reads it.
 fn in_words(recipe: &Recipe) -> Vec<(&'static str, String)> {
     let mut lines = vec![("page", format!("{} slices, {:?}", recipe.slices, recipe.page_prompt))];
+    if recipe.adapter == AdapterUse::Apart {
+        lines.push(("", "an adapter is applied beside the weights, not merged".into()));
+    }
     if let Some(range) = recipe.prune_blank {
         lines.push(("", format!("patches that vary by {range} of 255 at most are left out")));
     }

@@ -18,16 +18,27 @@ pub fn vision(config: &Config) -> Vec<Entry> {
 
 /// All tensors of the model.
 pub fn all(config: &Config) -> Vec<Entry> {
+    let mut list = Inventory { entries: vision(config) };
+    list.entries.extend(language(config));
+    let width = config.vlm_config.text_config.hidden_size;
+    list.linear("head", width, config.embedding_dim, true);
+    list.entries
+}
+
+/// The tensors of the language model without an output layer.
+pub fn language(config: &Config) -> Vec<Entry> {
     const MODEL: &str = "language_model";
     let text = &config.vlm_config.text_config;
     let (hidden, inner) = (text.hidden_size, text.intermediate_size);
     let queries = text.num_attention_heads * text.head_dim;
     let keys = text.num_key_value_heads * text.head_dim;
-    let mut list = Inventory { entries: vision(config) };
+    let mut list = Inventory::default();
     list.add(format!("{MODEL}.embed_tokens.weight"), &[text.vocab_size, hidden]);
     for n in 0..text.num_hidden_layers {
         let layer = format!("{MODEL}.layers.{n}");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
+        let norms = ["input_layernorm", "post_attention_layernorm"].into_iter();
+        let of_gemma2 = ["pre_feedforward_layernorm", "post_feedforward_layernorm"].into_iter();
+        for norm in norms.chain(of_gemma2.filter(|_| text.is_gemma2())) {
             list.add(format!("{layer}.{norm}.weight"), &[hidden]);
         }
         for (name, input, output) in [
@@ -43,7 +54,6 @@ pub fn all(config: &Config) -> Vec<Entry> {
         }
     }
     list.add(format!("{MODEL}.norm.weight"), &[hidden]);
-    list.linear("head", hidden, config.embedding_dim, true);
     list.entries
 }
 

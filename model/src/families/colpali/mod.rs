@@ -18,7 +18,7 @@ pub mod names;
 mod opened;
 #[cfg(feature = "parity")]
 mod parity;
-mod preprocess;
+pub mod preprocess;
 pub mod recipe;
 mod tokens;
 

@@ -97,6 +97,14 @@ impl ColPali {
             page_ids,
             id,
         } = Opened::read(checkpoint, options)?;
+        if device.is_some() && weights.has_adapter_apart() {
+            return Err(ModelError::Setting {
+                path: checkpoint.files().shown(),
+                key: "adapter".into(),
+                expected: "merged, on a GPU".into(),
+                got: "apart".into(),
+            });
+        }
         let cpu = Box::new(CpuModel::take(weights, precision, &config, options.query_only)?);
         let engine = match device {
             Some(device) => Engine::Gpu(Box::new(GpuModel::place(&device, precision, &cpu)?)),

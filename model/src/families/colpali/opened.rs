@@ -45,10 +45,20 @@ impl Opened {
     /// [`ModelError`] with file and key for what is missing, damaged, or not a ColPali's.
     pub fn read(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
         let config = Config::read(&checkpoint.file("config.json"))?;
+        if config.vlm_config.text_config.is_gemma2() {
+            // No retriever over Gemma 2 was compared with its reference yet.
+            return Err(ModelError::Setting {
+                path: checkpoint.file("config.json").shown(),
+                key: "text_config.model_type".into(),
+                expected: "gemma (a PaliGemma 2 answers questions and finds no pages)".into(),
+                got: "gemma2".into(),
+            });
+        }
         let files = PreprocessorConfig::FILES.map(|name| checkpoint.file(name));
         let preprocessor = PreprocessorConfig::read(files, &config)?;
-        let weights = Weights::open(checkpoint, &NAMES)?;
+        let mut weights = Weights::open(checkpoint, &NAMES)?;
         let (recipe, recipe_origin, precision) = in_force(checkpoint, &weights, options)?;
+        weights.use_adapter(recipe.adapter);
         let tokens = Tokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let side = config.vlm_config.vision_config.side();
         let page_ids = tokens.page_ids(side * side, &recipe.page_prompt)?;

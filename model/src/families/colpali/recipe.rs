@@ -7,6 +7,7 @@ use pagesight_core::{Fusion, NeutralQuestions, Slices};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::adapter::AdapterUse;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
 use crate::families::recipe::{
@@ -58,6 +59,9 @@ pub struct Recipe {
     /// The precision that the model runs in; by default the one that its weights are stored in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// What becomes of an adapter: merged into its base, or applied beside it.
+    #[serde(skip_serializing_if = "AdapterUse::is_default")]
+    pub adapter: AdapterUse,
     /// How far its ranking of pictures is trusted beside the ranking of words. Vectors do not
     /// depend on it, so it is not part of the identity of the model.
     #[serde(skip_serializing_if = "is_default")]
@@ -128,6 +132,7 @@ impl Recipe {
             pooling: 1,
             pooler: Pooler::default(),
             precision: None,
+            adapter: AdapterUse::default(),
             fusion: Fusion::default(),
             neutral: NeutralQuestions::default(),
         })

@@ -1,13 +1,19 @@
-//! Gemma as an encoder: without a cache, with the last norm applied, and every position attends to
-//! every other (queries may be causal). Source: transformers 4.57.6
-//! `models/gemma/modeling_gemma.py` and `models/paligemma/modeling_paligemma.py`.
+//! Gemma 1 and 2. As an encoder it has no cache, and every position attends to every other (queries
+//! may be causal); as a generator it keeps the keys and values of a prefix and adds positions to it
+//! one by one. The last norm is applied in both. Source: transformers 4.57.6
+//! `models/gemma/modeling_gemma.py`, `models/gemma2/modeling_gemma2.py` and
+//! `models/paligemma/modeling_paligemma.py`.
+//!
+//! Gemma 2 has no sliding window here, whatever its configuration says: PaliGemma 2 was trained
+//! without one.
 
 use std::sync::{Arc, Mutex};
 
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::blocks::attention::{Heads, Mask, attend};
-use crate::blocks::elementwise::{rms_norm, rotate};
+use crate::blocks::cache::{Cache, attend_cached};
+use crate::blocks::elementwise::{add_rows, rms_norm, rotate};
 use crate::blocks::lanes::{LANES, Lanes, groups_of};
 use crate::blocks::linear::{Linear, lanes, tensor};
 use crate::blocks::matmul::{Arithmetic, Operand};
@@ -37,6 +43,11 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// The table where it lies.
+    pub fn table(&self) -> &Stored {
+        &self.table
+    }
+
     /// The rows of `ids`, `[n, hidden]` f32, multiplied by the square root of the width.
     pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
         self.table.rows(ids)? * (self.hidden as f64).sqrt()
@@ -96,6 +107,8 @@ pub struct Layer {
     pub up: Linear,
     pub down: Linear,
     pub heads: Heads,
+    /// Norms of what attention and MLP give, before it is added: Gemma 2 has them.
+    pub post_norms: Option<[Norm; 2]>,
 }
 
 impl Layer {
@@ -111,6 +124,13 @@ impl Layer {
         let mut linear = |name: &str, input, output| {
             Linear::take(weights, precision, &format!("{key}.{name}"), input, output, false)
         };
+        // The same name means the norm before the MLP in Gemma 1, and the one after attention in
+        // Gemma 2.
+        let [mlp_norm, post_norms] = if config.is_gemma2() {
+            ["pre_feedforward_layernorm", "post_attention_layernorm"]
+        } else {
+            ["post_attention_layernorm", ""]
+        };
         Ok(Self {
             query: linear("self_attn.q_proj", hidden, q)?,
             key: linear("self_attn.k_proj", hidden, kv)?,
@@ -120,12 +140,19 @@ impl Layer {
             up: linear("mlp.up_proj", hidden, inner)?,
             down: linear("mlp.down_proj", inner, hidden)?,
             input_norm: Norm::take(weights, &format!("{key}.input_layernorm"), config)?,
-            mlp_norm: Norm::take(weights, &format!("{key}.post_attention_layernorm"), config)?,
+            mlp_norm: Norm::take(weights, &format!("{key}.{mlp_norm}"), config)?,
+            post_norms: if post_norms.is_empty() {
+                None
+            } else {
+                let mut norm = |name| Norm::take(weights, &format!("{key}.{name}"), config);
+                Some([norm(post_norms)?, norm("post_feedforward_layernorm")?])
+            },
             heads: Heads {
                 queries: config.num_attention_heads,
                 keys: config.num_key_value_heads,
                 dim: config.head_dim,
-                scale: (config.head_dim as f64).powf(-0.5) as f32,
+                scale: config.query_scale(),
+                cap: config.attention_cap(),
             },
         })
     }
@@ -139,19 +166,71 @@ impl Layer {
         context: &Context,
         kept: Option<&[&[usize]]>,
     ) {
+        self.forward_keeping(arithmetic, x, context, kept);
+    }
+
+    /// As [`forward`](Self::forward); gives back the keys, turned, and the values of all positions.
+    fn forward_keeping(
+        &self,
+        arithmetic: Arithmetic,
+        x: &mut Lanes,
+        context: &Context,
+        kept: Option<&[&[usize]]>,
+    ) -> [Lanes; 2] {
+        let [mut q, k, v] = self.asked(arithmetic, x, context);
+        if let Some(kept) = kept {
+            (*x, q) = (x.keep(kept), q.keep(kept));
+        }
+        let seen = attend(arithmetic, self.heads, context.mask, &q, &k, &v);
+        self.answered(arithmetic, &seen, x);
+        [k, v]
+    }
+
+    /// One position more of each sequence, a lane each, over the caches of this layer.
+    fn step(
+        &self,
+        arithmetic: Arithmetic,
+        x: &mut Lanes,
+        context: &Context,
+        caches: &mut [&mut Cache],
+    ) {
+        let [q, k, v] = self.asked(arithmetic, x, context);
+        for (at, cache) in caches.iter_mut().enumerate() {
+            cache.push(&k, &v, at);
+        }
+        let caches: Vec<&Cache> = caches.iter().map(|cache| &**cache).collect();
+        let seen = attend_cached(self.heads, &q, &caches);
+        self.answered(arithmetic, &seen, x);
+    }
+
+    /// Queries, keys and values, the first two turned.
+    fn asked(&self, arithmetic: Arithmetic, x: &Lanes, context: &Context) -> [Lanes; 3] {
         let y = Operand::made(arithmetic, x, |_, x, y| self.input_norm.apply(x, y));
         let [mut q, mut k, v] =
             [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
         q.each_group(|group, rows| context.rotate(group, rows));
         k.each_group(|group, rows| context.rotate(group, rows));
-        if let Some(kept) = kept {
-            (*x, q) = (x.keep(kept), q.keep(kept));
-        }
-        let seen = attend(arithmetic, self.heads, context.mask, &q, &k, &v);
-        self.out.add_to(&Operand::round(arithmetic, &seen), x);
-        let y = Operand::made(arithmetic, x, |_, x, y| self.mlp_norm.apply(x, y));
-        self.down.add_to(&Linear::apply_gated(&self.gate, &self.up, &y), x);
+        [q, k, v]
     }
+
+    /// What follows attention: its output layer, and the MLP.
+    fn answered(&self, arithmetic: Arithmetic, seen: &Lanes, x: &mut Lanes) {
+        let [attention, mlp] = match &self.post_norms {
+            Some([attention, mlp]) => [Some(attention), Some(mlp)],
+            None => [None, None],
+        };
+        add(&self.out, &Operand::round(arithmetic, seen), attention, x);
+        let y = Operand::made(arithmetic, x, |_, x, y| self.mlp_norm.apply(x, y));
+        add(&self.down, &Linear::apply_gated(&self.gate, &self.up, &y), mlp, x);
+    }
+}
+
+/// Adds what `linear` makes of `y`, through `norm` where there is one, to `x`.
+fn add(linear: &Linear, y: &Operand, norm: Option<&Norm>, x: &mut Lanes) {
+    let Some(norm) = norm else { return linear.add_to(y, x) };
+    let change = linear.apply(y, x.lengths());
+    let change = change.map_groups(change.width(), |y, z| norm.apply(y, z));
+    x.each_group(|group, rows| add_rows(rows, change.group(group), &[]));
 }
 
 /// What all layers share: the mask and the rotations of positions, which are f32 in every
@@ -230,15 +309,62 @@ impl Language {
 
     /// Runs all layers and the last norm over every position of every sequence.
     pub fn encode(&self, x: Lanes, causal: bool) -> Lanes {
-        let context = self.contexts(x.lengths(), causal);
+        self.encode_masked(x, if causal { Mask::Causal } else { Mask::All })
+    }
+
+    /// As [`encode`](Self::encode), with any mask.
+    pub fn encode_masked(&self, x: Lanes, mask: Mask<'static>) -> Lanes {
+        let context = self.contexts(x.lengths(), mask);
         self.encode_with(x, &context, None)
+    }
+
+    /// Runs all layers and the last norm over one sequence whose positions all attend to each other.
+    /// Gives what the last position becomes, and the keys and values of all, a cache a layer.
+    pub fn prefill(&self, mut x: Lanes) -> (Lanes, Vec<Cache>) {
+        let context = self.contexts(x.lengths(), Mask::All);
+        let last = [x.lengths()[0].saturating_sub(1)];
+        let kept: [&[usize]; 1] = [&last];
+        let mut caches = Vec::with_capacity(self.layers.len());
+        for (n, layer) in self.layers.iter().enumerate() {
+            let is_last = n + 1 == self.layers.len();
+            let kept = is_last.then_some(kept.as_slice());
+            let [k, v] = layer.forward_keeping(self.arithmetic, &mut x, &context, kept);
+            caches.push(Cache::new(&k, &v));
+        }
+        (self.finish_all(&x), caches)
+    }
+
+    /// Runs all layers and the last norm over one position more of each of several sequences: `x`
+    /// has a lane for each, and `sequences` the caches of each, one a layer, which grow by it.
+    ///
+    /// # Panics
+    /// When there are not as many of the one as of the other.
+    pub fn step(&self, mut x: Lanes, sequences: &mut [&mut [Cache]]) -> Lanes {
+        assert_eq!(x.lengths(), [sequences.len()], "a lane for each sequence");
+        let positions: Vec<usize> =
+            sequences.iter().map(|caches| caches.first().map_or(0, Cache::length)).collect();
+        let context = self.placed(&positions);
+        for (n, layer) in self.layers.iter().enumerate() {
+            let mut caches: Vec<&mut Cache> =
+                sequences.iter_mut().map(|caches| &mut caches[n]).collect();
+            layer.step(self.arithmetic, &mut x, &context, &mut caches);
+        }
+        self.finish_all(&x)
+    }
+
+    /// The input for a picture and a text: the features of its patches, unscaled, and behind them
+    /// the scaled rows of `ids`. The reference divides features by the root of the width, and Gemma
+    /// multiplies the whole sequence by it again.
+    pub fn input(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
+        let text = self.embed(ids)?;
+        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
     }
 
     /// As [`encode`](Self::encode) without a causal mask, for the positions in `kept` of each
     /// sequence. In the last layer all positions act as keys and values, but only these are
     /// computed.
     pub fn encode_kept(&self, x: Lanes, kept: &[&[usize]]) -> Lanes {
-        let context = self.contexts(x.lengths(), false);
+        let context = self.contexts(x.lengths(), Mask::All);
         self.encode_with(x, &context, Some(kept))
     }
 
@@ -251,11 +377,26 @@ impl Language {
     }
 
     /// What the layers share for sequences of these lengths.
-    fn contexts(&self, lengths: &[usize], causal: bool) -> Context {
+    fn contexts(&self, lengths: &[usize], mask: Mask<'static>) -> Context {
         let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
         let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
-        let mask = if causal { Mask::Causal } else { Mask::All };
         Context { mask, groups, angles: self.angles(longest), half: self.rotations.half() }
+    }
+
+    /// What the layers share for one sequence whose positions are these, wherever they are.
+    fn placed(&self, positions: &[usize]) -> Context {
+        let (half, groups) = (self.rotations.half(), groups_of(positions.len()));
+        let of = |group: usize, lane: usize| positions.get(group * LANES + lane).copied();
+        let (cos, sin) = (0..groups)
+            .flat_map(|group| (0..half).map(move |i| (group, i)))
+            .map(|(group, i)| {
+                let angle = |lane| self.rotations.angle(of(group, lane).unwrap_or(0), i);
+                let angles: [f32; LANES] = std::array::from_fn(angle);
+                (angles.map(f32::cos), angles.map(f32::sin))
+            })
+            .unzip();
+        let angles = Arc::new(Angles { cos, sin });
+        Context { mask: Mask::All, groups: (0..groups).collect(), angles, half }
     }
 
     /// The angles of at least `groups` groups. They are computed once.
@@ -281,8 +422,8 @@ impl Language {
     }
 
     /// What the layers share for one sequence of `n` positions.
-    pub fn context(&self, n: usize, causal: bool) -> CandleResult<Context> {
-        Ok(self.contexts(&[n], causal))
+    pub fn context(&self, n: usize) -> Context {
+        self.contexts(&[n], Mask::All)
     }
 
     /// Runs layer `n` over one sequence, `[n_tokens, hidden]`.
@@ -290,6 +431,16 @@ impl Language {
         let mut x = lanes(x)?;
         self.layers[n].forward(self.arithmetic, &mut x, context, None);
         tensor(&x)
+    }
+
+    /// Keys, turned, and values of layer `n` for one sequence, `[n_tokens, keys * dim]` each. The
+    /// first position is 1, as the references count.
+    #[cfg(feature = "parity")]
+    pub fn keys_and_values(&self, n: usize, x: &Tensor) -> CandleResult<[Tensor; 2]> {
+        let positions: Vec<usize> = (1..=x.dim(0)?).collect();
+        let context = self.placed(&positions);
+        let [_, k, v] = self.layers[n].asked(self.arithmetic, &lanes(x)?, &context);
+        Ok([tensor(&k)?, tensor(&v)?])
     }
 
     /// Runs the last norm over one sequence, `[n_tokens, hidden]`.

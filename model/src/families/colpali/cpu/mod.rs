@@ -121,15 +121,13 @@ impl CpuModel {
     }
 
     /// The input of the language model for slices: image features in place of the image tokens, and
-    /// the scaled rows of the prompt after them. Features are not scaled: the reference divides
-    /// them by the root of the width, and Gemma multiplies the whole sequence by it again.
+    /// the rows of the prompt after them.
     fn page_lanes(&self, features: &Lanes, ids: &[u32]) -> CandleResult<Lanes> {
         let patches = image_tokens(ids);
         if let Some(got) = features.lengths().iter().find(|&&length| length != patches) {
             candle_core::bail!("{patches} image tokens for {got} patches");
         }
-        let text = self.language.embed(&ids[patches..])?;
-        Ok(features.extended(&text.flatten_all()?.to_vec1::<f32>()?))
+        self.language.input(features, &ids[patches..])
     }
 
     /// Encodes one slice and returns how long the vision tower with its projector, the language

@@ -23,6 +23,9 @@ pub struct Layer {
 
 impl Layer {
     pub fn place(place: Place<'_>, layer: &language::Layer) -> CandleResult<Self> {
+        if layer.post_norms.is_some() || layer.heads.cap.is_some() {
+            candle_core::bail!("Gemma 2 runs on the CPU")
+        }
         Ok(Self {
             input_norm: place_norm(place, &layer.input_norm)?,
             query: place.product(&layer.query)?,

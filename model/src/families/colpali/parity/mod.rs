@@ -199,7 +199,7 @@ impl Check<'_> {
                 *input = input.narrow(0, 0, length)?.contiguous()?;
             }
             let run = |x: &Tensor| match stage {
-                n if n < depth => language.layer(n, x, &language.context(x.dim(0)?, false)?),
+                n if n < depth => language.layer(n, x, &language.context(x.dim(0)?)),
                 n if n == depth => language.finish(x),
                 n if n == depth + 1 => cpu.head().forward(x),
                 _ => unit_rows(x, 0.0),

@@ -65,7 +65,7 @@ impl Check<'_> {
         x = self.cpu().page_input(&x, &ids)?;
         for n in 0..layers {
             let language = self.cpu().language();
-            x = language.layer(n, &x, &language.context(x.dim(0)?, false)?)?;
+            x = language.layer(n, &x, &language.context(x.dim(0)?))?;
             self.rows(&format!("page.lm.layer.{n}"), &x, SHARE)?;
         }
         x = self.cpu().language().finish(&x)?;

@@ -1,0 +1,431 @@
+//! A PaliGemma in memory: it reads a picture and a prompt at once, and writes a text token by token.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+use pagesight_core::{ModelSource, PageImage};
+use pagesight_simd::resize_bicubic;
+use serde::Deserialize;
+
+use crate::answerer::beams::Search;
+use crate::answerer::decoding::{Choice, Decoding, Generated, Stop};
+use crate::answerer::names::NAMES;
+use crate::answerer::sampling::{Chance, Sampling, best, log_sum_exp};
+use crate::answerer::stops::stops;
+use crate::answerer::stream::TextStream;
+use crate::answerer::task::Task;
+use crate::answerer::tokens::AnswerTokens;
+use crate::blocks::cache::Cache;
+use crate::blocks::elementwise::tanh;
+use crate::blocks::lanes::{LANES, Lanes};
+use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
+use crate::blocks::quantize::{choose_precision, quantize};
+use crate::blocks::siglip::Siglip;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::read_json;
+use crate::checkpoint::weights::Weights;
+use crate::device::Device;
+use crate::error::ModelError;
+use crate::families::colpali::config::{Config, PreprocessorConfig};
+use crate::families::colpali::cpu::language::Language;
+use crate::options::LoadOptions;
+use crate::precision::Precision;
+
+/// The name of the table of tokens, which is also the output layer unless there is another.
+const TABLE: &str = "language_model.embed_tokens.weight";
+const OUTPUT: &str = "lm_head.weight";
+
+/// PaliGemma 1 or 2. All methods take `&self`, so threads can share it.
+///
+/// It gives the numbers of `PaliGemmaForConditionalGeneration` in transformers 4.57.6 with its cache
+/// and eager attention, with two exceptions that follow the model's training: the bound of PaliGemma
+/// 2's logits is in the probabilities, and PaliGemma 2 has no sliding window.
+#[derive(Debug)]
+pub struct PaliGemma {
+    pub(crate) config: Config,
+    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) tokens: AnswerTokens,
+    pub(crate) vision: Siglip,
+    pub(crate) projector: Linear,
+    pub(crate) language: Language,
+    output: Linear,
+    stops: BTreeSet<u32>,
+    precision: Precision,
+}
+
+/// A sequence that can go on: its keys and values, and the logits of its next token, before the
+/// bound.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    pub caches: Vec<Cache>,
+    pub logits: Vec<f32>,
+}
+
+/// A text that is being written.
+struct Writing<'a> {
+    caches: Vec<Cache>,
+    logits: Vec<f32>,
+    stream: TextStream<'a>,
+    chance: Chance,
+    written: Generated,
+    is_done: bool,
+}
+
+#[derive(Deserialize)]
+struct ModelType {
+    model_type: Option<String>,
+}
+
+impl PaliGemma {
+    /// Loads the checkpoint of `source`: a published PaliGemma 1 or 2 (`google/paligemma-*`,
+    /// `google/paligemma2-*` and what was made of them), or the base of a ColPali. Of an adapter the
+    /// base is taken, without the adapter: that is what answers.
+    ///
+    /// It runs on the CPU, in the precision of its weights unless `options` say another. Weights
+    /// that are not converted stay in their files, so a retriever over the same base shares their
+    /// memory.
+    ///
+    /// # Errors
+    /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
+    /// off, or not this model's; [`ModelError::Setting`] for a retriever into which its adapter was
+    /// merged, which holds no base.
+    ///
+    /// ```
+    /// use pagesight_core::{ModelSource, PageImage};
+    /// use pagesight_model::{Decoding, LoadOptions, PaliGemma, Task};
+    ///
+    /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity-paligemma/pg2-56");
+    /// let source = ModelSource::Folder(folder.into());
+    /// let model = PaliGemma::load(&source, &LoadOptions::default())?;
+    /// let page = PageImage::new(56, 56, vec![255; 56 * 56 * 3]).unwrap();
+    /// let task = Task::answer("What is the total revenue in 2024?");
+    /// let answer = model.write(&page, &task, Decoding::GREEDY.with_most_tokens(8))?;
+    /// assert!((1..=8).contains(&answer.ids.len()));
+    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// ```
+    pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self, ModelError> {
+        if matches!(options.device, Device::Cuda | Device::Metal) {
+            let device = options.device;
+            return Err(ModelError::DeviceFamily { device, family: "paligemma" });
+        }
+        Self::of(&Checkpoint::open(source, options)?.without_adapter(), options)
+    }
+
+    fn of(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
+        let file = checkpoint.file("config.json");
+        let said: ModelType = read_json(&file)?;
+        if let Some(got) = said.model_type.filter(|said| said != "paligemma") {
+            return Err(ModelError::Setting {
+                path: file.shown(),
+                key: "model_type".into(),
+                expected: "paligemma, since a retriever that was merged holds no model that \
+                           answers: load the base that it was made from"
+                    .into(),
+                got,
+            });
+        }
+        let config = Config::read(&file)?;
+        let files = PreprocessorConfig::FILES.map(|name| checkpoint.file(name));
+        let preprocessor = PreprocessorConfig::read(files, &config)?;
+        let vlm = &config.vlm_config;
+        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
+        let tokens = AnswerTokens::read(&checkpoint.file("tokenizer.json"), vlm)?;
+        let stops = stops(checkpoint, tokens.eos())?;
+        let mut weights = Weights::open(checkpoint, &NAMES)?;
+        let path = checkpoint.of_weights().shown();
+        let key = "language_model.layers.0.mlp.gate_proj.weight";
+        let (precision, _) = choose_precision(options.precision, &weights, key, path)?;
+        let tower = "vision_tower.vision_model";
+        let vision = Siglip::take(&mut weights, precision, tower, &seen.sizes())?;
+        let (name, width) = ("multi_modal_projector.linear", text.hidden_size);
+        let projector = Linear::take(&mut weights, precision, name, seen.hidden_size, width, true)?;
+        let language = Language::take(&mut weights, precision, "language_model", text)?;
+        let output = output(&mut weights, precision, &language, [text.vocab_size, width])?;
+        // The head of a retriever, which a base may have.
+        weights.forget("head.weight");
+        weights.forget("head.bias");
+        weights.finish()?;
+        Ok(Self {
+            config,
+            preprocessor,
+            tokens,
+            vision,
+            projector,
+            language,
+            output,
+            stops,
+            precision,
+        })
+    }
+
+    /// The precision that it runs in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Edge of its square input, px. A picture of any other size is squeezed into it, as the
+    /// reference does.
+    pub fn input_px(&self) -> u32 {
+        self.config.vlm_config.vision_config.image_size as u32
+    }
+
+    /// Writes the text that `task` asks for about `page`, a picture of any size.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] for a prompt that cannot be encoded, [`ModelError::Compute`] when
+    /// the arithmetic fails.
+    pub fn write(
+        &self,
+        page: &PageImage,
+        task: &Task,
+        decoding: Decoding,
+    ) -> Result<Generated, ModelError> {
+        self.write_to(page, task, decoding, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`write`](Self::write), and gives each piece of the text to `reader` as soon as its letters
+    /// are whole. The reader may end it. With [`Choice::Beams`] there is one piece.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_to(
+        &self,
+        page: &PageImage,
+        task: &Task,
+        decoding: Decoding,
+        reader: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generated, ModelError> {
+        let mut reader = |_: usize, text: &str| reader(text);
+        let mut all = self.write_together(&[page], task, decoding, &mut reader)?;
+        Ok(all.pop().expect("a text a page"))
+    }
+
+    /// Writes a text about each of `pages`, all at once: the weights are read once for a token of
+    /// each, and the texts are the same as one by one.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_all(
+        &self,
+        pages: &[&PageImage],
+        task: &Task,
+        decoding: Decoding,
+    ) -> Result<Vec<Generated>, ModelError> {
+        self.write_together(pages, task, decoding, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    fn write_together(
+        &self,
+        pages: &[&PageImage],
+        task: &Task,
+        decoding: Decoding,
+        reader: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>, ModelError> {
+        let side = self.config.vlm_config.vision_config.side();
+        let ids = self.tokens.prompt(side * side, task)?;
+        let most = decoding.most_tokens.unwrap_or(task.most_tokens());
+        let begin = |page: &&PageImage| self.begin(&self.pixels(page)?, &ids);
+        if let Choice::Beams(width) = decoding.choice {
+            let search = |(at, page)| {
+                let written = self.search(begin(page)?, width, most)?;
+                let _ = reader(at, &written.text);
+                Ok(written)
+            };
+            return pages.iter().enumerate().map(search).collect();
+        }
+        let sampling = match decoding.choice {
+            Choice::Sampling(sampling) => Some(sampling),
+            _ => None,
+        };
+        let writing = |page| {
+            let Begun { caches, logits } = begin(page)?;
+            let chance = Chance::new(sampling.map_or(0, |sampling| sampling.seed));
+            let written = Generated {
+                text: String::new(),
+                ids: Vec::new(),
+                probabilities: Vec::new(),
+                stop: Stop::Length,
+            };
+            let stream = TextStream::new(&self.tokens);
+            Ok(Writing { caches, logits, stream, chance, written, is_done: most == 0 })
+        };
+        let mut all: Vec<Writing<'_>> =
+            pages.iter().map(writing).collect::<Result<_, ModelError>>()?;
+        while all.iter().any(|writing| !writing.is_done) {
+            for (at, writing) in all.iter_mut().enumerate().filter(|(_, w)| !w.is_done) {
+                self.choose(writing, sampling, most, &mut |text| reader(at, text));
+            }
+            let mut going: Vec<&mut Writing<'_>> =
+                all.iter_mut().filter(|writing| !writing.is_done).collect();
+            for going in going.chunks_mut(LANES) {
+                let last = |writing: &&mut Writing<'_>| {
+                    writing.written.ids.last().copied().expect("a token was chosen")
+                };
+                let ids: Vec<u32> = going.iter().map(last).collect();
+                let mut caches: Vec<&mut [Cache]> =
+                    going.iter_mut().map(|writing| writing.caches.as_mut_slice()).collect();
+                let logits = self.step(&mut caches, &ids)?;
+                going.iter_mut().zip(logits).for_each(|(writing, logits)| writing.logits = logits);
+            }
+        }
+        Ok(all.into_iter().map(|writing| writing.written).collect())
+    }
+
+    /// Adds a token to a text, and ends the text where it is to end.
+    fn choose(
+        &self,
+        writing: &mut Writing<'_>,
+        sampling: Option<Sampling>,
+        most: usize,
+        reader: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) {
+        let capped = self.capped(&writing.logits);
+        let chosen = match sampling {
+            Some(sampling) => {
+                let mut possible = capped.clone();
+                // Rows behind the last token stand for none.
+                possible[self.tokens.count()..].fill(f32::NEG_INFINITY);
+                sampling.draw(&possible, &mut writing.chance)
+            }
+            // The bound keeps the order, but brings what is far above it together.
+            None => best(&writing.logits[..self.tokens.count()]),
+        };
+        let written = &mut writing.written;
+        // Without a number among them there is nothing to go on with.
+        let id = chosen.unwrap_or(self.tokens.eos());
+        let probability = (f64::from(capped[id as usize]) - log_sum_exp(&capped)).exp();
+        written.ids.push(id);
+        written.probabilities.push(probability as f32);
+        let mut text = writing.stream.push(id);
+        let stop = if self.stops.contains(&id) {
+            Some(Stop::End)
+        } else if written.ids.len() >= most {
+            Some(Stop::Length)
+        } else {
+            None
+        };
+        if stop.is_some() {
+            text += &writing.stream.finish();
+        }
+        written.text += &text;
+        let wants_more = text.is_empty() || reader(&text).is_continue();
+        if let Some(stop) = stop.or((!wants_more).then_some(Stop::Reader)) {
+            (written.stop, writing.is_done) = (stop, true);
+        }
+    }
+
+    /// The best text by beam search.
+    fn search(&self, begun: Begun, width: usize, most: usize) -> Result<Generated, ModelError> {
+        let beams = self.beams(begun, width, most, true)?;
+        let Some(best) = beams.into_iter().next() else {
+            let (text, ids, probabilities) = Default::default();
+            return Ok(Generated { text, ids, probabilities, stop: Stop::Length });
+        };
+        let mut stream = TextStream::new(&self.tokens);
+        let mut text: String = best.ids.iter().map(|&id| stream.push(id)).collect();
+        text += &stream.finish();
+        let is_ended = best.ids.last().is_some_and(|id| self.stops.contains(id));
+        let stop = if is_ended { Stop::End } else { Stop::Length };
+        // The search knows the mean of the logarithms alone, so each token has their mean.
+        let probabilities = vec![best.score.exp(); best.ids.len()];
+        Ok(Generated { text, ids: best.ids, probabilities, stop })
+    }
+
+    /// The finished texts of a beam search. `capped` is false only to compare with a reference that
+    /// forgets the bound.
+    pub(crate) fn beams(
+        &self,
+        begun: Begun,
+        width: usize,
+        most: usize,
+        capped: bool,
+    ) -> Result<Vec<crate::answerer::beams::Beam>, ModelError> {
+        // All beams are one product, which takes a group of positions.
+        let width = width.min(LANES);
+        let scores = |logits: Vec<f32>| if capped { self.capped(&logits) } else { logits };
+        let search = Search { width, most, stops: &self.stops };
+        search.run(begun.caches, scores(begun.logits), |states, ids| {
+            let mut caches: Vec<&mut [Cache]> = states.iter_mut().map(Vec::as_mut_slice).collect();
+            let logits = self.step(&mut caches, ids)?;
+            Ok(logits.into_iter().map(scores).collect())
+        })
+    }
+
+    /// The input of the vision tower for a picture.
+    pub(crate) fn pixels(&self, page: &PageImage) -> Result<Tensor, ModelError> {
+        let edge = self.input_px();
+        let page = resize_bicubic(page, edge, edge);
+        Ok(self.preprocessor.normalisation().pixel_values(&page)?)
+    }
+
+    /// Reads a picture, `[3, edge, edge]`, and a prompt whose image tokens come first.
+    pub(crate) fn begin(&self, pixels: &Tensor, ids: &[u32]) -> Result<Begun, ModelError> {
+        let input = self.input(pixels, ids)?;
+        let (last, caches) = self.language.prefill(input);
+        let logits = self.logits(&last).pop().expect("one position");
+        Ok(Begun { caches, logits })
+    }
+
+    /// The input of the language model for a picture and ids whose image tokens come first.
+    pub(crate) fn input(&self, pixels: &Tensor, ids: &[u32]) -> Result<Lanes, ModelError> {
+        let seen = self.vision.encode(std::slice::from_ref(pixels))?;
+        let features = self.projector.apply(&self.projector.operand(&seen), seen.lengths());
+        Ok(self.language.input(&features, &ids[seen.lengths()[0]..])?)
+    }
+
+    /// Goes on with an id in each of several sequences, at most [`LANES`]; gives the logits of what
+    /// follows, before the bound.
+    pub(crate) fn step(
+        &self,
+        sequences: &mut [&mut [Cache]],
+        ids: &[u32],
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
+        let rows = self.language.embed(ids)?;
+        let (n, width) = rows.dims2()?;
+        let x = Lanes::from_rows(&[n], width, &rows.flatten_all()?.to_vec1::<f32>()?);
+        Ok(self.logits(&self.language.step(x, sequences)))
+    }
+
+    /// The logits of the positions of one sequence, at most [`LANES`], before the bound.
+    pub(crate) fn logits(&self, x: &Lanes) -> Vec<Vec<f32>> {
+        self.output.apply_to_first(&self.output.operand(x), x.lengths()[0])
+    }
+
+    /// Logits as the model means them: bounded, for PaliGemma 2.
+    pub(crate) fn capped(&self, logits: &[f32]) -> Vec<f32> {
+        match self.config.vlm_config.text_config.logit_cap() {
+            Some(cap) => logits.iter().map(|logit| cap * tanh(logit / cap)).collect(),
+            None => logits.to_vec(),
+        }
+    }
+}
+
+/// The output layer: one of its own where the file has one that differs from the table of tokens,
+/// else the table.
+fn output(
+    weights: &mut Weights,
+    precision: Precision,
+    language: &Language,
+    shape: [usize; 2],
+) -> Result<Linear, ModelError> {
+    let table = language.embedding().table();
+    if weights.contains(OUTPUT) {
+        let own = weights
+            .peek(OUTPUT)
+            .is_none_or(|own| own.dtype() != table.dtype() || own.bytes() != table.bytes());
+        if own {
+            let matrix = take_matrix(weights, precision, OUTPUT, &shape)?;
+            return Ok(Linear::of(precision, matrix, Vec::new()));
+        }
+        weights.forget(OUTPUT);
+    }
+    let matrix = stored_matrix(table.clone(), shape)?;
+    // Every token reads all of it, so it is worth as few bits as the other weights; looked up, a
+    // token's row stays exact.
+    let matrix = match precision.weight_format(TABLE) {
+        Some(to) if to != matrix.format() => quantize(&matrix, to),
+        _ => matrix,
+    };
+    Ok(Linear::of(precision, matrix, Vec::new()))
+}

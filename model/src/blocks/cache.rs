@@ -1,0 +1,205 @@
+//! Keys and values that one layer keeps of a sequence, so that a position more costs one row and
+//! not all of them again, and the attention of such a position.
+//!
+//! A cache has two parts: what a prefix gave, which several continuations share and none changes,
+//! and what was added since. Both lie in lanes, keys along the lanes, as the layers give them.
+//! Everything is f32: that is what makes a step equal to one pass over the whole sequence.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::blocks::attention::Heads;
+use crate::blocks::elementwise::{add_scores, add_weighted, cap_rows};
+use crate::blocks::lanes::{LANES, Lanes, groups_of};
+
+/// Keys and values of one layer for one sequence. A copy shares the prefix.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    prefix: Arc<Part>,
+    added: Part,
+}
+
+/// Positions one after the other, `[groups, width, LANES]` for keys and for values.
+#[derive(Debug, Clone, Default)]
+struct Part {
+    width: usize,
+    length: usize,
+    keys: Vec<[f32; LANES]>,
+    values: Vec<[f32; LANES]>,
+}
+
+impl Cache {
+    /// The cache of the one sequence that `k` and `v` have.
+    ///
+    /// # Panics
+    /// When they have several, or are of different sizes.
+    pub fn new(k: &Lanes, v: &Lanes) -> Self {
+        assert!(k.lengths() == v.lengths() && k.width() == v.width(), "keys and their values");
+        let &[length] = k.lengths() else { panic!("one sequence") };
+        let rows = |lanes: &Lanes| -> Vec<[f32; LANES]> {
+            let mut rows: Vec<_> =
+                (0..lanes.groups()).flat_map(|group| lanes.group(group).iter().copied()).collect();
+            // The lanes past the end hold anything; a weight of 0 must make 0 of them.
+            if let (Some(last), used @ 1..) = (lanes.groups().checked_sub(1), length % LANES) {
+                let last = &mut rows[last * lanes.width()..];
+                last.iter_mut().for_each(|row| row[used..].fill(0.0));
+            }
+            rows
+        };
+        let prefix = Part { width: k.width(), length, keys: rows(k), values: rows(v) };
+        let added = Part { width: k.width(), ..Part::default() };
+        Self { prefix: Arc::new(prefix), added }
+    }
+
+    /// Number of positions.
+    pub fn length(&self) -> usize {
+        self.prefix.length + self.added.length
+    }
+
+    /// Adds the position that is in lane `at` of `k` and `v`.
+    pub fn push(&mut self, k: &Lanes, v: &Lanes, at: usize) {
+        let (group, from) = (at / LANES, at % LANES);
+        let Part { width, length, keys, values } = &mut self.added;
+        let (first, to) = (*length / LANES * *width, *length % LANES);
+        for (rows, new) in [(keys, k.group(group)), (values, v.group(group))] {
+            rows.resize(first + *width, [0.0; LANES]);
+            rows[first..].iter_mut().zip(new).for_each(|(row, new)| row[to] = new[from]);
+        }
+        *length += 1;
+    }
+
+    /// What a query, `[dim]`, makes of head `head` of keys and values, `[dim]`.
+    fn attend(&self, query: &[f32], head: usize, heads: Heads) -> Vec<f32> {
+        let parts = [&*self.prefix, &self.added];
+        let groups = || {
+            parts.into_iter().flat_map(|part| {
+                (0..groups_of(part.length)).map(move |group| {
+                    let start = group * part.width + head * heads.dim;
+                    (part, start, LANES.min(part.length - group * LANES))
+                })
+            })
+        };
+        let mut scores: Vec<[f32; LANES]> = groups()
+            .map(|(part, start, _)| {
+                let mut scores = [0.0; LANES];
+                add_scores(query, &part.keys[start..start + heads.dim], &mut scores);
+                scores
+            })
+            .collect();
+        let scale = match heads.cap {
+            Some(cap) => {
+                cap_rows(&mut scores, heads.scale, cap);
+                1.0
+            }
+            None => heads.scale,
+        };
+        let highest =
+            scores.iter().zip(groups()).flat_map(|(scores, (.., used))| &scores[..used]).fold(
+                f32::NEG_INFINITY,
+                |highest, &score| if score > highest { score } else { highest },
+            );
+        let mut total = 0.0f64;
+        let mut sums = vec![[0.0; LANES]; heads.dim];
+        for (scores, (part, start, used)) in scores.iter_mut().zip(groups()) {
+            for (lane, score) in scores.iter_mut().enumerate() {
+                *score = if lane < used { ((*score - highest) * scale).exp() } else { 0.0 };
+            }
+            total += scores.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+            add_weighted(&part.values[start..start + heads.dim], scores, &mut sums);
+        }
+        let factor = 1.0 / total;
+        sums.iter()
+            .map(|sums| (sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() * factor) as f32)
+            .collect()
+    }
+}
+
+/// Attention of one position of each of several sequences, a lane each in `q`, over the cache of
+/// its own sequence, to which its key and value were added. The result has the width of `q`.
+///
+/// # Panics
+/// When there are not as many caches as lanes.
+pub fn attend_cached(heads: Heads, q: &Lanes, caches: &[&Cache]) -> Lanes {
+    assert_eq!(q.lengths(), [caches.len()], "a lane for each cache");
+    let tasks = 0..caches.len() * heads.queries;
+    let seen: Vec<f32> = tasks
+        .into_par_iter()
+        .flat_map_iter(|task| {
+            let (at, head) = (task / heads.queries, task % heads.queries);
+            let rows = &q.group(at / LANES)[head * heads.dim..(head + 1) * heads.dim];
+            let query: Vec<f32> = rows.iter().map(|row| row[at % LANES]).collect();
+            caches[at].attend(&query, head / (heads.queries / heads.keys), heads)
+        })
+        .collect();
+    Lanes::from_rows(q.lengths(), q.width(), &seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::attention::{Mask, attend};
+    use crate::blocks::matmul::Arithmetic;
+    use crate::blocks::matmul::tests::Noise;
+
+    /// The last position of one pass over everything, with the same numbers.
+    #[test]
+    fn a_step_equals_the_last_position_of_a_whole_pass() {
+        let mut noise = Noise::new(21);
+        for (queries, keys, dim, prefix, added, cap) in [
+            (8, 1, 32, 70, 1, None),
+            (4, 2, 24, 33, 40, Some(3.0)),
+            (6, 3, 8, 32, 64, Some(0.7)),
+            (1, 1, 5, 1, 1, None),
+        ] {
+            let heads = Heads { queries, keys, dim, scale: 1.3 * (dim as f32).powf(-0.5), cap };
+            let total = prefix + added;
+            let mut rows = |n: usize, heads: usize| noise.values(n * heads * dim, 1.0);
+            let (q, k, v) = (rows(1, queries), rows(total, keys), rows(total, keys));
+            let width = keys * dim;
+            let lanes = |x: &[f32], width: usize| Lanes::from_rows(&[x.len() / width], width, x);
+            let mut cache = Cache::new(
+                &lanes(&k[..prefix * width], width),
+                &lanes(&v[..prefix * width], width),
+            );
+            for at in prefix..total {
+                // The new position stands in some lane among others.
+                let row = |x: &[f32]| {
+                    let mut rows = vec![7.0; 3 * width];
+                    rows[width..2 * width].copy_from_slice(&x[at * width..(at + 1) * width]);
+                    lanes(&rows, width)
+                };
+                cache.push(&row(&k), &row(&v), 1);
+            }
+            assert_eq!(cache.length(), total);
+            let asked = lanes(&q, queries * dim);
+            let got = attend_cached(heads, &asked, &[&cache]).to_rows();
+            let (k, v) = (lanes(&k, width), lanes(&v, width));
+            let expected = attend(Arithmetic::F32, heads, Mask::All, &asked, &k, &v).to_rows();
+            let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-6, "{heads:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn sequences_side_by_side_keep_their_own_and_copies_do_not_mix() {
+        let mut noise = Noise::new(22);
+        let heads = Heads { queries: 2, keys: 1, dim: 8, scale: 0.4, cap: None };
+        let lanes = |x: &[f32], width: usize| Lanes::from_rows(&[x.len() / width], width, x);
+        let cache = |noise: &mut Noise, n: usize| {
+            let (k, v) = (noise.values(n * 8, 1.0), noise.values(n * 8, 1.0));
+            Cache::new(&lanes(&k, 8), &lanes(&v, 8))
+        };
+        let (first, second) = (cache(&mut noise, 5), cache(&mut noise, 90));
+        let q = noise.values(2 * 16, 1.0);
+        let both = attend_cached(heads, &lanes(&q, 16), &[&first, &second]).to_rows();
+        let alone =
+            |cache: &Cache, q: &[f32]| attend_cached(heads, &lanes(q, 16), &[cache]).to_rows();
+        assert_eq!(both, [alone(&first, &q[..16]), alone(&second, &q[16..])].concat());
+        let mut longer = second.clone();
+        longer.push(&lanes(&q[..8], 8), &lanes(&q[8..16], 8), 0);
+        assert_eq!((longer.length(), second.length()), (91, 90));
+        assert_eq!(alone(&second, &q[16..]), both[16..]);
+        assert_ne!(alone(&longer, &q[16..]), both[16..]);
+    }
+}
