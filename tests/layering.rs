@@ -13,7 +13,7 @@ const RULES: [(&str, &[&str]); 13] = [
     ("pagesight-model", &["pagesight-core", "pagesight-simd", "pagesight-maxsim"]),
     ("pagesight-store", &["pagesight-core", "pagesight-maxsim"]),
     ("pagesight-pdf", &["pagesight-core", "pagesight-simd"]),
-    ("pagesight-ocr", &["pagesight-core"]),
+    ("pagesight-ocr", &["pagesight-core", "pagesight-simd"]),
     ("pagesight-indexer", &["pagesight-core"]),
     ("pagesight-query", &["pagesight-core", "pagesight-maxsim"]),
     (
@@ -35,7 +35,7 @@ const RULES: [(&str, &[&str]); 13] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 25] = [
+const ONLY_IN: [(&str, &[&str]); 26] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -48,6 +48,7 @@ const ONLY_IN: [(&str, &[&str]); 25] = [
     ("landlock", &["pagesight-pdf"]),
     ("seccompiler", &["pagesight-pdf"]),
     ("rten", &["pagesight-ocr"]),
+    ("rten-onnx", &["pagesight-ocr"]),
     ("rten-tensor", &["pagesight-ocr"]),
     ("inotify", &["pagesight-indexer"]),
     ("frostem", &["pagesight-store"]),

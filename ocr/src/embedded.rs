@@ -1,11 +1,19 @@
-//! The reader that is part of the program: PP-OCRv6 small, two networks of 31 MB together, run in
-//! Rust. One finds the lines of a picture, the other reads them.
+//! The reader that is part of the program: PP-OCRv6 small, two networks of 31 MB together. Our
+//! own arithmetic runs them: their weights and what is between their layers are bytes where they are
+//! multiplied ([`pagesight_simd::network`]). One finds the lines of a picture, the other reads them.
 
-mod network;
+mod backbone;
+mod detector;
+mod field;
+mod head;
+#[cfg(test)]
+mod oracle;
 mod order;
 mod pixels;
 mod recogniser;
 mod regions;
+mod squeeze;
+mod tensors;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,22 +25,17 @@ use pagesight_core::{Area, OcrText, OcrWord, PageImage, Turn};
 
 use crate::error::OcrError;
 use crate::places::{DETECTOR, RECOGNISER};
-use network::{Network, failed};
+use detector::{Detector, MULTIPLE};
 use order::{Bounds, blocks};
 use pixels::{Frame, resized};
 use recogniser::{Print, Reading, Recogniser, Word};
 use regions::{Region, regions};
-
-const DETECTOR_NAME: &str = "the detector";
 
 /// Print of six points has lower-case letters nine pixels high.
 const DPI: u32 = 200;
 
 /// Lines are looked for in a picture of so many pixels: an A4 page at 72 dots per inch.
 const DETECTED_PIXELS: f32 = 500_000.0;
-
-/// The network halves pictures five times.
-const MULTIPLE: usize = 32;
 
 /// Less sure lines are made up. Measured in `benches/results/ocr.txt`.
 const LEAST_CONFIDENCE: f32 = 0.6;
@@ -67,7 +70,7 @@ impl std::fmt::Debug for Embedded {
 }
 
 struct Networks {
-    detector: Network,
+    detector: Detector,
     recogniser: Recogniser,
 }
 
@@ -102,13 +105,13 @@ impl Embedded {
             let [detector, recogniser] = files.expect("they are loaded once");
             let load = || -> Result<Networks, OcrError> {
                 Ok(Networks {
-                    detector: Network::load(DETECTOR_NAME, detector)?,
-                    recogniser: Recogniser::load(recogniser)?,
+                    detector: Detector::load(&detector)?,
+                    recogniser: Recogniser::load(&recogniser)?,
                 })
             };
             load().map_err(|error| error.to_string())
         });
-        networks.as_ref().map_err(|reason| failed("the networks", reason))
+        networks.as_ref().map_err(|reason| tensors::failed("the networks", reason))
     }
 }
 
@@ -182,12 +185,18 @@ impl Networks {
             multiples.max(1) * MULTIPLE
         };
         let (wide, high) = (side(width), side(height));
-        let (shape, map) = self.detector.run(resized(image, wide, high))?;
-        if shape != [1, high, wide] {
-            let reason = format!("a map of [1, {high}, {wide}] expected, got {shape:?}");
-            return Err(failed(DETECTOR_NAME, &reason));
+        let picture = resized(image, wide, high);
+        let Some([left, top, right, bottom]) = picture.inked() else { return Ok(Vec::new()) };
+        let (from_x, wide_ink) = around(left..right, wide);
+        let (from_y, high_ink) = around(top..bottom, high);
+        let map = self.detector.map(&picture.part([from_x, from_y], [wide_ink, high_ink]));
+        let place = [width / wide as f32, height / high as f32];
+        let mut found = regions(&map, wide_ink, place);
+        for Region { frame: Frame { corner, .. }, .. } in &mut found {
+            corner[0] += from_x as f32 * place[0];
+            corner[1] += from_y as f32 * place[1];
         }
-        Ok(regions(&map, wide, [width / wide as f32, height / high as f32]))
+        Ok(found)
     }
 
     /// What stands in a line. One that stands on end is read both ways, and upright when it is
@@ -278,6 +287,16 @@ impl Networks {
         let (most, least) = (first.max(second), first.min(second));
         Ok((most >= FEW && most > 1.3 * least).then_some(turn))
     }
+}
+
+/// The least run of whole multiples that has `ink` and some room on both sides, of `side` places:
+/// where it begins, and how long it is. Both are at most `side`, which is a multiple.
+fn around(ink: std::ops::Range<usize>, side: usize) -> (usize, usize) {
+    /// Of half a line of print.
+    const ROOM: usize = 16;
+    let (from, to) = (ink.start.saturating_sub(ROOM), (ink.end + ROOM).min(side));
+    let length = (to - from).next_multiple_of(MULTIPLE).min(side);
+    (from.min(side - length), length)
 }
 
 fn is_on_end(frame: &Frame) -> bool {

@@ -15,6 +15,8 @@ mod readers;
 mod scripts;
 mod table;
 mod tesseract;
+#[cfg(all(test, feature = "embedded"))]
+mod testing;
 mod weights;
 
 #[cfg(feature = "embedded")]

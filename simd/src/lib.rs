@@ -1,16 +1,18 @@
-//! What this CPU can do, found once for all kernels, and the pixel arithmetic that several rooms
-//! share.
+//! What this CPU can do, found once for all kernels, and the arithmetic of pixels and of small
+//! networks that several rooms share.
 //!
 //! * [`Instructions`] says which instruction sets the CPU has, the best first;
 //! * [`amx`] asks the operating system for the matrix unit and sets its registers up;
 //! * [`compiled_for_each_cpu!`] compiles plain code for several instruction sets and picks the
 //!   widest that the CPU has when it is called;
+//! * [`network`] multiplies bytes, for small convolutional networks;
 //! * [`resize_bicubic`] makes pictures larger or smaller, to the bit as Pillow does.
 
 #[cfg(target_arch = "x86_64")]
 pub mod amx;
 mod compiled;
 mod instructions;
+pub mod network;
 mod resample;
 
 pub use instructions::Instructions;

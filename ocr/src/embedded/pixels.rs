@@ -1,14 +1,47 @@
-//! Pictures as the networks take them: planes of blue, green and red, from -1 to 1, rows from the
-//! top.
+//! Pictures as the networks take them.
 
 use pagesight_core::PageImage;
 
-/// `[3, height, width]`, f32.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Planes {
+/// `[height, width, 4]`, rows from the top: blue, green, red, and nothing, so that a place is a word of four bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Picture {
     pub width: usize,
     pub height: usize,
-    pub values: Vec<f32>,
+    pub bytes: Vec<u8>,
+}
+
+impl Picture {
+    /// Bytes of a place.
+    pub const CHANNELS: usize = 4;
+
+    /// The part from column and row `from` on, `wide` by `high`.
+    pub fn part(&self, from: [usize; 2], [wide, high]: [usize; 2]) -> Self {
+        let rows = self.bytes.chunks_exact(self.width * Self::CHANNELS).skip(from[1]).take(high);
+        let columns = from[0] * Self::CHANNELS..(from[0] + wide) * Self::CHANNELS;
+        let bytes = rows.flat_map(|row| &row[columns.clone()]).copied().collect();
+        Self { width: wide, height: high, bytes }
+    }
+
+    /// Left, top, right and bottom of what is left when blank columns and rows are taken away from
+    /// all sides; `None` when all is blank. What differs from the corner by less than print on its
+    /// ground ever does is blank.
+    pub fn inked(&self) -> Option<[usize; 4]> {
+        /// Of 255 levels of a colour.
+        const FAINT: u8 = 8;
+        let corner: [u8; Self::CHANNELS] = *self.bytes.first_chunk()?;
+        let (places, _) = self.bytes.as_chunks::<{ Self::CHANNELS }>();
+        let is_ink = |place: &[u8; Self::CHANNELS]| {
+            place.iter().zip(corner).any(|(byte, corner)| byte.abs_diff(corner) > FAINT)
+        };
+        let mut bounds: Option<[usize; 4]> = None;
+        for (y, row) in places.chunks_exact(self.width).enumerate() {
+            let Some(first) = row.iter().position(is_ink) else { continue };
+            let last = row.iter().rposition(is_ink).unwrap_or(first);
+            let [left, top, right, _] = bounds.unwrap_or([first, y, last + 1, y]);
+            bounds = Some([left.min(first), top, right.max(last + 1), y + 1]);
+        }
+        bounds
+    }
 }
 
 /// A line of text as it lies in a picture: the corner where it begins, the way along it and the way
@@ -63,7 +96,7 @@ impl Frame {
 }
 
 /// A picture in another size. Each pixel is the mean of what it covers, weighted by nearness.
-pub(super) fn resized(image: &PageImage, width: usize, height: usize) -> Planes {
+pub(super) fn resized(image: &PageImage, width: usize, height: usize) -> Picture {
     let from = (image.width_px() as usize, image.height_px() as usize);
     let columns = taps(from.0, width);
     let rows = taps(from.1, height);
@@ -80,9 +113,9 @@ pub(super) fn resized(image: &PageImage, width: usize, height: usize) -> Planes 
             pixel.copy_from_slice(&sum);
         }
     }
-    let mut values = vec![0f32; 3 * width * height];
+    let mut bytes = vec![0u8; width * height * Picture::CHANNELS];
     let mut line = vec![0f32; width * 3];
-    for (y, taps) in rows.iter().enumerate() {
+    for (taps, out) in rows.iter().zip(bytes.chunks_exact_mut(width * Picture::CHANNELS)) {
         line.fill(0.0);
         for (weight, row) in
             taps.weights.iter().zip(narrow[taps.first * width * 3..].chunks_exact(width * 3))
@@ -91,13 +124,13 @@ pub(super) fn resized(image: &PageImage, width: usize, height: usize) -> Planes 
                 *sum += weight * value;
             }
         }
-        for (x, rgb) in line.chunks_exact(3).enumerate() {
-            for (plane, value) in rgb.iter().rev().enumerate() {
-                values[(plane * height + y) * width + x] = value / 127.5 - 1.0;
+        for (rgb, place) in line.chunks_exact(3).zip(out.chunks_exact_mut(Picture::CHANNELS)) {
+            for (byte, value) in place.iter_mut().zip(rgb.iter().rev()) {
+                *byte = (value + 0.5) as u8;
             }
         }
     }
-    Planes { width, height, values }
+    Picture { width, height, bytes }
 }
 
 /// Which pixels of a side make one pixel of the new side, and how much of each.
@@ -123,16 +156,17 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
 }
 
 /// What stands in `frame`, as a picture of `width` by `height`.
-pub(super) fn cut(image: &PageImage, frame: &Frame, width: usize, height: usize) -> Planes {
+pub(super) fn cut(image: &PageImage, frame: &Frame, width: usize, height: usize) -> Picture {
     let step = |side: [f32; 2], pixels: usize| side.map(|s| s / pixels as f32);
     let (along, down) = (step(frame.along, width), step(frame.down, height));
     // As many samples a pixel as it covers pixels of the picture.
     let samples = |way: [f32; 2]| (way[0].hypot(way[1]) - 0.25).ceil().clamp(1.0, 8.0) as usize;
     let (across, deep) = (samples(along), samples(down));
     let share = 1.0 / (across * deep) as f32;
-    let mut values = vec![0f32; 3 * width * height];
+    let mut bytes = vec![0u8; width * height * Picture::CHANNELS];
+    let mut places = bytes.chunks_exact_mut(Picture::CHANNELS);
     for y in 0..height {
-        for x in 0..width {
+        for (x, place) in places.by_ref().take(width).enumerate() {
             let mut sum = [0f32; 3];
             for sub in 0..across * deep {
                 let a = x as f32 + ((sub % across) as f32 + 0.5) / across as f32;
@@ -144,12 +178,12 @@ pub(super) fn cut(image: &PageImage, frame: &Frame, width: usize, height: usize)
                     *sum += value;
                 }
             }
-            for (plane, sum) in sum.iter().rev().enumerate() {
-                values[(plane * height + y) * width + x] = sum * share / 127.5 - 1.0;
+            for (byte, sum) in place.iter_mut().zip(sum.iter().rev()) {
+                *byte = (sum * share + 0.5) as u8;
             }
         }
     }
-    Planes { width, height, values }
+    Picture { width, height, bytes }
 }
 
 /// The colour at a point between pixels; outside, that of the nearest edge.
@@ -163,12 +197,13 @@ fn sample(image: &PageImage, x: f32, y: f32) -> [f32; 3] {
     let rgb = image.rgb();
     let pixel = |x: usize, y: usize| &rgb[(y * width + x) * 3..][..3];
     let (a, b, c, d) = (pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1));
-    std::array::from_fn(|i| {
-        let mix =
-            |from: u8, to: u8, by: f32| f32::from(from) + (f32::from(to) - f32::from(from)) * by;
-        let (top, bottom) = (mix(a[i], b[i], right), mix(c[i], d[i], right));
-        top + (bottom - top) * low
-    })
+    let mix = |from: f32, to: f32, by: f32| from + (to - from) * by;
+    let mut colour = [0f32; 3];
+    for i in 0..3 {
+        let [a, b, c, d] = [a[i], b[i], c[i], d[i]].map(f32::from);
+        colour[i] = mix(mix(a, b, right), mix(c, d, right), low);
+    }
+    colour
 }
 
 #[cfg(test)]
@@ -181,23 +216,34 @@ mod tests {
         PageImage::new(width, height, (0..width * height).flat_map(pixel).collect()).unwrap()
     }
 
-    fn close(got: f32, expected: f32) {
-        let expected = expected / 127.5 - 1.0;
-        assert!((got - expected).abs() < 2e-3, "{got} {expected}");
+    #[test]
+    fn a_smaller_picture_has_the_means() {
+        let small = resized(&slope(80, 40), 20, 10);
+        assert_eq!((small.width, small.height, small.bytes.len()), (20, 10, 800));
+        // Blue comes first, and is the same everywhere. Pixel (5, 3) covers columns 20 to 24 and
+        // rows 12 to 16: the means are 21.5 and 13.5.
+        let [blue, green, red, nothing] = *small.bytes[(3 * 20 + 5) * 4..].first_chunk().unwrap();
+        assert!(blue == 7 && (13..15).contains(&green) && (21..23).contains(&red) && nothing == 0);
+        let same = resized(&slope(8, 4), 8, 4);
+        assert_eq!(same.bytes[(8 + 3) * 4..][..4], [7, 1, 3, 0]);
+        assert_eq!(resized(&slope(1, 1), 32, 32).bytes.len(), 4 * 32 * 32);
     }
 
     #[test]
-    fn a_smaller_picture_has_the_means() {
-        let planes = resized(&slope(80, 40), 20, 10);
-        assert_eq!((planes.width, planes.height, planes.values.len()), (20, 10, 600));
-        // Blue comes first, and is the same everywhere.
-        close(planes.values[33], 7.0);
-        // Pixel (5, 3) covers columns 20 to 24 and rows 12 to 16.
-        close(planes.values[400 + 3 * 20 + 5], 21.5);
-        close(planes.values[200 + 3 * 20 + 5], 13.5);
-        let same = resized(&slope(8, 4), 8, 4);
-        close(same.values[2 * 32 + 8 + 3], 3.0);
-        assert_eq!(resized(&slope(1, 1), 32, 32).values.len(), 3 * 32 * 32);
+    fn ink_is_what_differs_from_the_ground() {
+        let mut picture =
+            Picture { width: 50, height: 40, bytes: [200, 210, 220, 0].repeat(2_000) };
+        assert_eq!(picture.inked(), None);
+        // A faint place, which is none, and two of ink.
+        picture.bytes[(3 * 50 + 3) * 4] += 8;
+        assert_eq!(picture.inked(), None);
+        picture.bytes[(20 * 50 + 7) * 4] -= 9;
+        picture.bytes[(30 * 50 + 41) * 4 + 2] = 0;
+        assert_eq!(picture.inked(), Some([7, 20, 42, 31]));
+        let part = picture.part([7, 20], [35, 11]);
+        assert_eq!((part.width, part.height, part.bytes.len()), (35, 11, 35 * 11 * 4));
+        assert_eq!(part.bytes[..4], [191, 210, 220, 0]);
+        assert_eq!(part.bytes[35 * 11 * 4 - 4..], [200, 210, 0, 0]);
     }
 
     #[test]
@@ -217,14 +263,13 @@ mod tests {
     fn what_is_cut_is_what_stands_there() {
         let image = slope(80, 40);
         let frame = Frame { corner: [10.0, 5.0], along: [20.0, 0.0], down: [0.0, 10.0] };
-        let planes = cut(&image, &frame, 20, 10);
-        close(planes.values[2 * 200], 10.0);
-        close(planes.values[2 * 200 + 9 * 20 + 19], 29.0);
-        close(planes.values[200 + 9 * 20 + 19], 14.0);
+        let line = cut(&image, &frame, 20, 10);
+        assert_eq!(line.bytes[..4], [7, 5, 10, 0]);
+        assert_eq!(line.bytes[(9 * 20 + 19) * 4..], [7, 14, 29, 0]);
         let around = cut(&image, &frame.around(), 20, 10);
-        close(around.values[2 * 200], 29.0);
+        assert_eq!(around.bytes[..4], [7, 14, 29, 0]);
         // Outside the picture it goes on as its edge.
         let outside = Frame { corner: [-50.0, -50.0], along: [10.0, 0.0], down: [0.0, 10.0] };
-        close(cut(&image, &outside, 4, 4).values[2 * 16], 0.0);
+        assert_eq!(cut(&image, &outside, 4, 4).bytes[..4], [7, 0, 0, 0]);
     }
 }

@@ -1,11 +1,14 @@
 //! What stands in a line, letter by letter.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pagesight_core::PageImage;
+use pagesight_simd::network::Rounding;
 
-use super::network::{Network, failed};
-use super::pixels::{Frame, Planes, cut};
+use super::backbone::{Backbone, Scratch};
+use super::head::{Guess, Head};
+use super::pixels::{Frame, Picture, cut};
+use super::tensors::{Tensors, failed};
 use crate::error::OcrError;
 
 const NAME: &str = "the recogniser";
@@ -153,26 +156,46 @@ fn is_without_spaces(c: char) -> bool {
         | '\u{F900}'..='\u{FAFF}' | '\u{FF01}'..='\u{FF60}' | '\u{20000}'..='\u{3FFFF}')
 }
 
+/// Channels of the first, of the second and after the last convolution of the stem.
+const STEM: [usize; 3] = [48, 24, 96];
+
+/// Rows and columns from a place to the next, by block: lines are made flat and not short.
+const STRIDES: [[usize; 2]; 13] = {
+    let mut strides = [[1, 1]; 13];
+    strides[3] = [2, 1];
+    strides[10] = [2, 1];
+    strides
+};
+
+/// Channels at the end of the backbone.
+const CHANNELS: usize = 384;
+
 /// Reads lines.
 pub(super) struct Recogniser {
-    network: Network,
+    backbone: Backbone,
+    head: Head,
     /// By class; the first class is no letter.
     characters: Vec<Arc<str>>,
+    /// Memory that nobody uses.
+    free: Mutex<Vec<Scratch>>,
 }
 
 impl Recogniser {
-    pub fn load(onnx: Vec<u8>) -> Result<Self, OcrError> {
-        let network = Network::load(NAME, onnx)?;
-        let characters = network.metadata("character");
+    pub fn load(onnx: &[u8]) -> Result<Self, OcrError> {
+        let mut tensors = Tensors::read(NAME, onnx)?;
+        let characters = tensors.metadata("character");
         let characters =
             characters.ok_or_else(|| failed(NAME, &"it does not say which characters it reads"))?;
         let blank = std::iter::once(Arc::from(""));
         // White room comes last, and is not in the list.
-        let characters = blank
+        let characters: Vec<Arc<str>> = blank
             .chain(characters.lines().map(Arc::from))
             .chain(std::iter::once(Arc::from(" ")))
             .collect();
-        Ok(Self { network, characters })
+        let backbone = Backbone::take(&mut tensors, STEM, Rounding::Once, &STRIDES)?;
+        let head = Head::take(&mut tensors, CHANNELS, characters.len())?;
+        tensors.end()?;
+        Ok(Self { backbone, head, characters, free: Mutex::default() })
     }
 
     /// Reads what stands in `frame`.
@@ -188,7 +211,7 @@ impl Recogniser {
         let mut letters = Vec::new();
         for (from, to) in pieces(&line) {
             let piece = part(&line, from, to);
-            for mut letter in self.letters(piece)? {
+            for mut letter in self.letters(&piece) {
                 letter.at = (from as f32 + letter.at) / width as f32;
                 letters.push(letter);
             }
@@ -197,17 +220,15 @@ impl Recogniser {
     }
 
     /// The letters of a piece; their places in px.
-    fn letters(&self, piece: Planes) -> Result<Vec<Letter>, OcrError> {
-        let (shape, values) = self.network.run(piece)?;
-        let classes = self.characters.len();
-        if shape.len() != 2 || shape[1] != classes {
-            let reason = format!("{classes} classes expected, got a tensor of {shape:?}");
-            return Err(failed(NAME, &reason));
-        }
+    fn letters(&self, piece: &Picture) -> Vec<Letter> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch = free.unwrap_or_default();
+        let guesses = self.head.apply(self.backbone.apply(piece, &mut scratch, |_| ()));
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         let mut letters: Vec<Letter> = Vec::new();
         let mut last = 0;
-        for (step, scores) in values.chunks_exact(classes).enumerate() {
-            let (class, confidence) = best(scores);
+        for (step, guess) in guesses.iter().enumerate() {
+            let Guess { class, confidence } = *guess;
             let at = (step as f32 + 0.5) * STEP as f32;
             if class != 0 && class == last {
                 // One letter over several steps: as sure as at its best, and in their middle.
@@ -219,41 +240,25 @@ impl Recogniser {
             }
             last = class;
         }
-        Ok(letters)
+        letters
     }
-}
-
-/// The best class, and its probability.
-fn best(scores: &[f32]) -> (usize, f32) {
-    // Eight at a time, so that the compiler does them at once.
-    const LANES: usize = 8;
-    let mut most = [f32::MIN; LANES];
-    let (chunks, rest) = scores.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (most, score) in most.iter_mut().zip(chunk) {
-            *most = most.max(*score);
-        }
-    }
-    let most = most.iter().chain(rest).fold(f32::MIN, |most, score| most.max(*score));
-    let class = scores.iter().position(|score| *score == most).unwrap_or(0);
-    (class, most)
 }
 
 /// Where a line is cut so that no piece is too long: in the widest white room near the end of each.
-fn pieces(line: &Planes) -> Vec<(usize, usize)> {
+fn pieces(line: &Picture) -> Vec<(usize, usize)> {
     let mut pieces = Vec::new();
     let mut from = 0;
     while line.width - from > LONGEST {
-        let middle = &line.values[line.width * line.height..2 * line.width * line.height];
         let contrast = |x: usize| {
-            let column = (0..line.height).map(|y| middle[y * line.width + x]);
-            let (low, high) =
-                column.fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
+            let green = |y: usize| line.bytes[(y * line.width + x) * Picture::CHANNELS + 1];
+            let (low, high) = (0..line.height)
+                .map(green)
+                .fold((u8::MAX, u8::MIN), |(low, high), v| (low.min(v), high.max(v)));
             high - low
         };
         let (mut best, mut run) = ((0usize, from + LONGEST), 0);
         for x in from + LONGEST / 2..from + LONGEST {
-            run = if contrast(x) < 0.3 { run + 1 } else { 0 };
+            run = if contrast(x) < 38 { run + 1 } else { 0 };
             if run > best.0 {
                 best = (run, x + 1 - run / 2);
             }
@@ -266,20 +271,26 @@ fn pieces(line: &Planes) -> Vec<(usize, usize)> {
 }
 
 /// The columns from `from` to `to`, and as many empty ones as make whole steps.
-fn part(line: &Planes, from: usize, to: usize) -> Planes {
+fn part(line: &Picture, from: usize, to: usize) -> Picture {
+    const CHANNELS: usize = Picture::CHANNELS;
     let width = (to - from).next_multiple_of(STEP);
-    let mut values = vec![0f32; 3 * line.height * width];
-    for (row, out) in line.values.chunks_exact(line.width).zip(values.chunks_exact_mut(width)) {
-        out[..to - from].copy_from_slice(&row[from..to]);
+    let mut bytes = Vec::with_capacity(width * line.height * CHANNELS);
+    for row in line.bytes.chunks_exact(line.width * CHANNELS) {
+        bytes.extend_from_slice(&row[from * CHANNELS..to * CHANNELS]);
         // The edge goes on, so that no border is seen.
-        out[to - from..].fill(row[to - 1]);
+        for _ in to - from..width {
+            bytes.extend_from_slice(&row[(to - 1) * CHANNELS..to * CHANNELS]);
+        }
     }
-    Planes { width, height: line.height, values }
+    Picture { width, height: line.height, bytes }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::oracle::Oracle;
     use super::*;
+    use crate::places::RECOGNISER;
+    use crate::testing::fixture;
 
     fn reading(text: &str) -> Reading {
         let count = text.chars().count() as f32;
@@ -315,21 +326,61 @@ mod tests {
         assert_eq!(apart, [false, false, false, true, false]);
     }
 
+    /// The bytes say what the published network says in f32, run by rten.
+    #[test]
+    fn lines_are_read_as_the_published_network_reads_them() {
+        let folder = std::env::var_os("PAGESIGHT_OCR").expect("run the tests with cargo");
+        let onnx = RECOGNISER.read(std::path::Path::new(&folder)).expect("cargo xtask setup");
+        let ours = Recogniser::load(&onnx).unwrap();
+        let oracle = Oracle::load(onnx);
+        let (mut steps, mut same, mut off) = (0, 0, 0f32);
+        for (name, lines) in [("english", 7), ("japanese", 4), ("chinese", 4)] {
+            let image = fixture(name);
+            let (width, height) = (image.width_px() as f32, image.height_px() as f32);
+            // Any strips will do: some have a line, some have parts of two.
+            for strip in 0..lines {
+                let step = height / lines as f32;
+                let frame = Frame {
+                    corner: [0.0, strip as f32 * step],
+                    along: [width, 0.0],
+                    down: [0.0, step.min(60.0)],
+                };
+                let wide = (width as usize).min(1_200).next_multiple_of(STEP);
+                let line = cut(&image, &frame, wide, HEIGHT);
+                let (shape, expected) = oracle.run(&line);
+                let mut scratch = Scratch::default();
+                let got = ours.head.apply(ours.backbone.apply(&line, &mut scratch, |_| ()));
+                assert_eq!(shape, [1, got.len(), ours.characters.len()]);
+                for (scores, guess) in expected.chunks_exact(shape[2]).zip(&got) {
+                    let most = scores.iter().fold(0f32, |most, score| most.max(*score));
+                    steps += 1;
+                    if scores[guess.class] == most {
+                        same += 1;
+                        off += (guess.confidence - most).abs();
+                    }
+                }
+            }
+        }
+        let (share, off) = (same as f32 / steps as f32, off / same as f32);
+        println!("{steps} columns, {share} the same, confidence off by {off}");
+        assert!(steps > 1_500 && share > 0.97 && off < 0.03, "{steps} {share} {off}");
+    }
+
     #[test]
     fn long_lines_are_cut_where_they_are_white() {
         let width = 2 * LONGEST + 500;
         let white = |x: usize| (1_500..1_560).contains(&x) || (3_000..3_100).contains(&x);
         let ink = |at: usize| {
-            if white(at % width) || (at / width).is_multiple_of(2) { 1.0 } else { -1.0 }
+            if white(at % width) || (at / width).is_multiple_of(2) { [255; 4] } else { [0; 4] }
         };
-        let values = (0..3 * HEIGHT * width).map(ink).collect();
-        let line = Planes { width, height: HEIGHT, values };
+        let bytes = (0..HEIGHT * width).flat_map(ink).collect();
+        let line = Picture { width, height: HEIGHT, bytes };
         let pieces = pieces(&line);
         assert_eq!(pieces.len(), 3, "{pieces:?}");
         assert!(white(pieces[0].1) && white(pieces[1].1), "{pieces:?}");
         assert_eq!((pieces[0].0, pieces[2].1), (0, width));
         assert!(pieces.windows(2).all(|pair| pair[0].1 == pair[1].0));
         let piece = part(&line, 10, 21);
-        assert_eq!((piece.width, piece.values.len()), (16, 3 * HEIGHT * 16));
+        assert_eq!((piece.width, piece.bytes.len()), (16, 4 * HEIGHT * 16));
     }
 }
