@@ -471,7 +471,7 @@ fn place(source: &Source, sentence: &str) -> Option<Rect> {
     })
 }
 
-/// The few lines of a text that have most of the question's words, the first of equals.
+/// The few lines of a text that have most of the question's words.
 fn nearest_lines(text: &str, question: &str) -> String {
     const LINES: usize = 4;
     let words = |text: &str| -> HashSet<String> {
@@ -480,9 +480,11 @@ fn nearest_lines(text: &str, question: &str) -> String {
     };
     let asked = words(question);
     let lines: Vec<&str> = text.lines().collect();
+    // Of windows with as many, the one that begins with them: what follows a label is its value.
     let met = |first: usize| {
         let near = lines[first..lines.len().min(first + LINES)].join(" ");
-        words(&near).intersection(&asked).count()
+        let count = |text: &str| words(text).intersection(&asked).count();
+        (count(&near), count(lines[first]))
     };
     let best = (0..lines.len()).rev().max_by_key(|&first| met(first)).unwrap_or(0);
     lines[best..lines.len().min(best + LINES)].join("\n")
