@@ -14,14 +14,14 @@ use crate::{Place, Ran, fixtures, of_type};
 
 /// An endpoint that answers each request with the next of some replies, as bytes, and remembers what
 /// it was sent.
-struct Fake {
-    url: String,
+pub struct Fake {
+    pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
     /// After the last reply it keeps connections open and says nothing.
-    fn new(replies: Vec<Vec<u8>>) -> Self {
+    pub fn new(replies: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -48,7 +48,7 @@ impl Fake {
     }
 
     /// The body of its first request.
-    fn body(&self) -> Value {
+    pub fn body(&self) -> Value {
         let requests = self.requests();
         let (_, body) = requests[0].split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap()
@@ -86,7 +86,7 @@ fn read_request(connection: &mut TcpStream) -> String {
     }
 }
 
-fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n"
@@ -95,7 +95,7 @@ fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// A stream that says `pieces` and ends.
-fn streamed(pieces: &[&str]) -> Vec<u8> {
+pub fn streamed(pieces: &[&str]) -> Vec<u8> {
     let mut body = String::new();
     for piece in pieces {
         let event = json!({ "choices": [{ "delta": { "content": piece } }] });

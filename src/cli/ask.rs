@@ -1,7 +1,7 @@
 //! `pagesight ask`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -147,18 +147,22 @@ fn answerer(verb: &AskVerb) -> Result<Answerer> {
             None => Answerer::Passage,
         });
     };
+    let model = verb.answer_model.as_deref();
+    Ok(Answerer::Endpoint(endpoint(url, model, verb.insecure_endpoint)?))
+}
+
+/// The chat model at `url`, with the key that the environment has for it.
+pub fn endpoint(url: &str, model: Option<&Path>, insecure: bool) -> Result<Endpoint> {
     // The command line and configuration files are seen by others; the environment is not.
     let key = std::env::var(KEY).ok();
-    let model = verb.answer_model.as_ref().and_then(|name| name.to_str()).unwrap_or("default");
-    let endpoint =
-        Endpoint::new(url, model, key, verb.insecure_endpoint).map_err(|error| match error {
-            EndpointError::Insecure { .. } => hinted(
-                error.to_string(),
-                "name it with https://, or --insecure-endpoint sends pages without encryption",
-            ),
-            error => error.into(),
-        })?;
-    Ok(Answerer::Endpoint(endpoint))
+    let model = model.and_then(Path::to_str).unwrap_or("default");
+    Endpoint::new(url, model, key, insecure).map_err(|error| match error {
+        EndpointError::Insecure { .. } => hinted(
+            error.to_string(),
+            "name it with https://, or --insecure-endpoint sends pages without encryption",
+        ),
+        error => error.into(),
+    })
 }
 
 fn evidence(
