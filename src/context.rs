@@ -1,11 +1,12 @@
 //! Context for an answer: what a language model is given to read, from the pages that a search
 //! found, within a budget of characters and with a citation for each source.
 
-use pagesight_core::ModelId;
+use pagesight_core::{ModelId, TextSource};
 
 use crate::answer::Answer;
 use crate::encoded::EncodedQuestion;
 use crate::error::Error;
+use crate::hidden::SeenWords;
 use crate::page::Page;
 use crate::region::{MapOf, Region};
 
@@ -46,9 +47,20 @@ pub struct Source {
     pub truncated: bool,
     /// The parts of the page that the text comes from, best first; empty for the whole page.
     pub regions: Vec<Region>,
+    /// The words that the page shows, with their places, apart from those that it hides; `None`
+    /// where nobody asked, and where OCR found them, which reads what is seen.
+    pub seen: Option<SeenWords>,
 }
 
 impl Source {
+    /// All words that it can be cited for: those of the page that are seen, before any cut.
+    pub fn citable(&self) -> String {
+        match &self.seen {
+            Some(words) => words.text(),
+            None => self.page.text().into(),
+        }
+    }
+
     /// Path and page for a reader, e.g. `reports/q3.pdf, page 12`.
     pub fn citation(&self) -> String {
         format!("{}, page {}", self.page.path(), self.page.number())
@@ -101,30 +113,42 @@ impl Context {
         scope: Scope,
         budget: usize,
     ) -> Result<Self, Error> {
-        let mut sources = Vec::with_capacity(answer.hits.len());
-        for (hit, number) in answer.hits.iter().zip(1..) {
-            let page = hit.page.clone();
-            let long = page.text().chars().count() > budget / 4;
-            let by_region = scope == Scope::Region || (scope == Scope::Auto && long);
-            let regions = match question {
-                Some(question) if by_region && page.layout().is_some() => {
-                    page.regions_or_patches(question, MapOf::Question, REGIONS)?
-                }
-                _ => Vec::new(),
-            };
-            let texts: Vec<&str> = regions.iter().map(|region| region.text.as_str()).collect();
-            let joined = texts.join("\n");
-            // A page that has no region with words says what it has.
-            let text = if joined.trim().is_empty() { page.text().to_string() } else { joined };
-            sources.push(Source {
-                number,
-                page,
-                score: hit.score,
-                text,
-                truncated: false,
-                regions,
-            });
+        let pages = answer.hits.iter().map(|hit| (hit.page.clone(), hit.score)).collect();
+        let sources = gather(pages, question, scope, budget)?;
+        let (snapshot, model) = (answer.snapshot, answer.model.clone());
+        Ok(Self::within(budget, sources, snapshot, model, answer.notice()))
+    }
+
+    /// As [`of`](Self::of), with whole pages, and without words that a page has and does not show:
+    /// what a model is given that must not be told what no reader sees.
+    ///
+    /// # Errors
+    /// What drawing a page says. A page whose file cannot be read has no words.
+    pub fn seen(
+        pages: Vec<(Page, f32)>,
+        budget: usize,
+        snapshot: u64,
+        model: Option<ModelId>,
+    ) -> Result<Self, Error> {
+        let mut sources = gather(pages, None, Scope::Page, budget)?;
+        for source in &mut sources {
+            if source.page.text_source() != TextSource::Ocr {
+                let words = source.page.seen_words().unwrap_or_default();
+                source.text = words.text();
+                source.seen = Some(words);
+            }
         }
+        Ok(Self::within(budget, sources, snapshot, model, None))
+    }
+
+    /// The sources, cut to the budget.
+    fn within(
+        budget: usize,
+        mut sources: Vec<Source>,
+        snapshot: u64,
+        model: Option<ModelId>,
+        notice: Option<String>,
+    ) -> Self {
         let lengths: Vec<usize> =
             sources.iter().map(|source| source.text.chars().count()).collect();
         let mut prompt = String::from(
@@ -138,9 +162,35 @@ impl Context {
             let (number, citation) = (source.number, source.citation());
             prompt.push_str(&format!("\n[{number}] {citation}\n{}\n", source.text));
         }
-        let (snapshot, model) = (answer.snapshot, answer.model.clone());
-        Ok(Self { sources, prompt, chars, snapshot, model, notice: answer.notice() })
+        Self { sources, prompt, chars, snapshot, model, notice }
     }
+}
+
+/// Pages and the words of them that are to be read, before any cut.
+fn gather(
+    pages: Vec<(Page, f32)>,
+    question: Option<&EncodedQuestion>,
+    scope: Scope,
+    budget: usize,
+) -> Result<Vec<Source>, Error> {
+    let mut sources = Vec::with_capacity(pages.len());
+    for ((page, score), number) in pages.into_iter().zip(1..) {
+        let long = page.text().chars().count() > budget / 4;
+        let by_region = scope == Scope::Region || (scope == Scope::Auto && long);
+        let regions = match question {
+            Some(question) if by_region && page.layout().is_some() => {
+                page.regions_or_patches(question, MapOf::Question, REGIONS)?
+            }
+            _ => Vec::new(),
+        };
+        let texts: Vec<&str> = regions.iter().map(|region| region.text.as_str()).collect();
+        let joined = texts.join("\n");
+        // A page that has no region with words says what it has.
+        let text = if joined.trim().is_empty() { page.text().to_string() } else { joined };
+        let (truncated, seen) = (false, None);
+        sources.push(Source { number, page, score, text, truncated, regions, seen });
+    }
+    Ok(sources)
 }
 
 /// How many characters each source may have: of a budget a share by rank, 1/(n + 1), and what one

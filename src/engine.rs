@@ -130,6 +130,7 @@ impl Engine {
     }
 
     /// Changes how models are loaded and pages drawn; what was made the old way is dropped.
+    #[cfg(any(feature = "model", feature = "pdf", feature = "ocr"))]
     pub fn set_opening(&self, change: impl FnOnce(&mut Opening)) {
         let mut parts = locked(&self.parts);
         change(&mut parts.opening);

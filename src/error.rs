@@ -14,6 +14,9 @@ use pagesight_pdf::StartError;
 use pagesight_query::{HeatError, PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
+#[cfg(feature = "ask")]
+use crate::endpoint::EndpointError;
+
 /// An error of the library. The cause chain tells the rest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +72,14 @@ pub enum Error {
         #[source]
         source: PdfError,
     },
+    /// Nothing of a region is on the page.
+    #[error("nothing of the region is on page {page} of {path}")]
+    OutsidePage {
+        /// Ledger path.
+        path: String,
+        /// 1-based.
+        page: u32,
+    },
     /// The model that the index was made with is not where it was.
     #[error("the index was made with the model {source_of}, which is not there any more")]
     ModelGone {
@@ -92,6 +103,10 @@ pub enum Error {
         /// The model found.
         got: ModelId,
     },
+    /// The chat model that was to answer.
+    #[cfg(feature = "ask")]
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// No document of the index has this path.
     #[error("{path} is not in the index")]
     NoSuchDocument {

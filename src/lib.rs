@@ -79,7 +79,8 @@
 //! | `model` | nano and the loading of checkpoints; without it bring a [`Model`](model::Model) |
 //! | `ocr` | tesseract, where it is installed, for pages without words |
 //! | `reader` | a reader of our own for such pages, where its weights are |
-//! | `hub` | fetching checkpoints from a Hugging Face hub; nothing else opens a connection |
+//! | `hub` | fetching checkpoints from a Hugging Face hub |
+//! | `ask` | answers from a chat model at an address that you name; beside `hub`, nothing else opens a connection |
 //! | `cuda`, `metal` | models on a GPU |
 //! | `cli` | the program `pagesight`; the library needs none of it |
 
@@ -90,6 +91,8 @@
 extern crate self as pagesight;
 
 mod answer;
+#[cfg(feature = "ask")]
+pub mod ask;
 #[cfg(feature = "cli")]
 #[allow(
     rustdoc::bare_urls,
@@ -99,9 +102,12 @@ mod answer;
 mod cli;
 pub mod context;
 mod encoded;
+#[cfg(feature = "ask")]
+pub mod endpoint;
 mod engine;
 mod error;
 pub mod eval;
+pub mod hidden;
 pub mod index;
 #[cfg(feature = "cli")]
 pub mod machine;
@@ -113,6 +119,8 @@ pub mod picture;
 mod placed;
 #[cfg(feature = "cli")]
 pub mod program;
+#[cfg(feature = "cli")]
+pub mod reading;
 mod recent;
 pub mod records;
 mod reference;

@@ -159,6 +159,8 @@ pub fn summary_line(index: &Index, summary: &Summary, time: Duration) -> Value {
         json!({"root": emptied.root.display().to_string(), "documents": emptied.documents})
     });
     let emptied: Vec<Value> = emptied.collect();
+    let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
+    let stages = summary.stages;
     json!({
         "v": wire::VERSION,
         "type": "summary",
@@ -173,7 +175,15 @@ pub fn summary_line(index: &Index, summary: &Summary, time: Duration) -> Value {
         "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
         "interrupted": summary.interrupted,
         "emptied": emptied,
-        "seconds": (time.as_secs_f64() * 1e3).round() / 1e3,
+        "seconds": seconds(time),
+        "stages": {
+            "words": seconds(stages.words),
+            "ocr": seconds(stages.ocr),
+            "draw": seconds(stages.draw),
+            "encode": seconds(stages.encode),
+            "meaning": seconds(stages.meaning),
+            "commit": seconds(stages.commit),
+        },
         "snapshot": snapshot.number(),
         "model_id": snapshot.model().map(|model| &model.id),
         "index": index.folder().display().to_string(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use pagesight_core::seam::{Batch, Model, PageEncoder, PageSink};
 use pagesight_core::{EncodedPage, ModelRecord};
@@ -56,11 +57,13 @@ pub(crate) fn sync(
         pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, &mut hear);
     // What a run that was asked to stop leaves to be done, the next one does.
     let stopped = !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    let start = Instant::now();
     let embedded = if stopped {
         Ok(true)
     } else {
         meaning::embed(&mut writer, embedder.as_deref(), options, &mut hear)
     };
+    let meaning = start.elapsed();
     let joined = match &embedded {
         Ok(false) => writer.maintain(&options.stop).map(drop),
         _ => Ok(()),
@@ -70,6 +73,7 @@ pub(crate) fn sync(
     let _ = writer.collect_garbage();
     drop(writer);
     let mut summary = outcome?;
+    summary.stages.meaning = meaning;
     summary.interrupted |= embedded?;
     match joined {
         Err(StoreError::Interrupted { .. }) => summary.interrupted = true,

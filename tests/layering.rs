@@ -40,7 +40,7 @@ const ONLY_IN: [(&str, &[&str]); 26] = [
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
     ("hf-hub", &["pagesight-model"]),
-    ("ureq", &["pagesight-model"]),
+    ("ureq", &["pagesight", "pagesight-model"]),
     ("lancedb", &["pagesight-store"]),
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),

@@ -1,5 +1,7 @@
 //! The real program and the façade on real PDFs; one binary, so that it links once.
 
+#[cfg(feature = "ask")]
+mod ask;
 mod bombs;
 mod circles;
 mod cli;
@@ -99,6 +101,7 @@ impl Place {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.path());
         command.env_remove("PAGESIGHT_INDEX").env_remove("PAGESIGHT_MODEL");
+        command.env_remove("PAGESIGHT_ENDPOINT").env_remove("PAGESIGHT_ANSWER_MODEL");
         command.env("PAGESIGHT_PDFIUM", pdfium()).env("NO_COLOR", "1");
         // nano sees few pages a second: tests that are about it or another model name theirs.
         if arguments.contains(&"index") && !arguments.contains(&"--model") {

@@ -89,6 +89,43 @@ pub struct Progress {
     pub left: Option<Duration>,
 }
 
+/// Where the time of a run went: what its threads spent in each stage, added up. Stages overlap, so
+/// that together they take longer than the run; one that takes as long as the run on each thread is
+/// what the run waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stages {
+    /// Reading the words that PDFs hold.
+    pub words: Duration,
+    /// Looking whether OCR should read a page, and OCR.
+    pub ocr: Duration,
+    /// Drawing pages for the encoder.
+    pub draw: Duration,
+    /// Encoding pictures of pages, on all cores.
+    pub encode: Duration,
+    /// Encoding the meaning of texts, on all cores.
+    pub meaning: Duration,
+    /// Writing to the index.
+    pub commit: Duration,
+}
+
+impl Stages {
+    /// Adds what was spent elsewhere.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.words += more.words;
+        self.ocr += more.ocr;
+        self.draw += more.draw;
+        self.encode += more.encode;
+        self.meaning += more.meaning;
+        self.commit += more.commit;
+    }
+
+    /// All stages of reading a page.
+    pub(crate) fn reading(self) -> Duration {
+        self.words + self.ocr + self.draw
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -116,6 +153,8 @@ pub struct Summary {
     pub emptied: Vec<Emptied>,
     /// The run was asked to stop; the next one goes on.
     pub interrupted: bool,
+    /// Where its time went.
+    pub stages: Stages,
 }
 
 /// A root, or an empty folder within one, below which nothing was found, although the index has

@@ -39,7 +39,7 @@ pub use attached::read_attached;
 pub use discover::{decode_path, encode_path};
 pub use encoding::apart;
 pub use error::{AddError, IndexError};
-pub use event::{Emptied, Event, Outcome, Progress, Summary};
+pub use event::{Emptied, Event, Outcome, Progress, Stages, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
 pub use sync::sync;
 pub use watch::FolderWatch;

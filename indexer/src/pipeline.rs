@@ -241,7 +241,8 @@ impl<'a> Pipeline<'a> {
                 self.open.insert(found.path.clone(), open);
             }
             Message::Page { page, image, kind, took } => {
-                self.estimate.read(kind, took);
+                self.estimate.read(kind, took.reading());
+                self.summary.stages.add(took);
                 let wanted = self.options.ocr != OcrChoice::Off && self.engines.ocr.is_none();
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
                 if wanted && needs_ocr(&page.text) {
@@ -300,6 +301,7 @@ impl<'a> Pipeline<'a> {
             Encoded::Stopped => Err(Stop::Asked),
             Encoded::Pages { pages, took } => {
                 self.estimate.encoded(pages.len(), took);
+                self.summary.stages.encode += took;
                 pages.into_iter().for_each(|page| self.page_done(page));
                 Ok(())
             }
@@ -441,7 +443,10 @@ impl<'a> Pipeline<'a> {
 
     fn commit(&mut self) -> Result<(), IndexError> {
         let open = self.open.values().map(|open| &open.record);
-        if let Some(pages) = self.committing.commit(open)? {
+        let start = Instant::now();
+        let committed = self.committing.commit(open)?;
+        self.summary.stages.commit += start.elapsed();
+        if let Some(pages) = committed {
             (self.tell)(Event::Committed { pages });
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::attached::{Allowance, take_out};
 use crate::claims::{Claim, Claims};
 use crate::discover::{Found, modified_ns};
 use crate::estimate::Kind;
+use crate::event::Stages;
 use crate::ledger;
 use crate::legible::{is_garbled, moved_back};
 use crate::options::{Engines, Limits};
@@ -35,12 +36,12 @@ pub(crate) enum Message {
         /// What an interrupted run knew of it.
         before: Option<Box<DocumentRecord>>,
     },
-    /// A page, with its picture when there is an encoder, and how long it took.
+    /// A page, with its picture when there is an encoder, and what it took.
     Page {
         page: PageRead,
         image: Option<PageImage>,
         kind: Kind,
-        took: Duration,
+        took: Stages,
     },
     PageFailed(PageFailure),
     /// For a person who wonders.
@@ -71,7 +72,7 @@ enum Stop {
 
 /// What became of a page.
 enum PageOutcome {
-    Read(PageRead, Option<PageImage>, Kind),
+    Read(PageRead, Option<PageImage>, Kind, Stages),
     Failed(Failure),
 }
 
@@ -151,14 +152,13 @@ impl DocumentReader<'_> {
         }
         let mut was_cut = false;
         for number in numbers {
-            let start = Instant::now();
             let message = match self.page(found, &mut *pdf, number)? {
-                PageOutcome::Read(page, image, kind) => {
+                PageOutcome::Read(page, image, kind, took) => {
                     // Once a document: a bomb has it on every page.
                     if page.cut && !std::mem::replace(&mut was_cut, true) {
                         self.tell(found, Message::Note(text_note(number, self.limits)))?;
                     }
-                    Message::Page { page, image, kind, took: start.elapsed() }
+                    Message::Page { page, image, kind, took }
                 }
                 PageOutcome::Failed(failure) => {
                     Message::PageFailed(PageFailure::new(number, failure))
@@ -194,13 +194,16 @@ impl DocumentReader<'_> {
         pdf: &mut dyn PdfDocument,
         number: u32,
     ) -> Result<PageOutcome, Stop> {
-        let mut page = match read_words(pdf, number, self.limits.text_bytes) {
+        let mut took = Stages::default();
+        let words = timed(&mut took.words, || read_words(pdf, number, self.limits.text_bytes));
+        let mut page = match words {
             Ok(page) => page,
             Err(error) => return failed_page(error),
         };
         let kind = if needs_ocr(&page.text) { Kind::Picture } else { Kind::Words };
         if let Some(ocr) = &self.engines.ocr {
-            let looked = match recognise(pdf, &mut page, &**ocr, &self.over) {
+            let looked = timed(&mut took.ocr, || recognise(pdf, &mut page, &**ocr, &self.over));
+            let looked = match looked {
                 Ok(looked) => looked,
                 Err(error) => return Err(Stop::Reader(error)),
             };
@@ -214,7 +217,7 @@ impl DocumentReader<'_> {
             Some(encoder) => {
                 let turn = page.turn;
                 let size = turn.back().of_picture(encoder.picture(turn.of_page(page.size)));
-                match pdf.draw(number, DrawSize::Exact(size)) {
+                match timed(&mut took.draw, || pdf.draw(number, DrawSize::Exact(size))) {
                     Ok(image) if turn == Turn::None => Some(image),
                     Ok(image) => Some(image.turned(turn)),
                     Err(error) => return failed_page(error),
@@ -222,8 +225,15 @@ impl DocumentReader<'_> {
             }
             None => None,
         };
-        Ok(PageOutcome::Read(page, image, kind))
+        Ok(PageOutcome::Read(page, image, kind, took))
     }
+}
+
+fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *total += start.elapsed();
+    result
 }
 
 fn failed_page(error: PdfError) -> Result<PageOutcome, Stop> {

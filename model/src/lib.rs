@@ -3,8 +3,8 @@
 //! [`load`] takes a [`ModelSource`](pagesight_core::ModelSource) (nano, a folder, a model in a
 //! hub's cache), finds out which family of models the checkpoint belongs to, and gives a
 //! [`Model`](pagesight_core::seam::Model). The families are listed in one place: ColPali
-//! ([`ColPali`]), which squeezes a page into a square; NeoMME, ColQwen2 and ColQwen2.5, which see it
-//! in its own shape. This is the only crate of pagesight that knows candle.
+//! ([`ColPali`]), which squeezes a page into a square; NeoMME and the ColQwens, which see it in its own
+//! shape; ColModernVBERT and ColSmol, which cut it into tiles. This is the only crate of pagesight that knows candle.
 //!
 //! [`PaliGemma`], which ColPali is made of, also writes: it answers a question about a picture,
 //! reads it aloud, and finds things on it.

@@ -158,8 +158,8 @@ class Index:
         """Opens the index in the folder `path`, or makes it.
 
         model: ``"nano"`` (for a new index the default; it is inside the package), ``"none"`` for
-            words alone, the folder of a ColPali, ColQwen2 or NeoMME checkpoint, or its name in the
-            cache of the Hugging Face hub. Nothing is downloaded.
+            words alone, the folder of a ColPali, ColQwen, NeoMME, ColModernVBERT or ColSmol
+            checkpoint, or its name in the cache of the Hugging Face hub. Nothing is downloaded.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"metal"``; wheels are built for the CPU.
         precision: bits of the weights, ``"f32"``, ``"f16"``, ``"bf16"``, ``"q8"`` or ``"q4"``.
         recipe: a recipe of pagesight by name, or a JSON file.

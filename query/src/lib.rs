@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod citations;
 mod effort;
 mod error;
 mod explain;
@@ -42,6 +43,7 @@ mod verdict;
 mod visual;
 mod words;
 
+pub use citations::{Sentence, Support, claimed, sentences, support};
 pub use effort::{AUTO_EXACT_BYTES, Effort};
 pub use error::QueryError;
 pub use explain::{TokenMatch, explain};

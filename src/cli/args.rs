@@ -31,9 +31,9 @@ pub struct Place {
 /// The model that encodes pages and questions.
 #[derive(Debug, Args)]
 pub struct ModelChoice {
-    /// A checkpoint of ColPali, ColQwen2 or 2.5, or NeoMME: a folder, or a name that `pagesight
-    /// model list` shows; `none` is words alone [default: the one that the index was made with, for a
-    /// new one nano].
+    /// A checkpoint of ColPali, ColQwen2, 2.5 or 3.5, NeoMME, ColModernVBERT or ColSmol: a folder, or
+    /// a name that `pagesight model list` shows; `none` is words alone [default: the one that the
+    /// index was made with, for a new one nano].
     #[arg(long, env = "PAGESIGHT_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub model: Option<PathBuf>,
     #[command(flatten)]

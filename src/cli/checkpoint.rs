@@ -9,7 +9,7 @@ use pagesight::model::{HubCache, LoadOptions, ModelSource, RecipeChoice, recipe_
 use super::args::Loading;
 use super::hinted;
 
-pub use pagesight::machine::{hub_cache, models};
+pub use pagesight::machine::models;
 
 /// The model that a user calls `name`.
 pub fn find(name: &Path) -> Result<ModelSource> {

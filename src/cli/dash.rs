@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 /// Verbs that take a question.
-const ASKING: [&str; 2] = ["query", "search"];
+const ASKING: [&str; 3] = ["query", "search", "ask"];
 
 /// Global options that take a value.
 const WITH_VALUE: [&str; 2] = ["--index", "--pdfium"];

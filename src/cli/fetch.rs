@@ -6,11 +6,11 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pagesight::machine::hub_cache;
 use pagesight::model::{FetchError, FetchEvent, FetchOptions, Fetched, fetch};
 use serde_json::{Value, json};
 
 use super::args::FetchModel;
-use super::checkpoint::hub_cache;
 use super::output::object;
 use super::terminal::{Terminal, printable};
 use super::{Outcome, chain_of, hinted};

@@ -112,7 +112,7 @@ fn map_of(word: Option<usize>) -> MapOf {
 }
 
 /// `x0,y0,x1,y1`.
-fn rectangle(text: &str) -> Result<Rect, String> {
+pub fn rectangle(text: &str) -> Result<Rect, String> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[x0, y0, x1, y1]) if x0 < x1 && y0 < y1 && x1.is_finite() && y1.is_finite() => {
@@ -134,7 +134,7 @@ fn part(page: &Page, region: Rect, width: u32) -> Result<PageImage> {
 }
 
 /// The page that a reference, or a path and a number, names.
-fn named(index: &Index, name: &str) -> Result<Page> {
+pub fn named(index: &Index, name: &str) -> Result<Page> {
     if let Ok(reference) = name.parse::<PageRef>() {
         return Ok(index.page_by_ref(&reference)?);
     }

@@ -1,6 +1,8 @@
 //! The command line: one file a verb. Data goes to stdout, everything else to stderr.
 
 mod args;
+#[cfg(feature = "ask")]
+mod ask;
 mod checkpoint;
 mod compact;
 mod completions;
@@ -24,6 +26,7 @@ mod output;
 mod paths;
 mod query;
 mod questions;
+mod read;
 mod repair;
 pub mod report;
 #[cfg(feature = "serve")]
@@ -69,6 +72,9 @@ enum Verb {
     #[command(visible_alias = "search")]
     Query(query::QueryVerb),
     Get(get::GetVerb),
+    Read(read::ReadVerb),
+    #[cfg(feature = "ask")]
+    Ask(ask::AskVerb),
     Eval(eval::EvalVerb),
     Tune(tune::TuneVerb),
     Compact(compact::CompactVerb),
@@ -119,6 +125,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
         Verb::Index(verb) => index::run(&arguments.place, verb, &terminal),
         Verb::Query(verb) => query::run(&arguments.place, verb, &terminal),
         Verb::Get(verb) => get::run(&arguments.place, verb),
+        Verb::Read(verb) => read::run(&arguments.place, verb),
+        #[cfg(feature = "ask")]
+        Verb::Ask(verb) => ask::run(&arguments.place, verb),
         Verb::Eval(verb) => eval::run(&arguments.place, verb, &terminal),
         Verb::Tune(verb) => tune::run(&arguments.place, verb, &terminal),
         Verb::Compact(verb) => compact::run(&arguments.place, verb, &terminal),

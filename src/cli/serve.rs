@@ -92,6 +92,16 @@ pub struct ServeVerb {
     #[arg(long, value_name = "MB", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub max_file_size: u64,
+    /// A chat model that answers /v1/ask: the address of anything that speaks OpenAI's
+    /// /chat/completions, up to /v1 [default: the best passage answers].
+    #[arg(long, env = "PAGESIGHT_ENDPOINT", value_name = "URL", value_hint = ValueHint::Url)]
+    pub endpoint: Option<String>,
+    /// The model that the endpoint runs.
+    #[arg(long, env = "PAGESIGHT_ANSWER_MODEL", value_name = "MODEL", requires = "endpoint")]
+    pub answer_model: Option<PathBuf>,
+    /// Send pages to another machine without encryption.
+    #[arg(long)]
+    pub insecure_endpoint: bool,
     /// Leave the web page out.
     #[arg(long)]
     pub no_web: bool,
@@ -173,7 +183,12 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
     }
     let uploads = verb.uploads.as_deref().map(std::path::absolute).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let endpoint = verb
+        .endpoint
+        .as_deref()
+        .map(|url| super::ask::endpoint(url, verb.answer_model.as_deref(), verb.insecure_endpoint));
     let options = Options {
+        endpoint: endpoint.transpose()?,
         bind,
         token,
         read_token,
@@ -256,6 +271,7 @@ fn of_indexes(
         RenderOptions { sandbox: sandbox(choice), idle_time: IDLE, ..renderer(place, &[]) };
     Ok(Options {
         indexes: named,
+        endpoint: None,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,
         read_token: None,

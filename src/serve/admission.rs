@@ -26,7 +26,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// Sets a flag when it is dropped: whoever asked has gone or has waited long enough.
-struct StopOnDrop(Arc<AtomicBool>);
+pub struct StopOnDrop(pub Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Code::TooBusy`] when too many wait already.
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub async fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }

@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod ask;
 mod cache;
 mod call;
 pub mod client;

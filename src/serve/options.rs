@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pagesight::endpoint::Endpoint;
 use pagesight::model::{EmbedderOptions, LoadOptions, ModelSource};
 use pagesight::pdf::{RenderOptions, WeightSearch};
 use pagesight::{Error, Index};
@@ -47,6 +48,8 @@ pub struct Options {
     pub log_queries: bool,
     /// Whether readiness is said as JSON on stdout.
     pub json: bool,
+    /// The chat model that answers questions; `None` is the best passage.
+    pub endpoint: Option<Endpoint>,
     pub model: Option<ModelSource>,
     pub loading: LoadOptions,
     /// How models of meaning are loaded.

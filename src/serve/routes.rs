@@ -12,7 +12,7 @@ use super::jobs::JobInfo;
 use super::json::Json;
 use super::problem::{Code, Problem};
 use super::state::Shared;
-use super::{context, documents, meters, pages, schema, search, status, web, wire, writing};
+use super::{ask, context, documents, meters, pages, schema, search, status, web, wire, writing};
 
 /// A route with its description.
 pub struct Route {
@@ -390,6 +390,25 @@ pub fn all() -> Vec<Route> {
                 .busy()
                 .problems(&[Code::IndexNotFound, Code::NoModel, Code::AmbiguousRef])
                 .problems(&drawn()),
+        ),
+        route(
+            "post",
+            "/v1/ask",
+            || post(ask::post),
+            Operation::new(
+                "ask",
+                "Answers a question in words, from the best passage or by the chat model that the \
+                 server was started with, and checks the citations.",
+            )
+            .body::<schema::AskRequest>()
+            .other(
+                200,
+                "Events: the sources (`retrieved`), the text piece by piece (`delta`), and the answer \
+                 with its sentences checked (`answer`), or why there is none (`error`).",
+                &[("text/event-stream", text), ("application/x-ndjson", text)],
+            )
+            .busy()
+            .problems(&[Code::IndexNotFound, Code::NoModel, Code::AmbiguousRef]),
         ),
         route(
             "get",

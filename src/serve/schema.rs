@@ -104,6 +104,31 @@ pub struct ContextRequest {
     image_width: Option<u32>,
 }
 
+/// A question to be answered in words.
+#[derive(JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskRequest {
+    /// What is asked, 1 to 4,096 bytes after trimming.
+    #[schemars(length(min = 1, max = 4096))]
+    query: String,
+    /// Pages to lean on, 1 to 20; 4 for a chat model, 1 for a passage by default.
+    #[schemars(range(min = 1, max = 20))]
+    k: Option<u32>,
+    /// Which channels answer.
+    channel: Option<ChannelChoice>,
+    /// As in a search.
+    #[schemars(length(max = 32))]
+    paths: Option<Vec<String>>,
+    /// As in a search.
+    #[schemars(length(max = 1000))]
+    documents: Option<Vec<String>>,
+    /// As in a search.
+    #[schemars(extend("default" = false))]
+    all: Option<bool>,
+    /// The index, by name; the default one when it is left out.
+    index: Option<String>,
+}
+
 /// What of a page a source has; `auto` by default.
 #[derive(JsonSchema, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -34,6 +34,8 @@ pub struct App {
     pub searches: Admission,
     /// Pictures, maps, and whatever else reads pages.
     pub draws: Admission,
+    /// Answers in words.
+    pub asks: Admission,
     pub cache: Cache,
     pub access: Access,
     pub gate: Gate,
@@ -47,6 +49,10 @@ pub const UPLOADS: &str = "uploads";
 /// Requests for pictures that may wait.
 const WAITING_DRAWS: usize = 256;
 
+/// Answers in words at once, and how many may wait.
+const ASKS: usize = 4;
+const WAITING_ASKS: usize = 16;
+
 impl App {
     /// A server that is starting.
     pub fn new(options: Options, metrics: metrics_exporter_prometheus::PrometheusHandle) -> Self {
@@ -57,6 +63,7 @@ impl App {
             served: OnceLock::new(),
             searches: Admission::new("too many searches", options.searches, options.queue),
             draws: Admission::new("too many pictures", cores, WAITING_DRAWS),
+            asks: Admission::new("too many questions", ASKS, WAITING_ASKS),
             cache: Cache::new(options.cache_bytes),
             access: Access::new(options.token.as_deref(), options.read_token.as_deref()),
             gate: Gate::new(options.bind, &options.allow_hosts, &options.allow_origins),

@@ -21,6 +21,7 @@ use crate::blocks::elementwise::tanh;
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
 use crate::blocks::quantize::{choose_precision, quantize};
+use crate::blocks::siglip::Siglip;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::weights::Weights;
@@ -28,8 +29,6 @@ use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::colpali::config::{Config, PreprocessorConfig};
 use crate::families::colpali::cpu::language::Language;
-use crate::families::colpali::cpu::vision::Vision;
-use crate::families::colpali::preprocess::pixel_values;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
 
@@ -47,7 +46,7 @@ pub struct PaliGemma {
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) tokens: AnswerTokens,
-    pub(crate) vision: Vision,
+    pub(crate) vision: Siglip,
     pub(crate) projector: Linear,
     pub(crate) language: Language,
     output: Linear,
@@ -138,7 +137,7 @@ impl PaliGemma {
         let key = "language_model.layers.0.mlp.gate_proj.weight";
         let (precision, _) = choose_precision(options.precision, &weights, key, path)?;
         let tower = "vision_tower.vision_model";
-        let vision = Vision::take(&mut weights, precision, tower, seen)?;
+        let vision = Siglip::take(&mut weights, precision, tower, &seen.sizes())?;
         let (name, width) = ("multi_modal_projector.linear", text.hidden_size);
         let projector = Linear::take(&mut weights, precision, name, seen.hidden_size, width, true)?;
         let language = Language::take(&mut weights, precision, "language_model", text)?;
@@ -356,7 +355,8 @@ impl PaliGemma {
     /// The input of the vision tower for a picture.
     pub(crate) fn pixels(&self, page: &PageImage) -> Result<Tensor, ModelError> {
         let edge = self.input_px();
-        Ok(pixel_values(&resize_bicubic(page, edge, edge), &self.preprocessor)?)
+        let page = resize_bicubic(page, edge, edge);
+        Ok(self.preprocessor.normalisation().pixel_values(&page)?)
     }
 
     /// Reads a picture, `[3, edge, edge]`, and a prompt whose image tokens come first.

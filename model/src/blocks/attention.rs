@@ -32,6 +32,18 @@ pub struct Heads {
     pub cap: Option<f32>,
 }
 
+impl Heads {
+    /// As many heads of keys as of queries, and the usual factor of scores.
+    pub fn alike(heads: usize, dim: usize) -> Self {
+        Self::shared(heads, heads, dim)
+    }
+
+    /// Heads of keys that several heads of queries share, and the usual factor of scores.
+    pub fn shared(queries: usize, keys: usize, dim: usize) -> Self {
+        Self { queries, keys, dim, scale: (dim as f64).powf(-0.5) as f32, cap: None }
+    }
+}
+
 /// What a position attends to, inside its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask<'a> {

@@ -231,6 +231,15 @@ compiled_for_each_cpu! {
         }
     }
 
+    /// `gate` becomes `exact_gelu(gate) * up`.
+    pub fn exact_gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            for i in 0..LANES {
+                gate[i] = exact_gelu(gate[i]) * up[i];
+            }
+        }
+    }
+
     /// Root mean square norm of each position (Zhang and Sennrich, arXiv 1910.07467), times
     /// `weight`, `[width]`, in f32.
     pub fn rms_norm(x: &[[f32; LANES]], weight: &[f32], eps: f32, y: &mut [[f32; LANES]]) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use candle_core::{Device, Result as CandleResult, Tensor};
 use safetensors::Dtype;
 
-use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, gelu_rows, scale_lanes};
+use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
 use crate::blocks::quantize::{Quantized, quantize};
@@ -183,11 +183,6 @@ impl Linear {
             add_rows(y, products, self.bias_from(first));
             add_change(y, change.as_ref(), group, first);
         });
-    }
-
-    /// Applies the layer and then `gelu` to `x`, and rounds the result for the next layer.
-    pub fn apply_gelu(&self, x: &Operand) -> Operand {
-        self.apply_activated(x, gelu_rows)
     }
 
     /// Applies the layer to `x`, then `activate` to rows of the result, and rounds that for the next

@@ -3,9 +3,14 @@
 
 pub mod attention;
 pub mod cache;
+pub mod decoder;
+pub mod delta_rule;
 pub mod elementwise;
 pub mod lanes;
 pub mod linear;
 pub mod matmul;
+pub mod norm;
 pub mod quantize;
 pub mod rotation;
+pub mod self_attention;
+pub mod siglip;

@@ -16,7 +16,8 @@ pub struct Layout {
 pub struct Names {
     /// The layouts; each says every tensor of the model.
     pub layouts: &'static [Layout],
-    /// Tensors that a checkpoint may have although the model does not use them.
+    /// Tensors that a checkpoint may have although the model does not use them. A name that ends
+    /// with a point stands for all below it.
     pub unused: &'static [&'static str],
 }
 
@@ -32,9 +33,18 @@ impl Names {
         (count > 0).then_some(layout)
     }
 
+    /// How many of `keys` the layout knows that knows most.
+    pub fn known<'a>(&self, keys: impl Iterator<Item = &'a str> + Clone) -> usize {
+        let layout = self.detect(keys.clone());
+        layout.map_or(0, |layout| keys.filter(|key| layout.knows(key)).count())
+    }
+
     /// Whether a checkpoint may have `key` although the model does not use it.
     pub fn is_unused(&self, key: &str) -> bool {
-        self.unused.contains(&key)
+        self.unused.iter().any(|name| {
+            let rest = key.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || name.ends_with('.'))
+        })
     }
 }
 

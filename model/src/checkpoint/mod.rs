@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod json;
 pub mod layout;
 pub mod licence;
+pub mod settings;
 pub mod shard;
 pub mod stored;
 pub mod weights;

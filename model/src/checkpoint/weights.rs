@@ -48,9 +48,11 @@ impl Weights {
         let mut tensors = BTreeMap::new();
         let mut unknown = BTreeSet::new();
         for (shard, key) in shards.iter().flat_map(|s| s.keys().map(move |key| (s, key))) {
+            if names.is_unused(key) {
+                continue;
+            }
             match layout.canonical(key).zip(shard.get(key)) {
                 Some((name, tensor)) => drop(tensors.insert(name, tensor)),
-                None if names.is_unused(key) => {}
                 None => drop(unknown.insert(key.to_string())),
             }
         }
@@ -164,6 +166,19 @@ impl Weights {
             (Some(adapter), AdapterUse::Merged) => adapter.merge(name, tensor),
             _ => Ok(tensor),
         }
+    }
+
+    /// Takes table `name`, `[rows, width]`, whose rows are looked up where they lie.
+    ///
+    /// # Errors
+    /// As [`take_stored`](Self::take_stored); [`ModelError::Dtype`] for numbers that are not floats.
+    pub fn take_table(&mut self, name: &str, shape: [usize; 2]) -> Result<Stored, ModelError> {
+        let table = self.take_stored(name, &shape)?;
+        if !table.is_float() {
+            let (key, got) = (table.key().into(), table.dtype().to_string());
+            return Err(ModelError::Dtype { key, got });
+        }
+        Ok(table)
     }
 
     /// Leaves `entries` out, unread; they must be there. The scales of a quantized weight

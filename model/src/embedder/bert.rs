@@ -2,11 +2,12 @@
 //! types, then layers of attention and an MLP, each with its norm behind the sum. Source:
 //! transformers 4.57.6 `models/bert/modeling_bert.py`; RoBERTa differs in its positions alone.
 
-use crate::blocks::attention::{Heads, Mask, attend};
-use crate::blocks::elementwise::{exact_gelu_rows, gelu_rows, layer_norm};
-use crate::blocks::lanes::{LANES, Lanes};
-use crate::blocks::linear::{Linear, take_matrix};
+use crate::blocks::elementwise::{exact_gelu_rows, gelu_rows};
+use crate::blocks::lanes::Lanes;
+use crate::blocks::linear::take_matrix;
 use crate::blocks::matmul::{Arithmetic, Matrix, Operand};
+use crate::blocks::norm::LayerNorm;
+use crate::blocks::self_attention::{Mlp, SelfAttention};
 use crate::checkpoint::weights::Weights;
 use crate::embedder::config::{Activation, Config};
 use crate::embedder::names::POSITION_IDS;
@@ -24,44 +25,20 @@ pub struct Bert {
     /// `[n_positions, hidden]`, the first row for the first token, with the embedding of the one
     /// type that a text has added.
     positions: Vec<Vec<f32>>,
-    norm: Norm,
+    norm: LayerNorm,
     layers: Vec<Layer>,
 }
 
 #[derive(Debug, Clone)]
-struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    eps: f32,
-}
-
-impl Norm {
-    fn take(weights: &mut Weights, key: &str, config: &Config) -> Result<Self, ModelError> {
-        let shape = [config.hidden_size];
-        Ok(Self {
-            weight: weights.take(&format!("{key}.LayerNorm.weight"), &shape)?.to_vec1()?,
-            bias: weights.take(&format!("{key}.LayerNorm.bias"), &shape)?.to_vec1()?,
-            eps: config.layer_norm_eps as f32,
-        })
-    }
-
-    fn apply(&self, x: &Lanes) -> Lanes {
-        x.map_groups(x.width(), |x, y| layer_norm(x, &self.weight, &self.bias, self.eps, y))
-    }
-}
-
-#[derive(Debug, Clone)]
 struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    attention_norm: Norm,
-    inner: Linear,
-    outer: Linear,
-    norm: Norm,
-    heads: Heads,
-    activate: fn(&mut [[f32; LANES]]),
+    attention: SelfAttention,
+    attention_norm: LayerNorm,
+    mlp: Mlp,
+    norm: LayerNorm,
+}
+
+fn norm(weights: &mut Weights, key: &str, config: &Config) -> Result<LayerNorm, ModelError> {
+    LayerNorm::take(weights, &format!("{key}.LayerNorm"), config.hidden_size, config.layer_norm_eps)
 }
 
 impl Layer {
@@ -72,44 +49,32 @@ impl Layer {
         config: &Config,
     ) -> Result<Self, ModelError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let heads = config.num_attention_heads;
-        let dim = hidden / heads;
-        let mut linear = |name: &str, input, output| {
-            Linear::take(weights, precision, &format!("{key}.{name}"), input, output, true)
+        let activate = match config.activation() {
+            Activation::Gelu => exact_gelu_rows,
+            Activation::GeluTanh => gelu_rows,
         };
+        let attention = [
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+        ];
+        let heads = config.num_attention_heads;
+        let mlp = ["intermediate.dense", "output.dense"];
         Ok(Self {
-            query: linear("attention.self.query", hidden, hidden)?,
-            key: linear("attention.self.key", hidden, hidden)?,
-            value: linear("attention.self.value", hidden, hidden)?,
-            out: linear("attention.output.dense", hidden, hidden)?,
-            inner: linear("intermediate.dense", hidden, inner)?,
-            outer: linear("output.dense", inner, hidden)?,
-            attention_norm: Norm::take(weights, &format!("{key}.attention.output"), config)?,
-            norm: Norm::take(weights, &format!("{key}.output"), config)?,
-            heads: Heads {
-                queries: heads,
-                keys: heads,
-                dim,
-                scale: (dim as f64).powf(-0.5) as f32,
-                cap: None,
-            },
-            activate: match config.activation() {
-                Activation::Gelu => exact_gelu_rows,
-                Activation::GeluTanh => gelu_rows,
-            },
+            attention: SelfAttention::take(weights, precision, key, attention, hidden, heads)?,
+            attention_norm: norm(weights, &format!("{key}.attention.output"), config)?,
+            mlp: Mlp::take(weights, precision, key, mlp, [hidden, inner], activate)?,
+            norm: norm(weights, &format!("{key}.output"), config)?,
         })
     }
 
     fn forward(&self, arithmetic: Arithmetic, mut x: Lanes) -> Lanes {
         let y = Operand::round(arithmetic, &x);
-        let [q, k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
-        let seen = attend(arithmetic, self.heads, Mask::All, &q, &k, &v);
-        self.out.add_to(&Operand::round(arithmetic, &seen), &mut x);
-        let mut x = self.attention_norm.apply(&x);
-        let y = self.inner.apply_activated(&Operand::round(arithmetic, &x), self.activate);
-        self.outer.add_to(&y, &mut x);
-        self.norm.apply(&x)
+        self.attention.add_to(arithmetic, &y, &mut x);
+        let mut x = self.attention_norm.over(&x);
+        self.mlp.add_to(&Operand::round(arithmetic, &x), &mut x);
+        self.norm.over(&x)
     }
 }
 
@@ -142,7 +107,7 @@ impl Bert {
             row.iter_mut().zip(&first_type).for_each(|(value, of_type)| *value += of_type);
             row
         });
-        let norm = Norm::take(&mut weights, "embeddings", config)?;
+        let norm = norm(&mut weights, "embeddings", config)?;
         let layers = (0..config.num_hidden_layers)
             .map(|n| Layer::take(&mut weights, precision, &format!("encoder.layer.{n}"), config))
             .collect::<Result<_, _>>()?;
@@ -167,7 +132,7 @@ impl Bert {
                 rows.extend(word.iter().zip(position).map(|(word, position)| word + position));
             }
         }
-        let x = self.norm.apply(&Lanes::from_rows(&lengths, width, &rows));
+        let x = self.norm.over(&Lanes::from_rows(&lengths, width, &rows));
         self.layers.iter().fold(x, |x, layer| layer.forward(self.arithmetic, x))
     }
 }

@@ -1,6 +1,6 @@
 //! Which patches of a page have print on them.
 
-use pagesight_core::PageImage;
+use pagesight_core::{Area, PageImage, PatchLayout};
 
 /// Returns for each of `slices` its patches of `patch` px that have print: the values of some
 /// channel differ by more than `range` among their pixels. Since a page must have at least one
@@ -23,6 +23,49 @@ pub fn printed(slices: &[PageImage], patch: u32, range: u8) -> Vec<Vec<usize>> {
     places
 }
 
+/// The places of `layout` that have print on `page`: the values of some channel differ by more than
+/// `range` among the pixels that the place stands for. As for [`printed`], at least one is returned
+/// of a page that has any.
+pub fn printed_places(page: &PageImage, layout: &PatchLayout, range: u8) -> Vec<usize> {
+    let areas = (0..layout.vectors()).filter_map(|place| Some((place, layout.area(place)?)));
+    let seen: Vec<(usize, u8)> = areas.map(|(place, area)| (place, contrast(page, area))).collect();
+    let places: Vec<usize> =
+        seen.iter().filter(|(_, contrast)| *contrast > range).map(|(place, _)| *place).collect();
+    if !places.is_empty() {
+        return places;
+    }
+    let most = seen.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best });
+    most.map(|(place, _)| place).into_iter().collect()
+}
+
+/// The difference between largest and smallest value of an area, in the channel where it is largest.
+fn contrast(page: &PageImage, area: Area) -> u8 {
+    let (width, height) = (page.width_px() as usize, page.height_px() as usize);
+    let within = |from: f32, to: f32, side: usize| {
+        let px = |at: f32| ((at * side as f32).round() as usize).min(side);
+        px(from)..px(to)
+    };
+    let (across, down) = (within(area.x0, area.x1, width), within(area.y0, area.y1, height));
+    let mut range = [(u8::MAX, u8::MIN); 3];
+    for line in page.rgb().chunks_exact(3 * width).take(down.end).skip(down.start) {
+        widen(&mut range, &line[3 * across.start..3 * across.end]);
+    }
+    widest(range)
+}
+
+fn widen(range: &mut [(u8, u8); 3], pixels: &[u8]) {
+    for pixel in pixels.chunks_exact(3) {
+        for ((least, most), &value) in range.iter_mut().zip(pixel) {
+            (*least, *most) = ((*least).min(value), (*most).max(value));
+        }
+    }
+}
+
+/// The widest of three ranges; those of no pixel are of no width.
+fn widest(channels: [(u8, u8); 3]) -> u8 {
+    channels.into_iter().map(|(least, most)| most.saturating_sub(least)).fold(0, u8::max)
+}
+
 /// The contrast of each patch, row by row: the difference between largest and smallest value, in
 /// the channel where it is largest. Patches at the right and the bottom may be cut off by the edge
 /// of the page.
@@ -34,16 +77,10 @@ fn contrasts(slice: &PageImage, patch: u32) -> Vec<u8> {
     for (y, line) in lines.enumerate() {
         let ranges = &mut ranges[y / patch * columns..][..columns];
         for (range, pixels) in ranges.iter_mut().zip(line.chunks(patch * 3)) {
-            for pixel in pixels.chunks_exact(3) {
-                for ((least, most), &value) in range.iter_mut().zip(pixel) {
-                    (*least, *most) = ((*least).min(value), (*most).max(value));
-                }
-            }
+            widen(range, pixels);
         }
     }
-    let widest =
-        |channels: [(u8, u8); 3]| channels.map(|(least, most)| most - least).into_iter().max();
-    ranges.into_iter().map(|channels| widest(channels).expect("three channels")).collect()
+    ranges.into_iter().map(widest).collect()
 }
 
 #[cfg(test)]
@@ -70,6 +107,22 @@ mod tests {
         assert_eq!(printed(&pages, 2, 16), [vec![1], vec![3], vec![]]);
         assert_eq!(printed(&pages, 2, 15), [vec![1, 5], vec![3], vec![]]);
         assert_eq!(printed(&pages, 2, 0), [vec![1, 5], vec![3], vec![]]);
+    }
+
+    #[test]
+    fn places_of_any_layout_that_have_print_are_found() {
+        use pagesight_core::{Area, Run};
+        // Patches of 2 px between two of the prompt, and then the whole page in two halves.
+        let half = |rows, cols| Run::Patches { cols, rows, area: Area::PAGE, row_end: 0 };
+        let layout = PatchLayout::new(vec![Run::Text(1), half(2, 3), Run::Text(1), half(1, 2)]);
+        let page = slice(&[(3, 0, [250, 183, 100]), (5, 3, [250, 184, 100])]);
+        assert_eq!(printed_places(&page, &layout, 16), [2, 9]);
+        assert_eq!(printed_places(&page, &layout, 15), [2, 6, 9]);
+        assert_eq!(printed_places(&slice(&[]), &layout, 16), [1]);
+        // Patches that reach past the right and the bottom edge.
+        let area = Area { x0: 0.0, y0: 0.0, x1: 8.0 / 6.0, y1: 1.0 };
+        let layout = PatchLayout::new(vec![Run::Patches { cols: 2, rows: 1, area, row_end: 1 }]);
+        assert_eq!(printed_places(&slice(&[(5, 3, [0, 0, 0])]), &layout, 16), [1]);
     }
 
     #[test]

@@ -2,11 +2,19 @@
 //! [`FAMILIES`].
 
 pub mod colpali;
-mod colqwen2;
+mod colqwen;
 pub mod family;
+mod idefics3;
 mod ink;
 mod neomme;
+mod normalisation;
+mod opened;
 pub mod recipe;
+mod retriever;
+#[cfg(test)]
+mod testing;
+mod vector_recipe;
+mod whole_page;
 
 #[cfg(feature = "parity")]
 use std::collections::BTreeMap;
@@ -32,8 +40,15 @@ use crate::options::LoadOptions;
 use crate::parity::{ParityError, StageReport};
 
 /// All families, a line each.
-pub static FAMILIES: [&Family; 4] =
-    [&colpali::FAMILY, &neomme::FAMILY, &colqwen2::FAMILY_2, &colqwen2::FAMILY_2_5];
+pub static FAMILIES: [&Family; 7] = [
+    &colpali::FAMILY,
+    &neomme::FAMILY,
+    &colqwen::FAMILY_2,
+    &colqwen::FAMILY_2_5,
+    &colqwen::FAMILY_3_5,
+    &idefics3::FAMILY_MODERN,
+    &idefics3::FAMILY_SMOL,
+];
 
 /// The names of the recipes that come with pagesight, of all families, as
 /// [`RecipeChoice::Named`](crate::RecipeChoice::Named) takes them.
@@ -129,7 +144,7 @@ struct ModelType {
 }
 
 /// The family of a checkpoint: the one whose `model_type` its `config.json` has, or, where that
-/// says none, the one whose names its tensors have.
+/// says none, the one whose names most of its tensors have.
 ///
 /// # Errors
 /// [`ModelError::UnknownFamily`], and what reading gives.
@@ -140,7 +155,9 @@ pub fn family_of(checkpoint: &Checkpoint) -> Result<&'static Family, ModelError>
         Some(said) => FAMILIES.iter().find(|family| family.model_types.contains(&said.as_str())),
         None => {
             let keys = checkpoint.shards.iter().flat_map(|shard| shard.keys());
-            FAMILIES.iter().find(|family| family.names.detect(keys.clone()).is_some())
+            let known = FAMILIES.iter().map(|family| (family, family.names.known(keys.clone())));
+            let best = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
+            best.filter(|(_, count)| *count > 0).map(|(family, _)| family)
         }
     };
     let got = config.model_type.as_deref().unwrap_or("no model_type");

@@ -4,9 +4,11 @@
 
 use serde::Deserialize;
 
+use crate::blocks::siglip::SiglipSizes;
 use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
+use crate::families::normalisation::Normalisation;
 
 /// The sizes of the model, from `config.json`.
 #[derive(Debug, Clone)]
@@ -215,7 +217,20 @@ impl TextConfig {
 impl VisionConfig {
     /// Patches along one edge.
     pub fn side(&self) -> usize {
-        self.image_size / self.patch_size
+        self.sizes().side()
+    }
+
+    /// The sizes of the tower.
+    pub fn sizes(&self) -> SiglipSizes {
+        SiglipSizes {
+            hidden: self.hidden_size,
+            inner: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            edge: self.image_size,
+            patch: self.patch_size,
+            eps: self.layer_norm_eps,
+        }
     }
 }
 
@@ -339,6 +354,15 @@ fn rescale_factor() -> f64 {
 }
 
 impl PreprocessorConfig {
+    /// What bytes become.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation {
+            factor: self.rescale_factor,
+            mean: self.image_mean,
+            deviation: self.image_std,
+        }
+    }
+
     /// The two files, the newer one second: it is read only when the first is missing.
     pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 

@@ -9,26 +9,10 @@ use crate::families::colpali::config::Config;
 pub fn vision(config: &Config) -> Vec<Entry> {
     const TOWER: &str = "vision_tower.vision_model";
     let vision = &config.vlm_config.vision_config;
-    let (hidden, inner, patch) = (vision.hidden_size, vision.intermediate_size, vision.patch_size);
     let mut list = Inventory::default();
-    list.add(format!("{TOWER}.embeddings.patch_embedding.weight"), &[hidden, 3, patch, patch]);
-    list.add(format!("{TOWER}.embeddings.patch_embedding.bias"), &[hidden]);
-    let positions = vision.side() * vision.side();
-    list.add(format!("{TOWER}.embeddings.position_embedding.weight"), &[positions, hidden]);
-    for n in 0..vision.num_hidden_layers {
-        let layer = format!("{TOWER}.encoder.layers.{n}");
-        for norm in ["layer_norm1", "layer_norm2"] {
-            list.norm(&format!("{layer}.{norm}"), hidden);
-        }
-        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            list.linear(&format!("{layer}.self_attn.{name}"), hidden, hidden, true);
-        }
-        list.linear(&format!("{layer}.mlp.fc1"), hidden, inner, true);
-        list.linear(&format!("{layer}.mlp.fc2"), inner, hidden, true);
-    }
-    list.norm(&format!("{TOWER}.post_layernorm"), hidden);
+    vision.sizes().list(TOWER, &mut list);
     let width = config.vlm_config.text_config.hidden_size;
-    list.linear("multi_modal_projector.linear", hidden, width, true);
+    list.linear("multi_modal_projector.linear", vision.hidden_size, width, true);
     list.entries
 }
 

@@ -18,7 +18,6 @@ use crate::families::colpali::config::{Config, PreprocessorConfig};
 use crate::families::colpali::cpu::CpuModel;
 use crate::families::colpali::gpu::GpuModel;
 use crate::families::colpali::opened::Opened;
-use crate::families::colpali::preprocess::pixel_values;
 use crate::families::colpali::recipe::Recipe;
 use crate::families::colpali::tokens::Tokens;
 use crate::families::ink::printed;
@@ -216,7 +215,7 @@ impl ColPali {
     /// [`ModelError`] as for encoding the page.
     pub fn time_page(&self, page: &PageImage) -> Result<Option<[Duration; 3]>, ModelError> {
         let Some(cpu) = self.cpu() else { return Ok(None) };
-        let pixels = pixel_values(&self.slices(page)?[0], &self.preprocessor)?;
+        let pixels = self.preprocessor.normalisation().pixel_values(&self.slices(page)?[0])?;
         cpu.time(&pixels, &self.page_ids).map(Some)
     }
 
@@ -278,8 +277,8 @@ impl ColPali {
         let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
         let rows = match &self.engine {
             Engine::Cpu(cpu) => {
-                let pictures =
-                    cuts.iter().map(|cut| pixel_values(&cut.picture, &self.preprocessor));
+                let normalisation = self.preprocessor.normalisation();
+                let pictures = cuts.iter().map(|cut| normalisation.pixel_values(&cut.picture));
                 let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
                 cpu.encode_kept(&pictures, &self.page_ids, &kept)?
             }

@@ -1,33 +1,7 @@
-//! Pixels become the input of the vision tower: rescaled, normalised, channels first. Source:
-//! transformers 4.57.6 `models/siglip/image_processing_siglip.py`.
+//! Numbers of pixels, channels first, are cut into patches. Source: transformers 4.57.6
+//! `models/siglip/image_processing_siglip.py`.
 
-use candle_core::{Device, Result, Tensor};
-use pagesight_core::PageImage;
-
-use crate::blocks::lanes::LANES;
-use crate::families::colpali::config::PreprocessorConfig;
-
-/// The number that each of the 256 values of a byte becomes, a table per channel: times the rescale
-/// factor, less the mean, divided by the deviation.
-pub fn worth(config: &PreprocessorConfig) -> [Vec<f32>; 3] {
-    let factor = config.rescale_factor as f32;
-    std::array::from_fn(|channel| {
-        let (mean, std) = (config.image_mean[channel], config.image_std[channel]);
-        (0..=255u8).map(|v| (f32::from(v) * factor - mean) / std).collect()
-    })
-}
-
-/// The numbers of a picture, `[3, height, width]` f32. The picture has the size of the input
-/// already.
-pub fn pixel_values(image: &PageImage, config: &PreprocessorConfig) -> Result<Tensor> {
-    let (width, height) = (image.width_px() as usize, image.height_px() as usize);
-    let mut values = Vec::with_capacity(3 * width * height);
-    for (channel, table) in worth(config).iter().enumerate() {
-        let pixels = image.rgb().as_chunks::<3>().0;
-        values.extend(pixels.iter().map(|pixel| table[usize::from(pixel[channel])]));
-    }
-    Tensor::from_vec(values, (3, height, width), &Device::Cpu)
-}
+use candle_core::{Result, Tensor};
 
 /// Cuts `[3, h, w]` into patches, `[n_patches, 3 * patch * patch]`: patches in row-major order, and
 /// inside a patch channel, row, column, which is the order of the convolution's weight.
@@ -40,32 +14,13 @@ pub fn patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
         .reshape(((height / patch) * (width / patch), channels * patch * patch))
 }
 
-/// Writes patches `first ..` of `pixels`, `[3, height, width]`, into the lanes of a group: the
-/// numbers that [`patches`] gives as rows.
-pub fn patch_lanes(
-    pixels: &[f32],
-    [height, width]: [usize; 2],
-    patch: usize,
-    first: usize,
-    rows: &mut [[f32; LANES]],
-) {
-    let across = width / patch;
-    for lane in 0..LANES.min((height / patch * across).saturating_sub(first)) {
-        let (down, right) = ((first + lane) / across, (first + lane) % across);
-        for (line, rows) in rows.chunks_mut(patch).enumerate() {
-            let (channel, y) = (line / patch, line % patch);
-            let start = (channel * height + down * patch + y) * width + right * patch;
-            for (row, value) in rows.iter_mut().zip(&pixels[start..start + patch]) {
-                row[lane] = *value;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
-    use crate::blocks::lanes::Lanes;
+    use crate::blocks::lanes::{LANES, Lanes};
+    use crate::blocks::siglip::patch_lanes;
 
     #[test]
     fn patches_in_lanes_are_patches() {

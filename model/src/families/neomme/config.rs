@@ -2,13 +2,14 @@
 //! the defaults of `NeoMMEConfig` and `NeoMMEImageProcessor` in transformers 5.24.0.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
+use crate::checkpoint::settings::{LARGEST_PATCH, MOST_LAYERS, Settings, WIDEST};
 use crate::error::ModelError;
+use crate::families::normalisation::Normalisation;
 
 /// The sizes of the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,15 +157,6 @@ const SLIDING: &str = "sliding_attention";
 /// What every second sliding layer sees where the file says nothing of single layers.
 const LONG_WINDOW: usize = 1024;
 
-/// No published model has more.
-const MOST_LAYERS: usize = 512;
-
-/// No width or number of rows of a published model is larger; products of two stay in 64 bits.
-const WIDEST: usize = 1 << 24;
-
-/// Edge of the largest patch, px.
-const LARGEST_PATCH: usize = 256;
-
 impl Config {
     /// Reads and checks `config.json`.
     ///
@@ -173,7 +165,7 @@ impl Config {
     /// [`ModelError::Io`] and [`ModelError::Config`] when the file cannot be read.
     pub fn read(file: &CheckpointFile) -> Result<Self, ModelError> {
         let config: ConfigFile = read_json(file)?;
-        let wrong = Wrong(file.shown());
+        let settings = Settings::of(file);
         for (key, got) in [
             ("vocab_size", config.vocab_size),
             ("embedding_rank", config.embedding_rank),
@@ -184,45 +176,37 @@ impl Config {
             ("head_dim", config.head_dim),
             ("embedding_dim", config.embedding_dim),
         ] {
-            if !(1..=WIDEST).contains(&got) {
-                return wrong.setting(key, &format!("1 to {WIDEST}"), got.to_string());
-            }
+            settings.within(key, WIDEST, got)?;
         }
         for (key, most, got) in [
             ("num_hidden_layers", MOST_LAYERS, config.num_hidden_layers),
             ("patch_size", LARGEST_PATCH, config.patch_size),
         ] {
-            if !(1..=most).contains(&got) {
-                return wrong.setting(key, &format!("1 to {most}"), got.to_string());
-            }
+            settings.within(key, most, got)?;
         }
         if config.hidden_act != RELU2 {
-            return wrong.setting("hidden_act", RELU2, config.hidden_act);
+            return settings.wrong("hidden_act", RELU2, config.hidden_act);
         }
         for (key, got) in [("mlp_bias", config.mlp_bias), ("attention_bias", config.attention_bias)]
         {
             if got {
-                return wrong.setting(key, "false", "true".into());
+                return settings.wrong(key, "false", "true".into());
             }
         }
-        if !config.num_attention_heads.is_multiple_of(config.num_key_value_heads) {
-            let got = config.num_key_value_heads.to_string();
-            return wrong.setting("num_key_value_heads", "a divisor of the heads", got);
-        }
+        let (heads, keys) = (config.num_attention_heads, config.num_key_value_heads);
+        settings.divides("num_key_value_heads", keys, heads)?;
         let residual = config
             .residual_multiplier
             .unwrap_or_else(|| (2.0 * config.num_hidden_layers as f64).powf(-0.5));
         for (key, got) in [("residual_multiplier", residual), ("norm_eps", config.norm_eps)] {
-            if !(got > 0.0 && got.is_finite()) {
-                return wrong.setting(key, "a positive number", got.to_string());
-            }
+            settings.positive(key, got)?;
         }
         Ok(Self {
             rotations: Rotations {
-                full: rotation(&wrong, &config, FULL, 1e6, 0.25)?,
-                sliding: rotation(&wrong, &config, SLIDING, 1e4, 1.0)?,
+                full: rotation(&settings, &config, FULL, 1e6, 0.25)?,
+                sliding: rotation(&settings, &config, SLIDING, 1e4, 1.0)?,
             },
-            layers: layers(&wrong, &config)?,
+            layers: layers(&settings, &config)?,
             vocabulary: config.vocab_size,
             rank: config.embedding_rank,
             hidden: config.hidden_size,
@@ -240,18 +224,8 @@ impl Config {
     }
 }
 
-/// Makes errors about one file.
-struct Wrong(PathBuf);
-
-impl Wrong {
-    fn setting<T>(&self, key: &str, expected: &str, got: String) -> Result<T, ModelError> {
-        let (path, key, expected) = (self.0.clone(), key.into(), expected.into());
-        Err(ModelError::Setting { path, key, expected, got })
-    }
-}
-
 fn rotation(
-    wrong: &Wrong,
+    settings: &Settings,
     config: &ConfigFile,
     kind: &str,
     theta: f64,
@@ -262,41 +236,39 @@ fn rotation(
     if let Some(other) = said.and_then(|said| said.rope_type.as_deref())
         && other != "default"
     {
-        return wrong.setting(&key("rope_type"), "default", other.into());
+        return settings.wrong(&key("rope_type"), "default", other.into());
     }
     let theta = said.and_then(|said| said.rope_theta).or(config.rope_theta).unwrap_or(theta);
-    if !(theta > 0.0 && theta.is_finite()) {
-        return wrong.setting(&key("rope_theta"), "a positive number", theta.to_string());
-    }
+    settings.positive(&key("rope_theta"), theta)?;
     let share = said.and_then(|said| said.partial_rotary_factor).unwrap_or(share);
     let rows = (config.head_dim as f64 * share) as usize;
     if !(0.0..=1.0).contains(&share) || rows < 4 || !rows.is_multiple_of(4) {
         let expected = "a share of head_dim that is a multiple of 4";
-        return wrong.setting(&key("partial_rotary_factor"), expected, share.to_string());
+        return settings.wrong(&key("partial_rotary_factor"), expected, share.to_string());
     }
     Ok(Rotation { theta, rows })
 }
 
-fn layers(wrong: &Wrong, config: &ConfigFile) -> Result<Vec<LayerConfig>, ModelError> {
+fn layers(settings: &Settings, config: &ConfigFile) -> Result<Vec<LayerConfig>, ModelError> {
     let count = config.num_hidden_layers;
     let full: Vec<bool> = match &config.layer_types {
         None => (0..count).map(|n| (n + 1).is_multiple_of(6) || n + 1 == count).collect(),
         Some(types) => {
             if let Some(other) = types.iter().find(|kind| *kind != FULL && *kind != SLIDING) {
                 let expected = format!("{FULL} and {SLIDING}");
-                return wrong.setting("layer_types", &expected, other.clone());
+                return settings.wrong("layer_types", &expected, other.clone());
             }
             types.iter().map(|kind| kind == FULL).collect()
         }
     };
     if full.len() != count {
         let got = format!("{} of them", full.len());
-        return wrong.setting("layer_types", &format!("as many as layers, {count}"), got);
+        return settings.wrong("layer_types", &format!("as many as layers, {count}"), got);
     }
     let (Some(first), Some(last)) =
         (full.iter().position(|full| *full), full.iter().rposition(|full| *full))
     else {
-        return wrong.setting("layer_types", &format!("at least one {FULL}"), "none".into());
+        return settings.wrong("layer_types", &format!("at least one {FULL}"), "none".into());
     };
     let mut sliding = 0;
     let mut layers = Vec::with_capacity(count);
@@ -314,7 +286,7 @@ fn layers(wrong: &Wrong, config: &ConfigFile) -> Result<Vec<LayerConfig>, ModelE
         sliding += usize::from(!full);
         if window == Some(0) || (!full && window.is_none()) {
             let key = format!("per_layer_config.{n}.sliding_window");
-            return wrong.setting(&key, "a positive number", format!("{window:?}"));
+            return settings.wrong(&key, "a positive number", format!("{window:?}"));
         }
         layers.push(LayerConfig { full, window, value_embedding: n == first || n == last });
     }
@@ -324,12 +296,8 @@ fn layers(wrong: &Wrong, config: &ConfigFile) -> Result<Vec<LayerConfig>, ModelE
 /// How pictures become numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Processor {
-    /// What a byte is multiplied with.
-    pub factor: f64,
-    /// What is subtracted then, by channel.
-    pub mean: [f32; 3],
-    /// What that is divided by.
-    pub deviation: [f32; 3],
+    /// What bytes become.
+    pub normalisation: Normalisation,
     /// How large pictures are at most.
     pub limits: Limits,
 }
@@ -402,35 +370,37 @@ impl Processor {
     /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
     /// [`ModelError::Config`] when the file cannot be read.
     pub fn read([new, old]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
-        let (path, file) = if new.exists() || !old.exists() {
-            (new.shown(), read_json::<ProcessorConfig>(&new)?.image_processor)
+        let (from, file) = if new.exists() || !old.exists() {
+            let file = read_json::<ProcessorConfig>(&new)?.image_processor;
+            (new, file)
         } else {
-            (old.shown(), read_json(&old)?)
+            let file = read_json(&old)?;
+            (old, file)
         };
-        let wrong = Wrong(path);
+        let settings = Settings::of(&from);
         for (key, got) in [
             ("do_resize", file.do_resize),
             ("do_rescale", file.do_rescale),
             ("do_normalize", file.do_normalize),
         ] {
             if got == Some(false) {
-                return wrong.setting(key, "true", "false".into());
+                return settings.wrong(key, "true", "false".into());
             }
         }
         if file.resample != BILINEAR {
-            return wrong.setting("resample", "2 (bilinear)", file.resample.to_string());
+            return settings.wrong("resample", "2 (bilinear)", file.resample.to_string());
         }
         if file.patch_size != config.patch {
             let expected = format!("{} as in config.json", config.patch);
-            return wrong.setting("patch_size", &expected, file.patch_size.to_string());
+            return settings.wrong("patch_size", &expected, file.patch_size.to_string());
         }
         if file.image_std.contains(&0.0) {
-            return wrong.setting("image_std", "no zero", format!("{:?}", file.image_std));
+            return settings.wrong("image_std", "no zero", format!("{:?}", file.image_std));
         }
         if let Some(side) = file.max_side
             && !(1..=LONGEST_SIDE).contains(&side)
         {
-            return wrong.setting("max_side", &format!("1 to {LONGEST_SIDE}"), side.to_string());
+            return settings.wrong("max_side", &format!("1 to {LONGEST_SIDE}"), side.to_string());
         }
         let pixels = file.size.map(|size| (size.min_pixels, size.max_pixels));
         let most = u64::from(LONGEST_SIDE).pow(2);
@@ -438,12 +408,14 @@ impl Processor {
             && !(1 <= largest && largest <= most && least <= largest)
         {
             let got = format!("{least} to {largest} pixels");
-            return wrong.setting("size", &format!("a range within 1 to {most} pixels"), got);
+            return settings.wrong("size", &format!("a range within 1 to {most} pixels"), got);
         }
         Ok(Self {
-            factor: file.rescale_factor,
-            mean: file.image_mean,
-            deviation: file.image_std,
+            normalisation: Normalisation {
+                factor: file.rescale_factor,
+                mean: file.image_mean,
+                deviation: file.image_std,
+            },
             limits: Limits { max_side: file.max_side, pixels },
         })
     }

@@ -32,7 +32,6 @@ use pagesight_core::seam::Model;
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::family::Family;
-use crate::families::neomme::model::NeoMme;
 use crate::families::neomme::recipe::NeoMmeRecipe;
 use crate::families::recipe::FamilyRecipe;
 use crate::options::LoadOptions;
@@ -50,5 +49,5 @@ pub static FAMILY: Family = Family {
 };
 
 fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Arc<dyn Model>, ModelError> {
-    Ok(Arc::new(NeoMme::of(checkpoint, options)?))
+    Ok(Arc::new(model::load(checkpoint, options)?))
 }

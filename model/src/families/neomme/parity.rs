@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device as CandleDevice, Tensor};
+use candle_core::Tensor;
 use pagesight_core::{ModelSource, PictureSize};
-use pagesight_maxsim::maxsim_reference;
 use pagesight_simd::{Filter, resize};
 use serde::Deserialize;
 
@@ -14,13 +13,14 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::device::Device;
 use crate::families::neomme::config::Limits;
-use crate::families::neomme::model::NeoMme;
+use crate::families::neomme::cpu::CpuModel;
+use crate::families::neomme::model::{self, NeoMme};
 use crate::families::neomme::pictures::{fitted, patches};
 use crate::families::neomme::sequence::{Grid, Sequence};
 use crate::options::LoadOptions;
 use crate::parity::{
-    ParityError, StageReport, Stages, id_tensor, image_tensor, max_difference, numbers,
-    page_pictures, read_image, tensor_image,
+    OfBatch, ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor,
+    max_difference, numbers, page_pictures, read_image, tensor_image,
 };
 use crate::precision::Precision;
 
@@ -52,6 +52,8 @@ const STAGE: f64 = 1e-4;
 /// The largest difference of a vector's number.
 const VECTORS: f64 = 1e-5;
 
+const TOLERANCES: Tolerances = Tolerances { stage: STAGE, vectors: VECTORS };
+
 /// The same for a page that is nearly white, whose first norm makes rounding large: the reference
 /// itself differs from f64 by more than a tenth of this there.
 const OF_WHITE_PAGES: f64 = 2e-4;
@@ -78,8 +80,8 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
         let noise = fixture.checks.reference_f32_vs_f64_pages.get(n).copied().unwrap_or(0.0);
         pages.push(check.page(n, path, noise >= IS_WHITE)?);
     }
-    let queries = check.queries("hf", &fixture.strings.queries)?;
-    check.scores("hf", &queries, &pages)?;
+    let queries = check.queries(&fixture.strings.queries)?;
+    check.stages.scores("hf", &queries, &pages, true)?;
     for other in OTHERS {
         let at = folder.join(other);
         if at.is_dir() {
@@ -89,7 +91,7 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
                 pages.push(check.whole_page(n, other, OF_WHITE_PAGES)?);
             }
             let queries = check.whole_queries(other, &fixture.strings.queries)?;
-            check.scores(other, &queries, &pages)?;
+            check.stages.scores(other, &queries, &pages, true)?;
         }
     }
     Ok(check.stages.reports)
@@ -102,7 +104,7 @@ fn load(folder: PathBuf) -> Result<NeoMme, ParityError> {
         ..LoadOptions::default()
     };
     let checkpoint = Checkpoint::open(&ModelSource::Folder(folder), &options)?;
-    Ok(NeoMme::of(&checkpoint, &options)?)
+    Ok(model::load(&checkpoint, &options)?.network)
 }
 
 struct Check {
@@ -163,55 +165,10 @@ impl Check {
         let features = numbers(&self.stages.get(&name("patch_embeddings"))?)?;
         let input = self.model.cpu.input(&sequence, &features)?;
         self.stages.compare_one(&format!("hf.page{n}.lm.input"), STAGE, &input)?;
-        self.layers(&format!("hf.page{n}"), &sequence, None)?;
+        let steps = OfSequence { cpu: &self.model.cpu, sequence: &sequence };
+        self.stages.layers(&format!("hf.page{n}"), &steps, None, TOLERANCES)?;
         let tolerance = if is_white { OF_WHITE_PAGES } else { VECTORS };
         self.whole_page(n, "hf", tolerance)
-    }
-
-    /// The layers, the last norm and the head of one sequence; of a batch the row `of_batch`.
-    fn layers(
-        &mut self,
-        kind: &str,
-        sequence: &Sequence,
-        of_batch: Option<usize>,
-    ) -> Result<(), ParityError> {
-        let length = sequence.ids.len();
-        let get = |stages: &Stages, what: &str| -> Result<Option<Tensor>, ParityError> {
-            let name = format!("{kind}.{what}");
-            if !stages.has(&name) {
-                return Ok(None);
-            }
-            let tensor = stages.get(&name)?;
-            Ok(Some(match of_batch {
-                Some(row) => tensor.get(row)?.narrow(0, 0, length)?.contiguous()?,
-                None => tensor,
-            }))
-        };
-        let Some(input) = get(&self.stages, "lm.input")? else { return Ok(()) };
-        let mut x = input.clone();
-        let stage = |what: String| match of_batch {
-            Some(row) => format!("{kind}{row}.{what}"),
-            None => format!("{kind}.{what}"),
-        };
-        for n in 0..self.model.cpu.depth() {
-            x = self.model.cpu.layer(n, sequence, &input, &x)?;
-            if let Some(expected) = get(&self.stages, &format!("lm.layer.{n}"))? {
-                let worst = max_difference(&x, &expected)?;
-                self.stages.report(&stage(format!("lm.layer.{n}")), STAGE, worst);
-                x = expected;
-            }
-        }
-        x = self.model.cpu.output(&x)?;
-        if let Some(expected) = get(&self.stages, "lm.output")? {
-            let worst = max_difference(&x, &expected)?;
-            self.stages.report(&stage("lm.output".into()), STAGE, worst);
-            x = expected;
-        }
-        if let Some(expected) = get(&self.stages, "embeddings")? {
-            let worst = max_difference(&self.model.cpu.vectors(&x)?, &expected)?;
-            self.stages.report(&stage("head".into()), VECTORS, worst);
-        }
-        Ok(())
     }
 
     /// The vectors of page `n` from its resized picture on.
@@ -228,26 +185,16 @@ impl Check {
     }
 
     /// All stages of the queries.
-    fn queries(&mut self, kind: &str, queries: &[String]) -> Result<Vec<Tensor>, ParityError> {
-        let sequences = self.sequences(queries)?;
-        let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-        let ids = sequences.iter().map(|sequence| id_tensor(&sequence.ids));
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        self.stages.compare(&format!("{kind}.query.input_ids"), 0.0, &ids, Some(&lengths))?;
-        let mask = self.stages.get(&format!("{kind}.query.attention_mask"))?;
-        let width = mask.dim(1)?;
-        let masks = lengths
-            .iter()
-            .map(|&n| id_tensor(&(0..width).map(|i| u32::from(i < n)).collect::<Vec<_>>()));
-        let masks = masks.collect::<Result<Vec<_>, _>>()?;
-        self.stages.compare(&format!("{kind}.query.attention_mask"), 0.0, &masks, None)?;
-        let inputs = sequences.iter().map(|sequence| self.model.cpu.input(sequence, &[]));
-        let inputs = inputs.collect::<candle_core::Result<Vec<_>>>()?;
-        self.stages.compare(&format!("{kind}.query.lm.input"), STAGE, &inputs, Some(&lengths))?;
-        for (row, sequence) in sequences.iter().enumerate() {
-            self.layers(&format!("{kind}.query"), sequence, Some(row))?;
+    fn queries(&mut self, queries: &[String]) -> Result<Vec<Tensor>, ParityError> {
+        for (row, sequence) in self.sequences(queries)?.iter().enumerate() {
+            let of_batch = OfBatch { row, length: sequence.ids.len(), padded_before: false };
+            let cpu = &self.model.cpu;
+            let input = cpu.input(sequence, &[])?;
+            self.stages.query_input(&sequence.ids, &input, of_batch, STAGE)?;
+            let steps = OfSequence { cpu, sequence };
+            self.stages.layers("hf.query", &steps, Some(of_batch), TOLERANCES)?;
         }
-        self.whole_queries(kind, queries)
+        self.whole_queries("hf", queries)
     }
 
     fn sequences(&self, queries: &[String]) -> Result<Vec<Sequence>, ParityError> {
@@ -265,37 +212,35 @@ impl Check {
     ) -> Result<Vec<Tensor>, ParityError> {
         let sequences = self.sequences(queries)?;
         let rows = self.model.cpu.encode(&sequences, &[])?;
-        let mut start = 0;
-        let mut parts = Vec::new();
-        for sequence in &sequences {
-            parts.push(rows.narrow(0, start, sequence.ids.len())?);
-            start += sequence.ids.len();
-        }
         let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-        self.stages.compare("hf.query.embeddings", VECTORS, &parts, Some(&lengths))?;
-        self.stages.reports.last_mut().expect("reported above").stage =
-            format!("{kind}.query.embeddings");
-        Ok(parts)
+        self.stages.queries(kind, &rows, &lengths, false, VECTORS)
+    }
+}
+
+/// The model, given a sequence.
+struct OfSequence<'a> {
+    cpu: &'a CpuModel,
+    sequence: &'a Sequence,
+}
+
+impl Steps for OfSequence<'_> {
+    fn depth(&self) -> usize {
+        self.cpu.depth()
     }
 
-    /// MaxSim of each query with each page, the mean over the query's tokens.
-    fn scores(
-        &mut self,
-        kind: &str,
-        queries: &[Tensor],
-        pages: &[Tensor],
-    ) -> Result<(), ParityError> {
-        let pages = pages.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
-        let row = |query: &Tensor| -> Result<Tensor, ParityError> {
-            let (tokens, dim) = query.dims2()?;
-            let query = numbers(query)?;
-            let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32;
-            let scores: Vec<f32> = pages.iter().map(|page| score(page) / tokens as f32).collect();
-            Ok(Tensor::new(scores, &CandleDevice::Cpu)?)
-        };
-        let scores = queries.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        self.stages.compare("hf.scores", 1e-4, &scores, None)?;
-        self.stages.reports.last_mut().expect("reported above").stage = format!("{kind}.scores");
-        Ok(())
+    fn layer(&self, n: usize, input: &Tensor, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.layer(n, self.sequence, input, x)?)
+    }
+
+    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.output(x)?)
+    }
+
+    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.head.forward(x)?)
+    }
+
+    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.vectors(x)?)
     }
 }

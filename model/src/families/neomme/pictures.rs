@@ -74,11 +74,7 @@ pub fn picture(limits: Limits, page: PageSize) -> PictureSize {
 /// column, channel. What lies past the right and the bottom edge is black.
 pub fn patches(picture: &PageImage, patch: usize, processor: &Processor) -> (Grid, Lanes) {
     let grid = Grid::of(picture.width_px(), picture.height_px(), patch);
-    let worth: [Vec<f32>; 3] = std::array::from_fn(|channel| {
-        let (mean, deviation) = (processor.mean[channel], processor.deviation[channel]);
-        let factor = processor.factor as f32;
-        (0..=u8::MAX).map(|value| (f32::from(value) * factor - mean) / deviation).collect()
-    });
+    let worth = processor.normalisation.worth();
     let (width, height) = (picture.width_px() as usize, picture.height_px() as usize);
     let mut lanes = Lanes::zeros(&[grid.patches()], 3 * patch * patch);
     lanes.each_group(|group, rows| {

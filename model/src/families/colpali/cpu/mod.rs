@@ -1,7 +1,6 @@
 //! ColPali on the CPU: our kernels over weights where they lie in their files.
 
 pub mod language;
-pub mod vision;
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,11 @@ use candle_core::{Result as CandleResult, Tensor};
 
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, lanes, tensor, unit_rows};
+use crate::blocks::siglip::Siglip;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::families::colpali::config::Config;
 use crate::families::colpali::cpu::language::Language;
-use crate::families::colpali::cpu::vision::Vision;
 use crate::families::colpali::inventory;
 use crate::precision::Precision;
 
@@ -21,7 +20,7 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct CpuModel {
     /// The vision tower and its projector; `None` when loaded for queries alone.
-    vision: Option<(Vision, Linear)>,
+    vision: Option<(Siglip, Linear)>,
     language: Language,
     head: Linear,
 }
@@ -41,7 +40,8 @@ impl CpuModel {
             weights.skip(&inventory::vision(config))?;
             None
         } else {
-            let tower = Vision::take(&mut weights, precision, "vision_tower.vision_model", seen)?;
+            let prefix = "vision_tower.vision_model";
+            let tower = Siglip::take(&mut weights, precision, prefix, &seen.sizes())?;
             let (key, input) = ("multi_modal_projector.linear", seen.hidden_size);
             let projector = Linear::take(&mut weights, precision, key, input, width, true)?;
             Some((tower, projector))
@@ -56,7 +56,7 @@ impl CpuModel {
     ///
     /// # Errors
     /// [`ModelError::QueryOnly`] when they were not loaded.
-    pub fn vision(&self) -> Result<(&Vision, &Linear), ModelError> {
+    pub fn vision(&self) -> Result<(&Siglip, &Linear), ModelError> {
         self.vision.as_ref().map(|(v, p)| (v, p)).ok_or(ModelError::QueryOnly)
     }
 

@@ -14,9 +14,7 @@ use crate::families::colpali::config::PreprocessorConfig;
 use crate::families::colpali::cpu::language::{Embedding, Rotations};
 use crate::families::colpali::cpu::{CpuModel, image_tokens};
 use crate::families::colpali::gpu::vision::Vision;
-#[cfg(feature = "cuda")]
-use crate::families::colpali::preprocess::worth;
-use crate::families::colpali::preprocess::{patches, pixel_values};
+use crate::families::colpali::preprocess::patches;
 #[cfg(feature = "cuda")]
 use crate::gpu::kernels;
 use crate::gpu::{Place, Product, RootNorm, device_of};
@@ -107,13 +105,15 @@ impl GpuModel {
             let bytes: Vec<&[u8]> = pictures.iter().map(|picture| picture.rgb()).collect();
             let bytes = bytes.concat();
             let bytes = Tensor::from_vec(bytes, (pictures.len(), edge, edge, 3), &self.device)?;
-            let worth = worth(config).concat();
+            let worth = config.normalisation().worth().concat();
             let worth = Tensor::from_vec(worth, (3, 256), &self.device)?;
             let pixels = kernels::patches(&bytes, &worth, vision.patch, self.dtype)?;
             return self.encode_patches(&pixels, ids, kept);
         }
-        let pixels =
-            pictures.iter().map(|picture| patches(&pixel_values(picture, config)?, vision.patch));
+        let normalisation = config.normalisation();
+        let pixels = pictures
+            .iter()
+            .map(|picture| patches(&normalisation.pixel_values(picture)?, vision.patch));
         let pixels = Tensor::stack(&pixels.collect::<CandleResult<Vec<_>>>()?, 0)?;
         self.encode_patches(&pixels.to_device(&self.device)?, ids, kept)
     }

@@ -4,7 +4,8 @@ use candle_core::{Result as CandleResult, Tensor};
 
 use crate::blocks::attention::Heads;
 use crate::blocks::linear::Linear;
-use crate::families::colpali::cpu::vision;
+use crate::blocks::norm;
+use crate::blocks::siglip::{self, Siglip};
 use crate::gpu::shape::Shape;
 use crate::gpu::{LayerNorm, Place, Product, attend, fused};
 
@@ -21,11 +22,7 @@ pub struct Vision {
 }
 
 impl Vision {
-    pub fn place(
-        place: Place<'_>,
-        tower: &vision::Vision,
-        projector: &Linear,
-    ) -> CandleResult<Self> {
+    pub fn place(place: Place<'_>, tower: &Siglip, projector: &Linear) -> CandleResult<Self> {
         let positions = place.numbers(&tower.positions.to_rows())?;
         let layers = tower.layers.iter().map(|layer| Layer::place(place, layer));
         Ok(Self {
@@ -64,17 +61,17 @@ struct Layer {
 }
 
 impl Layer {
-    fn place(place: Place<'_>, layer: &vision::Layer) -> CandleResult<Self> {
+    fn place(place: Place<'_>, layer: &siglip::Layer) -> CandleResult<Self> {
         Ok(Self {
             norm1: place_norm(place, &layer.norm1)?,
-            query: place.product(&layer.query)?,
-            key: place.product(&layer.key)?,
-            value: place.product(&layer.value)?,
-            out: place.product(&layer.out)?,
+            query: place.product(&layer.attention.query)?,
+            key: place.product(&layer.attention.key)?,
+            value: place.product(&layer.attention.value)?,
+            out: place.product(&layer.attention.out)?,
             norm2: place_norm(place, &layer.norm2)?,
-            fc1: place.product(&layer.fc1)?,
-            fc2: place.product(&layer.fc2)?,
-            heads: layer.heads,
+            fc1: place.product(&layer.mlp.up)?,
+            fc2: place.product(&layer.mlp.down)?,
+            heads: layer.attention.heads,
         })
     }
 
@@ -92,6 +89,6 @@ impl Layer {
     }
 }
 
-fn place_norm(place: Place<'_>, norm: &vision::Norm) -> CandleResult<LayerNorm> {
+fn place_norm(place: Place<'_>, norm: &norm::LayerNorm) -> CandleResult<LayerNorm> {
     LayerNorm::place(place, &norm.weight, &norm.bias, norm.eps)
 }

@@ -15,7 +15,6 @@ use crate::checkpoint::json::read_json;
 use crate::device::Device;
 use crate::families::colpali::cpu::CpuModel;
 use crate::families::colpali::model::ColPali;
-use crate::families::colpali::preprocess::pixel_values;
 use crate::families::colpali::recipe::Recipe;
 use crate::options::LoadOptions;
 use crate::parity::{
@@ -129,9 +128,10 @@ impl Check<'_> {
             .map(|path| image_tensor(&resize_bicubic(&read_image(path)?, edge, edge)))
             .collect::<Result<Vec<_>, _>>()?;
         self.stages.compare("resized_u8", 0.0, &resized, None)?;
+        let normalisation = self.model.preprocessor.normalisation();
         let pixels = items(&self.stages.get("resized_u8")?)?
             .iter()
-            .map(|image| Ok(pixel_values(&tensor_image(image)?, &self.model.preprocessor)?))
+            .map(|image| Ok(normalisation.pixel_values(&tensor_image(image)?)?))
             .collect::<Result<Vec<_>, ParityError>>()?;
         self.stages.compare("pixel_values", 1e-6, &pixels, None)
     }

@@ -11,7 +11,6 @@ use super::Check;
 use crate::checkpoint::files::NANO;
 use crate::device::Device;
 use crate::families::colpali::model::ColPali;
-use crate::families::colpali::preprocess::pixel_values;
 use crate::options::LoadOptions;
 use crate::parity::{
     ParityError, StageReport, Stages, id_tensor, max_difference, numbers, read_image,
@@ -49,7 +48,7 @@ pub(super) fn trained(
 impl Check<'_> {
     fn rows_of_a_page(&mut self) -> Result<(), ParityError> {
         let picture = read_image(&self.folder.join("page.png"))?;
-        let pixels = pixel_values(&picture, &self.model.preprocessor)?;
+        let pixels = self.model.preprocessor.normalisation().pixel_values(&picture)?;
         let (depth, layers) = (self.cpu().vision()?.0.depth(), self.cpu().language().depth());
         let ids = self.model.page_ids().to_vec();
         self.rows("page.input_ids", &id_tensor(&ids)?, 0.0)?;

@@ -36,7 +36,7 @@ pub struct CpuModel {
     /// `None` when loaded for queries alone.
     stem: Option<Stem>,
     layers: Vec<Layer>,
-    head: Linear,
+    pub head: Linear,
 }
 
 /// The least length that a vector is divided by, as in `torch.nn.functional.normalize`.
@@ -59,24 +59,12 @@ impl CpuModel {
             Some(Stem::take(&mut weights, ends, config)?)
         };
         let words = format!("{MODEL}.embed_tokens.word_embeddings.weight");
-        let words = weights.take_stored(&words, &[config.vocabulary, config.rank])?;
+        let words = weights.take_table(&words, [config.vocabulary, config.rank])?;
         let key = format!("{MODEL}.embed_tokens.embedding_projection");
         let projection = Linear::take(&mut weights, ends, &key, config.rank, config.hidden, false)?;
         let kept = [config.vocabulary, config.keys * config.head_dim];
-        let values = weights.take_stored("value_embeddings.weight", &kept)?;
-        for table in [&words, &values] {
-            if !table.is_float() {
-                let (key, got) = (table.key().into(), table.dtype().to_string());
-                return Err(ModelError::Dtype { key, got });
-            }
-        }
-        let heads = Heads {
-            queries: config.heads,
-            keys: config.keys,
-            dim: config.head_dim,
-            scale: (config.head_dim as f64).powf(-0.5) as f32,
-            cap: None,
-        };
+        let values = weights.take_table("value_embeddings.weight", kept)?;
+        let heads = Heads::shared(config.heads, config.keys, config.head_dim);
         let mut layers = Vec::with_capacity(config.layers.len());
         for (n, kind) in config.layers.iter().enumerate() {
             let key = format!("{MODEL}.layers.{n}");

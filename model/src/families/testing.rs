@@ -1,0 +1,228 @@
+//! What the tests of families share: checkpoints that are copied and spoiled, pages with print, and
+//! checks that every family has to pass.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device as CandleDevice, Tensor, safetensors};
+use pagesight_core::seam::Model;
+use pagesight_core::{EncodedPage, ModelSource, PageImage, PageSize, PictureSize};
+
+use crate::error::ModelError;
+use crate::families::{inspect_checkpoint, parity};
+use crate::options::LoadOptions;
+use crate::parity::StageReport;
+use crate::precision::Precision;
+use crate::quantized_checkpoint::quantize_checkpoint;
+
+pub type Tensors = HashMap<String, Tensor>;
+
+pub const A4: PageSize = PageSize { width_pt: 595.0, height_pt: 842.0 };
+
+/// The folder of a family's fixture.
+pub fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../fixtures/parity-{family}"))
+}
+
+pub fn at(folder: &Path) -> ModelSource {
+    ModelSource::Folder(folder.into())
+}
+
+/// In f32, though the weights are stored in bf16.
+pub fn in_f32() -> LoadOptions {
+    LoadOptions { precision: Some(Precision::F32), ..LoadOptions::default() }
+}
+
+/// Copies the files of a folder.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+/// All tensors of the checkpoint in a folder.
+pub fn tensors(folder: &Path) -> Tensors {
+    let mut all = Tensors::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            all.extend(safetensors::load(path, &CandleDevice::Cpu).unwrap());
+        }
+    }
+    all
+}
+
+/// A copy of the checkpoint in one file, with changed weights.
+pub fn changed(from: &Path, change: impl FnOnce(&mut Tensors)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(from, folder.path());
+    for entry in fs::read_dir(from).unwrap() {
+        let name = entry.unwrap().file_name();
+        let name = name.to_string_lossy();
+        if name.contains(".safetensors") {
+            fs::remove_file(folder.path().join(&*name)).unwrap();
+        }
+    }
+    let mut tensors = tensors(from);
+    change(&mut tensors);
+    safetensors::save(&tensors, folder.path().join("model.safetensors")).unwrap();
+    folder
+}
+
+pub fn change_json(file: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(file, value.to_string()).unwrap();
+}
+
+/// A page with bars of print, of any size.
+pub fn page(size: PictureSize, seed: u32) -> PageImage {
+    let ink = |x: u32, y: u32| (x / 7 * (y / 12 + seed)) % 5 < 2 && y % 12 < 7;
+    let rgb = (0..size.height_px).flat_map(|y| {
+        (0..size.width_px).flat_map(move |x| [if ink(x, y) { 20u8 } else { 250 }; 3])
+    });
+    PageImage::new(size.width_px, size.height_px, rgb.collect()).unwrap()
+}
+
+pub fn encoded(model: &dyn Model, page: &PageImage) -> EncodedPage {
+    model.encode_pages(std::slice::from_ref(page)).unwrap().remove(0)
+}
+
+/// All numbers of a page and of a question.
+pub fn numbers(model: &dyn Model) -> Vec<f32> {
+    let page = encoded(model, &page(model.picture(A4), 5));
+    let query = &model.encode_queries(&["What is the total revenue in 2024?"]).unwrap()[0];
+    let page = page.vectors().values().iter().map(|v| v.to_f32());
+    page.chain(query.values().iter().copied()).collect()
+}
+
+pub fn least_cosine(a: &[f32], b: &[f32], dim: usize) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    assert_eq!(a.len(), b.len());
+    let rows = a.chunks(dim).zip(b.chunks(dim));
+    rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).fold(f64::INFINITY, f64::min)
+}
+
+pub fn failed(stages: &[StageReport]) -> Vec<&StageReport> {
+    stages.iter().filter(|stage| !stage.passed()).collect()
+}
+
+/// Every stage of a fixture is within its tolerance, and the named ones are among them.
+pub fn stages_pass(family: &str, names: &[&str]) {
+    let stages = parity(&fixture(family)).unwrap();
+    for stage in &stages {
+        println!(
+            "{family:14} {:32} {:8.0e} {:.3e}",
+            stage.stage, stage.tolerance, stage.max_difference
+        );
+    }
+    assert!(failed(&stages).is_empty(), "{family}: {:#?}", failed(&stages));
+    for name in names {
+        assert!(stages.iter().any(|stage| stage.stage == *name), "{family}: {name} is compared");
+    }
+}
+
+/// Vectors in each precision are as near to those in f32 as said, and a checkpoint that is written
+/// in 8 or 4 bits gives what loading it so does.
+pub fn precisions_are_near<M: Model>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    least: [(Precision, f64); 4],
+) {
+    let exact = numbers(&load(folder, &in_f32()).unwrap());
+    for (precision, least) in least {
+        let options = LoadOptions { precision: Some(precision), ..LoadOptions::default() };
+        let model = load(folder, &options).unwrap();
+        let cosine = least_cosine(&numbers(&model), &exact, model.dim());
+        println!("{} {precision:4} least cosine to f32 {cosine:.6}", folder.display());
+        assert!(cosine > least, "{precision}: {cosine}");
+        if precision.is_quantized() {
+            let small = tempfile::tempdir().unwrap();
+            let small = small.path().join("small");
+            quantize_checkpoint(&at(folder), &small, precision, &options, |_, _| {}).unwrap();
+            let stored = load(&small, &LoadOptions::default()).unwrap();
+            assert_eq!(numbers(&stored), numbers(&model), "{precision}");
+            let info = inspect_checkpoint(&at(&small), &LoadOptions::default()).unwrap();
+            assert_eq!(info.precision, precision);
+        }
+    }
+}
+
+/// A model that was loaded for queries alone gives the same ones and refuses pages.
+pub fn queries_stand_alone<M: Model>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+) {
+    let whole = load(folder, &in_f32()).unwrap();
+    let queries = load(folder, &LoadOptions { query_only: true, ..in_f32() }).unwrap();
+    let asked = ["page 3", "est la clé"];
+    assert_eq!(queries.encode_queries(&asked).unwrap(), whole.encode_queries(&asked).unwrap());
+    assert_eq!(queries.model_id(), whole.model_id());
+    assert!(!queries.encodes_pages() && whole.encodes_pages());
+    let error = queries.encode_pages(&[page(whole.picture(A4), 1)]).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(ModelError::QueryOnly)), "{error}");
+}
+
+/// Each of the changed settings (file, field, value) is refused, by loading as by looking.
+pub fn settings_are_refused<M: Model + std::fmt::Debug>(
+    whole: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    cases: impl IntoIterator<Item = (&'static str, &'static str, serde_json::Value)>,
+) {
+    for (file, field, value) in cases {
+        let folder = changed(whole, |_| ());
+        change_json(&folder.path().join(file), |settings| {
+            *settings.pointer_mut(field).expect(field) = value.clone();
+        });
+        let Err(error) = load(folder.path(), &in_f32()) else { panic!("{field} = {value}") };
+        let seen = inspect_checkpoint(&at(folder.path()), &in_f32());
+        assert_eq!(seen.unwrap_err().to_string(), error.to_string(), "{field} {value}");
+    }
+}
+
+/// Whatever bytes of the files of the checkpoint are changed, loading ends with an error or a model
+/// that works.
+pub fn damage_never_panics<M: Model>(
+    whole: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    most_px: u32,
+) {
+    let mut random = fastrand::Rng::with_seed(21);
+    let whole = changed(whole, |_| ());
+    let processors = ["preprocessor_config.json", "processor_config.json"];
+    let others = ["config.json", "tokenizer.json", "model.safetensors"];
+    let names = processors.into_iter().chain(others);
+    for name in names.filter(|name| whole.path().join(name).exists()) {
+        for _ in 0..30 {
+            let folder = tempfile::tempdir().unwrap();
+            copy(whole.path(), folder.path());
+            let file = folder.path().join(name);
+            let mut bytes = fs::read(&file).unwrap();
+            for _ in 0..random.usize(1..4) {
+                // Of the weights the header alone.
+                let most = bytes.len().min(6_000);
+                match random.u8(..3) {
+                    0 => bytes[random.usize(..most)] = random.u8(..),
+                    1 => bytes[random.usize(..most)] = random.u8(b'0'..=b'9'),
+                    _ => drop(bytes.remove(random.usize(..most))),
+                }
+            }
+            fs::write(&file, bytes).unwrap();
+            let _ = inspect_checkpoint(&at(folder.path()), &LoadOptions::default());
+            if let Ok(model) = load(folder.path(), &in_f32()) {
+                let size = model.picture(PageSize { width_pt: 40.0, height_pt: 30.0 });
+                if size.width_px <= most_px && size.height_px <= most_px {
+                    let _ = model.encode_pages(&[page(size, 1)]);
+                }
+                let _ = model.encode_queries(&["page 3"]);
+            }
+        }
+    }
+}
