@@ -243,10 +243,11 @@ impl Evidence {
         let cut = |text: &str| crate::context::cut(text.trim(), PASSAGE).0;
         let best = best.map(|(number, text)| (number, cut(&text)));
         let (number, text) = best.filter(|(_, text)| !text.is_empty()).unwrap_or_default();
-        let sentences = match text.is_empty() {
-            true => Vec::new(),
+        let sentences = if text.is_empty() {
+            Vec::new()
+        } else {
             // A passage is one quotation, whatever sentences it has.
-            false => vec![self.checked(text.clone(), &[number])],
+            vec![self.checked(text.clone(), &[number])]
         };
         let answered = !sentences.is_empty() && self.is_likely;
         let time = start.elapsed();
@@ -305,9 +306,10 @@ impl Evidence {
                 if is_alone {
                     reader(piece);
                 }
-                match stop.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                if stop.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 }
             };
             let written = model.write_to(&picture, &task, Decoding::GREEDY, &mut pass_on)?;
@@ -323,10 +325,8 @@ impl Evidence {
         }
         let answered = best.is_some();
         let (_, number, text) = best.unwrap_or_default();
-        let sentences = match answered {
-            true => vec![self.checked(text.clone(), &[number])],
-            false => Vec::new(),
-        };
+        let sentences =
+            if answered { vec![self.checked(text.clone(), &[number])] } else { Vec::new() };
         let (asked, usage, time) = (None, None, start.elapsed());
         Ok(Said { text, sentences, answered, answerer: "paligemma", asked, usage, time })
     }

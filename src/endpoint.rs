@@ -385,9 +385,10 @@ impl Endpoint {
         }
         reading.line(&pending, reader).map_err(|got| self.garbage(&got))?;
         // A server that streams says why it ends, and a cut connection does not.
-        match reading.is_done || reading.has_finished {
-            true => Ok(reading.reply),
-            false => Err(EndpointError::Cut { host: self.host.clone() }),
+        if reading.is_done || reading.has_finished {
+            Ok(reading.reply)
+        } else {
+            Err(EndpointError::Cut { host: self.host.clone() })
         }
     }
 

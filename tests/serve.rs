@@ -175,7 +175,9 @@ fn a_question_is_answered_in_words() {
     assert_eq!(line, over_http);
     let plain = server.post("/v1/ask", &json!({"query": question}));
     assert_eq!(plain.header("content-type"), "text/event-stream");
-    assert!(plain.body.starts_with(b"event: retrieved\ndata: {"));
+    let text = String::from_utf8(plain.body).unwrap();
+    assert!(text.starts_with("event: retrieved\ndata: {"), "{text}");
+    assert!(text.contains("event: answer\ndata: {\"v\":1,\"type\":\"answer\",\"text\":"), "{text}");
     for (body, code) in [
         (json!({}), "bad_request"),
         (json!({"query": ""}), "invalid_value"),

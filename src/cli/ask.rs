@@ -110,9 +110,10 @@ pub fn run(place: &Place, verb: &AskVerb) -> Result<Outcome> {
     let mut is_begun = false;
     let mut reader = |piece: &str| {
         is_begun = true;
-        let written = match verb.json {
-            true => writeln!(out, "{}", object("delta", json!({ "text": piece }))),
-            false => write!(out, "{}", read::shown(piece)),
+        let written = if verb.json {
+            writeln!(out, "{}", object("delta", json!({ "text": piece })))
+        } else {
+            write!(out, "{}", read::shown(piece))
         };
         // Whoever closed the pipe is told when the answer is written.
         let _ = written.and_then(|()| out.flush());

@@ -67,9 +67,10 @@ pub fn run(place: &Place, verb: &ReadVerb) -> Result<Outcome> {
                     if !verb.json {
                         let _ = write!(out, "{}", shown(piece)).and_then(|()| out.flush());
                     }
-                    match stop.load(Ordering::Relaxed) {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
+                    if stop.load(Ordering::Relaxed) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
                     }
                 };
                 Reading::of_model(page, verb.region, model, task, &stop, &mut reader)?

@@ -59,8 +59,13 @@ pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<
         };
         let last = match said {
             Ok(said) => {
-                let mut answer = evidence.said_json(&said);
-                (answer["v"], answer["type"]) = (json!(1), json!("answer"));
+                // In the order of the command line: what every object has comes first.
+                let mut answer = json!({ "v": 1, "type": "answer" });
+                if let (Some(fields), Value::Object(more)) =
+                    (answer.as_object_mut(), evidence.said_json(&said))
+                {
+                    fields.extend(more);
+                }
                 answer
             }
             Err(error) => json!({ "v": 1, "type": "error", "detail": chain(&error) }),
@@ -97,11 +102,9 @@ fn send(to: &Sender<Value>, stop: &AtomicBool, event: Value) {
 }
 
 fn written(event: &Value, is_json: bool) -> String {
-    match is_json {
-        true => format!("{event}\n"),
-        false => {
-            let kind = event["type"].as_str().unwrap_or("message");
-            format!("event: {kind}\ndata: {event}\n\n")
-        }
+    if is_json {
+        return format!("{event}\n");
     }
+    let kind = event["type"].as_str().unwrap_or("message");
+    format!("event: {kind}\ndata: {event}\n\n")
 }

@@ -444,8 +444,8 @@ fn masks(folder: &Path, pastes: &[Paste], stages: &mut Stages) -> Result<(), Par
 fn is_read(expected: &Parsed) -> bool {
     let found = Objects::read(&expected.text);
     let same = |(got, expected): (&Object, &ParsedObject)| {
-        let places = got.location.parts().into_iter().zip(expected.box_0_1);
-        places.into_iter().all(|(got, expected)| (got - expected).abs() < 1e-12)
+        let mut places = got.location.parts().into_iter().zip(expected.box_0_1);
+        places.all(|(got, expected)| (got - expected).abs() < 1e-12)
             && got.name == expected.name
             && got.codes.map(|codes| codes.to_vec()) == expected.codes
     };

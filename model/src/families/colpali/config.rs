@@ -196,10 +196,8 @@ impl TextConfig {
 
     /// The factor of attention's scores.
     pub fn query_scale(&self) -> f32 {
-        let scalar = match self.is_gemma2() {
-            true => self.gemma2.query_pre_attn_scalar,
-            false => self.head_dim as f64,
-        };
+        let scalar =
+            if self.is_gemma2() { self.gemma2.query_pre_attn_scalar } else { self.head_dim as f64 };
         scalar.powf(-0.5) as f32
     }
 
