@@ -180,7 +180,24 @@ fn makes_sense(found: &OcrText) -> bool {
         return !found.text.trim().is_empty() && !is_garbled(&found.text);
     }
     let all: usize = found.words.iter().map(|word| letters(&word.text)).sum();
-    all >= 8 && sure_letters(found) * 10 >= all * 7
+    all >= 8 && sure_letters(found) * 10 >= all * 7 && !is_scattered(found)
+}
+
+/// Whether there are hardly any words, but single letters and scraps: what a reader that is sure of
+/// each of them makes of a page on its head. Letters alone count, and scripts with spaces.
+fn is_scattered(found: &OcrText) -> bool {
+    const WORD: usize = 4;
+    let is_spaced = |c: char| c.is_alphabetic() && u32::from(c) < 0x2E80;
+    let (mut whole, mut all) = (0, 0);
+    for word in &found.words {
+        let letters = word.text.chars().filter(|c| is_spaced(*c)).count();
+        all += letters;
+        if letters >= WORD {
+            whole += letters;
+        }
+    }
+    // Three quarters of the letters of a text are in such words, half of those of a table.
+    all >= 8 && whole * 10 < all * 3
 }
 
 /// Letters of words of which the engine is sure.
@@ -384,5 +401,21 @@ mod tests {
         let grey = PageImage::new(3, 2, vec![99; 18]).unwrap();
         let (_, turn) = read_upright(&Feeder { knows: None }, &grey, &stop).unwrap();
         assert_eq!(turn, Turn::None);
+    }
+
+    #[test]
+    fn scraps_are_no_words_however_sure_a_reader_is() {
+        // What the embedded reader is sure to see in a page of print on its head.
+        let on_its_head = "sea n ay Mmri i i ing ner w w ac. Mis g g sety";
+        for (text, makes) in [
+            (on_its_head, false),
+            ("The members discussed the pruning of quince hedges", true),
+            ("Q1 Q2 Q3 Total\n12 14 9 35\nNet sales 4,711 815", true),
+            ("1 2 3 4 5 6 7 8 9 10 11 12", true),
+            ("第 三 章 安 装 说 明 书", true),
+            ("a b c", false),
+        ] {
+            assert_eq!(makes_sense(&sure_of(text, 0.9)), makes, "{text}");
+        }
     }
 }
