@@ -122,7 +122,7 @@ mod tests {
     /// A page of 100 by 100 pt with a word of `ink` on `paper` at 10..50 by 10..20 pt.
     fn drawn(paper: [u8; 3], ink: [u8; 3]) -> PageImage {
         let inside = |i: usize| (20..100).contains(&(i % 200)) && (24..36).contains(&(i / 200));
-        let is_ink = |i: usize| inside(i) && i % 3 == 0;
+        let is_ink = |i: usize| inside(i) && i.is_multiple_of(3);
         let pixels = (0..200 * 200).flat_map(|i| if is_ink(i) { ink } else { paper });
         PageImage::new(200, 200, pixels.collect()).unwrap()
     }

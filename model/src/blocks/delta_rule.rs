@@ -122,6 +122,7 @@ mod tests {
     use crate::blocks::matmul::tests::Noise;
 
     /// As it is defined, in f64.
+    #[allow(clippy::needless_range_loop)] // rows and columns, as in the equation
     fn obvious(heads: &[Head<'_>], key_dim: usize, value_dim: usize) -> Vec<f64> {
         let mut matrix = vec![vec![0.0; value_dim]; key_dim];
         let mut out = Vec::new();

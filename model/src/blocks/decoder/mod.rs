@@ -49,6 +49,8 @@ struct Layer {
     down: Linear,
 }
 
+// One a layer, which stays where it is.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Mixer {
     Attention(Attention),

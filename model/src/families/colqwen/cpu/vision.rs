@@ -77,6 +77,8 @@ struct Layer {
     windowed: bool,
 }
 
+// One a layer, which stays where it is.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Mlp {
     /// Of Qwen2-VL and Qwen3.5.

@@ -28,6 +28,8 @@ pub struct CpuModel {
 }
 
 /// The two language models.
+// One a model, which stays where it is.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Text {
     Modern(Modern),
