@@ -358,7 +358,7 @@ impl Progress {
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
         let rate = progress.pages_done as f64 / seconds;
         let about = if progress.is_counted { "" } else { "about " };
-        let left = progress.left.map(|left| format!(", {} left", duration(left)));
+        let left = progress.left.map(|left| format!(", {} left to read", duration(left)));
         let text = format!(
             "{} of {about}{} pages, {rate:.1}/s{}",
             progress.pages_done,
