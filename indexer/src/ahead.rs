@@ -93,3 +93,61 @@ impl Ahead<'_> {
         Some(Pages { words: all - pictures, pictures })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc::channel;
+
+    use pagesight_core::testing::{FakeOcr, FakePdfReader};
+
+    use super::*;
+
+    #[test]
+    fn documents_that_wait_are_counted_and_others_are_not() {
+        let place = tempfile::tempdir().unwrap();
+        let words = "a page with a good many words of its own";
+        let pages = |count: usize, text: &'static str| vec![text; count];
+        let write = |name: &str, bytes: &[u8]| {
+            let file = place.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            Found::at(place.path(), &file).unwrap()
+        };
+        let known = FakePdfReader::pdf(&pages(3, words));
+        let files = vec![
+            write("begun.pdf", &FakePdfReader::pdf(&pages(7, words))),
+            write("text.pdf", &FakePdfReader::pdf(&pages(12, words))),
+            write("scan.pdf", &FakePdfReader::pdf(&pages(4, ""))),
+            write("known.pdf", &known),
+            write("broken.pdf", b"no PDF"),
+        ];
+        let claims = Claims::default();
+        claims.claim(DocumentId::of(&known));
+        let mut engines = Engines::new(Arc::new(FakePdfReader::default()));
+        engines.ocr = Some(Arc::new(FakeOcr::new("words")));
+        let (limits, jobs) = (Limits::default(), Mutex::new(files[1..].to_vec().into()));
+        let over = Arc::new(AtomicBool::new(false));
+        let ahead =
+            Ahead { engines: &engines, limits: &limits, claims: &claims, files, jobs: &jobs, over };
+        let (tell, told) = channel();
+        let (reading, end) = channel();
+        ahead.look_into_all(&tell, &end);
+        drop(reading);
+        let told: Vec<(String, Pages)> = told.try_iter().collect();
+        let all = |words, pictures| Pages { words, pictures };
+        let expected = [
+            ("text.pdf", all(12.0, 0.0)),
+            ("scan.pdf", all(0.0, 4.0)),
+            ("known.pdf", all(0.0, 0.0)),
+            ("broken.pdf", all(0.0, 0.0)),
+        ];
+        assert_eq!(told, expected.map(|(path, pages)| (path.to_string(), pages)));
+        // A run that is over has nothing more to learn.
+        ahead.over.store(true, Ordering::Relaxed);
+        let (reading, end) = channel();
+        drop(reading);
+        let (tell, told) = channel();
+        ahead.look_into_all(&tell, &end);
+        assert_eq!(told.try_iter().count(), 0);
+    }
+}
