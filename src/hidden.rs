@@ -8,7 +8,7 @@ use pagesight_core::{PageImage, PageSize, Rect, TextSource};
 
 use crate::error::Error;
 use crate::page::Page;
-use crate::region::PlacedText;
+use crate::region::{PlacedText, text_of};
 
 /// Width in which a page is drawn to see what it shows, px: two pixels a point.
 const WIDTH_PX: u32 = 1200;
@@ -33,16 +33,7 @@ pub struct SeenWords {
 impl SeenWords {
     /// The seen words as a text, a line of the page a line.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = None;
-        for word in &self.seen {
-            if line.is_some() {
-                text.push(if line == Some(word.line) { ' ' } else { '\n' });
-            }
-            text += &word.text;
-            line = Some(word.line);
-        }
-        text
+        text_of(&self.seen)
     }
 }
 

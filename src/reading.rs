@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::page::Page;
-use crate::region::PlacedText;
+use crate::region::{PlacedText, text_of};
 use crate::wire::{ms, rect_pt};
 
 /// A thing that a model found on a page.
@@ -142,14 +142,5 @@ fn joined(words: &[PlacedText], region: Rect) -> String {
         let (x, y) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
         (region.x0..=region.x1).contains(&x) && (region.y0..=region.y1).contains(&y)
     };
-    let mut text = String::new();
-    let mut line = None;
-    for word in words.iter().filter(is_inside) {
-        if line.is_some() {
-            text.push(if line == Some(word.line) { ' ' } else { '\n' });
-        }
-        text += &word.text;
-        line = Some(word.line);
-    }
-    text
+    text_of(words.iter().filter(is_inside))
 }

@@ -38,6 +38,20 @@ pub struct PlacedText {
     pub line: usize,
 }
 
+/// Words in reading order as a text, a line of the page a line.
+pub(crate) fn text_of<'a>(words: impl IntoIterator<Item = &'a PlacedText>) -> String {
+    let mut text = String::new();
+    let mut line = None;
+    for word in words {
+        if line.is_some() {
+            text.push(if line == Some(word.line) { ' ' } else { '\n' });
+        }
+        text += &word.text;
+        line = Some(word.line);
+    }
+    text
+}
+
 /// How the outline of a region was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Snap {

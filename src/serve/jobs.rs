@@ -108,7 +108,8 @@ pub struct Progress {
     pub pages_planned: u64,
     /// Pages a second, of the whole run.
     pub pages_per_s: f64,
-    /// Seconds that are left, about; null before anything is known.
+    /// Seconds until all pages are read, about; null before anything is known. The meaning of their
+    /// words is encoded after that.
     pub seconds_left: Option<f64>,
 }
 
