@@ -116,7 +116,7 @@ pub(crate) fn dots_f32(
 /// Whether AVX-512 multiplies bytes here; the first CPUs with AVX-512 did not.
 #[cfg(target_arch = "x86_64")]
 fn has_vnni() -> bool {
-    is_x86_feature_detected!("avx512vnni")
+    pagesight_simd::Extension::Avx512Vnni.is_available()
 }
 
 /// Four numbers of each of 16 query tokens: how int8 dot products are taken.

@@ -45,7 +45,8 @@ macro_rules! compiled_for_each_cpu {
                         return unsafe { avx2($($argument),*) };
                     }
                 }
-                body::<false>($($argument),*);
+                // Every aarch64 CPU has fused products in its first set of vectors.
+                body::<{ cfg!(target_arch = "aarch64") }>($($argument),*);
             }
         )*
     };

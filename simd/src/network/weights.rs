@@ -218,12 +218,6 @@ impl ByteWeights {
 }
 
 /// Whether bytes can be multiplied by VNNI.
-#[cfg(target_arch = "x86_64")]
 pub(super) fn has_vnni() -> bool {
-    crate::Instructions::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn has_vnni() -> bool {
-    false
+    crate::Extension::Avx512Vnni.is_available()
 }
