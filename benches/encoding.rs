@@ -28,10 +28,15 @@ const QUESTION: &str = "net sales by region";
 
 /// Multiplications and additions of a page of 1030 tokens, by the shapes of the published model.
 const PAGE_STAGES: [(&str, f64); 3] = [("vision", 0.978e12), ("language", 4.239e12), ("head", 5e8)];
+use pagesight_simd::Limit;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
+    // As of the program: kernels keep to the instructions of such a CPU.
+    if let Ok(name) = std::env::var("PAGESIGHT_INSTRUCTIONS") {
+        name.parse::<Limit>()?.set()?;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().map(String::as_str) == Some("peak") {
         for (name, rate) in peak() {

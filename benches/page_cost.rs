@@ -7,32 +7,50 @@
 //! Seconds of a core (user time of all threads) are what a busy machine leaves nearly unchanged.
 //!
 //! ```text
-//! cargo run --release -p pagesight-model --example page_cost -- FOLDER PRECISION ROUNDS [RECIPE]
+//! cargo run --release -p pagesight-model --example page_cost -- FOLDER|nano PRECISION ROUNDS \
+//!     [RECIPE] [--whole-numbers]
 //! ```
+//!
+//! PAGESIGHT_INSTRUCTIONS=avx2, avx2-vnni, avx512, avx512-vnni and so on measures what an older CPU
+//! does; `--whole-numbers` lets whole numbers of 16 bits take the place of bf16 for any checkpoint,
+//! as they do for nano.
 
 use std::fs;
 use std::time::Instant;
 
 use pagesight_core::{ModelSource, PageImage, PageSize};
 use pagesight_model::{Device, LoadOptions, RecipeChoice, inspect_checkpoint};
+use pagesight_simd::Limit;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const QUESTION: &str = "net sales by region";
 
 fn main() -> Result<(), Failure> {
+    // As of the program: kernels keep to the instructions of such a CPU.
+    if let Ok(name) = std::env::var("PAGESIGHT_INSTRUCTIONS") {
+        name.parse::<Limit>()?.set()?;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, arguments): (Vec<String>, Vec<String>) =
+        arguments.into_iter().partition(|argument| argument.starts_with("--"));
     let [folder, precision, rounds, recipe @ ..] = arguments.as_slice() else {
-        return Err("usage: page_cost FOLDER PRECISION ROUNDS [RECIPE]".into());
+        return Err(
+            "usage: page_cost FOLDER|nano PRECISION ROUNDS [RECIPE] [--whole-numbers]".into()
+        );
     };
     let rounds: usize = rounds.parse()?;
     let options = LoadOptions {
         precision: Some(precision.parse()?),
         device: Device::Cpu,
+        whole_numbers: flags.iter().any(|flag| flag == "--whole-numbers").then_some(true),
         recipe: recipe.first().map(|name| RecipeChoice::Named(name.clone())),
         ..LoadOptions::default()
     };
-    let source = ModelSource::Folder(folder.into());
+    let source = match folder.as_str() {
+        "nano" => ModelSource::Nano,
+        folder => ModelSource::Folder(folder.into()),
+    };
     let info = inspect_checkpoint(&source, &options)?;
     let start = Clock::now()?;
     let model = pagesight_model::load(&source, &options)?;

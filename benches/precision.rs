@@ -8,8 +8,12 @@
 //! take back, included) and what of it no file backs.
 //!
 //! ```text
-//! cargo run -p pagesight-model --example precision -- MODEL PICTURES QUERIES.jsonl [PAGES]
+//! cargo run -p pagesight-model --example precision -- MODEL PICTURES QUERIES.jsonl \
+//!     [PAGES [PRECISION ...]]
 //! ```
+//!
+//! MODEL is a folder, or `nano`. With PAGESIGHT_INSTRUCTIONS=avx2 and so on, the kernels of an older
+//! CPU are compared: the quality gate of whole numbers, which take the place of bf16 there.
 //!
 //! PICTURES is a folder of PNGs, e.g. of `pagesight get PATH#PAGE --image`; the first PAGES of them
 //! by name [default: all]. QUERIES has a JSON object with `query` a line.
@@ -21,20 +25,32 @@ use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::{ModelSource, PageImage, PageSize, PictureSize};
 use pagesight_maxsim::maxsim_reference;
 use pagesight_model::{ColPali, Device, LoadOptions, Precision};
-use pagesight_simd::resize_bicubic;
+use pagesight_simd::{Limit, resize_bicubic};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
+    // As of the program: kernels keep to the instructions of such a CPU.
+    if let Ok(name) = std::env::var("PAGESIGHT_INSTRUCTIONS") {
+        name.parse::<Limit>()?.set()?;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["one", model, precision, pictures, queries, pages, out] => {
             one(model, precision.parse()?, pictures, queries, pages.parse()?, out.as_ref())
         }
-        [model, pictures, queries] => all(model, pictures, queries, usize::MAX),
-        [model, pictures, queries, pages] => all(model, pictures, queries, pages.parse()?),
-        _ => Err("usage: precision MODEL PICTURES QUERIES.jsonl [PAGES]".into()),
+        [model, pictures, queries] => {
+            all(model, pictures, queries, usize::MAX, Precision::ALL.into())
+        }
+        [model, pictures, queries, pages] => {
+            all(model, pictures, queries, pages.parse()?, Precision::ALL.into())
+        }
+        [model, pictures, queries, pages, precisions @ ..] => {
+            let precisions = precisions.iter().map(|name| name.parse());
+            all(model, pictures, queries, pages.parse()?, precisions.collect::<Result<_, _>>()?)
+        }
+        _ => Err("usage: precision MODEL PICTURES QUERIES.jsonl [PAGES [PRECISION ...]]".into()),
     }
 }
 
@@ -44,12 +60,18 @@ struct Vectors {
     queries: Vec<Vec<f32>>,
 }
 
-fn all(model: &str, pictures: &str, queries: &str, pages: usize) -> Result<(), Failure> {
+fn all(
+    model: &str,
+    pictures: &str,
+    queries: &str,
+    pages: usize,
+    precisions: Vec<Precision>,
+) -> Result<(), Failure> {
     println!("least cosine to f32              memory in MB: most (of which no file's)");
     println!("        pages    queries   top 10    pages and queries     queries alone");
     let run = |precision, pages| child(model, precision, pictures, queries, pages);
     let (exact, mut whole) = run(Precision::F32, pages)?;
-    for precision in Precision::ALL {
+    for precision in precisions {
         let mut vectors = None;
         if precision != Precision::F32 {
             let (others, memory) = run(precision, pages)?;
@@ -109,7 +131,11 @@ fn one(
         query_only: pages == 0,
         ..LoadOptions::default()
     };
-    let model = ColPali::load(&ModelSource::Folder(model.into()), &options)?;
+    let source = match model {
+        "nano" => ModelSource::Nano,
+        folder => ModelSource::Folder(folder.into()),
+    };
+    let model = ColPali::load(&source, &options)?;
     let mut vectors = Vectors { pages: Vec::new(), queries: Vec::new() };
     for path in files(pictures)?.iter().take(pages) {
         let page = model.encode_pages(&[picture(path, &model)?])?.remove(0);

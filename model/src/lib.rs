@@ -39,6 +39,7 @@ mod error;
 mod families;
 mod gpu;
 mod info;
+mod kernels;
 mod models;
 mod options;
 #[cfg(feature = "parity")]
@@ -84,9 +85,11 @@ pub use models::{ModelEntry, Models};
 pub use quantized_checkpoint::{QuantizeSummary, quantize_checkpoint};
 pub use verify::{VerifiedModel, verify_checkpoint};
 
-// Proof against the reference, and the limit that kernels are measured against.
+// Proof against the reference, which kernels run, and the limit that they are measured against.
 pub use blocks::matmul::peak;
 #[cfg(feature = "parity")]
 pub use families::parity;
+pub use kernels::{ChosenKernel, kernels};
+pub use pagesight_simd::{Limit, LimitError, UnknownLimit};
 #[cfg(feature = "parity")]
 pub use parity::{ParityError, StageReport};

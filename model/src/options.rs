@@ -24,6 +24,11 @@ pub struct LoadOptions {
     /// Takes the place of the recipe's precision. By default a model runs in the precision that
     /// its weights are stored in.
     pub precision: Option<Precision>,
+    /// Whether whole numbers of 16 bits may take the place of bf16 on a CPU without instructions
+    /// for it. By default they do for nano, where they were compared with f32 and are nearer to it
+    /// than bf16 is; for every other checkpoint f32 takes the place. It does not change the model's
+    /// id.
+    pub whole_numbers: Option<bool>,
     /// Where it runs.
     pub device: Device,
     /// Slices (model inputs; one a page for ColPali) that a GPU encodes at once [default: 4]. More

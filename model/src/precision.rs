@@ -36,12 +36,21 @@ impl Precision {
     /// Every precision, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
 
-    /// What is multiplied.
-    pub(crate) fn arithmetic(self) -> Arithmetic {
-        match self {
-            Self::F32 | Self::F16 => Arithmetic::F32,
-            Self::Bf16 | Self::Q8 | Self::Q4 => Arithmetic::Bf16,
+    /// What the CPU multiplies. A precision of 16 bits is bf16 where the CPU has instructions for
+    /// it. Where it has none, whole numbers of 16 bits take its place if they were found to be
+    /// `near_enough` for the checkpoint, else f32: both are nearer to the reference in f32 than bf16
+    /// is, so their vectors are those of the same model, as a GPU's are.
+    pub(crate) fn arithmetic(self, near_enough: bool) -> Arithmetic {
+        if self.is_of_sixteen_bits() {
+            Arithmetic::of_sixteen_bits(near_enough)
+        } else {
+            Arithmetic::F32
         }
+    }
+
+    /// Whether activations are rounded to 16 bits before they are multiplied.
+    pub(crate) fn is_of_sixteen_bits(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Q8 | Self::Q4)
     }
 
     /// The format that the weight `name` is converted to when it is loaded. `None` leaves it as the

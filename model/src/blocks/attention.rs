@@ -12,9 +12,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::blocks::elementwise::{Visible, cap_rows, scale_lanes, softmax, softmax_bf16};
+use crate::blocks::elementwise::{
+    Visible, cap_rows, scale_lanes, softmax, softmax_bf16, softmax_int16,
+};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
-use crate::blocks::matmul::{Arithmetic, Kernel, ROWS, TILE, best, panel};
+use crate::blocks::matmul::{
+    Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best, panel,
+};
 
 /// How the width of an attention layer is divided into heads.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +105,7 @@ pub fn attend(
         first_key = of_keys.end;
         let keys: Vec<Keys> = (0..heads.keys)
             .into_par_iter()
-            .map(|head| Keys::new(arithmetic, heads.dim, head, of_keys.clone(), k, v))
+            .map(|head| Keys::new(arithmetic, heads.dim, head, (of_keys.clone(), length), k, v))
             .collect();
         (0..heads.queries * groups).into_par_iter().for_each(|task| {
             let (head, group) = (task / groups, task % groups);
@@ -126,12 +130,18 @@ struct Keys {
     keys: Vec<Line>,
     /// `[row tiles of the head's width, tiles of the keys]`: rows are components.
     values: Vec<Line>,
+    /// Of keys that are whole numbers, `[groups, runs of the head's width]`.
+    key_scales: Vec<[f32; ROWS]>,
+    /// Of values that are whole numbers, `[row tiles, runs of the keys]`: those of a component are
+    /// the same over all keys.
+    value_scales: Vec<[f32; ROWS]>,
 }
 
 /// Buffers that a thread keeps between tasks.
 #[derive(Default)]
 struct Scratch {
     query: Vec<Line>,
+    query_scales: Vec<[f32; LANES]>,
     scores: Vec<[f32; LANES]>,
     weights: Vec<Line>,
 }
@@ -141,35 +151,76 @@ thread_local! {
 }
 
 impl Keys {
+    /// Those of the groups `of_keys`, which hold a sequence of the given length.
     fn new(
         arithmetic: Arithmetic,
         dim: usize,
         head: usize,
-        groups: Range<usize>,
+        of_keys: (Range<usize>, usize),
         k: &Lanes,
         v: &Lanes,
     ) -> Self {
+        let (groups, length) = of_keys;
         let rows = head * dim..(head + 1) * dim;
         let (count, width) = (groups.len(), arithmetic.tile_width());
         let tiles = arithmetic.tiles(dim);
+        let is_whole = arithmetic == Arithmetic::Int16;
+        let runs = if is_whole { tiles.div_ceil(RUN) } else { 0 };
         let mut keys = vec![Line([0; 16]); count * tiles * TILE];
-        keys.par_chunks_mut((tiles * TILE).max(1)).zip(groups.clone()).for_each(
-            |(lines, group)| {
+        let mut key_scales = vec![[0.0; ROWS]; count * runs];
+        let of_groups = keys.par_chunks_mut((tiles * TILE).max(1)).zip(groups.clone());
+        if is_whole {
+            let of_groups = of_groups.zip(key_scales.par_chunks_mut(runs.max(1)));
+            of_groups.for_each(|((lines, group), scales)| {
+                let parts = k.group(group)[rows.clone()].chunks(RUN * width);
+                for ((rows, lines), scales) in parts.zip(lines.chunks_mut(RUN * TILE)).zip(scales) {
+                    let mut inverses = [0.0; LANES];
+                    panel::lane_scales(rows, MOST_OF_WEIGHTS, scales, &mut inverses);
+                    for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(TILE)) {
+                        panel::turn_whole(rows, &inverses, lines);
+                    }
+                }
+            });
+        } else {
+            of_groups.for_each(|(lines, group)| {
                 let parts = k.group(group)[rows.clone()].chunks(width);
                 for (rows, lines) in parts.zip(lines.chunks_mut(TILE)) {
                     panel::turn_rows(arithmetic, rows, lines);
                 }
-            },
-        );
+            });
+        }
         let per_group = arithmetic.tiles(LANES) * TILE;
         let mut values = vec![Line([0; 16]); dim.div_ceil(ROWS) * count * per_group];
-        values.par_chunks_mut((count * per_group).max(1)).enumerate().for_each(|(tile, lines)| {
-            for (group, lines) in groups.clone().zip(lines.chunks_mut(per_group)) {
-                let rows = rows.start + tile * ROWS..rows.end.min(rows.start + (tile + 1) * ROWS);
-                panel::along_rows(arithmetic, &v.group(group)[rows], lines);
+        let of_tiles = values.par_chunks_mut((count * per_group).max(1)).enumerate();
+        let value_scales = of_tiles.map(|(tile, lines)| {
+            let rows = rows.start + tile * ROWS..rows.end.min(rows.start + (tile + 1) * ROWS);
+            let (mut scales, mut inverses) = ([0.0; ROWS], [0.0; ROWS]);
+            if is_whole {
+                let mut bits = [0; ROWS];
+                for (n, group) in groups.clone().enumerate() {
+                    // What lies past the end of the sequence means nothing.
+                    let count = LANES.min(length.saturating_sub(n * LANES));
+                    panel::raise_row_bits(&v.group(group)[rows.clone()], count, &mut bits);
+                }
+                panel::row_scales(&bits, &mut scales, &mut inverses);
             }
+            for (group, lines) in groups.clone().zip(lines.chunks_mut(per_group)) {
+                let rows = &v.group(group)[rows.clone()];
+                if is_whole {
+                    panel::along_whole(rows, &inverses, lines);
+                } else {
+                    panel::along_rows(arithmetic, rows, lines);
+                }
+            }
+            scales
         });
-        Self { arithmetic, groups: count, keys, values }
+        let value_scales: Vec<[f32; ROWS]> = value_scales.collect();
+        let value_runs = if is_whole { count.div_ceil(RUN) } else { 0 };
+        let value_scales = value_scales
+            .into_iter()
+            .flat_map(|scales| std::iter::repeat_n(scales, value_runs))
+            .collect();
+        Self { arithmetic, groups: count, keys, values, key_scales, value_scales }
     }
 
     /// `query` and `out` are `[dim, LANES]`. Position `i` attends to the keys `seen[i]`. Groups of
@@ -197,19 +248,41 @@ impl Keys {
                 lines.resize(tiles * TILE, Line([0; 16]));
             };
             resize(&mut scratch.query, tiles);
-            for (rows, lines) in query.chunks(width).zip(scratch.query.chunks_mut(TILE)) {
-                panel::round_rows(self.arithmetic, rows, lines);
+            let is_whole = self.arithmetic == Arithmetic::Int16;
+            let runs = if is_whole { tiles.div_ceil(RUN) } else { 0 };
+            scratch.query_scales.clear();
+            scratch.query_scales.resize(runs, [0.0; LANES]);
+            if is_whole {
+                let parts = query.chunks(RUN * width).zip(scratch.query.chunks_mut(RUN * TILE));
+                for ((rows, lines), scales) in parts.zip(&mut scratch.query_scales) {
+                    let mut inverses = [0.0; LANES];
+                    panel::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
+                    for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(TILE)) {
+                        panel::round_whole(rows, &inverses, lines);
+                    }
+                }
+            } else {
+                for (rows, lines) in query.chunks(width).zip(scratch.query.chunks_mut(TILE)) {
+                    panel::round_rows(self.arithmetic, rows, lines);
+                }
             }
             scratch.scores.resize((last - first) * ROWS, [0.0; LANES]);
             let scores = scratch.scores.as_chunks_mut::<ROWS>().0;
-            let keys = &self.keys[first * tiles * TILE..last * tiles * TILE];
-            for (keys, scores) in keys.chunks(tiles * TILE).zip(scores) {
-                kernel.multiply(keys, &scratch.query, scores, false);
+            // The scales of a head of up to 256 numbers are applied with the factor of the scores.
+            let later = runs == 1 && heads.cap.is_none();
+            let now = if later { &[] } else { scratch.query_scales.as_slice() };
+            let query = Factor { lines: &scratch.query, scales: now };
+            for (group, scores) in (first..last).zip(scores) {
+                let keys = Factor {
+                    lines: &self.keys[group * tiles * TILE..(group + 1) * tiles * TILE],
+                    scales: &self.key_scales[group * runs..(group + 1) * runs],
+                };
+                kernel.multiply(keys, query, scores, false);
             }
             let mut sums = [0.0; LANES];
             let per_group = self.arithmetic.tiles(LANES);
             resize(&mut scratch.weights, (last - first) * per_group);
-            let Scratch { scores, weights, .. } = scratch;
+            let Scratch { scores, weights, query_scales, .. } = scratch;
             let scale = match heads.cap {
                 Some(cap) => {
                     cap_rows(scores, heads.scale, cap);
@@ -217,6 +290,8 @@ impl Keys {
                 }
                 None => heads.scale,
             };
+            let of_lanes = if later { query_scales[0] } else { [1.0; LANES] };
+            let scales = of_lanes.map(|of_lane| of_lane * scale);
             match self.arithmetic {
                 Arithmetic::F32 => {
                     softmax(scores, scale, &visible, &mut sums);
@@ -224,15 +299,26 @@ impl Keys {
                     parts.for_each(|(rows, lines)| panel::round_rows(Arithmetic::F32, rows, lines));
                 }
                 Arithmetic::Bf16 => {
-                    softmax_bf16(scores, scale, &visible, &mut sums, weights);
+                    softmax_bf16(scores, &scales, &visible, &mut sums, weights);
+                }
+                Arithmetic::Int16 => {
+                    softmax_int16(scores, &scales, &visible, &mut sums, weights);
                 }
             }
-            let factor = sums.map(|sum| 1.0 / sum);
+            // What is summed up are whole numbers: the greatest stands for 1.
+            let one = if is_whole { MOST_OF_ACTIVATIONS } else { 1.0 };
+            let factor = sums.map(|sum| 1.0 / (sum * one));
             let values = self.values.chunks(self.groups * per_group * TILE);
-            for (values, out) in values.zip(out.chunks_mut(ROWS)) {
+            let of_tile = if is_whole { self.groups.div_ceil(RUN) } else { 0 };
+            let runs = if is_whole { (last - first).div_ceil(RUN) } else { 0 };
+            let weights = Factor { lines: &*weights, scales: &[] };
+            for (tile, (values, out)) in values.zip(out.chunks_mut(ROWS)).enumerate() {
                 let mut mixed = [[0.0; LANES]; ROWS];
-                let values = &values[first * per_group * TILE..last * per_group * TILE];
-                kernel.multiply(values, &scratch.weights, &mut mixed, false);
+                let values = Factor {
+                    lines: &values[first * per_group * TILE..last * per_group * TILE],
+                    scales: &self.value_scales[tile * of_tile..][..runs],
+                };
+                kernel.multiply(values, weights, &mut mixed, false);
                 scale_lanes(&mut mixed, &factor);
                 out.copy_from_slice(&mixed[..out.len()]);
             }
@@ -320,7 +406,9 @@ mod tests {
             let total: usize = lengths.iter().sum();
             let mut make = |width: usize| noise.values(total * width * dim, 1.0);
             let (q, k, v) = (make(queries), make(keys), make(keys));
-            for (arithmetic, tolerance) in [(Arithmetic::F32, 1e-6), (Arithmetic::Bf16, 3e-2)] {
+            let all =
+                [(Arithmetic::F32, 1e-6), (Arithmetic::Bf16, 3e-2), (Arithmetic::Int16, 3e-3)];
+            for (arithmetic, tolerance) in all {
                 let lanes = |x: &[f32], width| Lanes::from_rows(&lengths, width * dim, x);
                 let (ql, kl, vl) = (lanes(&q, queries), lanes(&k, keys), lanes(&v, keys));
                 let got = attend(arithmetic, heads, mask, &ql, &kl, &vl).to_rows();
@@ -349,7 +437,7 @@ mod tests {
         let total: usize = lengths.iter().sum();
         let (q, k) = (noise.values(total * 96, 1.0), noise.values(total * 24, 1.0));
         let v = noise.values(total * 24, 1.0);
-        for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
+        for arithmetic in [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int16] {
             let run = |lengths: &[usize], q: &[f32], k: &[f32], v: &[f32]| {
                 let lanes = |x: &[f32], width| Lanes::from_rows(lengths, width, x);
                 attend(arithmetic, heads, Mask::All, &lanes(q, 96), &lanes(k, 24), &lanes(v, 24))

@@ -9,6 +9,7 @@
 use pagesight_simd::compiled_for_each_cpu;
 
 use crate::blocks::lanes::{LANES, Line};
+use crate::blocks::matmul::panel::whole_shares;
 
 /// `e^x`, relative error below 2e-7; 0 below -87.3, finite above 88.3. Source of the polynomial:
 /// Cephes `expf` (S. Moshier, 1992).
@@ -33,7 +34,7 @@ pub fn exp(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { value }
 }
 
-/// `2^x` for numbers that are rounded to bf16 next. The relative error is below 3e-6, much less
+/// `2^x` for numbers that are rounded to bf16, or to as few bits, next. The relative error is below 3e-6, much less
 /// than that of the rounding. `x` must not be above 127; below -126 the result is the smallest
 /// normal number.
 #[inline(always)]
@@ -390,48 +391,97 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// As [`softmax`], but the results are rounded to bf16 and written into the tiles of an
-    /// operand: `lines` are those of pairs of rows. The number of rows is even.
+    /// As [`softmax`] with a factor for each position, but the results are rounded to bf16 and
+    /// written into the tiles of an operand: `lines` are those of pairs of rows. The number of rows
+    /// is even.
     pub fn softmax_bf16(
         scores: &[[f32; LANES]],
-        scale: f32,
+        scales: &[f32; LANES],
         visible: &Visible,
         sums: &mut [f32; LANES],
         lines: &mut [Line],
     ) {
-        let (by_all, highest) = highest(scores, visible);
-        let scale = scale * std::f32::consts::LOG2_E;
-        let mut partial = [[0.0; LANES]; 2];
-        let pairs = scores.as_chunks::<2>().0.iter();
-        for (n, (pair, lines)) in pairs.zip(lines.as_chunks_mut::<2>().0).enumerate() {
-            let row = 2 * n;
-            let mut words = [0; LANES];
-            if by_all.start <= row && row + 1 < by_all.end {
-                for i in 0..LANES {
-                    let [first, second] = [pair[0][i], pair[1][i]]
-                        .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scale));
-                    partial[0][i] += first;
-                    partial[1][i] += second;
-                    words[i] = pair_of_weights(first, second);
-                }
-            } else {
-                for i in 0..LANES {
-                    let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
-                        // What is not attended to may be larger than all that is.
-                        let s = (s - highest[i]) * scale;
-                        let p = exp2_for_bf16::<FUSED>(if s > 0.0 { 0.0 } else { s });
-                        if visible.has(i, row) { p } else { 0.0 }
-                    });
-                    partial[0][i] += first;
-                    partial[1][i] += second;
-                    words[i] = pair_of_weights(first, second);
-                }
+        softmax_pairs::<FUSED, PairOfBf16>(scores, scales, visible, sums, lines);
+    }
+
+    /// As [`softmax_bf16`], but the results become whole numbers: 1 is the greatest that an
+    /// activation becomes.
+    pub fn softmax_int16(
+        scores: &[[f32; LANES]],
+        scales: &[f32; LANES],
+        visible: &Visible,
+        sums: &mut [f32; LANES],
+        lines: &mut [Line],
+    ) {
+        softmax_pairs::<FUSED, PairOfWhole>(scores, scales, visible, sums, lines);
+    }
+}
+
+/// What two results of a softmax become in a word of an operand. It is a trait because a closure
+/// that is called from two places becomes a function of its own, which is not compiled for the
+/// instruction set of its caller.
+trait Pair {
+    fn of(first: f32, second: f32) -> u32;
+}
+
+struct PairOfBf16;
+
+impl Pair for PairOfBf16 {
+    #[inline(always)]
+    fn of(first: f32, second: f32) -> u32 {
+        pair_of_weights(first, second)
+    }
+}
+
+struct PairOfWhole;
+
+impl Pair for PairOfWhole {
+    #[inline(always)]
+    fn of(first: f32, second: f32) -> u32 {
+        whole_shares(first, second)
+    }
+}
+
+#[inline(always)]
+fn softmax_pairs<const FUSED: bool, P: Pair>(
+    scores: &[[f32; LANES]],
+    scales: &[f32; LANES],
+    visible: &Visible,
+    sums: &mut [f32; LANES],
+    lines: &mut [Line],
+) {
+    let (by_all, highest) = highest(scores, visible);
+    let scales = scales.map(|scale| scale * std::f32::consts::LOG2_E);
+    let mut partial = [[0.0; LANES]; 2];
+    let pairs = scores.as_chunks::<2>().0.iter();
+    for (n, (pair, lines)) in pairs.zip(lines.as_chunks_mut::<2>().0).enumerate() {
+        let row = 2 * n;
+        let mut words = [0; LANES];
+        if by_all.start <= row && row + 1 < by_all.end {
+            for i in 0..LANES {
+                let [first, second] = [pair[0][i], pair[1][i]]
+                    .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scales[i]));
+                partial[0][i] += first;
+                partial[1][i] += second;
+                words[i] = P::of(first, second);
             }
-            Line::set_both(lines, &words);
+        } else {
+            for i in 0..LANES {
+                let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
+                    // What is not attended to may be larger than all that is.
+                    let s = (s - highest[i]) * scales[i];
+                    let p = exp2_for_bf16::<FUSED>(if s > 0.0 { 0.0 } else { s });
+                    if visible.has(i, row) { p } else { 0.0 }
+                });
+                partial[0][i] += first;
+                partial[1][i] += second;
+                words[i] = P::of(first, second);
+            }
         }
-        for i in 0..LANES {
-            sums[i] = partial[0][i] + partial[1][i];
-        }
+        Line::set_both(lines, &words);
+    }
+    for i in 0..LANES {
+        sums[i] = partial[0][i] + partial[1][i];
     }
 }
 
@@ -485,6 +535,7 @@ fn sum(rows: &[[f32; LANES]], of: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
 mod tests {
     use super::*;
     use crate::blocks::lanes::Lanes;
+    use crate::blocks::matmul::MOST_OF_ACTIVATIONS;
     use crate::blocks::matmul::tests::Noise;
 
     /// GELU with the error function as a series of positive terms.
@@ -588,7 +639,9 @@ mod tests {
         for seen in [first([8; LANES]), first([5; LANES]), causal, window, apart] {
             let (mut sums, mut exact_sums) = ([0.0; LANES], [0.0; LANES]);
             let mut lines = [Line([0; 16]); 8];
-            softmax_bf16(&scores, 0.3, &seen, &mut sums, &mut lines);
+            softmax_bf16(&scores, &[0.3; LANES], &seen, &mut sums, &mut lines);
+            let (mut whole_sums, mut whole) = ([0.0; LANES], [Line([0; 16]); 8]);
+            softmax_int16(&scores, &[0.3; LANES], &seen, &mut whole_sums, &mut whole);
             let mut exact = scores;
             softmax(&mut exact, 0.3, &seen, &mut exact_sums);
             for lane in 0..LANES {
@@ -597,6 +650,7 @@ mod tests {
                 }
                 if lane != 7 {
                     assert!((sums[lane] / exact_sums[lane] - 1.0).abs() < 1e-5);
+                    assert_eq!(sums[lane], whole_sums[lane]);
                 }
                 for row in 0..8 {
                     let word = lines[row / 2 * 2 + lane / 16].0[lane % 16];
@@ -604,6 +658,10 @@ mod tests {
                     let (got, exact) = (f32::from_bits(bits), exact[row][lane]);
                     let near = (got - exact).abs() <= exact * 0.003_92 + 2e-38;
                     assert!(near || got.is_nan() && exact.is_nan(), "{row} {lane}: {got} {exact}");
+                    let word = whole[row / 2 * 2 + lane / 16].0[lane % 16];
+                    let got = if row % 2 == 0 { word & 0xffff } else { word >> 16 };
+                    let near = (got as f32 - exact * MOST_OF_ACTIVATIONS).abs() < 0.52;
+                    assert!(near || exact.is_nan(), "{row} {lane}: {got} {exact}");
                 }
             }
         }

@@ -16,6 +16,10 @@ use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::precision::Precision;
 
+/// Weights of up to so many numbers become whole numbers when they are loaded, two bytes each. Those
+/// of a larger model stay where they lie, and become whole numbers whenever they are multiplied.
+const KEPT_WHOLE: usize = 1 << 18;
+
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub struct Linear {
@@ -98,12 +102,20 @@ impl Linear {
             Vec::new()
         };
         let change = Change::take(weights, &format!("{key}.weight"))?;
-        Ok(Self { arithmetic: precision.arithmetic(), weight, bias, change })
+        let arithmetic = weights.arithmetic(precision);
+        let is_small = weight.rows() * weight.columns() <= KEPT_WHOLE;
+        let weight = if arithmetic == Arithmetic::Int16 && weight.format() != Format::Q8 && is_small
+        {
+            quantize(&weight, Format::Int16)
+        } else {
+            weight
+        };
+        Ok(Self { arithmetic, weight, bias, change })
     }
 
     /// A layer of a `weight` that is no file's, and a bias, `[out]` or nothing.
     pub fn of(precision: Precision, weight: Matrix, bias: Vec<f32>) -> Self {
-        Self { arithmetic: precision.arithmetic(), weight, bias, change: None }
+        Self { arithmetic: precision.arithmetic(false), weight, bias, change: None }
     }
 
     /// Some of its outputs.

@@ -11,7 +11,7 @@ use half::f16;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use crate::blocks::matmul::{Format, Matrix, Q4_BLOCK};
+use crate::blocks::matmul::{Format, Matrix, Q4_BLOCK, panel};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::precision::Precision;
@@ -113,6 +113,7 @@ pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
                     }
                 }
                 Format::Q8 => scales[0] = row_to_q8(&values, bytes),
+                Format::Int16 => panel::row_to_int16(&values, bytes, scales),
                 Format::Q4 => {
                     let blocks = values.chunks(Q4_BLOCK).zip(bytes.as_chunks_mut().0);
                     for ((values, bytes), scale) in blocks.zip(scales) {
@@ -181,9 +182,12 @@ mod tests {
         for columns in [1, 31, 32, 33, 72, 1152, 4304] {
             let values = noise.values(3 * columns, 1.0);
             let matrix = matrix(3, columns, &values);
-            for (format, tolerance) in
-                [(Format::F16, 5e-4), (Format::Q8, 0.5 / 127.0 + 1e-6), (Format::Q4, 0.16)]
-            {
+            for (format, tolerance) in [
+                (Format::F16, 5e-4),
+                (Format::Int16, 0.5 / 2047.0 + 1e-6),
+                (Format::Q8, 0.5 / 127.0 + 1e-6),
+                (Format::Q4, 0.16),
+            ] {
                 let small = quantize(&matrix, format);
                 assert_eq!((small.rows(), small.columns()), (3, columns));
                 for row in 0..3 {
@@ -202,7 +206,10 @@ mod tests {
         assert_eq!(quantize(&matrix(1, 255, &q8), Format::Q8).values(0), q8);
         let q4: Vec<f32> = (0..64).map(|n| ((n % 16) - 8) as f32 * 0.25).collect();
         assert_eq!(quantize(&matrix(1, 64, &q4), Format::Q4).values(0), q4);
-        for format in [Format::F16, Format::Q8, Format::Q4] {
+        let int16: Vec<f32> = (-2047..=2047).step_by(2).map(|n| n as f32 * 0.5).collect();
+        let int16 = [&int16[..256], &int16[1792..]].concat();
+        assert_eq!(quantize(&matrix(1, int16.len(), &int16), Format::Int16).values(0), int16);
+        for format in [Format::F16, Format::Int16, Format::Q8, Format::Q4] {
             assert_eq!(quantize(&matrix(2, 40, &[0.0; 80]), format).values(1), [0.0; 40]);
         }
     }

@@ -131,7 +131,7 @@ impl Siglip {
             .take(&format!("{prefix}.embeddings.position_embedding.weight"), &[patches, hidden])?;
         let post_norm = format!("{prefix}.post_layernorm");
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             patch,
             patch_embedding: Linear::take_shaped(
                 weights,

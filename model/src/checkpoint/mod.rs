@@ -43,6 +43,8 @@ pub struct Checkpoint {
     pub shards: Vec<Shard>,
     /// Its settings and the file with its factors, for an adapter.
     pub adapter: Option<(AdapterConfig, Shard)>,
+    /// Whether whole numbers may take the place of bf16.
+    pub whole_numbers: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,11 +71,13 @@ impl Checkpoint {
         let files = Files::of(source, options.hub.as_ref())?;
         let source = absolute(source)?;
         let shards = open_shards(&files)?;
+        // Other checkpoints' weights were not there to be compared.
+        let whole_numbers = options.whole_numbers.unwrap_or(source == ModelSource::Nano);
         let (Files::Folder(folder), [shard]) = (&files, shards.as_slice()) else {
-            return Ok(Self { source, files, base: None, shards, adapter: None });
+            return Ok(Self { source, files, base: None, shards, adapter: None, whole_numbers });
         };
         if !has_factors(shard.keys()) {
-            return Ok(Self { source, files, base: None, shards, adapter: None });
+            return Ok(Self { source, files, base: None, shards, adapter: None, whole_numbers });
         }
         let config = AdapterConfig::read(&files)?;
         let base = find_base(folder, &config, options)?;
@@ -82,7 +86,7 @@ impl Checkpoint {
         if let Some(shard) = shards.iter().find(|shard| has_factors(shard.keys())) {
             return Err(ModelError::AdapterOfAdapter { path: shard.file().shown() });
         }
-        Ok(Self { source, files, base: Some(base), shards, adapter })
+        Ok(Self { source, files, base: Some(base), shards, adapter, whole_numbers })
     }
 
     /// The base alone of an adapter; any other checkpoint stays as it is.

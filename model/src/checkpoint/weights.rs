@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 use safetensors::Dtype;
 
+use crate::blocks::matmul::Arithmetic;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::adapter::{Adapter, AdapterUse, Factors};
 use crate::checkpoint::inventory::Entry;
 use crate::checkpoint::layout::{Layout, Names};
 use crate::checkpoint::stored::Stored;
 use crate::error::ModelError;
+use crate::precision::Precision;
 
 /// The tensors, taken out one by one. Until one is taken, only headers have been read.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Weights {
     adapter_use: AdapterUse,
     /// Names that the layout does not have.
     unknown: BTreeSet<String>,
+    /// Whether whole numbers may take the place of bf16.
+    whole_numbers: bool,
 }
 
 impl Weights {
@@ -73,7 +77,18 @@ impl Weights {
                 adapter.check(name, &tensors[name])?;
             }
         }
-        Ok(Self { path, layout, tensors, adapter, adapter_use: AdapterUse::Merged, unknown })
+        let (adapter_use, whole_numbers) = (AdapterUse::Merged, checkpoint.whole_numbers);
+        Ok(Self { path, layout, tensors, adapter, adapter_use, unknown, whole_numbers })
+    }
+
+    /// Keeps whole numbers from taking the place of bf16.
+    pub fn forbid_whole_numbers(&mut self) {
+        self.whole_numbers = false;
+    }
+
+    /// What the CPU multiplies for these weights in `precision`.
+    pub fn arithmetic(&self, precision: Precision) -> Arithmetic {
+        precision.arithmetic(self.whole_numbers)
     }
 
     /// Says what becomes of the adapter, if there is one; by default it is merged.

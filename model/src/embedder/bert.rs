@@ -112,9 +112,10 @@ impl Bert {
             .map(|n| Layer::take(&mut weights, precision, &format!("encoder.layer.{n}"), config))
             .collect::<Result<_, _>>()?;
         weights.forget(POSITION_IDS);
+        let arithmetic = weights.arithmetic(precision);
         weights.finish()?;
         let positions = positions.collect();
-        Ok(Self { arithmetic: precision.arithmetic(), words, positions, norm, layers })
+        Ok(Self { arithmetic, words, positions, norm, layers })
     }
 
     /// The last hidden states of `texts`, ids of pieces with the special ones, `[sum of lengths,

@@ -16,7 +16,7 @@ use candle_core::{D, DType, Device as CandleDevice, Result as CandleResult, Tens
 
 use crate::blocks::attention::Heads;
 use crate::blocks::linear::Linear;
-use crate::blocks::matmul::{Arithmetic, Format};
+use crate::blocks::matmul::Format;
 use crate::device::Device;
 use crate::error::ModelError;
 use crate::gpu::shape::Shape;
@@ -71,10 +71,7 @@ impl<'a> Place<'a> {
     pub fn new(device: &'a CandleDevice, precision: Precision) -> Result<Self, ModelError> {
         #[cfg(feature = "cuda")]
         kernels::keep_memory(device)?;
-        let dtype = match precision.arithmetic() {
-            Arithmetic::F32 => DType::F32,
-            Arithmetic::Bf16 => DType::BF16,
-        };
+        let dtype = if precision.is_of_sixteen_bits() { DType::BF16 } else { DType::F32 };
         Ok(Self { device, dtype })
     }
 

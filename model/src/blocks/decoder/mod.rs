@@ -135,7 +135,7 @@ impl Decoder {
         let pairs = sizes.axes.iter().enumerate();
         let pairs = pairs.map(|(j, &axis)| (axis, frequency(sizes.theta, j, turned))).collect();
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             hidden: sizes.hidden,
             causal,
             table,

@@ -2,15 +2,16 @@
 
 use std::sync::OnceLock;
 
-use pagesight_simd::Instructions;
 #[cfg(target_arch = "x86_64")]
 use pagesight_simd::amx::Tiles;
+use pagesight_simd::{Extension, Instructions};
 
-use super::portable;
+use super::factor::Factor;
 use super::tile::{Arithmetic, ROWS};
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx512};
-use crate::blocks::lanes::{LANES, Line};
+use super::{amx, avx2, avx512};
+use super::{int16, portable};
+use crate::blocks::lanes::LANES;
 
 /// The instruction sets of this CPU for which there is a kernel for `arithmetic`, the best first;
 /// never empty.
@@ -18,7 +19,8 @@ pub fn available(arithmetic: Arithmetic) -> Vec<Instructions> {
     let has_kernel = |set: &Instructions| match (set, arithmetic) {
         (Instructions::Portable | Instructions::Avx2, _) => true,
         (Instructions::Avx512, Arithmetic::F32) => true,
-        (Instructions::Avx512, Arithmetic::Bf16) => has_avx512_bf16(),
+        (Instructions::Avx512, Arithmetic::Bf16) => Extension::Avx512Bf16.is_available(),
+        (Instructions::Avx512, Arithmetic::Int16) => Extension::Avx512Vnni.is_available(),
         (Instructions::Amx, _) => arithmetic == Arithmetic::Bf16,
         _ => false,
     };
@@ -27,19 +29,14 @@ pub fn available(arithmetic: Arithmetic) -> Vec<Instructions> {
 
 /// The best instruction set of this CPU for `arithmetic`.
 pub fn best(arithmetic: Arithmetic) -> Instructions {
-    static BEST: OnceLock<[Instructions; 2]> = OnceLock::new();
-    let best = BEST.get_or_init(|| [Arithmetic::F32, Arithmetic::Bf16].map(|a| available(a)[0]));
-    best[usize::from(arithmetic == Arithmetic::Bf16)]
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512_bf16() -> bool {
-    is_x86_feature_detected!("avx512bf16")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512_bf16() -> bool {
-    false
+    static BEST: OnceLock<[Instructions; 3]> = OnceLock::new();
+    let all = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int16];
+    let best = BEST.get_or_init(|| all.map(|arithmetic| available(arithmetic)[0]));
+    match arithmetic {
+        Arithmetic::F32 => best[0],
+        Arithmetic::Bf16 => best[1],
+        Arithmetic::Int16 => best[2],
+    }
 }
 
 /// The kernel of one task. For AMX it holds the tile registers of the thread.
@@ -69,10 +66,20 @@ impl Kernel {
     /// The product replaces `c`, `[32 rows, 32 positions]`, or with `add` is added to it.
     ///
     /// # Panics
-    /// When `a` and `b` are of different lengths or not whole tiles.
-    pub fn multiply(&self, a: &[Line], b: &[Line], c: &mut [[f32; LANES]; ROWS], add: bool) {
-        let ((a, rest), (b, _)) = (a.as_chunks(), b.as_chunks());
-        assert!(rest.is_empty() && a.len() == b.len(), "whole tiles");
+    /// When `a` and `b` are of different lengths or not whole tiles, or lack the scales of whole
+    /// numbers.
+    pub fn multiply(
+        &self,
+        a: Factor<'_, ROWS>,
+        b: Factor<'_, LANES>,
+        c: &mut [[f32; LANES]; ROWS],
+        add: bool,
+    ) {
+        assert_eq!(a.lines.len(), b.lines.len(), "as many tiles");
+        if self.arithmetic == Arithmetic::Int16 {
+            return self.multiply_whole(a, b, c, add);
+        }
+        let (a, b) = (a.tiles(), b.tiles());
         match (self.arithmetic, self.instructions) {
             #[cfg(target_arch = "x86_64")]
             (Arithmetic::Bf16, Instructions::Amx) => match &self.tiles {
@@ -99,10 +106,39 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             (Arithmetic::F32, Instructions::Avx2) => unsafe {
-                portable::multiply_f32_avx2(a, b, c, add);
+                avx2::multiply_f32(a, b, c, add);
             },
             (Arithmetic::F32, _) => portable::multiply_f32(a, b, c, add),
             (Arithmetic::Bf16, _) => portable::multiply_bf16(a, b, c, add),
+            (Arithmetic::Int16, _) => unreachable!("whole numbers have scales"),
+        }
+    }
+
+    /// As [`multiply`](Self::multiply), for whole numbers.
+    fn multiply_whole(
+        &self,
+        a: Factor<'_, ROWS>,
+        b: Factor<'_, LANES>,
+        c: &mut [[f32; LANES]; ROWS],
+        add: bool,
+    ) {
+        match self.instructions {
+            // SAFETY: as in `multiply`; there is a kernel for AVX-512 where there is VNNI.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => unsafe { int16::avx512_vnni::multiply(a, b, c, add) },
+            // SAFETY: the extension is there in one encoding or the other.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 if Extension::AvxVnni.is_available() => unsafe {
+                if is_x86_feature_detected!("avxvnni") {
+                    int16::avx_vnni::multiply(a, b, c, add);
+                } else {
+                    int16::avx512_vnni_halves::multiply(a, b, c, add);
+                }
+            },
+            // SAFETY: as in `multiply`.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => unsafe { int16::avx2::multiply(a, b, c, add) },
+            _ => int16::multiply(a, b, c, add),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::tile::ROWS;
+use super::tile::{Arithmetic, ROWS, RUN};
 use crate::blocks::lanes::LANES;
 use crate::checkpoint::stored::Stored;
 
@@ -35,6 +35,9 @@ pub enum Format {
     F16,
     /// A signed byte, to be multiplied by the scale of its row.
     Q8,
+    /// Whole numbers of 16 bits as [`Arithmetic::Int16`](super::tile::Arithmetic::Int16) multiplies
+    /// them; [`INT16_BLOCK`] numbers of a row have a scale.
+    Int16,
     /// Half a byte, from which 8 is subtracted; the first of two is in the low half. 16 bytes hold
     /// the [`Q4_BLOCK`] numbers of a block, which has a scale. The last block of a row is filled up
     /// with zeros.
@@ -44,12 +47,15 @@ pub enum Format {
 /// How many numbers share a scale in [`Format::Q4`].
 pub const Q4_BLOCK: usize = 32;
 
+/// How many numbers share a scale in [`Format::Int16`].
+pub const INT16_BLOCK: usize = RUN * Arithmetic::Int16.tile_width();
+
 impl Format {
     /// Bytes of a row.
     pub const fn row_bytes(self, columns: usize) -> usize {
         match self {
             Self::F32 => columns * 4,
-            Self::Bf16 | Self::F16 => columns * 2,
+            Self::Bf16 | Self::F16 | Self::Int16 => columns * 2,
             Self::Q8 => columns,
             Self::Q4 => columns.div_ceil(Q4_BLOCK) * (Q4_BLOCK / 2),
         }
@@ -60,6 +66,7 @@ impl Format {
         match self {
             Self::F32 | Self::Bf16 | Self::F16 => 0,
             Self::Q8 => 1,
+            Self::Int16 => columns.div_ceil(INT16_BLOCK),
             Self::Q4 => columns.div_ceil(Q4_BLOCK),
         }
     }
@@ -160,6 +167,10 @@ impl Matrix {
             }
             Format::F16 => {
                 bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Format::Int16 => {
+                let numbers = bytes.as_chunks().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)));
+                numbers.enumerate().map(|(i, n)| n * scales[i / INT16_BLOCK]).collect()
             }
             Format::Q8 => bytes.iter().map(|b| f32::from(b.cast_signed()) * scales[0]).collect(),
             Format::Q4 => {

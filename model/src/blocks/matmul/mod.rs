@@ -11,12 +11,18 @@
 //! panel stays in the first-level cache while it is multiplied with all groups of positions of the
 //! task. Sums are f32 and run over the inner width in the same order, whatever the size of the
 //! task. Panels, operands and results consist of tiles of 32 cache lines. This is the same for all
-//! kernels: AMX and AVX-512 BF16 for bf16, AVX-512 for f32, AVX2 and a portable version for both.
+//! kernels: AMX and AVX-512 BF16 for bf16, AVX-512 for f32, AVX-512 VNNI and AVX-VNNI for whole
+//! numbers of 16 bits, AVX2 and a portable version for all three.
+//! [`Arithmetic::of_sixteen_bits`] says which type a precision of 16 bits takes where.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+mod factor;
+mod int16;
 mod kernel;
 mod matrix;
 mod operand;
@@ -28,9 +34,10 @@ mod product;
 pub mod tests;
 mod tile;
 
+pub use factor::Factor;
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;
 pub use peak::peak;
 pub use product::product;
-pub use tile::{Arithmetic, ROWS, TILE};
+pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE};

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::panel;
-use super::tile::{Arithmetic, TILE};
+use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, RUN, TILE};
 use crate::blocks::lanes::{LANES, Lanes, Line};
 
 /// Number of tiles of a panel, 2 kB each. With many groups a panel must stay in the first-level
@@ -25,13 +26,27 @@ pub struct Operand {
     pub width: usize,
     /// By block of the inner width, then by group, then by tile of the block.
     lines: Vec<Line>,
+    /// Tiles of whole numbers that share scales: [`RUN`] where a group is written at once, 1 where
+    /// its rows come one tile after the other.
+    run: usize,
+    /// Of whole numbers: the scales of the positions, in the order of the lines.
+    scales: Vec<[f32; LANES]>,
 }
 
 impl Operand {
-    /// Zeros for `groups` groups of `width` rows; written by [`Filler`].
+    /// Zeros for `groups` groups of `width` rows; written by [`Filler`], a group at once.
     pub fn new(arithmetic: Arithmetic, groups: usize, width: usize) -> Self {
-        let lines = vec![Line([0; 16]); groups * arithmetic.tiles(width) * TILE];
-        Self { arithmetic, groups, width, lines }
+        Self::with_run(arithmetic, groups, width, RUN)
+    }
+
+    fn with_run(arithmetic: Arithmetic, groups: usize, width: usize, run: usize) -> Self {
+        let tiles = arithmetic.tiles(width);
+        let lines = vec![Line([0; 16]); groups * tiles * TILE];
+        let scales = match arithmetic {
+            Arithmetic::Int16 => vec![[0.0; LANES]; groups * tiles.div_ceil(run)],
+            Arithmetic::F32 | Arithmetic::Bf16 => Vec::new(),
+        };
+        Self { arithmetic, groups, width, lines, run, scales }
     }
 
     /// Rounds `x`.
@@ -63,18 +78,26 @@ impl Operand {
         operand
     }
 
-    /// Zeros for the same positions and another width.
+    /// Zeros for the same positions and another width; a tile or several are written at once.
     pub fn like(&self, width: usize) -> Self {
-        Self::new(self.arithmetic, self.groups, width)
+        Self::with_run(self.arithmetic, self.groups, width, 1)
     }
 
     /// Block `block` of a group.
-    pub fn block(&self, block: usize, group: usize) -> &[Line] {
+    pub fn block(&self, block: usize, group: usize) -> Factor<'_, LANES> {
         let tiles = self.arithmetic.tiles(self.width);
         let most = panel_tiles(self.groups);
         let here = most.min(tiles - block * most);
         let start = (block * most * self.groups + group * here) * TILE;
-        &self.lines[start..start + here * TILE]
+        let scales = if self.scales.is_empty() {
+            0..0
+        } else {
+            // `most` is a multiple of `RUN`.
+            let of_group = here.div_ceil(self.run);
+            let start = block * most / self.run * self.groups + group * of_group;
+            start..start + of_group
+        };
+        Factor { lines: &self.lines[start..start + here * TILE], scales: &self.scales[scales] }
     }
 
     /// Lets several threads write disjoint rows.
@@ -85,6 +108,8 @@ impl Operand {
             tiles: self.arithmetic.tiles(self.width),
             width: self.width,
             lines: self.lines.as_mut_ptr(),
+            run: self.run,
+            scales: self.scales.as_mut_ptr(),
         }
     }
 }
@@ -96,6 +121,8 @@ pub struct Filler {
     tiles: usize,
     width: usize,
     lines: *mut Line,
+    run: usize,
+    scales: *mut [f32; LANES],
 }
 
 // SAFETY: it writes only through `fill`, whose callers promise disjoint places.
@@ -110,21 +137,69 @@ impl Filler {
     /// The operand lives and nobody reads it; no two threads write the same tile.
     ///
     /// # Panics
-    /// When `first` is inside a tile or the rows are more than there are.
+    /// When `first` is inside a tile, or for whole numbers inside tiles that share scales, or the
+    /// rows are more than there are.
     pub unsafe fn fill(&self, group: usize, first: usize, rows: &[[f32; LANES]]) {
         let width = self.arithmetic.tile_width();
         assert!(first.is_multiple_of(width) && first + rows.len() <= self.width);
         assert!(group < self.groups);
+        if self.arithmetic == Arithmetic::Int16 {
+            // SAFETY: as the caller promises; the checks above.
+            return unsafe { self.fill_whole(group, first, rows) };
+        }
         for (i, rows) in rows.chunks(width).enumerate() {
-            let tile = first / width + i;
-            let most = panel_tiles(self.groups);
-            let block = tile / most;
-            let here = most.min(self.tiles - block * most);
-            let index = block * most * self.groups + group * here + tile % most;
-            // SAFETY: inside the operand by the checks above; ours alone, as the caller promises.
-            let lines =
-                unsafe { std::slice::from_raw_parts_mut(self.lines.add(index * TILE), TILE) };
+            // SAFETY: ours alone, as the caller promises; inside by the checks above.
+            let lines = unsafe { self.tile(group, first / width + i) };
             panel::round_rows(self.arithmetic, rows, lines);
         }
+    }
+
+    /// As [`fill`](Self::fill), for whole numbers.
+    ///
+    /// # Safety
+    /// As there; the rows are inside the operand.
+    unsafe fn fill_whole(&self, group: usize, first: usize, rows: &[[f32; LANES]]) {
+        let width = self.arithmetic.tile_width();
+        let of_run = self.run * width;
+        let ends = rows.len().is_multiple_of(of_run) || first + rows.len() == self.width;
+        assert!(first.is_multiple_of(of_run) && ends, "all rows of a scale");
+        for (i, rows) in rows.chunks(of_run).enumerate() {
+            let tile = first / width + i * self.run;
+            let (block, here) = self.block_of(tile);
+            let most = panel_tiles(self.groups);
+            let index = block * most / self.run * self.groups
+                + group * here.div_ceil(self.run)
+                + tile % most / self.run;
+            // SAFETY: inside the scales, of which there is one for each run of each group; ours
+            // alone, as the caller promises.
+            let scales = unsafe { &mut *self.scales.add(index) };
+            let mut inverses = [0.0; LANES];
+            panel::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
+            for (i, rows) in rows.chunks(width).enumerate() {
+                // SAFETY: as above.
+                let lines = unsafe { self.tile(group, tile + i) };
+                panel::round_whole(rows, &inverses, lines);
+            }
+        }
+    }
+
+    /// The block that has a tile, and the tiles that it has of each group.
+    fn block_of(&self, tile: usize) -> (usize, usize) {
+        let most = panel_tiles(self.groups);
+        let block = tile / most;
+        (block, most.min(self.tiles - block * most))
+    }
+
+    /// A tile of a group.
+    ///
+    /// # Safety
+    /// The operand lives and has it; nobody else has this tile.
+    #[expect(clippy::mut_from_ref, reason = "disjoint parts, as promised by the callers")]
+    unsafe fn tile(&self, group: usize, tile: usize) -> &mut [Line] {
+        let (block, here) = self.block_of(tile);
+        let most = panel_tiles(self.groups);
+        let index = block * most * self.groups + group * here + tile % most;
+        // SAFETY: inside the operand and ours alone, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.add(index * TILE), TILE) }
     }
 }

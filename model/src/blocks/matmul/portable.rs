@@ -1,10 +1,18 @@
-//! The kernels that run on every CPU, and the same code compiled for AVX2 and FMA.
+//! The kernels that run on every CPU, and that for bf16 compiled for AVX2 and FMA, beside which others
+//! are measured and compared: where there are no instructions for bf16, other numbers are multiplied.
+//! Every aarch64 CPU multiplies and adds in one instruction, in NEON's registers.
 
 use super::tile::{ROWS, TILE};
 use crate::blocks::lanes::{LANES, Line};
 
 /// Rows and positions that stay in registers.
 const HELD: (usize, usize) = (4, 16);
+
+/// A product added to a sum.
+#[inline(always)]
+fn step(sum: f32, weight: f32, x: f32) -> f32 {
+    if cfg!(target_arch = "aarch64") { weight.mul_add(x, sum) } else { sum + weight * x }
+}
 
 /// The product for f32.
 pub fn multiply_f32(
@@ -13,7 +21,7 @@ pub fn multiply_f32(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply(a, b, c, add, |sum, weight, x| sum + weight * x);
+    multiply(a, b, c, add, step);
 }
 
 /// The product for bf16.
@@ -23,20 +31,7 @@ pub fn multiply_bf16(
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
 ) {
-    multiply_pairs(a, b, c, add, |sum, weight, x| sum + weight * x);
-}
-
-/// # Safety
-/// AVX2 and FMA.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-pub unsafe fn multiply_f32_avx2(
-    a: &[[Line; TILE]],
-    b: &[[Line; TILE]],
-    c: &mut [[f32; LANES]; ROWS],
-    add: bool,
-) {
-    multiply(a, b, c, add, |sum, weight, x| weight.mul_add(x, sum));
+    multiply_pairs(a, b, c, add, step);
 }
 
 /// # Safety

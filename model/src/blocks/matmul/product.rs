@@ -133,7 +133,7 @@ impl Task {
                         weight.prefetch(some(rows), columns.clone());
                     }
                     let part_of_x = x.block(block, self.first_group + i);
-                    kernel.multiply(panel.lines(), part_of_x, sums, block > 0);
+                    kernel.multiply(panel.factor(), part_of_x, sums, block > 0);
                     // Vector instructions fill the next panel while AMX still multiplies.
                     if let Some((_, _, weight, rows, columns)) = &following {
                         let place = (i * part, some(rows));

@@ -89,7 +89,7 @@ impl ColPali {
         let Opened {
             config,
             preprocessor,
-            weights,
+            mut weights,
             recipe,
             recipe_origin,
             precision,
@@ -97,6 +97,10 @@ impl ColPali {
             page_ids,
             id,
         } = Opened::read(checkpoint, options)?;
+        if device.is_some() {
+            // A GPU has instructions for bf16.
+            weights.forbid_whole_numbers();
+        }
         if device.is_some() && weights.has_adapter_apart() {
             return Err(ModelError::Setting {
                 path: checkpoint.files().shown(),

@@ -270,7 +270,7 @@ impl Language {
             Layer::take(weights, precision, &format!("{prefix}.layers.{n}"), config)
         };
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             embedding: Embedding {
                 table: weights.take_stored(
                     &format!("{prefix}.embed_tokens.weight"),

@@ -206,7 +206,7 @@ impl Vision {
             [linear(names.linear[0], joined)?, linear(names.linear[1], config.text.hidden)?];
         let norm = format!("visual.merger.{}", names.norm);
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             patch_embedding: still(&kernel, bias, hidden, patch, ends),
             learned,
             layers,

@@ -148,7 +148,7 @@ impl Modern {
             .thetas
             .map(|theta| (0..heads.dim / 2).map(|j| (0, frequency(theta, j, heads.dim))).collect());
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             heads,
             hidden,
             table,

@@ -77,7 +77,7 @@ impl Layer {
         let out = attention(weights, key, "output_projection.o_proj");
         let out = Linear::take(weights, precision, &out, q, hidden, false)?;
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic: weights.arithmetic(precision),
             heads,
             kind,
             eps: config.eps,

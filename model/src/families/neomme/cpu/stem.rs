@@ -35,12 +35,13 @@ impl Stem {
             Ok(weights.take(&format!("patch_embeddings.norm.{part}"), &[width])?.to_vec1()?)
         };
         let (weight, bias) = (norm("weight")?, norm("bias")?);
+        let arithmetic = weights.arithmetic(precision);
         let mut linear = |name: &str, input, output, bias| {
             let key = format!("patch_embeddings.{name}");
             Linear::take(weights, precision, &key, input, output, bias)
         };
         Ok(Self {
-            arithmetic: precision.arithmetic(),
+            arithmetic,
             weight,
             bias,
             up: linear("up_proj", width, 2 * hidden, false)?,
