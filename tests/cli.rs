@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::{Place, fixtures, hits, of_type};
 
 #[test]
@@ -255,6 +257,16 @@ fn doctor_checks_the_machine_and_the_model() {
     let checks = place.json(0, &["doctor", "--json"]);
     let pdfium = checks.iter().find(|line| line["check"] == "pdfium").unwrap();
     assert_eq!(pdfium["ok"], true);
+    let kernels = |of: &[Value]| -> Vec<Value> {
+        of_type(of, "kernel").into_iter().map(|kernel| kernel["by"].clone()).collect()
+    };
+    // The instructions of an older CPU, that every CPU has.
+    let plain = place.json(0, &["doctor", "--json", "--instructions", "portable"]);
+    assert!(kernels(&plain).iter().all(|by| by.as_str().unwrap().ends_with("plain loops")));
+    assert_eq!(kernels(&plain).len(), kernels(&checks).len());
+    let lacking = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+    let ran = place.run(&["doctor", "--instructions", lacking]);
+    assert!(ran.code == 2 && ran.err.contains(lacking), "{}", ran.err);
     let ran = place.run(&["doctor", "--pdfium", "/nowhere/libpdfium.so"]);
     assert_eq!(ran.code, 2);
     assert!(ran.out.contains("/nowhere/libpdfium.so"), "{}", ran.out);

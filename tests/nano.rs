@@ -59,6 +59,33 @@ fn a_fresh_install_searches_pictures_of_pages() {
     assert!(ran.err.contains("needs a new index"), "{}", ran.err);
 }
 
+/// Where a CPU has no instructions for bf16, nano multiplies whole numbers or f32: it is the same
+/// model, and what one kind of CPU began, another one goes on with and searches.
+#[test]
+fn an_index_goes_from_one_kind_of_cpu_to_another() {
+    let older = if cfg!(target_arch = "x86_64") { "avx2" } else { "portable" };
+    let on = |kind: Option<&str>, place: &Place, arguments: &[&str]| {
+        let kind = kind.map(|kind| ["--instructions", kind]);
+        let kind: Vec<&str> = kind.iter().flatten().copied().collect();
+        lines(&fresh(place, &[kind.as_slice(), arguments].concat()))
+    };
+    let place = Place::with(&["scan.pdf"]);
+    let first = on(None, &place, &["index", "--no-ocr", "--json", "."]);
+    place.add("slides.pdf", "slides.pdf");
+    let second = on(Some(older), &place, &["index", "--no-ocr", "--json", "."]);
+    let [first, second] = [&first, &second].map(|ran| of_type(ran, "summary")[0].clone());
+    assert_eq!(first["model_id"], second["model_id"]);
+    assert!(second["pages"]["indexed"].as_u64() > Some(0), "{second}");
+    for question in ["booting the installer from a USB memory stick", "booting from a memory stick"]
+    {
+        let ask = ["query", "--json", "--channel", "visual", "-k", "10", question];
+        let [newer, older] = [None, Some(older)].map(|kind| hits(&on(kind, &place, &ask)));
+        assert_eq!(newer[0], older[0], "{question}");
+        let kept = newer.iter().filter(|hit| older.contains(hit)).count();
+        assert!(kept + 1 >= newer.len(), "{question}: {newer:?} {older:?}");
+    }
+}
+
 #[test]
 fn an_index_of_words_stays_one_until_a_model_is_named() {
     let place = Place::with(&["form.pdf"]);

@@ -26,6 +26,12 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_OCR", value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
     pub ocr_weights: Option<PathBuf>,
+    /// Keep to the instructions of another kind of CPU, to measure or to compare: portable, avx2,
+    /// avx2-vnni, avx512, avx512-vnni, avx512-bf16, amx or neon [default: the best of this CPU;
+    /// `pagesight doctor` says what they do].
+    #[arg(long, global = true, env = "PAGESIGHT_INSTRUCTIONS", value_name = "SET")]
+    #[arg(hide_env_values = true, hide_short_help = true)]
+    pub instructions: Option<pagesight::model::Limit>,
 }
 
 /// The model that encodes pages and questions.

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::Index;
 use pagesight::model::{
-    Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, inspect_checkpoint, parity,
+    Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, inspect_checkpoint,
+    kernels, parity,
 };
 use pagesight::pdf::{Embedded, RendererPool, Tesseract};
 use serde_json::json;
@@ -193,6 +194,14 @@ fn check(place: &Place, as_json: bool) -> Result<Outcome> {
         writeln!(out, "{:10} {mark:8} {what}", finding.check)?;
         if !ok {
             writeln!(out, "{:19} {}", "", finding.way_out)?;
+        }
+    }
+    for kernel in kernels() {
+        let (work, by) = (kernel.work, &kernel.by);
+        if as_json {
+            writeln!(out, "{}", json!({"v": 1, "type": "kernel", "work": work, "by": by}))?;
+        } else {
+            writeln!(out, "{:10} {:8} {work}: {by}", "kernel", "")?;
         }
     }
     let sound = findings.iter().all(|finding| finding.found.is_ok() || !finding.needed);

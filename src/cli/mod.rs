@@ -120,6 +120,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
             return code;
         }
     };
+    if let Some(limit) = arguments.place.instructions
+        && let Err(error) = limit.set()
+    {
+        eprintln!("error: {error}");
+        return 2;
+    }
     let terminal = Terminal::detect();
     let outcome = match &arguments.verb {
         Verb::Index(verb) => index::run(&arguments.place, verb, &terminal),
