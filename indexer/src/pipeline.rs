@@ -1,7 +1,8 @@
 //! Pages on their way from the reading threads through the encoder to the store.
 //!
-//! Threads read documents; this thread encodes their pages and is the only one that commits. The
-//! queue between them is short, so memory does not grow with the folder.
+//! Threads read documents, another one encodes their pages, and this one keeps the ledger and is the
+//! only one that commits: while it does, the others go on. The queues between them are short, so
+//! memory does not grow with the folder.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -12,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pagesight_core::seam::{PageSink, PdfError};
-use pagesight_core::{DocumentId, DocumentRecord, Failure, OcrChoice, PageFailure};
+use pagesight_core::{
+    DocumentId, DocumentRecord, Failure, OcrChoice, PageFailure, PageImage, Turn,
+};
 
 use crate::ahead::Ahead;
 use crate::attached::{self, Seen};
@@ -42,7 +45,8 @@ pub(crate) struct Pipeline<'a> {
     tell: &'a mut dyn FnMut(Event<'_>),
     summary: Summary,
     committing: Committing<'a>,
-    encoding: Encoding,
+    /// `None` without an encoder.
+    encoding: Option<Encoding>,
     estimate: Estimate,
     /// When reading began.
     start: Instant,
@@ -111,7 +115,7 @@ impl<'a> Pipeline<'a> {
             tell,
             summary: Summary::default(),
             committing: Committing::new(sink, &options.batch),
-            encoding: Encoding::default(),
+            encoding: None,
             estimate: Estimate::new(0, 1),
             start: Instant::now(),
             looked: channel().1,
@@ -208,20 +212,48 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes what the readers say until they are done or the run is to stop. Leaving drops the
-    /// channel, which ends the readers.
+    /// channel, which ends the readers, and the encoder's queue, which ends its thread.
     fn consume(&mut self, from_readers: Receiver<Said>) -> Result<(), Stop> {
+        let most = self.options.batch.pages;
+        let encoder = self.engines.encoder.clone();
+        self.encoding = encoder.map(|encoder| Encoding::start(encoder, most));
+        let outcome = self.consume_all(&from_readers);
+        self.encoding = None;
+        outcome
+    }
+
+    fn consume_all(&mut self, from_readers: &Receiver<Said>) -> Result<(), Stop> {
         loop {
-            if self.options.stop.load(Ordering::Relaxed) {
-                return Err(Stop::Asked);
-            }
+            self.go_on()?;
             match from_readers.recv_timeout(TICK) {
                 Ok((found, message)) => self.take(found, message?)?,
-                Err(RecvTimeoutError::Timeout) => self.encode()?,
-                Err(RecvTimeoutError::Disconnected) => return self.encode(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.committing.is_due() {
-                self.commit()?;
-            }
+        }
+        while self.encoding.as_ref().is_some_and(|encoding| !encoding.is_empty()) {
+            self.wait_for_encoder();
+            self.go_on()?;
+        }
+        self.go_on()
+    }
+
+    /// What is to be done between two messages: stop if that was asked for, take what the encoder is
+    /// done with, commit what is due.
+    fn go_on(&mut self) -> Result<(), Stop> {
+        if self.options.stop.load(Ordering::Relaxed) {
+            return Err(Stop::Asked);
+        }
+        self.take_encoded()?;
+        if self.committing.is_due() {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_encoder(&self) {
+        if let Some(encoding) = &self.encoding {
+            encoding.wait(TICK);
         }
     }
 
@@ -258,19 +290,17 @@ impl<'a> Pipeline<'a> {
                 let document = open.record.document.expect("opened with its document");
                 let page = Waiting { found, page: page.into_record(document), kind };
                 match image {
-                    Some(image) => {
-                        let most = self.options.batch.pages;
-                        if self.encoding.add(page, (image, turn), most) {
-                            self.encode()?;
-                        }
-                    }
+                    Some(image) => self.encode(page, image, turn)?,
                     None => self.page_done(page),
                 }
             }
             Message::PageFailed(failure) => {
-                // Pages before it that wait for the encoder are counted first, in order.
-                self.encode()?;
-                self.page_failed(&found, failure);
+                self.opened(&found).waiting += 1;
+                match &self.encoding {
+                    // Pages before it that wait for the encoder are counted first, in order.
+                    Some(encoding) => encoding.add_failed(found, failure),
+                    None => self.page_failed(&found, failure),
+                }
             }
             // Once, when a run goes on where another one was interrupted.
             Message::Note(note) => ledger::note(&mut self.opened(&found).record, note),
@@ -296,16 +326,36 @@ impl<'a> Pipeline<'a> {
         self.open.get_mut(&found.path).expect("opened before its pages")
     }
 
-    fn encode(&mut self) -> Result<(), Stop> {
-        match self.encoding.run(self.engines.encoder.as_ref(), &self.options.stop)? {
-            Encoded::Stopped => Err(Stop::Asked),
-            Encoded::Pages { pages, took } => {
-                self.estimate.encoded(pages.len(), took);
-                self.summary.stages.encode += took;
-                pages.into_iter().for_each(|page| self.page_done(page));
-                Ok(())
+    /// Gives a page to the encoder, as soon as it has room for one more.
+    fn encode(&mut self, page: Waiting, image: PageImage, turn: Turn) -> Result<(), Stop> {
+        let mut next = (page, image, turn);
+        loop {
+            let (page, image, turn) = next;
+            let encoding = self.encoding.as_ref().expect("pictures are for an encoder");
+            match encoding.add(page, image, turn) {
+                Ok(()) => return Ok(()),
+                Err(back) => next = *back,
+            }
+            self.wait_for_encoder();
+            self.go_on()?;
+        }
+    }
+
+    /// Takes what the encoder is done with.
+    fn take_encoded(&mut self) -> Result<(), Stop> {
+        let done = self.encoding.as_ref().map(Encoding::done).unwrap_or_default();
+        for encoded in done {
+            match encoded {
+                Encoded::Pages(pages, took) => {
+                    self.estimate.encoded(pages.len(), took);
+                    self.summary.stages.encode += took;
+                    pages.into_iter().for_each(|page| self.page_done(page));
+                }
+                Encoded::Failed(found, failure) => self.page_failed(&found, failure),
+                Encoded::Error(error) => return Err(Stop::Error(error)),
             }
         }
+        Ok(())
     }
 
     fn page_done(&mut self, Waiting { found, page, kind }: Waiting) {
@@ -320,9 +370,12 @@ impl<'a> Pipeline<'a> {
     }
 
     fn page_failed(&mut self, found: &Found, failure: PageFailure) {
-        ledger::page_failed(&mut self.opened(found).record, failure);
+        let open = self.opened(found);
+        open.waiting -= 1;
+        ledger::page_failed(&mut open.record, failure);
         self.summary.pages_failed += 1;
         self.tell_page(found, Kind::Words);
+        self.close_if_done(found);
     }
 
     fn tell_page(&mut self, found: &Found, kind: Kind) {
