@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
-use pagesight_core::{DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
+use pagesight_core::{Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
 use pagesight_indexer::{decode_path, read_attached};
 use pagesight_query::QueryError;
 
@@ -297,7 +297,18 @@ impl Engine {
         let id = model.record().id;
         let encoder = Remembering { encoder: &*model, model: &id, kept: &self.questions };
         let vectors = encoder.encode(question).map_err(QueryError::Encode)?;
-        Ok(EncodedQuestion::new(question.into(), vectors, Some(id)))
+        Ok(EncodedQuestion::new(Channel::Patches, question.into(), vectors, Some(id)))
+    }
+
+    /// The vectors of a question's tokens, from the model of meaning of the index.
+    ///
+    /// # Errors
+    /// [`Error::NoMeaning`], and as [`query_embedder`](Self::query_embedder).
+    pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        let encoder = self.query_embedder()?.ok_or(Error::NoMeaning)?;
+        let asked = encoder.encode_question(question).map_err(QueryError::Encode)?;
+        let (vectors, id) = (Arc::new(asked.tokens), encoder.record().id);
+        Ok(EncodedQuestion::new(Channel::Passages, question.into(), vectors, Some(id)))
     }
 
     /// Asks the document of `page` something. `stop`, set from elsewhere, ends it early.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{first_ref, shared};
+use super::{Server, first_ref, shared};
+use crate::{Place, fixtures};
 
 #[test]
 fn pictures_and_maps_lie_over_each_other() {
@@ -118,4 +119,57 @@ fn documents_are_listed_and_served() {
     let none = server.ask("GET", &format!("{url}/file"), &[("Range", "bytes=99999999-")], b"");
     assert_eq!((none.status, none.code().as_str()), (416, "range_not_satisfiable"));
     assert_eq!(none.header("content-range"), format!("bytes */{}", bytes.len()));
+}
+
+#[test]
+fn maps_of_meaning_are_made_of_the_words() {
+    let place = Place::with(&["form.pdf"]);
+    let model = fixtures().join("embedder/bert").display().to_string();
+    let ran = place.run(&["index", "--model", "nano", "--meaning", &model, "--no-ocr", "."]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let server = Server::start(&place, &[]);
+    let reference = first_ref(&server, "travel expenses");
+    let url = format!("/v1/pages/{reference}");
+    let seen = server.ok(&format!("{url}/heatmap?query=travel+expenses&format=json"));
+    let meant =
+        server.ok(&format!("{url}/heatmap?query=travel+expenses&channel=meaning&format=json"));
+    assert_ne!(seen["model_id"], meant["model_id"]);
+    assert_eq!((&seen["approximate"], &meant["approximate"]), (&json!(false), &json!(true)));
+    assert_eq!(meant["words"].as_array().unwrap().len(), 2);
+    // Heat stands on words alone.
+    let page = server.ok(&format!("{url}?words=true"));
+    let (width, height) =
+        (page["size_pt"][0].as_f64().unwrap(), page["size_pt"][1].as_f64().unwrap());
+    let (columns, rows) = (meant["columns"].as_u64().unwrap(), meant["rows"].as_u64().unwrap());
+    let values = meant["values"].as_array().unwrap();
+    assert_eq!(values.len() as u64, columns * rows);
+    let words = page["words"].as_array().unwrap();
+    for (cell, value) in (0..).zip(values).filter(|(_, value)| !value.is_null()) {
+        let (column, row) = (cell % columns, cell / columns);
+        let (x, y) = (width / columns as f64, height / rows as f64);
+        let (left, top) = (column as f64 * x, row as f64 * y);
+        let on = |word: &&Value| {
+            let edge = |at: usize| word["rect_pt"][at].as_f64().unwrap();
+            edge(0) < left + x + 1.0
+                && left < edge(2) + 1.0
+                && edge(1) < top + y + 1.0
+                && top < edge(3) + 1.0
+        };
+        assert!(words.iter().any(|word| on(&word)), "heat {value} beside the words at {cell}");
+    }
+    let map = server.get(&format!("{url}/heatmap?query=travel&channel=meaning&width=300"));
+    assert_eq!((map.status, map.header("content-type")), (200, "image/png"));
+    let regions = server.ok(&format!("{url}/regions?query=travel&channel=meaning"));
+    assert_eq!(regions["model_id"], meant["model_id"]);
+    assert!(!regions["regions"].as_array().unwrap().is_empty());
+    let wrong = server.get(&format!("{url}/heatmap?query=travel&channel=words"));
+    assert_eq!((wrong.status, wrong.code().as_str()), (422, "invalid_value"));
+    let own = json!({"query_vectors": [vec![0.1; 128]], "channel": "meaning"});
+    let own = server.post(&format!("{url}/heatmap"), &own);
+    assert_eq!((own.status, own.code().as_str()), (400, "bad_request"));
+    // An index that knows no meaning has no such map.
+    assert_eq!(place.run(&["index", "--meaning", "off", "."]).code, 0);
+    let server = Server::start(&place, &[]);
+    let none = server.get(&format!("{url}/regions?query=travel&channel=meaning"));
+    assert_eq!(none.code(), "no_model");
 }
