@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
 use pagesight_core::{Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
 use pagesight_indexer::{decode_path, read_attached};
+use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
 
 use crate::encoded::{EncodedQuestion, KEPT, Remembering};
@@ -30,6 +31,8 @@ pub(crate) struct Engine {
     parts: Mutex<Parts>,
     /// Questions that were encoded lately.
     pub questions: Recent<(ModelId, String), Arc<QueryVectors>>,
+    /// Neutral questions as the model of the last run encoded them.
+    pub neutral: Arc<Mutex<Option<Neutral>>>,
     /// Files whose bytes were found to be those of their document, by path, length and time.
     checked: Recent<(String, DocumentId, u64, Option<SystemTime>), ()>,
     /// Where words stand on pages that were asked for lately.
@@ -94,6 +97,7 @@ impl Engine {
             latest: Mutex::new(Latest { view, looked: Instant::now() }),
             parts: Mutex::default(),
             questions: Recent::new(KEPT),
+            neutral: Arc::default(),
             checked: Recent::new(PAGES_WITH_WORDS),
             words: Recent::new(PAGES_WITH_WORDS),
         })
@@ -419,6 +423,6 @@ pub enum Content {
 }
 
 /// A thread that panicked under one of our locks left plain values in a sound state.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -77,6 +77,7 @@ mod vectors;
 mod writer;
 
 pub use blocking::{Reader, Writer, check_lock, export, import, repair, verify};
+pub use codes::neutral::LazyNeutral;
 pub use codes::passages::PassageCodes;
 pub use error::StoreError;
 pub use snapshot::contents::{Compact, Snapshot, Tuning};

@@ -24,8 +24,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{DocumentRecord, ModelRecord};
-use pagesight_maxsim::Neutral;
 
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::segments;
 use crate::error::StoreError;
 use crate::lance::schema::{
@@ -57,7 +57,7 @@ pub(crate) struct AsyncWriter {
     pub open: Option<OpenTables>,
     pub ledger: BTreeMap<String, DocumentRecord>,
     /// Questions that pages are measured with.
-    pub neutral: Option<Neutral>,
+    pub neutral: Option<LazyNeutral>,
     /// What was removed since it was opened.
     collected: Collected,
     _lock: WriterLock,
