@@ -68,6 +68,7 @@ mod blocking;
 mod codes;
 mod error;
 mod lance;
+mod lately;
 mod reader;
 mod runtime;
 mod snapshot;
