@@ -1,18 +1,22 @@
 //! What all handles of one index share: its latest snapshot, its model, and what draws its pages.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
-use pagesight_core::{Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
+use pagesight_core::{
+    Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, PageRecord, PassageQuestion,
+    QueryVectors,
+};
 use pagesight_indexer::{decode_path, read_attached};
 use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
 
-use crate::encoded::{EncodedQuestion, KEPT, Remembering};
+use crate::encoded::{EncodedQuestion, KEPT, Remembering, RememberingPassages};
 use crate::error::Error;
 use crate::open::Opening;
 use crate::placed::PlacedWords;
@@ -31,6 +35,10 @@ pub(crate) struct Engine {
     parts: Mutex<Parts>,
     /// Questions that were encoded lately.
     pub questions: Recent<(ModelId, String), Arc<QueryVectors>>,
+    /// Those that were encoded for passages lately.
+    pub meant: Recent<(ModelId, String), PassageQuestion>,
+    /// Where the passages of pages that were shown lately begin and end, by their model.
+    pub passages: Recent<(ModelId, PageId, usize), Arc<[Range<usize>]>>,
     /// Neutral questions as the model of the last run encoded them.
     pub neutral: Arc<Mutex<Option<Neutral>>>,
     /// Files whose bytes were found to be those of their document, by path, length and time.
@@ -97,6 +105,8 @@ impl Engine {
             latest: Mutex::new(Latest { view, looked: Instant::now() }),
             parts: Mutex::default(),
             questions: Recent::new(KEPT),
+            meant: Recent::new(KEPT),
+            passages: Recent::new(KEPT),
             neutral: Arc::default(),
             checked: Recent::new(PAGES_WITH_WORDS),
             words: Recent::new(PAGES_WITH_WORDS),
@@ -310,9 +320,31 @@ impl Engine {
     /// [`Error::NoMeaning`], and as [`query_embedder`](Self::query_embedder).
     pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
         let encoder = self.query_embedder()?.ok_or(Error::NoMeaning)?;
+        let id = encoder.record().id;
+        let (encoder, model) = (&*encoder, id.clone());
+        let encoder = RememberingPassages { encoder, model, kept: &self.meant };
         let asked = encoder.encode_question(question).map_err(QueryError::Encode)?;
-        let (vectors, id) = (Arc::new(asked.tokens), encoder.record().id);
+        let vectors = Arc::new(asked.tokens);
         Ok(EncodedQuestion::new(Channel::Passages, question.into(), vectors, Some(id)))
+    }
+
+    /// Where the passages of `page` begin and end in its text, as `encoder` cuts it.
+    ///
+    /// # Errors
+    /// What the model says.
+    pub fn passages_of(
+        &self,
+        encoder: &dyn PassageEncoder,
+        page: &PageRecord,
+    ) -> Result<Arc<[Range<usize>]>, Error> {
+        // A page that is read anew has another text.
+        let key = (encoder.record().id, page.id, page.text.len());
+        if let Some(known) = self.passages.get(&key) {
+            return Ok(known);
+        }
+        let ranges: Arc<[_]> = encoder.passages(&page.text).map_err(QueryError::Encode)?.into();
+        self.passages.keep(key, Arc::clone(&ranges));
+        Ok(ranges)
     }
 
     /// Asks the document of `page` something. `stop`, set from elsewhere, ends it early.
