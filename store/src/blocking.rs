@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 
@@ -18,6 +18,9 @@ use pagesight_core::{
 use pagesight_maxsim::{Neutral, Segments};
 use tokio::runtime::Handle;
 
+use crate::bucket::address::Address;
+use crate::bucket::mirror::Mirror;
+use crate::bucket::objects::Objects;
 use crate::codes::passages::PassageCodes;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
@@ -49,6 +52,26 @@ impl Reader {
         wait(AsyncReader::open(folder)).map(Self)
     }
 
+    /// Opens the newest snapshot of the index at `address`. Its words and codes are copied to a folder
+    /// of their own below `local`, where copies of other snapshots are used again; each file is
+    /// compared with its hash. Vectors and the ledger are read in the bucket.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`StoreError::Bucket`], [`StoreError::NotBuilt`].
+    pub fn open_bucket(address: &Address, local: &Path) -> Result<Self, StoreError> {
+        wait(async {
+            let objects = Objects::open(address).await?;
+            let mirror = Mirror::new(local, &objects);
+            AsyncReader::open_bucket(objects, mirror).await
+        })
+        .map(Self)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(reader: AsyncReader) -> Self {
+        Self(reader)
+    }
+
     /// Opens the latest snapshot when it is not the one of this reader; files that this one checked
     /// are not checked again.
     ///
@@ -58,9 +81,9 @@ impl Reader {
         Ok(wait(self.0.newer())?.map(Self))
     }
 
-    /// The folder of the index.
-    pub fn folder(&self) -> &Path {
-        &self.0.folder
+    /// The folder of the index, or its address.
+    pub fn folder(&self) -> PathBuf {
+        self.0.shown()
     }
 
     /// The snapshot that this reader sees.
@@ -144,7 +167,7 @@ impl Reader {
     }
 
     fn senseless(&self, table: &str) -> StoreError {
-        StoreError::senseless(&self.0.folder.join(table))
+        StoreError::senseless(&self.0.shown().join(table))
     }
 }
 

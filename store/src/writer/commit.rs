@@ -126,7 +126,7 @@ impl AsyncWriter {
             let gone = if codes.is_empty() { &[] } else { gone.as_slice() };
             let number = self.snapshot.number + 1;
             let compact = self.snapshot.compact.is_some();
-            let coding = (dim, self.neutral.as_ref());
+            let coding = (dim, self.neutral.as_ref(), self.sketches.as_ref());
             let more = write::write(&self.folder, number, coding, codes, gone, &pages, compact)?;
             codes.extend(more);
             if compact {
