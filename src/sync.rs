@@ -110,7 +110,7 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
 
 /// The neutral questions of a model, encoded: pages are measured with them when they are coded.
 /// `None` for a model that encodes no questions, e.g. one whose vectors are made elsewhere.
-fn neutral(model: Option<&dyn Model>, record: &ModelRecord) -> Option<Neutral> {
+pub(crate) fn neutral(model: Option<&dyn Model>, record: &ModelRecord) -> Option<Neutral> {
     let questions: Vec<&str> = record.neutral.questions.iter().map(String::as_str).collect();
     let model = model.filter(|_| !questions.is_empty())?;
     Neutral::new(&model.encode_queries(&questions).ok()?)

@@ -8,8 +8,9 @@ use pagesight::pdf::OcrChoice;
 /// Where the index is and what pages are drawn with.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Index folder [default: `.pagesight` of this folder or the nearest one above].
-    #[arg(long, global = true, env = "PAGESIGHT_INDEX", value_name = "DIR")]
+    /// Index folder [default: `.pagesight` of this folder or the nearest one above], or the address of
+    /// an index in a bucket, s3://BUCKET/PREFIX.
+    #[arg(long, global = true, env = "PAGESIGHT_INDEX", value_name = "DIR|URL")]
     #[arg(value_hint = ValueHint::DirPath)]
     pub index: Option<PathBuf>,
     /// libpdfium to draw pages with [default: looked up; `pagesight doctor` says where].
@@ -26,6 +27,11 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_OCR", value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
     pub ocr_weights: Option<PathBuf>,
+    /// Of an index in a bucket: where copies of its words and codes are kept, and parts while they are
+    /// made [default: the user's folder for caches].
+    #[arg(long, global = true, env = "PAGESIGHT_LOCAL", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
+    pub local: Option<PathBuf>,
 }
 
 /// The model that encodes pages and questions.

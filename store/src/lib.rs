@@ -77,7 +77,9 @@ mod upkeep;
 mod vectors;
 mod writer;
 
-pub use blocking::{Reader, Writer, check_lock, export, import, repair, verify};
+pub use blocking::{
+    Reader, Writer, check_lock, export, export_bucket, import, repair, verify, verify_bucket,
+};
 pub use bucket::address::{Address, Scheme};
 pub use bucket::commit::Committed;
 pub use bucket::entry::BUCKET_FORMAT;

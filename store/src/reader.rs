@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use pagesight_core::seam::DocumentFilter;
@@ -52,9 +53,22 @@ pub(crate) struct AsyncReader {
 
 /// Where an index is, and how its snapshot is held.
 enum Home {
-    Folder { _lease: Lease },
-    Bucket { objects: Objects, mirror: Mirror, _lease: BucketLease },
+    Folder {
+        _lease: Lease,
+    },
+    Bucket {
+        objects: Objects,
+        mirror: Mirror,
+        /// A search found the copies of the codes damaged.
+        doubted: AtomicBool,
+        /// Pages that were asked for, without vectors: each costs a request or more.
+        kept: Mutex<HashMap<PageId, PageRecord>>,
+        _lease: BucketLease,
+    },
 }
+
+/// Pages of an index in a bucket that are kept, some 4 kB each.
+const KEPT: usize = 20_000;
 
 impl AsyncReader {
     /// Opens the latest snapshot of the index in `folder`, its files checked: every size, and
@@ -67,11 +81,13 @@ impl AsyncReader {
     /// which was made anew since; files that this one
     /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
-        if let Home::Bucket { objects, mirror, .. } = &self.home {
-            return match log::newest_from(objects, self.snapshot.number + 1).await? {
-                Some(_) => Self::open_bucket(objects.clone(), mirror.clone()).await.map(Some),
-                None => Ok(None),
-            };
+        if let Home::Bucket { objects, mirror, doubted, .. } = &self.home {
+            let newer = log::newest_from(objects, self.snapshot.number + 1).await?;
+            // Damaged copies are fetched again and mapped anew.
+            if newer.is_none() && !doubted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            return Self::open_bucket(objects.clone(), mirror.clone()).await.map(Some);
         }
         let latest = publish::read(&self.folder)?;
         // The time too: an index that was made anew in this folder counts from the start.
@@ -103,7 +119,13 @@ impl AsyncReader {
             addresses: Addresses::default(),
             residuals: OnceLock::new(),
             sound: HashSet::new(),
-            home: Home::Bucket { objects, mirror, _lease: lease },
+            home: Home::Bucket {
+                objects,
+                mirror,
+                doubted: AtomicBool::new(false),
+                kept: Mutex::default(),
+                _lease: lease,
+            },
         })
     }
 
@@ -177,6 +199,25 @@ impl AsyncReader {
     /// Size, words and layout of `ids`, in their order, without vectors; a page that is not there
     /// is left out.
     pub async fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        let Home::Bucket { kept, .. } = &self.home else { return self.read_pages(ids).await };
+        let mut found: HashMap<PageId, PageRecord> = {
+            let kept = kept.lock().expect("no panic under the lock");
+            ids.iter().filter_map(|id| Some((*id, kept.get(id)?.clone()))).collect()
+        };
+        let others: Vec<PageId> =
+            ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
+        let read = self.read_pages(&others).await?;
+        let mut kept = kept.lock().expect("no panic under the lock");
+        if kept.len() + read.len() > KEPT {
+            kept.clear();
+        }
+        kept.extend(read.iter().take(KEPT).map(|page| (page.id, page.clone())));
+        drop(kept);
+        found.extend(read.into_iter().map(|page| (page.id, page)));
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    async fn read_pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -280,7 +321,10 @@ impl AsyncReader {
         match &self.home {
             Home::Folder { .. } => damage::mark(&self.folder),
             // They are sound in the bucket, as far as anybody knows: here they are fetched again.
-            Home::Bucket { mirror, .. } => mirror.doubt(),
+            Home::Bucket { mirror, doubted, .. } => {
+                mirror.doubt();
+                doubted.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -134,7 +134,7 @@ fn has_failed(record: &DocumentRecord) -> bool {
 }
 
 /// One attempt on the snapshot `on`; `None` when another took its number.
-async fn attempt(
+pub(super) async fn attempt(
     objects: &Objects,
     tables: &TablePlace,
     id: &str,

@@ -152,7 +152,7 @@ impl Fleet {
                 pages: 0,
                 codes: Some(Vec::new()),
                 passages: None,
-                no_passages: true,
+                no_passages: false,
                 tuning: None,
                 compact: None,
                 files: std::collections::BTreeMap::new(),

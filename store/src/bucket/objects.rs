@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use super::address::Address;
 use crate::error::StoreError;
 use crate::lance::detached::TablePlace;
+use crate::snapshot::contents::FileMark;
 
 /// How long a request is tried again before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -234,6 +235,38 @@ impl Objects {
             }
         }
         Ok(Ok(hash.finalize().to_hex().to_string()))
+    }
+
+    /// How `name` differs from what was put, by its size and hash; `None` when it does not.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`].
+    pub async fn difference(
+        &self,
+        name: &str,
+        mark: &FileMark,
+    ) -> Result<Option<String>, StoreError> {
+        let path = self.at(name);
+        let read = || async {
+            let (mut hash, mut bytes) = (blake3::Hasher::new(), 0);
+            let mut stream = self.store().get(&path).await?.into_stream();
+            while let Some(some) = stream.try_next().await? {
+                bytes += some.len() as u64;
+                hash.update(&some);
+            }
+            Ok((bytes, hash.finalize().to_hex().to_string()))
+        };
+        Ok(match self.patiently(read).await {
+            Err(Error::NotFound { .. }) => Some("it is missing".into()),
+            Err(error) => return Err(self.failed("reading", name, error)),
+            Ok((bytes, _)) if bytes != mark.bytes => {
+                Some(format!("it has {bytes} bytes, {} were written", mark.bytes))
+            }
+            Ok((_, hash)) if hash != mark.blake3 => {
+                Some("its hash is not the one that was written".into())
+            }
+            Ok(_) => None,
+        })
     }
 
     /// Puts `bytes` under `name`, over what is there.

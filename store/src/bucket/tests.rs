@@ -344,6 +344,31 @@ fn of_many_committers_one_publishes_and_all_say_so() {
 }
 
 #[test]
+fn a_committer_that_slept_loses_its_number_and_nothing_else() {
+    let bench = Bench::new("fleet-sleeper");
+    let late = bench.plan(&SOME[..2], 1).unwrap();
+    bench.work(&late, 0, &SOME).unwrap();
+    let before = wait(log::newest(&bench.objects)).unwrap().unwrap();
+    // It read that one and slept; others commit and sweep, again and again.
+    for document in &SOME[2..] {
+        bench.all(&[*document], 1).unwrap();
+        bench.sweep();
+    }
+    let newest = || bench.fleet.newest().unwrap().unwrap().number();
+    let (number, tables) = (newest(), bench.objects.tables());
+    let scratch = bench.place.path().join("sleeper");
+    let woken = super::commit::attempt(&bench.objects, &tables, &late.id, false, &before, &scratch);
+    // Its number is taken, or what it built on is gone.
+    assert!(matches!(wait(woken), Ok(None) | Err(_)));
+    assert_eq!(newest(), number);
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &SOME[2..]));
+    assert!(!bench.fleet.commit(&late.id, false).unwrap().already);
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &SOME));
+    bench.sweep();
+    bench.check_closure();
+}
+
+#[test]
 fn a_reader_keeps_its_snapshot_while_garbage_is_collected() {
     let bench = Bench::new("fleet-reader");
     bench.all(&SOME[..2], 1).unwrap();
@@ -454,7 +479,14 @@ fn a_damaged_local_copy_is_fetched_again() {
     }
     assert!(changed > 2);
     super::mirror::forget();
-    check_same(&bench.reader(), &one_machine(bench.place.path(), &SOME));
+    let (reader, one) = (bench.reader(), one_machine(bench.place.path(), &SOME));
+    check_same(&reader, &one);
+    // What a running search finds damaged is fetched and mapped anew with the next look.
+    assert!(reader.newer().unwrap().is_none());
+    reader.report_damaged_codes();
+    let again = reader.newer().unwrap().expect("opened anew");
+    assert_eq!(again.snapshot().number(), reader.snapshot().number());
+    check_same(&again, &one);
 }
 
 #[test]
