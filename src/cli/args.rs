@@ -160,3 +160,29 @@ pub struct FetchModel {
     #[arg(long, short)]
     pub quiet: bool,
 }
+
+/// `3/40`: a shard, and how many there are.
+pub fn shard(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(shard, of)| {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let (shard, of) = (digits(shard).then_some(shard)?, digits(of).then_some(of)?);
+        Some((shard.parse().ok()?, of.parse().ok()?))
+    });
+    numbers
+        .filter(|(shard, of)| shard < of)
+        .ok_or_else(|| format!("a shard and how many there are, e.g. 0/40 to 39/40, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shard;
+
+    #[test]
+    fn shards_are_counted_from_nought() {
+        assert_eq!(shard("0/1"), Ok((0, 1)));
+        assert_eq!(shard("39/40"), Ok((39, 40)));
+        for wrong in ["", "1", "1/1", "40/40", "-1/4", "1/0", "+1/4", "a/b", "1/2/3"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
+}

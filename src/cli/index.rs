@@ -15,14 +15,12 @@ use pagesight::model::{LoadOptions, ModelSource};
 use pagesight::pdf::{OcrChoice, RenderOptions, WorkerLimits};
 use serde_json::{Value, json};
 
-use super::args::{ModelChoice, OcrReader, Place, SandboxChoice};
+use super::args::{self, ModelChoice, OcrReader, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
 use super::watch::{self, Watching};
-use super::{
-    Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, shard, weight_search,
-};
+use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, weight_search};
 
 /// Index the PDFs below folders; a second run reads only what changed.
 ///
@@ -49,7 +47,7 @@ pub struct IndexVerb {
     #[arg(long, value_name = "PLAN", requires = "shard")]
     pub plan: Option<String>,
     /// Which shard, from 0 on, and how many the plan has.
-    #[arg(long, value_name = "I/N", requires = "plan", value_parser = shard::numbers)]
+    #[arg(long, value_name = "I/N", requires = "plan", value_parser = args::shard)]
     pub shard: Option<(usize, usize)>,
     /// Understood, and says nothing new: what a shard lays down counts once it is committed.
     #[arg(long, requires = "plan", hide = true)]
@@ -149,9 +147,6 @@ pub struct IndexVerb {
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
     locate::check_folders(&verb.folders)?;
-    if let Some(address) = locate::bucket(place)? {
-        return shard::run(place, verb, &address, &interrupt, terminal);
-    }
     if verb.plan.is_some() {
         locate::only_bucket(place, "index --plan")?;
     }

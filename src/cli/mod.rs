@@ -127,7 +127,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
     };
     let terminal = Terminal::detect();
     let outcome = match &arguments.verb {
-        Verb::Index(verb) => index::run(&arguments.place, verb, &terminal),
+        Verb::Index(verb) => write(&arguments.place, verb, &terminal),
         Verb::Plan(verb) => plan::run(&arguments.place, verb),
         Verb::Commit(verb) => commit::run(&arguments.place, verb),
         Verb::Query(verb) => query::run(&arguments.place, verb, &terminal),
@@ -164,6 +164,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
             }
             2
         }
+    }
+}
+
+/// Indexes into a folder or into a bucket.
+fn write(place: &Place, verb: &index::IndexVerb, terminal: &Terminal) -> anyhow::Result<Outcome> {
+    match locate::bucket(place)? {
+        Some(address) => shard::run(place, verb, &address, terminal),
+        None => index::run(place, verb, terminal),
     }
 }
 

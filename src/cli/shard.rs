@@ -20,25 +20,14 @@ use super::{Outcome, checkpoint, hinted, locate, plan, weight_search};
 const PLANNED: [&str; 7] =
     ["ocr", "ocr_lang", "no_ocr", "max_pages", "max_file_size", "max_pixels", "max_text"];
 
-/// `3/40`.
-pub fn numbers(text: &str) -> Result<(usize, usize), String> {
-    let numbers = text.split_once('/').and_then(|(shard, of)| {
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        let (shard, of) = (digits(shard).then_some(shard)?, digits(of).then_some(of)?);
-        Some((shard.parse().ok()?, of.parse().ok()?))
-    });
-    numbers
-        .filter(|(shard, of)| shard < of)
-        .ok_or_else(|| format!("a shard and how many there are, e.g. 0/40 to 39/40, not {text:?}"))
-}
-
 pub fn run(
     place: &Place,
     verb: &IndexVerb,
     address: &Address,
-    interrupt: &Interrupt,
     terminal: &Terminal,
 ) -> Result<Outcome> {
+    let interrupt = Interrupt::listen()?;
+    locate::check_folders(&verb.folders)?;
     if verb.watch {
         return Err(hinted(
             "--watch is for an index in a folder",
@@ -55,7 +44,7 @@ pub fn run(
     let fleet = locate::fleet(place, address)?;
     fleet.set_renderer(drawing(place, verb));
     fleet.set_ocr_weights(weight_search(place));
-    let options = reading(verb, interrupt);
+    let options = reading(verb, &interrupt);
     match (&verb.plan, verb.shard) {
         (Some(id), Some(shard)) => one(&fleet, verb, (id, shard), &options, terminal),
         _ => all(&fleet, verb, &options, terminal),
@@ -244,18 +233,4 @@ fn all(
         }
         outcome => outcome,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::numbers;
-
-    #[test]
-    fn shards_are_counted_from_nought() {
-        assert_eq!(numbers("0/1"), Ok((0, 1)));
-        assert_eq!(numbers("39/40"), Ok((39, 40)));
-        for wrong in ["", "1", "1/1", "40/40", "-1/4", "1/0", "+1/4", "a/b", "1/2/3"] {
-            assert!(numbers(wrong).is_err(), "{wrong}");
-        }
-    }
 }
