@@ -4,7 +4,8 @@
 
 Every machine of the cluster needs the program, the folder, and the credentials of the bucket in its
 environment. A task that dies with its machine is started again elsewhere: it goes on after the last
-part of its shard. All else that can go wrong is the program's own business.
+part of its shard. All else that can go wrong is the program's own business. Not run here: Ray was not
+at hand; the three commands that it starts are tested.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pagesight_core::seam::{BoxError, QueryEncoder};
-use pagesight_core::{ModelId, QueryVectors};
+use pagesight_core::{Channel, ModelId, QueryVectors};
 use pagesight_query::{QuestionWord, question_words, words_of_tokens};
 
 use crate::recent::Recent;
@@ -14,6 +14,7 @@ pub(crate) const KEPT: usize = 256;
 /// A question with its vectors and its words. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EncodedQuestion {
+    channel: Channel,
     text: String,
     vectors: Arc<QueryVectors>,
     words: Vec<QuestionWord>,
@@ -24,12 +25,22 @@ impl EncodedQuestion {
     /// Vectors that were made elsewhere, rows of length 1, and the words of the question if they
     /// are known; no token of them has a word.
     pub fn of_vectors(vectors: QueryVectors, text: impl Into<String>) -> Self {
-        Self::new(text.into(), Arc::new(vectors), None)
+        Self::new(Channel::Patches, text.into(), Arc::new(vectors), None)
     }
 
-    pub(crate) fn new(text: String, vectors: Arc<QueryVectors>, model: Option<ModelId>) -> Self {
+    pub(crate) fn new(
+        channel: Channel,
+        text: String,
+        vectors: Arc<QueryVectors>,
+        model: Option<ModelId>,
+    ) -> Self {
         let words = question_words(&text, &vectors);
-        Self { text, vectors, words, model }
+        Self { channel, text, vectors, words, model }
+    }
+
+    /// Whose vectors it is compared with: those of patches, or those of the tokens of passages.
+    pub fn channel(&self) -> Channel {
+        self.channel
     }
 
     /// The question; empty for vectors alone.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
-use pagesight_core::{DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
+use pagesight_core::{Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
 use pagesight_indexer::{decode_path, read_attached};
+use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
 use pagesight_store::Address;
 
@@ -33,6 +34,8 @@ pub(crate) struct Engine {
     refresh_failed: Option<AtomicU64>,
     /// Questions that were encoded lately.
     pub questions: Recent<(ModelId, String), Arc<QueryVectors>>,
+    /// Neutral questions as the model of the last run encoded them.
+    pub neutral: Arc<Mutex<Option<Neutral>>>,
     /// Files whose bytes were found to be those of their document, by path, length and time.
     checked: Recent<(String, DocumentId, u64, Option<SystemTime>), ()>,
     /// Where words stand on pages that were asked for lately.
@@ -112,6 +115,7 @@ impl Engine {
             parts: Mutex::default(),
             refresh_failed,
             questions: Recent::new(KEPT),
+            neutral: Arc::default(),
             checked: Recent::new(PAGES_WITH_WORDS),
             words: Recent::new(PAGES_WITH_WORDS),
         }
@@ -333,7 +337,18 @@ impl Engine {
         let id = model.record().id;
         let encoder = Remembering { encoder: &*model, model: &id, kept: &self.questions };
         let vectors = encoder.encode(question).map_err(QueryError::Encode)?;
-        Ok(EncodedQuestion::new(question.into(), vectors, Some(id)))
+        Ok(EncodedQuestion::new(Channel::Patches, question.into(), vectors, Some(id)))
+    }
+
+    /// The vectors of a question's tokens, from the model of meaning of the index.
+    ///
+    /// # Errors
+    /// [`Error::NoMeaning`], and as [`query_embedder`](Self::query_embedder).
+    pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        let encoder = self.query_embedder()?.ok_or(Error::NoMeaning)?;
+        let asked = encoder.encode_question(question).map_err(QueryError::Encode)?;
+        let (vectors, id) = (Arc::new(asked.tokens), encoder.record().id);
+        Ok(EncodedQuestion::new(Channel::Passages, question.into(), vectors, Some(id)))
     }
 
     /// Asks the document of `page` something. `stop`, set from elsewhere, ends it early.
@@ -444,6 +459,6 @@ pub enum Content {
 }
 
 /// A thread that panicked under one of our locks left plain values in a sound state.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

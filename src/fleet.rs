@@ -17,6 +17,7 @@ use pagesight_core::{ModelRecord, OcrChoice};
 use pagesight_indexer::{
     BatchSize, Engines, Event, IndexError, Limits, Summary, Survey, SyncOptions, read_files, survey,
 };
+use pagesight_maxsim::Neutral;
 #[cfg(feature = "model")]
 use pagesight_model::LoadOptions;
 #[cfg(feature = "ocr")]
@@ -127,6 +128,8 @@ pub enum Sharded {
 pub struct Fleet {
     store: Store,
     parts: Mutex<Parts>,
+    /// The neutral questions of the model, once they were encoded.
+    neutral: Arc<Mutex<Option<Neutral>>>,
 }
 
 #[derive(Default)]
@@ -147,7 +150,8 @@ impl Fleet {
     pub fn open(address: &Address, local: &Path) -> Result<Self, Error> {
         let folder = |source| Error::Io { action: "making", path: local.into(), source };
         std::fs::create_dir_all(local).map_err(folder)?;
-        Ok(Self { store: Store::open(address, local)?, parts: Mutex::default() })
+        let store = Store::open(address, local)?;
+        Ok(Self { store, parts: Mutex::default(), neutral: Arc::default() })
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -319,7 +323,7 @@ impl Fleet {
         options.batch = BatchSize { pages: every.unwrap_or(PART.pages), ..PART };
         options.links_out = true;
         if let Some(record) = &record {
-            worker.set_neutral(neutral(model.as_deref(), record));
+            worker.set_neutral(neutral(&self.neutral, model.clone(), record));
         }
         let folder = base.map_or_else(|| PathBuf::from(&worker.plan().folder), Path::to_path_buf);
         let missing = |source| Error::Io { action: "finding", path: folder.clone(), source };

@@ -356,6 +356,16 @@ impl Index {
         self.0.encode(question)
     }
 
+    /// Encodes a question with the model of meaning of the index, for heat maps and regions of what
+    /// the text of a page means.
+    ///
+    /// # Errors
+    /// [`Error::NoMeaning`] for an index without the meaning of its text, and what loading the model
+    /// says.
+    pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        self.0.encode_meaning(question)
+    }
+
     /// Opens `document`, whose bytes are checked to be those that were indexed: the ledger path at
     /// which it lies, and its content.
     ///

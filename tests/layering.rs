@@ -35,7 +35,7 @@ const RULES: [(&str, &[&str]); 13] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 28] = [
+const ONLY_IN: [(&str, &[&str]); 29] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
@@ -53,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 28] = [
     ("rten-onnx", &["pagesight-ocr"]),
     ("rten-tensor", &["pagesight-ocr"]),
     ("inotify", &["pagesight-indexer"]),
+    ("jpeg-encoder", &["pagesight"]),
     ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),

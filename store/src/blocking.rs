@@ -15,12 +15,13 @@ use pagesight_core::{
     DocumentRecord, EmbedderRecord, EncodedPassages, Found, ModelRecord, PageId, PageRecord,
     PageVectors,
 };
-use pagesight_maxsim::{Neutral, Segments};
+use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
 use crate::bucket::address::Address;
 use crate::bucket::mirror::Mirror;
 use crate::bucket::objects::Objects;
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::passages::PassageCodes;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
@@ -260,7 +261,7 @@ impl Writer {
 
     /// Gives the neutral questions that pages are measured with when their codes are written; the
     /// next [`maintain`](Self::maintain) measures those that were not. Without, none is measured.
-    pub fn set_neutral(&mut self, neutral: Option<Neutral>) {
+    pub fn set_neutral(&mut self, neutral: Option<LazyNeutral>) {
         self.0.neutral = neutral;
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pagesight_core::seam::DocumentFilter;
@@ -22,6 +22,7 @@ use crate::error::StoreError;
 use crate::lance::addresses::Addresses;
 use crate::lance::schema::{Rows, TEXT_COLUMNS, VECTOR_COLUMNS, read_ledger};
 use crate::lance::table::{LanceTable, connect};
+use crate::lately::Lately;
 use crate::snapshot::contents::Snapshot;
 use crate::snapshot::files::check;
 use crate::snapshot::lease::Lease;
@@ -30,6 +31,12 @@ use crate::snapshot::pointer::HASHED;
 use crate::snapshot::publish;
 use crate::text::reader::TextReader;
 use crate::vectors::VectorStream;
+
+/// Texts of so many bytes are kept of the pages that were shown lately: some thousand pages.
+const SHOWN_BYTES: usize = 16 << 20;
+
+/// And vectors of so many, of those that were ranked by them: some hundred pages.
+const RANKED_BYTES: usize = 64 << 20;
 
 /// How often opening is tried again while a writer is at work in the folder.
 const ATTEMPTS: u32 = 5;
@@ -44,6 +51,10 @@ pub(crate) struct AsyncReader {
     pub pages: LanceTable,
     pub text: TextReader,
     addresses: Addresses,
+    /// What searches showed lately, without vectors.
+    shown: Lately<PageRecord>,
+    /// The vectors of pages that were ranked by them lately; a compact index has its own in codes.
+    ranked: Lately<PageVectors>,
     /// Of a compact index, once they were asked for.
     residuals: OnceLock<Arc<Residuals>>,
     /// Files that were compared with what was written, by name and hash.
@@ -61,14 +72,9 @@ enum Home {
         mirror: Mirror,
         /// A search found the copies of the codes damaged.
         doubted: AtomicBool,
-        /// Pages that were asked for, without vectors: each costs a request or more.
-        kept: Mutex<HashMap<PageId, PageRecord>>,
         _lease: BucketLease,
     },
 }
-
-/// Pages of an index in a bucket that are kept, some 4 kB each.
-const KEPT: usize = 20_000;
 
 impl AsyncReader {
     /// Opens the latest snapshot of the index in `folder`, its files checked: every size, and
@@ -117,15 +123,11 @@ impl AsyncReader {
             pages,
             text,
             addresses: Addresses::default(),
+            shown: Lately::new(SHOWN_BYTES),
+            ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
             sound: HashSet::new(),
-            home: Home::Bucket {
-                objects,
-                mirror,
-                doubted: AtomicBool::new(false),
-                kept: Mutex::default(),
-                _lease: lease,
-            },
+            home: Home::Bucket { objects, mirror, doubted: AtomicBool::new(false), _lease: lease },
         })
     }
 
@@ -183,6 +185,8 @@ impl AsyncReader {
             pages,
             text,
             addresses: Addresses::default(),
+            shown: Lately::new(SHOWN_BYTES),
+            ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
             sound,
             home: Home::Folder { _lease: lease },
@@ -199,37 +203,24 @@ impl AsyncReader {
     /// Size, words and layout of `ids`, in their order, without vectors; a page that is not there
     /// is left out.
     pub async fn pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
-        let Home::Bucket { kept, .. } = &self.home else { return self.read_pages(ids).await };
-        let mut found: HashMap<PageId, PageRecord> = {
-            let kept = kept.lock().expect("no panic under the lock");
-            ids.iter().filter_map(|id| Some((*id, kept.get(id)?.clone()))).collect()
-        };
-        let others: Vec<PageId> =
-            ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
-        let read = self.read_pages(&others).await?;
-        let mut kept = kept.lock().expect("no panic under the lock");
-        if kept.len() + read.len() > KEPT {
-            kept.clear();
-        }
-        kept.extend(read.iter().take(KEPT).map(|page| (page.id, page.clone())));
-        drop(kept);
-        found.extend(read.into_iter().map(|page| (page.id, page)));
-        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
-    }
-
-    async fn read_pages(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let old_layout = self.snapshot.old_layout();
-        let mut found: HashMap<PageId, PageRecord> = HashMap::new();
-        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, ids).await? {
+        let known = ids.iter().filter_map(|&id| Some((id, self.shown.get(id)?)));
+        let mut found: HashMap<PageId, PageRecord> = known.collect();
+        let unknown: Vec<PageId> =
+            ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, &unknown).await? {
             let rows = Rows { batch: &batch, path: &self.pages.path };
             let mut pages = rows.pages()?;
             if let Some(layout) = &old_layout {
                 self.add_old_layout(layout, &mut pages, &rows.with_vectors()?);
             }
-            found.extend(pages.into_iter().map(|page| (page.id, page)));
+            for page in pages {
+                self.shown.keep(page.id, page.clone(), size_of::<PageRecord>() + page.text.len());
+                found.insert(page.id, page);
+            }
         }
         Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
     }
@@ -292,9 +283,20 @@ impl AsyncReader {
             let pages: Vec<_> = ids.par_iter().filter_map(page).collect();
             return pages.into_iter().map(|(id, vectors)| Ok((id, vectors?))).collect();
         }
-        let mut found = Vec::with_capacity(ids.len());
-        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, ids).await? {
-            found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
+        let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+        for &id in ids {
+            match self.ranked.get(id) {
+                Some(vectors) => found.push((id, vectors)),
+                None => unknown.push(id),
+            }
+        }
+        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, &unknown).await? {
+            for (id, vectors) in (Rows { batch: &batch, path: &self.pages.path }).vectors()? {
+                let places = vectors.places().map_or(0, size_of_val);
+                let bytes = size_of_val(vectors.values()) + places;
+                self.ranked.keep(id, vectors.clone(), bytes);
+                found.push((id, vectors));
+            }
         }
         Ok(found)
     }

@@ -24,8 +24,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{DocumentRecord, ModelRecord};
-use pagesight_maxsim::{Neutral, SketchCoder};
+use pagesight_maxsim::SketchCoder;
 
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::segments;
 use crate::error::StoreError;
 use crate::lance::schema::{
@@ -57,7 +58,7 @@ pub(crate) struct AsyncWriter {
     pub open: Option<OpenTables>,
     pub ledger: BTreeMap<String, DocumentRecord>,
     /// Questions that pages are measured with.
-    pub neutral: Option<Neutral>,
+    pub neutral: Option<LazyNeutral>,
     /// What makes sketches, where all who write to an index make them alike.
     pub sketches: Option<SketchCoder>,
     /// What was removed since it was opened.

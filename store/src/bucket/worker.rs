@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use pagesight_core::seam::{Batch, BoxError, PageSink};
 use pagesight_core::{DocumentId, DocumentRecord, ModelId, PageVectors};
-use pagesight_maxsim::{Neutral, SketchCoder};
+use pagesight_maxsim::SketchCoder;
 
 use super::entry::Closed;
 use super::objects::{Objects, Put};
 use super::record::{self, Part, Plan, PlannedDocument};
 use super::{coder, log, random};
+use crate::codes::neutral::LazyNeutral;
 use crate::error::StoreError;
 use crate::lance::detached::fragments_of;
 use crate::runtime::wait;
@@ -46,7 +47,7 @@ pub struct Worker {
     /// What the parts say, by path.
     ledger: BTreeMap<String, DocumentRecord>,
     scratch: PathBuf,
-    neutral: Option<Neutral>,
+    neutral: Option<LazyNeutral>,
     sketches: Option<SketchCoder>,
     summary: WorkerSummary,
 }
@@ -125,7 +126,7 @@ impl Worker {
     }
 
     /// Gives the neutral questions that pages are measured with.
-    pub fn set_neutral(&mut self, neutral: Option<Neutral>) {
+    pub fn set_neutral(&mut self, neutral: Option<LazyNeutral>) {
         self.neutral = neutral;
     }
 
@@ -255,11 +256,14 @@ impl Worker {
             }
             writer.set_model(model.clone()).await?;
         }
-        writer.neutral.clone_from(&self.neutral);
         writer.sketches.clone_from(&self.sketches);
         batch.dropped_paths.clear();
         batch.dropped_pages.clear();
-        writer.commit(batch).await?;
+        // Lent for the part: once encoded they are for all.
+        writer.neutral = self.neutral.take();
+        let committed = writer.commit(batch).await;
+        self.neutral = writer.neutral.take();
+        committed?;
         let begin = format!("{}-{}-{}-{}", part.plan, part.shard, part.seq, random());
         lay_out(&self.objects, folder, &writer, &begin, part).await
     }
