@@ -1,7 +1,7 @@
 //! The write path as the library offers it: the indexer over this index's store, reader and model.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pagesight_core::seam::{Batch, Model, PageEncoder, PageSink};
@@ -39,7 +39,7 @@ pub(crate) fn sync(
     let embedder = meaning::encoder(engine, tell);
     let mut writer = Writer::open(&engine.folder)?;
     if let Some(record) = record {
-        writer.set_neutral(neutral(engine, encoder_of_questions, &record));
+        writer.set_neutral(neutral(&engine.neutral, encoder_of_questions, &record));
         writer.set_model(record)?;
     }
     if matches!(engine.meaning(), Meaning::Off) {
@@ -100,7 +100,7 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
     let options = SyncOptions::default();
     let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
-    writer.set_neutral(neutral(engine, model.clone(), &record));
+    writer.set_neutral(neutral(&engine.neutral, model.clone(), &record));
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
     pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;
@@ -109,16 +109,17 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
 }
 
 /// The neutral questions of a model: pages are measured with them when they are coded. Those of a
-/// model that encodes no questions, e.g. one whose vectors are made elsewhere, measure nothing.
-fn neutral(
-    engine: &Engine,
+/// model that encodes no questions, e.g. one whose vectors are made elsewhere, measure nothing. Once
+/// encoded they are `kept`.
+pub(crate) fn neutral(
+    kept: &Arc<Mutex<Option<Neutral>>>,
     model: Option<Arc<dyn Model>>,
     record: &ModelRecord,
 ) -> Option<LazyNeutral> {
     let questions = record.neutral.questions.clone();
     let model = model.filter(|_| !questions.is_empty())?;
     let name = format!("{} {}", record.id, questions.join(" "));
-    let kept = Arc::clone(&engine.neutral);
+    let kept = Arc::clone(kept);
     Some(LazyNeutral::new(&name, move |name| {
         let mut kept = locked(&kept);
         if let Some(known) = kept.as_ref().filter(|known| known.id() == Neutral::id_of(name)) {

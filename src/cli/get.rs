@@ -81,8 +81,7 @@ fn asked(index: &Index, verb: &GetVerb, question: &str) -> Result<EncodedQuestio
 }
 
 pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
-    let folder = locate::existing(place)?;
-    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = locate::open(place)?;
     index.set_renderer(RenderOptions {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayou
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
+use crate::bucket::lease::BucketLease;
+use crate::bucket::log;
+use crate::bucket::mirror::Mirror;
+use crate::bucket::objects::Objects;
 use crate::codes::passages::PassageCodes;
 use crate::codes::residual::Residuals;
 use crate::codes::{damage, segments};
@@ -39,6 +44,7 @@ const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A snapshot opened for reading, and held: nothing that it needs is removed while it lives.
 pub(crate) struct AsyncReader {
+    /// Where words and codes lie as files: the index, or the copy of one in a bucket.
     pub folder: PathBuf,
     pub snapshot: Snapshot,
     pub documents: LanceTable,
@@ -53,7 +59,21 @@ pub(crate) struct AsyncReader {
     residuals: OnceLock<Arc<Residuals>>,
     /// Files that were compared with what was written, by name and hash.
     sound: HashSet<(String, String)>,
-    _lease: Lease,
+    home: Home,
+}
+
+/// Where an index is, and how its snapshot is held.
+enum Home {
+    Folder {
+        _lease: Lease,
+    },
+    Bucket {
+        objects: Objects,
+        mirror: Mirror,
+        /// A search found the copies of the codes damaged.
+        doubted: AtomicBool,
+        _lease: BucketLease,
+    },
 }
 
 impl AsyncReader {
@@ -67,12 +87,56 @@ impl AsyncReader {
     /// which was made anew since; files that this one
     /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
+        if let Home::Bucket { objects, mirror, doubted, .. } = &self.home {
+            let newer = log::newest_from(objects, self.snapshot.number + 1).await?;
+            // Damaged copies are fetched again and mapped anew.
+            if newer.is_none() && !doubted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            return Self::open_bucket(objects.clone(), mirror.clone()).await.map(Some);
+        }
         let latest = publish::read(&self.folder)?;
         // The time too: an index that was made anew in this folder counts from the start.
         if latest.number == self.snapshot.number && latest.created_s == self.snapshot.created_s {
             return Ok(None);
         }
         Self::open_after(&self.folder, self.sound.clone()).await.map(Some)
+    }
+
+    /// Opens the newest snapshot of the index in the bucket of `objects`: its words and codes are
+    /// brought to `mirror`, each compared with its hash; its tables are read where they are.
+    pub async fn open_bucket(objects: Objects, mirror: Mirror) -> Result<Self, StoreError> {
+        let (entry, lease) = BucketLease::take(&objects).await?;
+        let mut snapshot = entry.snapshot.clone();
+        snapshot.files = entry.files(&objects).await?;
+        mirror.bring(&snapshot.files).await?;
+        let places = objects.tables();
+        let documents = places.open("documents", Some(snapshot.documents_version)).await?;
+        let pages = places.open("pages", Some(snapshot.pages_version)).await?;
+        let folder = mirror.folder().to_path_buf();
+        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
+        mirror.tidy(&snapshot.files);
+        Ok(Self {
+            folder,
+            snapshot,
+            documents,
+            pages,
+            text,
+            addresses: Addresses::default(),
+            shown: Lately::new(SHOWN_BYTES),
+            ranked: Lately::new(RANKED_BYTES),
+            residuals: OnceLock::new(),
+            sound: HashSet::new(),
+            home: Home::Bucket { objects, mirror, doubted: AtomicBool::new(false), _lease: lease },
+        })
+    }
+
+    /// The index, as a person names it.
+    pub fn shown(&self) -> PathBuf {
+        match &self.home {
+            Home::Folder { .. } => self.folder.clone(),
+            Home::Bucket { objects, .. } => objects.shown(),
+        }
     }
 
     async fn open_after(
@@ -125,7 +189,7 @@ impl AsyncReader {
             ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
             sound,
-            _lease: lease,
+            home: Home::Folder { _lease: lease },
         })
     }
 
@@ -256,6 +320,13 @@ impl AsyncReader {
 
     /// Asks the next writer to derive all codes again.
     pub fn report_damaged_codes(&self) {
-        damage::mark(&self.folder);
+        match &self.home {
+            Home::Folder { .. } => damage::mark(&self.folder),
+            // They are sound in the bucket, as far as anybody knows: here they are fetched again.
+            Home::Bucket { mirror, doubted, .. } => {
+                mirror.doubt();
+                doubted.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }

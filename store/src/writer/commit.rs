@@ -129,7 +129,7 @@ impl AsyncWriter {
             let compact = self.snapshot.compact.is_some();
             let is_seen = pages.iter().any(|page| page.vectors.is_some());
             let neutral = self.neutral.as_ref().filter(|_| is_seen);
-            let coding = (dim, neutral.and_then(LazyNeutral::get));
+            let coding = (dim, neutral.and_then(LazyNeutral::get), self.sketches.as_ref());
             let more = write::write(&self.folder, number, coding, codes, gone, &pages, compact)?;
             codes.extend(more);
             if compact {
