@@ -18,7 +18,7 @@ PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
 .PHONY: help setup build demo test promises features api test-training test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
-  robustness pages fuzz parity torture sanitize neon test-clients test-page test-browser bench-serving
+  robustness pages fuzz parity torture fleet sanitize neon test-clients test-page test-browser bench-serving
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -164,6 +164,15 @@ neon: ## late interaction, its kernels for aarch64 included, under emulation
 
 torture: setup ## what an index survives, with figures: kills, flipped bits, full disks, 10 minutes of all
 	cargo test --workspace --test main -- --ignored --nocapture --test-threads 1 torture_
+
+# The program with feature s3 in a build folder of its own: with the cloud's crates below it, most of
+# the database stack is compiled again.
+fleet: setup ## an index in a bucket: every put that may fail; kills, over a folder and over moto as S3
+	cargo test -p pagesight-store --lib -- --ignored --nocapture bucket::
+	cargo test --workspace --test main -- --ignored --nocapture fleet::
+	@test -x .tools/moto/bin/moto_server || python3 -m venv .tools/moto
+	@.tools/moto/bin/python -m pip install --quiet 'moto[server]'
+	tests/fleet.sh cargo test --features s3 --test main -- --include-ignored --test-threads 1 fleet::
 
 test-clients: build ## the server and its tools, by the official MCP client, in an environment of its own
 	@test -x .tools/clients/bin/python || python3 -m venv .tools/clients

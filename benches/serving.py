@@ -1,21 +1,33 @@
 """How fast `pagesight serve` answers, with nothing but Python's standard library.
 
-    python3 benches/serving.py PROGRAM INDEX [SECONDS]
+    python3 benches/serving.py PROGRAM INDEX [--seconds 20] [--soak 600]
 
 INDEX is an index folder made with nano; its questions are made of words of its own pages. Searches
-are asked by 1, 8 and 64 clients, each on a connection of its own, beside the same searches by one
-caller in one process (`pagesight query` would load the model each time, so the time inside the server
-is what is compared). Then pictures and maps, cold and kept, and the server's memory before and after.
+are asked by 1, 8 and 64 clients, each on a connection of its own. Then pictures and maps, cold and
+kept, and the server's memory before and after; `--soak` asks by 64 clients for as many seconds more
+and says the memory at each tenth of them.
+
+Where the Python package is installed, the same questions are asked inside one process by as many
+threads, in turn with the server, and the share of that throughput is said. The clients of the server
+are processes of their own in that comparison, as clients are.
 """
+
+import argparse
 
 import http.client
 import json
 import os
 import subprocess
 import sys
+import statistics
 import threading
 import time
 import urllib.parse
+
+try:
+    import pagesight
+except ImportError:
+    pagesight = None
 
 
 def percentile(times, share):
@@ -135,10 +147,104 @@ def pictures(server, asked):
         )
 
 
+def searched_inside(index, asked, threads, seconds):
+    """Searches a second of `threads` in this process, by the engine itself."""
+    counts, end = [0] * threads, time.monotonic() + seconds
+
+    def work(number):
+        at = number * 7
+        while time.monotonic() < end:
+            index.search(asked[at % len(asked)], k=10).to_dict()
+            at += 1
+            counts[number] += 1
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    begun = time.monotonic()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / (time.monotonic() - begun)
+
+
+def searched_outside(address, asked, clients, seconds):
+    """Searches a second of `clients` of the server, all in one further process."""
+    command = [sys.executable, __file__, "--ask", address, "--clients", str(clients)]
+    command += ["--seconds", str(seconds), "-", "-"]
+    said = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
+    return float(said.stdout)
+
+
+def beside_one_process(server, index, asked, seconds, rounds=5):
+    """The throughput of the server beside that of the library, in turn."""
+    with pagesight.Index.open(index) as opened:
+        opened.warm()
+        for clients in (1, 8):
+            inside, outside = [], []
+            for _ in range(rounds):
+                inside.append(searched_inside(opened, asked, clients, seconds / rounds))
+                outside.append(searched_outside(server.address, asked, clients, seconds / rounds))
+            inside, outside = statistics.median(inside), statistics.median(outside)
+            print(
+                f"{clients:3} at once: the server {outside:6.1f} searches/s, in one process {inside:6.1f}, "
+                f"share {outside / inside:.2f}"
+            )
+
+
+class Address:
+    """A server that someone else has started."""
+
+    def __init__(self, address):
+        self.address = address
+
+    connect = Server.connect
+
+
+def only_ask(address, clients, seconds):
+    asked, counts = json.load(sys.stdin), [0] * clients
+    server, end = Address(address), time.monotonic() + seconds
+
+    def work(number):
+        connection, at = server.connect(), number * 7
+        while time.monotonic() < end:
+            status, read, _ = ask(connection, "POST", "/v1/search", {"query": asked[at % len(asked)], "k": 10})
+            assert status == 200, read
+            json.loads(read)
+            at += 1
+            counts[number] += 1
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
+    begun = time.monotonic()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print(sum(counts) / (time.monotonic() - begun))
+
+
+def soak(server, asked, seconds):
+    """Searches by 64 clients for `seconds`, with the server's memory at each tenth of them."""
+    said = []
+    for _ in range(10):
+        load(server, asked, 64, seconds / 10)
+        said.append(server.memory())
+    print("memory at each tenth: " + ", ".join(f"{one:.0f}" for one in said) + " MB")
+    print(f"from the second tenth to the last: {said[-1] / said[1] - 1:+.1%}")
+
+
 def main():
-    program, index = sys.argv[1], sys.argv[2]
-    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 20.0
-    server = Server(program, index)
+    reading = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    reading.add_argument("program")
+    reading.add_argument("index")
+    reading.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    reading.add_argument("--soak", type=float, default=0.0, help="seconds by 64 clients at the end")
+    reading.add_argument("--ask", help=argparse.SUPPRESS)
+    reading.add_argument("--clients", type=int, default=1, help=argparse.SUPPRESS)
+    given = reading.parse_args()
+    if given.ask:
+        return only_ask(given.ask, given.clients, given.seconds)
+    seconds = given.seconds
+    server = Server(given.program, given.index)
     try:
         _, read, _ = ask(server.connect(), "GET", "/v1/status")
         known = json.loads(read)["indexes"][0]
@@ -149,8 +255,12 @@ def main():
         before = server.memory()
         for clients in (1, 8, 64):
             load(server, asked, clients, seconds)
+        if pagesight is not None:
+            beside_one_process(server, given.index, asked, seconds)
         pictures(server, asked)
         print(f"memory: {before:.0f} MB before, {server.memory():.0f} MB after")
+        if given.soak:
+            soak(server, asked, given.soak)
     finally:
         server.process.terminate()
         server.process.wait()

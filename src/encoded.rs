@@ -1,9 +1,12 @@
 //! Questions as a model sees them: encoded once, and used for searches, heat maps and regions.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use pagesight_core::seam::{BoxError, QueryEncoder};
-use pagesight_core::{ModelId, QueryVectors};
+use pagesight_core::seam::{BoxError, PassageEncoder, QueryEncoder};
+use pagesight_core::{
+    Channel, EmbedderRecord, EncodedPassages, ModelId, PassageQuestion, QueryVectors,
+};
 use pagesight_query::{QuestionWord, question_words, words_of_tokens};
 
 use crate::recent::Recent;
@@ -14,6 +17,7 @@ pub(crate) const KEPT: usize = 256;
 /// A question with its vectors and its words. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EncodedQuestion {
+    channel: Channel,
     text: String,
     vectors: Arc<QueryVectors>,
     words: Vec<QuestionWord>,
@@ -24,12 +28,22 @@ impl EncodedQuestion {
     /// Vectors that were made elsewhere, rows of length 1, and the words of the question if they
     /// are known; no token of them has a word.
     pub fn of_vectors(vectors: QueryVectors, text: impl Into<String>) -> Self {
-        Self::new(text.into(), Arc::new(vectors), None)
+        Self::new(Channel::Patches, text.into(), Arc::new(vectors), None)
     }
 
-    pub(crate) fn new(text: String, vectors: Arc<QueryVectors>, model: Option<ModelId>) -> Self {
+    pub(crate) fn new(
+        channel: Channel,
+        text: String,
+        vectors: Arc<QueryVectors>,
+        model: Option<ModelId>,
+    ) -> Self {
         let words = question_words(&text, &vectors);
-        Self { text, vectors, words, model }
+        Self { channel, text, vectors, words, model }
+    }
+
+    /// Whose vectors it is compared with: those of patches, or those of the tokens of passages.
+    pub fn channel(&self) -> Channel {
+        self.channel
     }
 
     /// The question; empty for vectors alone.
@@ -82,5 +96,44 @@ impl Remembering<'_> {
 impl QueryEncoder for Remembering<'_> {
     fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
         queries.iter().map(|query| Ok((*self.encode(query)?).clone())).collect()
+    }
+}
+
+/// Encodes questions for passages, and those that were asked lately not again.
+pub(crate) struct RememberingPassages<'a> {
+    pub encoder: &'a dyn PassageEncoder,
+    pub model: ModelId,
+    pub kept: &'a Recent<(ModelId, String), PassageQuestion>,
+}
+
+impl PassageEncoder for RememberingPassages<'_> {
+    fn record(&self) -> EmbedderRecord {
+        self.encoder.record()
+    }
+
+    fn passages(&self, text: &str) -> Result<Vec<Range<usize>>, BoxError> {
+        self.encoder.passages(text)
+    }
+
+    fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Option<EncodedPassages>>, BoxError> {
+        self.encoder.encode_texts(texts)
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<Range<usize>>, BoxError> {
+        self.encoder.tokens(text)
+    }
+
+    fn understands(&self, question: &str) -> bool {
+        self.encoder.understands(question)
+    }
+
+    fn encode_question(&self, question: &str) -> Result<PassageQuestion, BoxError> {
+        let key = (self.model.clone(), question.to_string());
+        if let Some(known) = self.kept.get(&key) {
+            return Ok(known);
+        }
+        let encoded = self.encoder.encode_question(question)?;
+        self.kept.keep(key, encoded.clone());
+        Ok(encoded)
     }
 }

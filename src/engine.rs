@@ -1,17 +1,23 @@
 //! What all handles of one index share: its latest snapshot, its model, and what draws its pages.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pagesight_core::seam::{Model, Ocr, PassageEncoder, PdfDocument, PdfError, PdfReader};
-use pagesight_core::{DocumentId, ModelId, ModelRecord, OcrChoice, PageId, QueryVectors};
+use pagesight_core::{
+    Channel, DocumentId, ModelId, ModelRecord, OcrChoice, PageId, PageRecord, PassageQuestion,
+    QueryVectors,
+};
 use pagesight_indexer::{decode_path, read_attached};
+use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
+use pagesight_store::Address;
 
-use crate::encoded::{EncodedQuestion, KEPT, Remembering};
+use crate::encoded::{EncodedQuestion, KEPT, Remembering, RememberingPassages};
 use crate::error::Error;
 use crate::open::Opening;
 use crate::placed::PlacedWords;
@@ -22,14 +28,22 @@ use crate::view::View;
 pub const REFRESH: Duration = Duration::from_secs(1);
 
 pub(crate) struct Engine {
-    /// The index folder, absolute.
+    /// The index folder, absolute; of an index in a bucket its address.
     pub folder: PathBuf,
     /// What relative ledger paths begin at.
     pub base: PathBuf,
     latest: Mutex<Latest>,
     parts: Mutex<Parts>,
+    /// Of an index in a bucket: how often a newer snapshot was looked for in vain.
+    refresh_failed: Option<AtomicU64>,
     /// Questions that were encoded lately.
     pub questions: Recent<(ModelId, String), Arc<QueryVectors>>,
+    /// Those that were encoded for passages lately.
+    pub meant: Recent<(ModelId, String), PassageQuestion>,
+    /// Where the passages of pages that were shown lately begin and end, by their model.
+    pub passages: Recent<(ModelId, PageId, usize), Arc<[Range<usize>]>>,
+    /// Neutral questions as the model of the last run encoded them.
+    pub neutral: Arc<Mutex<Option<Neutral>>>,
     /// Files whose bytes were found to be those of their document, by path, length and time.
     checked: Recent<(String, DocumentId, u64, Option<SystemTime>), ()>,
     /// Where words stand on pages that were asked for lately.
@@ -81,22 +95,57 @@ pub(crate) enum Meaning {
 impl Engine {
     /// Opens the latest snapshot of the index in `folder`.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let view = Arc::new(View::open(folder)?);
+        let view = View::open(folder)?;
         let canonical = folder.canonicalize().map_err(|source| Error::Io {
             action: "finding",
             path: folder.into(),
             source,
         })?;
         let base = canonical.parent().unwrap_or(&canonical).to_path_buf();
-        Ok(Self {
-            folder: canonical,
+        Ok(Self::over(view, canonical, base, None))
+    }
+
+    /// Opens the newest snapshot of the index at `address`. Whoever holds the engine lets it look for
+    /// newer ones: see [`refresh`](Self::refresh).
+    pub fn open_bucket(address: &Address, local: &Path, base: PathBuf) -> Result<Self, Error> {
+        let made = std::fs::create_dir_all(local);
+        made.map_err(|source| Error::Io { action: "making", path: local.into(), source })?;
+        let view = View::open_bucket(address, local)?;
+        Ok(Self::over(view, PathBuf::from(address.to_string()), base, Some(AtomicU64::new(0))))
+    }
+
+    fn over(view: View, folder: PathBuf, base: PathBuf, refresh_failed: Option<AtomicU64>) -> Self {
+        let latest = Latest { view: Arc::new(view), looked: Instant::now() };
+        Self {
+            folder,
             base,
-            latest: Mutex::new(Latest { view, looked: Instant::now() }),
+            latest: Mutex::new(latest),
             parts: Mutex::default(),
+            refresh_failed,
             questions: Recent::new(KEPT),
+            meant: Recent::new(KEPT),
+            passages: Recent::new(KEPT),
+            neutral: Arc::default(),
             checked: Recent::new(PAGES_WITH_WORDS),
             words: Recent::new(PAGES_WITH_WORDS),
-        })
+        }
+    }
+
+    /// Whether the index lies in a bucket.
+    pub fn is_in_bucket(&self) -> bool {
+        self.refresh_failed.is_some()
+    }
+
+    /// How often a newer snapshot was looked for in vain; 0 for an index in a folder.
+    pub fn refresh_failures(&self) -> u64 {
+        self.refresh_failed.as_ref().map_or(0, |failed| failed.load(Ordering::Relaxed))
+    }
+
+    /// Looks for a newer snapshot in the bucket now; what fails is counted, and what was seen stays.
+    pub fn try_refresh(&self) {
+        if let (Err(_), Some(failed)) = (self.refresh(), &self.refresh_failed) {
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The snapshot that was seen last, without looking for a newer one.
@@ -106,7 +155,8 @@ impl Engine {
 
     /// What a search that begins now sees: at most [`REFRESH`] behind what is published.
     pub fn latest(&self) -> Result<Arc<View>, Error> {
-        if locked(&self.latest).looked.elapsed() >= REFRESH {
+        // A search waits for no bucket: somebody else looks there from time to time.
+        if !self.is_in_bucket() && locked(&self.latest).looked.elapsed() >= REFRESH {
             self.refresh()?;
         }
         Ok(self.seen())
@@ -297,7 +347,40 @@ impl Engine {
         let id = model.record().id;
         let encoder = Remembering { encoder: &*model, model: &id, kept: &self.questions };
         let vectors = encoder.encode(question).map_err(QueryError::Encode)?;
-        Ok(EncodedQuestion::new(question.into(), vectors, Some(id)))
+        Ok(EncodedQuestion::new(Channel::Patches, question.into(), vectors, Some(id)))
+    }
+
+    /// The vectors of a question's tokens, from the model of meaning of the index.
+    ///
+    /// # Errors
+    /// [`Error::NoMeaning`], and as [`query_embedder`](Self::query_embedder).
+    pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        let encoder = self.query_embedder()?.ok_or(Error::NoMeaning)?;
+        let id = encoder.record().id;
+        let (encoder, model) = (&*encoder, id.clone());
+        let encoder = RememberingPassages { encoder, model, kept: &self.meant };
+        let asked = encoder.encode_question(question).map_err(QueryError::Encode)?;
+        let vectors = Arc::new(asked.tokens);
+        Ok(EncodedQuestion::new(Channel::Passages, question.into(), vectors, Some(id)))
+    }
+
+    /// Where the passages of `page` begin and end in its text, as `encoder` cuts it.
+    ///
+    /// # Errors
+    /// What the model says.
+    pub fn passages_of(
+        &self,
+        encoder: &dyn PassageEncoder,
+        page: &PageRecord,
+    ) -> Result<Arc<[Range<usize>]>, Error> {
+        // A page that is read anew has another text.
+        let key = (encoder.record().id, page.id, page.text.len());
+        if let Some(known) = self.passages.get(&key) {
+            return Ok(known);
+        }
+        let ranges: Arc<[_]> = encoder.passages(&page.text).map_err(QueryError::Encode)?.into();
+        self.passages.keep(key, Arc::clone(&ranges));
+        Ok(ranges)
     }
 
     /// Asks the document of `page` something. `stop`, set from elsewhere, ends it early.
@@ -408,6 +491,6 @@ pub enum Content {
 }
 
 /// A thread that panicked under one of our locks left plain values in a sound state.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

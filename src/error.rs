@@ -49,6 +49,9 @@ pub enum Error {
     /// An index without a model was asked for vectors, or given some.
     #[error("the index has no model")]
     NoModel,
+    /// An index without a model of meaning was asked for what its text means.
+    #[error("the index does not know what its text means")]
+    NoMeaning,
     /// The model of meaning could not encode the text of pages.
     #[error("the meaning of the text could not be encoded")]
     Embed(#[source] BoxError),
@@ -132,6 +135,15 @@ pub enum Error {
     /// The page was indexed without vectors.
     #[error("page {page} of {path} has no vectors")]
     NoVectors {
+        /// Ledger path.
+        path: String,
+        /// 1-based.
+        page: u32,
+    },
+    /// The page has no vectors of what its text means: it has no words, or was read and not encoded
+    /// yet.
+    #[error("the meaning of page {page} of {path} is not known")]
+    NoPassages {
         /// Ledger path.
         path: String,
         /// 1-based.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
@@ -15,7 +16,7 @@ use pagesight_ocr::WeightSearch;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::RenderOptions;
 use pagesight_query::Question;
-use pagesight_store::Writer;
+use pagesight_store::{Address, Writer};
 
 use crate::encoded::EncodedQuestion;
 use crate::engine::{Engine, Meaning};
@@ -85,12 +86,56 @@ impl Index {
         Self::open(folder)
     }
 
-    /// Opens the latest snapshot of the index in `folder`.
+    /// Opens the latest snapshot of the index in `folder`, or at an address such as
+    /// `s3://BUCKET/PREFIX`, as [`open_bucket`](Self::open_bucket) does by default.
     ///
     /// # Errors
     /// [`Error::Store`], e.g. when there is none or a newer pagesight made it.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Engine::open(folder.as_ref())?)))
+        let folder = folder.as_ref();
+        match Address::of(folder)? {
+            Some(address) => Self::open_bucket(&address, &BucketOptions::default()),
+            None => Ok(Self(Arc::new(Engine::open(folder)?))),
+        }
+    }
+
+    /// Opens the newest snapshot of the index at `address` for searches. Its words and codes are
+    /// copied to this machine; newer snapshots are looked for in the background, and a search never
+    /// waits for that. The texts of hits, and full-precision vectors where a ranking is exact, are read
+    /// in the bucket.
+    ///
+    /// # Errors
+    /// [`Error::Store`], e.g. when there is none, or this library was built without that cloud.
+    pub fn open_bucket(address: &Address, options: &BucketOptions) -> Result<Self, Error> {
+        let base = options.base.clone();
+        let engine = Arc::new(Engine::open_bucket(address, &options.local, base)?);
+        let (weak, every) = (Arc::downgrade(&engine), options.refresh);
+        let refreshing = move || {
+            let mut waited = Duration::ZERO;
+            // In short steps, so that the thread ends soon after the index.
+            while let Some(engine) = weak.upgrade() {
+                if waited >= every {
+                    engine.try_refresh();
+                    waited = Duration::ZERO;
+                }
+                drop(engine);
+                std::thread::sleep(STEP.min(every));
+                waited += STEP.min(every);
+            }
+        };
+        let thread = std::thread::Builder::new().name("pagesight-refresh".into());
+        thread.spawn(refreshing).map_err(|source| StoreError::Threads { source })?;
+        Ok(Self(engine))
+    }
+
+    /// Whether the index lies in a bucket.
+    pub fn is_in_bucket(&self) -> bool {
+        self.0.is_in_bucket()
+    }
+
+    /// Of an index in a bucket, how often a newer snapshot was looked for in vain.
+    pub fn refresh_failures(&self) -> u64 {
+        self.0.refresh_failures()
     }
 
     /// Opens the index in `folder`, or makes it.
@@ -311,6 +356,16 @@ impl Index {
         self.0.encode(question)
     }
 
+    /// Encodes a question with the model of meaning of the index, for heat maps and regions of what
+    /// the text of a page means.
+    ///
+    /// # Errors
+    /// [`Error::NoMeaning`] for an index without the meaning of its text, and what loading the model
+    /// says.
+    pub fn encode_meaning(&self, question: &str) -> Result<EncodedQuestion, Error> {
+        self.0.encode_meaning(question)
+    }
+
     /// Opens `document`, whose bytes are checked to be those that were indexed: the ledger path at
     /// which it lies, and its content.
     ///
@@ -390,7 +445,7 @@ impl Index {
         name_of(self.folder())
     }
 
-    /// The index folder, absolute.
+    /// The index folder, absolute; of an index in a bucket its address.
     pub fn folder(&self) -> &Path {
         &self.0.folder
     }
@@ -406,10 +461,37 @@ impl Index {
     }
 }
 
-/// The name of the folder that holds the index in `folder`, an absolute path, made to fit: see
+/// Between two looks whether an index is still used.
+const STEP: Duration = Duration::from_millis(250);
+
+/// How an index in a bucket is read.
+#[derive(Debug, Clone)]
+pub struct BucketOptions {
+    /// Where copies of its words and codes are kept.
+    pub local: PathBuf,
+    /// How often a newer snapshot is looked for.
+    pub refresh: Duration,
+    /// The folder that paths of the ledger begin at on this machine: pictures of pages are drawn from
+    /// the PDFs there.
+    pub base: PathBuf,
+}
+
+impl Default for BucketOptions {
+    /// A folder among the temporary ones, every 5 s, and paths that begin at the current folder.
+    fn default() -> Self {
+        let local = std::env::temp_dir().join("pagesight");
+        Self { local, refresh: Duration::from_secs(5), base: PathBuf::from(".") }
+    }
+}
+
+/// The name of the folder that holds the index in `folder`, an absolute path, or the last part of an
+/// address, made to fit: see
 /// [`Index::name`].
 pub fn name_of(folder: &Path) -> String {
-    let holder = folder.parent().and_then(Path::file_name).unwrap_or_default();
+    // What an address ends with says what it is of.
+    let of_bucket = matches!(Address::of(folder), Ok(Some(_)));
+    let holder = if of_bucket { Some(folder) } else { folder.parent() };
+    let holder = holder.and_then(Path::file_name).unwrap_or_default();
     let mut name = String::new();
     for c in holder.to_string_lossy().to_lowercase().chars() {
         let fits = c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);

@@ -107,6 +107,7 @@ pub mod endpoint;
 mod engine;
 mod error;
 pub mod eval;
+pub mod fleet;
 pub mod hidden;
 pub mod index;
 #[cfg(feature = "cli")]

@@ -78,6 +78,11 @@ pub fn models() -> Models {
     Models { own: data_folder().map(|folder| folder.join("models")), hub: hub_cache() }
 }
 
+/// Where copies of indexes in buckets are kept.
+pub fn local() -> PathBuf {
+    dirs::cache_dir().unwrap_or_else(env::temp_dir).join("pagesight/buckets")
+}
+
 /// Where models are looked for and their hashes kept.
 pub fn loading() -> LoadOptions {
     LoadOptions {

@@ -123,6 +123,11 @@ impl Page {
         }
     }
 
+    /// The words as the index has them, and as their meaning was encoded.
+    pub(crate) fn stored_text(&self) -> &str {
+        &self.record.text
+    }
+
     /// Where the words come from.
     pub fn text_source(&self) -> TextSource {
         self.record.text_source

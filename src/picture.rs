@@ -4,10 +4,10 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError, ImageReader, Limits};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use pagesight_core::{MAX_SIDE_PX, PageImage, Rect};
 use pagesight_query::HeatMap;
 
@@ -59,19 +59,14 @@ pub fn encode(image: &PageImage, format: Format) -> Result<Picture, Error> {
     let (rgb, colour) = (image.rgb(), ExtendedColorType::Rgb8);
     let mut bytes = Vec::new();
     match format {
-        Format::WebP => {
-            WebPEncoder::new_lossless(&mut bytes).write_image(rgb, width, height, colour)
-        }
-        Format::Png => {
-            png(&mut bytes, FilterType::Adaptive).write_image(rgb, width, height, colour)
-        }
-        Format::Jpeg(quality) => {
-            let quality = quality.clamp(1, 100);
-            JpegEncoder::new_with_quality(&mut bytes, quality)
-                .write_image(rgb, width, height, colour)
-        }
+        Format::WebP => WebPEncoder::new_lossless(&mut bytes)
+            .write_image(rgb, width, height, colour)
+            .map_err(failed)?,
+        Format::Png => png(&mut bytes, FilterType::Adaptive)
+            .write_image(rgb, width, height, colour)
+            .map_err(failed)?,
+        Format::Jpeg(quality) => jpeg(&mut bytes, image, quality)?,
     }
-    .map_err(failed)?;
     Ok(Picture { bytes, mime_type: format.mime_type(), width_px: width, height_px: height })
 }
 
@@ -148,6 +143,16 @@ pub fn jpeg_within(
     }
 }
 
+/// Colours are kept at the full width and height, so that coloured print keeps its edges.
+fn jpeg(bytes: &mut Vec<u8>, image: &PageImage, quality: u8) -> Result<(), Error> {
+    let side = |px| u16::try_from(px).map_err(|error| Error::Picture(Box::new(error)));
+    let (width, height) = (side(image.width_px())?, side(image.height_px())?);
+    let mut encoder = Encoder::new(bytes, quality.clamp(1, 100));
+    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+    let written = encoder.encode(image.rgb(), width, height, ColorType::Rgb);
+    written.map_err(|error| Error::Picture(Box::new(error)))
+}
+
 fn png(bytes: &mut Vec<u8>, filter: FilterType) -> PngEncoder<&mut Vec<u8>> {
     PngEncoder::new_with_quality(bytes, CompressionType::Fast, filter)
 }
@@ -169,8 +174,21 @@ mod tests {
             assert_eq!((picture.width_px, picture.height_px), (5, 7));
             assert_eq!(decode(&picture.bytes).unwrap(), image, "{format:?}");
         }
-        let jpeg = encode(&image, Format::Jpeg(90)).unwrap();
-        assert_eq!(decode(&jpeg.bytes).unwrap().width_px(), 5);
         assert!(decode(b"no picture").is_err());
+    }
+
+    #[test]
+    fn a_jpeg_is_near_to_what_was_encoded() {
+        let (width, height) = (61, 47);
+        let rgb =
+            (0..height).flat_map(|y| (0..width).flat_map(move |x| [4 * x, 5 * y, 2 * (x + y)]));
+        let image = PageImage::new(width, height, rgb.map(|value| value as u8).collect()).unwrap();
+        let (good, small) = (encode(&image, Format::Jpeg(90)), encode(&image, Format::Jpeg(20)));
+        let (good, small) = (good.unwrap(), small.unwrap());
+        assert!(small.bytes.len() < good.bytes.len());
+        let read = decode(&good.bytes).unwrap();
+        assert_eq!((read.width_px(), read.height_px()), (width, height));
+        let off = read.rgb().iter().zip(image.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(off.unwrap() <= 12, "a value is {off:?} off");
     }
 }

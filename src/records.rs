@@ -155,6 +155,15 @@ fn with_way_out(failure: &Failure, way_out: WayOut) -> String {
 /// The last line of a run of indexing.
 pub fn summary_line(index: &Index, summary: &Summary, time: Duration) -> Value {
     let snapshot = index.snapshot();
+    let mut line = run_line(summary, time);
+    line["snapshot"] = json!(snapshot.number());
+    line["model_id"] = json!(snapshot.model().map(|model| &model.id));
+    line["index"] = json!(index.folder().display().to_string());
+    line
+}
+
+/// As [`summary_line`], without the index that the run wrote to.
+pub fn run_line(summary: &Summary, time: Duration) -> Value {
     let emptied = summary.emptied.iter().map(|emptied| {
         json!({"root": emptied.root.display().to_string(), "documents": emptied.documents})
     });
@@ -184,9 +193,6 @@ pub fn summary_line(index: &Index, summary: &Summary, time: Duration) -> Value {
             "meaning": seconds(stages.meaning),
             "commit": seconds(stages.commit),
         },
-        "snapshot": snapshot.number(),
-        "model_id": snapshot.model().map(|model| &model.id),
-        "index": index.folder().display().to_string(),
     })
 }
 

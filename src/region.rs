@@ -5,15 +5,18 @@ use std::sync::atomic::AtomicBool;
 
 use pagesight_core::seam::PdfDocument;
 use pagesight_core::{
-    Area, DrawSize, EncodedPage, ModelId, OcrChoice, PageImage, PageSize, Rect, TextSource,
+    Area, Channel, DrawSize, EncodedPage, ModelId, OcrChoice, PageImage, PageSize, PageVectors,
+    Rect, TextSource,
 };
-use pagesight_query::{PlacedWord, regions};
+use pagesight_maxsim::SegmentError;
+use pagesight_query::{PlacedWord, QueryError, layout_of_tokens, regions};
 use pagesight_store::{Analyser, Language};
 
 use crate::encoded::EncodedQuestion;
 use crate::error::Error;
 use crate::page::Page;
 use crate::placed::PlacedWords;
+use crate::view::View;
 
 pub use pagesight_query::{HeatError, HeatMap, HeatScale, MapOf, RegionKind, Similarity};
 
@@ -107,7 +110,8 @@ pub struct Region {
 pub struct PageHeat {
     /// The map.
     pub map: HeatMap,
-    /// Whether the vectors are those of a compact index, 4 bits a number.
+    /// Whether the vectors are not those of full precision: of a compact index 4 bits a number, of
+    /// the meaning of text 8.
     pub approximate: bool,
     /// The snapshot whose vectors were read.
     pub snapshot: u64,
@@ -117,10 +121,16 @@ pub struct PageHeat {
 
 impl Page {
     /// Where on the page `of` of `question` is answered, from the stored vectors; no model sees the
-    /// page again, and its file is not needed.
+    /// page again.
+    ///
+    /// A question that [`Index::encode`](crate::Index::encode) encoded is answered by patches, and
+    /// the page's file is not needed. One of [`Index::encode_meaning`](crate::Index::encode_meaning)
+    /// is answered by the words of the page, each as far as it means what is asked; where they stand
+    /// is read from the file.
     ///
     /// # Errors
-    /// [`Error::NoVectors`] for a page without vectors, [`Error::Heat`], and what the store says.
+    /// [`Error::NoVectors`] for a page without vectors, [`Error::NoPassages`] for one whose text has
+    /// none, [`Error::Heat`], and what the store says; by meaning, also as [`words`](Self::words).
     pub fn heat(
         &self,
         question: &EncodedQuestion,
@@ -128,6 +138,9 @@ impl Page {
         scale: HeatScale,
     ) -> Result<PageHeat, Error> {
         let view = self.engine().latest()?;
+        if question.channel() == Channel::Passages {
+            return self.heat_of_meaning(&view, question, of, scale);
+        }
         let snapshot = view.reader.snapshot();
         let stored = view.reader.pages_with_vectors(&[self.id()])?.pop();
         let parts = stored.and_then(|page| Some((page.vectors?, page.layout?)));
@@ -148,6 +161,42 @@ impl Page {
             approximate: snapshot.compact().is_some(),
             snapshot: snapshot.number(),
             model: snapshot.model().map(|model| model.id.clone()),
+        })
+    }
+
+    fn heat_of_meaning(
+        &self,
+        view: &View,
+        question: &EncodedQuestion,
+        of: MapOf,
+        scale: HeatScale,
+    ) -> Result<PageHeat, Error> {
+        let none = || Error::NoPassages { path: self.path().into(), page: self.number() };
+        let encoder = self.engine().query_embedder()?.ok_or(Error::NoMeaning)?;
+        let codes = match view.passages() {
+            (_, Some(damage)) => {
+                return Err(QueryError::Passages { reason: damage.into() }.into());
+            }
+            (codes, None) => &codes.ok_or(Error::NoMeaning)?.tokens,
+        };
+        let slot = codes.living().iter().find(|slot| slot.id == self.id()).ok_or_else(none)?;
+        let damaged = |error: SegmentError| QueryError::Passages { reason: error.to_string() };
+        let coded = codes.page(slot).map_err(damaged)?;
+        let vectors = PageVectors::from_f32(coded.dim(), &coded.to_rows())?;
+        let words = self.placed_words(true)?;
+        let text = self.stored_text();
+        let tokens = encoder.tokens(text).map_err(Error::Embed)?;
+        let layout = layout_of_tokens(text, &tokens, &words.words);
+        if layout.vectors() != vectors.len() {
+            // The passages are those of another text; the next run encodes them again.
+            return Err(none());
+        }
+        let map = HeatMap::new(question.vectors(), question.words(), of, scale, &vectors, &layout)?;
+        Ok(PageHeat {
+            map,
+            approximate: true,
+            snapshot: view.number(),
+            model: question.model().cloned(),
         })
     }
 

@@ -9,8 +9,9 @@ use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord, chain};
 use pagesight_query::{
     PassageMatch, PassageSource, PathFilter, Ranking, Request, Sources, TokenMatch,
 };
+use rayon::prelude::*;
 
-use crate::encoded::Remembering;
+use crate::encoded::{Remembering, RememberingPassages};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::View;
@@ -137,30 +138,19 @@ impl Search {
         let view = &ranked.view;
         let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
         let mut pages = view.reader.pages(&ids)?.into_iter();
-        let mut hits = Vec::with_capacity(ids.len());
-        let mut matches = ranked.ranking.matches.iter();
-        let mut passages = ranked.ranking.passages.iter();
-        let likelihoods = &ranked.ranking.likelihoods;
-        for ((hit, likelihood), rank) in ranked.ranking.hits.iter().zip(likelihoods).zip(1..) {
-            let path = ranked.path_of(hit.page);
-            let Some(record) = pages.next().filter(|page| page.id == hit.page) else {
-                // Words and pages are one snapshot; only damage parts them.
-                return Err(Error::PageMissing { path, page: hit.page.number });
-            };
-            let matches = matches.next().map_or(&[][..], Vec::as_slice);
-            let passage = passages.next().copied().flatten();
-            let passage = passage.map(|found| ranked.passage(found, &record)).transpose()?;
-            hits.push(PageHit {
-                rank,
-                score: hit.score,
-                channels: hit.channels.clone(),
-                likelihood: *likelihood,
-                matches: matches.iter().map(|found| placed(&record, found)).collect(),
-                snippet: self.snippet(view, &record, passage.as_ref()),
-                passage,
-                page: Page::new(Arc::clone(&self.engine), view, path, record),
-            });
-        }
+        let of_hit = |hit: &Hit| -> Result<PageRecord, Error> {
+            // Words and pages are one snapshot; only damage parts them.
+            let missing =
+                || Error::PageMissing { path: ranked.path_of(hit.page), page: hit.page.number };
+            pages.next().filter(|page| page.id == hit.page).ok_or_else(missing)
+        };
+        let records: Vec<PageRecord> =
+            ranked.ranking.hits.iter().map(of_hit).collect::<Result<_, _>>()?;
+        let hits: Vec<PageHit> = records
+            .into_par_iter()
+            .enumerate()
+            .map(|(at, record)| self.hit(&ranked, at, record))
+            .collect::<Result<_, _>>()?;
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
         let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
         let recall = snapshot.tuning().filter(|tuning| {
@@ -188,6 +178,26 @@ impl Search {
             total: start.elapsed(),
             work,
             notices,
+        })
+    }
+
+    /// The hit `at`, from 0, of a ranking, whose page is `record`.
+    fn hit(&self, ranked: &Ranked, at: usize, record: PageRecord) -> Result<PageHit, Error> {
+        let (view, ranking) = (&ranked.view, &ranked.ranking);
+        let hit = &ranking.hits[at];
+        let matches = ranking.matches.get(at).map_or(&[][..], Vec::as_slice);
+        let passage = ranking.passages.get(at).copied().flatten();
+        let passage = passage.map(|found| ranked.passage(&self.engine, found, &record));
+        let passage = passage.transpose()?;
+        Ok(PageHit {
+            rank: at as u32 + 1,
+            score: hit.score,
+            channels: hit.channels.clone(),
+            likelihood: ranking.likelihoods[at],
+            matches: matches.iter().map(|found| placed(&record, found)).collect(),
+            snippet: self.snippet(view, &record, passage.as_ref()),
+            passage,
+            page: Page::new(Arc::clone(&self.engine), view, ranked.path_of(hit.page), record),
         })
     }
 
@@ -253,9 +263,14 @@ impl Search {
         let record = model.as_deref().map(Model::record);
         let mut channels = self.channels.clone();
         let embedder = self.embedder(&view, &mut channels, &mut notices)?;
-        let passages = embedder.as_deref().zip(view.passages().0);
-        let passages = passages.map(|(encoder, codes)| PassageSource {
+        let encoder_of_passages = embedder.as_deref().map(|encoder| RememberingPassages {
             encoder,
+            model: encoder.record().id,
+            kept: &self.engine.meant,
+        });
+        let passages = encoder_of_passages.as_ref().zip(view.passages().0);
+        let passages = passages.map(|(encoder, codes)| PassageSource {
+            encoder: encoder as &dyn PassageEncoder,
             pooled: &codes.pooled,
             tokens: &codes.tokens,
         });
@@ -385,10 +400,15 @@ struct Ranked {
 
 impl Ranked {
     /// The passage of `page` that is most like the question.
-    fn passage(&self, found: PassageMatch, page: &PageRecord) -> Result<Passage, Error> {
+    fn passage(
+        &self,
+        engine: &Engine,
+        found: PassageMatch,
+        page: &PageRecord,
+    ) -> Result<Passage, Error> {
         let ranges = match &self.embedder {
-            Some(encoder) => encoder.passages(&page.text).map_err(QueryError::Encode)?,
-            None => Vec::new(),
+            Some(encoder) => engine.passages_of(&**encoder, page)?,
+            None => Arc::default(),
         };
         let range = ranges.get(found.passage).cloned().unwrap_or_default();
         let text = page.text.get(range.clone()).unwrap_or_default().to_string();

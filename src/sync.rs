@@ -1,16 +1,16 @@
 //! The write path as the library offers it: the indexer over this index's store, reader and model.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pagesight_core::seam::{Batch, Model, PageEncoder, PageSink};
 use pagesight_core::{EncodedPage, ModelRecord};
 use pagesight_indexer::{Engines, Event, IndexError, Summary, SyncOptions};
 use pagesight_maxsim::Neutral;
-use pagesight_store::{ANALYSIS, StoreError, Writer};
+use pagesight_store::{ANALYSIS, LazyNeutral, StoreError, Writer};
 
-use crate::engine::{Engine, Meaning};
+use crate::engine::{Engine, Meaning, locked};
 use crate::error::Error;
 use crate::meaning;
 
@@ -39,7 +39,7 @@ pub(crate) fn sync(
     let embedder = meaning::encoder(engine, tell);
     let mut writer = Writer::open(&engine.folder)?;
     if let Some(record) = record {
-        writer.set_neutral(neutral(encoder_of_questions.as_deref(), &record));
+        writer.set_neutral(neutral(&engine.neutral, encoder_of_questions, &record));
         writer.set_model(record)?;
     }
     if matches!(engine.meaning(), Meaning::Off) {
@@ -100,7 +100,7 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
     let options = SyncOptions::default();
     let engines = engines(engine, &options, None)?;
     let mut writer = Writer::open(&engine.folder)?;
-    writer.set_neutral(neutral(model.as_deref(), &record));
+    writer.set_neutral(neutral(&engine.neutral, model.clone(), &record));
     writer.set_model(record.clone())?;
     let (base, options) = (&engine.base, &options);
     pagesight_indexer::add(&mut writer, &engines, base, pdf, &record, pages, options)?;
@@ -108,12 +108,27 @@ pub(crate) fn add(engine: &Engine, pdf: &Path, pages: Vec<EncodedPage>) -> Resul
     engine.refresh()
 }
 
-/// The neutral questions of a model, encoded: pages are measured with them when they are coded.
-/// `None` for a model that encodes no questions, e.g. one whose vectors are made elsewhere.
-fn neutral(model: Option<&dyn Model>, record: &ModelRecord) -> Option<Neutral> {
-    let questions: Vec<&str> = record.neutral.questions.iter().map(String::as_str).collect();
+/// The neutral questions of a model: pages are measured with them when they are coded. Those of a
+/// model that encodes no questions, e.g. one whose vectors are made elsewhere, measure nothing. Once
+/// encoded they are `kept`.
+pub(crate) fn neutral(
+    kept: &Arc<Mutex<Option<Neutral>>>,
+    model: Option<Arc<dyn Model>>,
+    record: &ModelRecord,
+) -> Option<LazyNeutral> {
+    let questions = record.neutral.questions.clone();
     let model = model.filter(|_| !questions.is_empty())?;
-    Neutral::new(&model.encode_queries(&questions).ok()?)
+    let name = format!("{} {}", record.id, questions.join(" "));
+    let kept = Arc::clone(kept);
+    Some(LazyNeutral::new(&name, move |name| {
+        let mut kept = locked(&kept);
+        if let Some(known) = kept.as_ref().filter(|known| known.id() == Neutral::id_of(name)) {
+            return Some(known.clone());
+        }
+        let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+        *kept = Neutral::new(name, &model.encode_queries(&questions).ok()?);
+        kept.clone()
+    }))
 }
 
 /// Drops paths from the ledger.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use pagesight_store::Writer;
+use pagesight_store::{Address, Writer};
 
 use crate::error::Error;
 
@@ -43,6 +43,40 @@ pub fn collect_garbage(folder: impl AsRef<Path>, stop: &AtomicBool) -> Result<Co
 /// [`Error::Store`], e.g. when there is something at `to` already or a page is damaged.
 pub fn export(folder: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Snapshot, Error> {
     Ok(pagesight_store::export(folder.as_ref(), to.as_ref())?)
+}
+
+/// As [`verify`], of the index at `address`: every object of its newest snapshot is read. `local` is
+/// where copies of its words and codes are kept.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_bucket(address: &Address, local: &Path) -> Result<Verified, Error> {
+    Ok(pagesight_store::verify_bucket(address, local)?)
+}
+
+/// As [`export`], of the index at `address`.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_bucket(
+    address: &Address,
+    local: &Path,
+    to: impl AsRef<Path>,
+) -> Result<Snapshot, Error> {
+    Ok(pagesight_store::export_bucket(address, local, to.as_ref())?)
+}
+
+/// As [`import`], into the bucket of `address`. The meaning of the text is left behind: an index in a
+/// bucket has none.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_bucket(
+    address: &Address,
+    local: &Path,
+    from: impl AsRef<Path>,
+) -> Result<Snapshot, Error> {
+    Ok(pagesight_store::Fleet::open(address, local)?.import(from.as_ref())?)
 }
 
 /// Makes a new index in `folder` from what [`export`] wrote into `from`.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
 use pagesight_query::{Backgrounds, Effort};
-use pagesight_store::{PassageCodes, Reader};
+use pagesight_store::{Address, PassageCodes, Reader};
 
 use crate::error::Error;
 
@@ -30,6 +30,11 @@ impl View {
     /// Opens the latest snapshot of the index in `folder`.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         Self::over(Reader::open(folder)?)
+    }
+
+    /// Opens the newest snapshot of the index at `address`, with its words and codes below `local`.
+    pub fn open_bucket(address: &Address, local: &Path) -> Result<Self, Error> {
+        Self::over(Reader::open_bucket(address, local)?)
     }
 
     /// The latest snapshot, when it is another one than this.

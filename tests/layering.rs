@@ -35,13 +35,15 @@ const RULES: [(&str, &[&str]); 13] = [
 ];
 
 /// Heavy or telling dependencies, and the only crates that may name them.
-const ONLY_IN: [(&str, &[&str]); 26] = [
+const ONLY_IN: [(&str, &[&str]); 29] = [
     ("candle-core", &["pagesight-model"]),
     ("candle-nn", &["pagesight-model"]),
     ("tokenizers", &["pagesight-model"]),
     ("hf-hub", &["pagesight-model"]),
     ("ureq", &["pagesight", "pagesight-model"]),
     ("lancedb", &["pagesight-store"]),
+    ("lance", &["pagesight-store"]),
+    ("object_store", &["pagesight-store"]),
     ("tantivy", &["pagesight-store"]),
     ("arrow", &["pagesight-store"]),
     ("pdfium-render", &["pagesight-pdf"]),
@@ -51,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 26] = [
     ("rten-onnx", &["pagesight-ocr"]),
     ("rten-tensor", &["pagesight-ocr"]),
     ("inotify", &["pagesight-indexer"]),
+    ("jpeg-encoder", &["pagesight"]),
     ("frostem", &["pagesight-store"]),
     ("whatlang", &["pagesight-store"]),
     ("clap", &["pagesight"]),

@@ -1,12 +1,17 @@
 //! The façade, as a program embeds it.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pagesight::index::SyncOptions;
-use pagesight::model::{EncodedPage, LoadOptions, ModelSource, PageVectors, PatchLayout};
+use pagesight::model::{
+    BoxError, EncodedPage, LoadOptions, Model, ModelId, ModelRecord, ModelSource, PageEncoder,
+    PageImage, PageSize, PageVectors, PatchLayout, PictureSize, QueryEncoder, QueryVectors,
+};
 use pagesight::pdf::RenderOptions;
 use pagesight::search::{Channel, Effort};
 use pagesight::{Answer, Error, Index};
+use pagesight_core::testing::FakeEncoder;
 
 use crate::{PROGRAM, Place, fixtures, pdfium};
 
@@ -186,4 +191,69 @@ fn vectors_that_are_not_the_pages_own_are_refused() {
     assert_eq!(index.vectors(id).unwrap().unwrap().vectors().values()[1].to_f32(), 1.0);
     let like = index.search(id).effort(Effort::Exact).run().unwrap();
     assert_eq!(like.hits.len(), 1, "another page, never itself");
+}
+
+/// A fake model that counts how often questions are encoded.
+struct Counting {
+    model: FakeEncoder,
+    encoded: AtomicUsize,
+}
+
+impl PageEncoder for Counting {
+    fn model_id(&self) -> &ModelId {
+        self.model.model_id()
+    }
+
+    fn dim(&self) -> usize {
+        self.model.dim()
+    }
+
+    fn picture(&self, page: PageSize) -> PictureSize {
+        self.model.picture(page)
+    }
+
+    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        self.model.encode_pages(pages)
+    }
+}
+
+impl QueryEncoder for Counting {
+    fn encode_queries(&self, queries: &[&str]) -> Result<Vec<QueryVectors>, BoxError> {
+        self.encoded.fetch_add(1, Ordering::Relaxed);
+        self.model.encode_queries(queries)
+    }
+}
+
+impl Model for Counting {
+    fn record(&self) -> ModelRecord {
+        self.model.record()
+    }
+}
+
+/// A model of billions of parameters takes a quarter of a minute for them on a CPU.
+#[test]
+fn neutral_questions_are_encoded_once_and_for_new_pages_alone() {
+    let place = Place::with(&["form.pdf"]);
+    let model = Arc::new(Counting {
+        model: FakeEncoder::new(8, Default::default()),
+        encoded: AtomicUsize::new(0),
+    });
+    let encoded = || model.encoded.load(Ordering::Relaxed);
+    let open = || index(&place).with_model(Arc::clone(&model) as _).unwrap();
+    let first = open();
+    let sync = |index: &Index| index.sync(place.path(), &SyncOptions::default()).unwrap();
+    assert_eq!((sync(&first).pages_indexed, encoded()), (2, 1));
+    // The same process, with another page.
+    place.add("rotated.pdf", "rotated.pdf");
+    assert_eq!((sync(&first).pages_indexed > 0, encoded()), (true, 1));
+    // Another process, without and with new pages.
+    drop(first);
+    let second = open();
+    assert_eq!((sync(&second).pages_indexed, encoded()), (0, 1));
+    place.add("slides.pdf", "slides.pdf");
+    assert_eq!((sync(&second).pages_indexed > 0, encoded()), (true, 2));
+    let measured = second.search("travel").channels([Channel::Patches]).run().unwrap();
+    assert!(measured.hits.len() > 4);
+    // What was measured in two runs is one measure: a search encodes its question alone.
+    assert_eq!(encoded(), 3);
 }

@@ -93,3 +93,31 @@ fn a_model_that_is_gone_costs_its_channel_alone() {
     place.run(&["index", "--meaning", "auto", "."]);
     assert!(meaning(&place)["bytes"].as_u64().unwrap() > before);
 }
+
+#[test]
+fn where_on_a_page_is_answered_by_what_its_words_mean() {
+    let place = Place::with(&["debian/history.pdf"]);
+    place.run(&["index", "--model", "none", "--meaning", &model("bert"), "."]);
+    let page = "history.pdf#2";
+    let regions = place.json(0, &["get", page, "--regions", "the end", "--channel", "meaning"]);
+    assert!(!regions.is_empty());
+    for region in &regions {
+        let edges: Vec<f64> = (0..4).map(|at| region["rect_rel"][at].as_f64().unwrap()).collect();
+        assert!(edges.iter().all(|edge| (0.0..=1.0).contains(edge)), "{region}");
+        assert!(edges[0] < edges[2] && edges[1] < edges[3], "{region}");
+        assert_eq!(region["snap"], "words");
+        assert!(!region["text"].as_str().unwrap().is_empty());
+    }
+    let map = ["get", page, "--heatmap", "the end", "--channel", "meaning", "--image", "heat.png"];
+    assert_eq!(place.run(&map).code, 0);
+    let plain = ["get", page, "--image", "plain.png"];
+    assert_eq!(place.run(&plain).code, 0);
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert!(read("heat.png") != read("plain.png"), "no heat was laid over");
+    // By its looks it has none, since no model saw it.
+    let ran = place.run(&["get", page, "--regions", "the end"]);
+    assert!(ran.code == 2 && ran.err.contains("no model"), "{}", ran.err);
+    place.run(&["index", "--meaning", "off", "."]);
+    let ran = place.run(&["get", page, "--regions", "the end", "--channel", "meaning"]);
+    assert!(ran.code == 2 && ran.err.contains("what its text means"), "{}", ran.err);
+}

@@ -102,6 +102,13 @@ pub trait PassageEncoder: Send + Sync {
     /// When the model cannot run; never a made-up vector.
     fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Option<EncodedPassages>>, BoxError>;
 
+    /// What of `text` the rows of [`EncodedPassages::tokens`] stand for, in their order: ranges of
+    /// bytes. A row that stands for nothing of the text has an empty one.
+    ///
+    /// # Errors
+    /// When the text cannot be cut.
+    fn tokens(&self, text: &str) -> Result<Vec<Range<usize>>, BoxError>;
+
     /// Whether the model was made for the language of `question`. Where it was not, its vectors
     /// mean little, and nobody should ask for them.
     fn understands(&self, question: &str) -> bool;

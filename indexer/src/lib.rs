@@ -31,6 +31,7 @@ mod pipeline;
 mod reading;
 mod recognise;
 mod scan;
+mod survey;
 mod sync;
 mod watch;
 
@@ -41,5 +42,6 @@ pub use encoding::apart;
 pub use error::{AddError, IndexError};
 pub use event::{Emptied, Event, Outcome, Progress, Stages, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
+pub use survey::{Survey, SurveyedFile, read_files, survey};
 pub use sync::sync;
 pub use watch::FolderWatch;

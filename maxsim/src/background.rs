@@ -28,17 +28,19 @@ pub struct Background {
 }
 
 impl Neutral {
-    /// Lays `questions` out. `None` when they have no token, or differ in dim.
+    /// Lays `questions` out, which are called `name`: their model and their words, since the vectors
+    /// that a model gives differ in their last bits from one kind of CPU to another. `None` when they
+    /// have no token, or differ in dim.
     ///
     /// ```
     /// use pagesight_core::{PageVectors, QueryVectors};
     /// use pagesight_maxsim::Neutral;
     /// let questions = [vec![1.0, 0.0], vec![0.0, 1.0]].map(|row| QueryVectors::of_rows(2, row));
-    /// let neutral = Neutral::new(&questions.map(Result::unwrap)).unwrap();
+    /// let neutral = Neutral::new("any two", &questions.map(Result::unwrap)).unwrap();
     /// let page = PageVectors::from_f32(2, &[0.5, 0.25]).unwrap();
     /// assert!((neutral.measure(&page).unwrap().per_token - 0.375).abs() < 5e-3);
     /// ```
-    pub fn new(questions: &[QueryVectors]) -> Option<Self> {
+    pub fn new(name: &str, questions: &[QueryVectors]) -> Option<Self> {
         let dim = questions.first()?.dim();
         if questions.iter().any(|question| question.dim() != dim) {
             return None;
@@ -46,13 +48,16 @@ impl Neutral {
         // The sum over the tokens of all of them is that over the tokens of one long question.
         let values: Vec<f32> = questions.iter().flat_map(|q| q.values()).copied().collect();
         let vectors = QueryVectors::of_rows(dim, values).ok()?;
-        let bytes = vectors.values().iter().map(|value| value.to_le_bytes());
-        let id = bytes.fold(0, |crc, bytes| crc32c::crc32c_append(crc, &bytes)).max(1);
         let coded = Int8Query::new(&vectors);
-        Some(Self { coded, vectors, id })
+        Some(Self { coded, vectors, id: Self::id_of(name) })
     }
 
-    /// Names the questions by their vectors, and with them the model; never 0.
+    /// The number of questions that are called `name`; never 0.
+    pub fn id_of(name: &str) -> u32 {
+        crc32c::crc32c(name.as_bytes()).max(1)
+    }
+
+    /// Says which questions, and with them the model; never 0.
     pub fn id(&self) -> u32 {
         self.id
     }
@@ -101,7 +106,7 @@ mod tests {
         let all: f64 = questions.iter().map(|rows| maxsim_reference(8, rows, &values)).sum();
         let of = |rows: &Vec<f32>| QueryVectors::of_rows(8, rows.clone()).unwrap();
         let questions: Vec<QueryVectors> = questions.iter().map(of).collect();
-        let neutral = Neutral::new(&questions).unwrap();
+        let neutral = Neutral::new("ours", &questions).unwrap();
         let background = neutral.measure(&page).unwrap();
         let expected = all / tokens as f64;
         assert!((f64::from(background.per_token) - expected).abs() < 5e-3);
@@ -110,10 +115,10 @@ mod tests {
         let coded = neutral.measure_code(&(&code).into()).unwrap();
         assert_eq!(coded, background);
         // Other questions have another name, the same ones the same.
-        assert_ne!(Neutral::new(&questions[1..]).unwrap().id(), neutral.id());
-        assert_eq!(Neutral::new(&questions).unwrap().id(), neutral.id());
-        assert!(Neutral::new(&[]).is_none());
+        assert_ne!(Neutral::new("others", &questions).unwrap().id(), neutral.id());
+        assert_eq!(Neutral::new("ours", &questions).unwrap().id(), neutral.id());
+        assert!(Neutral::new("ours", &[]).is_none());
         let other = QueryVectors::of_rows(4, vec![0.0; 4]).unwrap();
-        assert!(Neutral::new(&[questions[0].clone(), other]).is_none());
+        assert!(Neutral::new("ours", &[questions[0].clone(), other]).is_none());
     }
 }

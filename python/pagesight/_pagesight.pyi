@@ -147,6 +147,7 @@ class Page:
         word: int | None,
         token: int | None,
         scale: str,
+        channel: str,
     ) -> Heatmap: ...
     def regions(
         self,
@@ -155,6 +156,7 @@ class Page:
         word: int | None,
         n: int,
         words: bool,
+        channel: str,
     ) -> list[dict[str, Any]]: ...
 
 @final

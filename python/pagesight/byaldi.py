@@ -16,46 +16,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from base64 import b64encode
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pagesight.errors import InvalidValue, NotFound
+from pagesight._byaldi_input import items_of, wrong
+from pagesight._byaldi_result import Result
+from pagesight.errors import NotFound
 from pagesight.index import Index
-from pagesight.records import Hit
 
 __all__ = ["RAGMultiModalModel", "Result"]
 
 LIST = "byaldi.json"
-FIELDS = ("doc_id", "page_num", "score", "metadata", "base64")
-
-
-class Result:
-    """A page that was found: ``doc_id``, ``page_num`` (from 1), ``score``, ``metadata``, ``base64``."""
-
-    def __init__(self, hit: Hit, doc_id: int, metadata: dict[str, Any], has_picture: bool) -> None:
-        self.doc_id, self.page_num, self.score = doc_id, hit.page, hit.score
-        self.metadata = metadata
-        self._hit, self._has_picture = hit, has_picture
-
-    @cached_property
-    def base64(self) -> str:
-        """The page as a PNG 1,200 px wide, drawn when it is read."""
-        return b64encode(self._hit.image(1200).png()).decode("ascii")
-
-    def dict(self) -> dict[str, Any]:
-        """Its fields; ``base64`` is None where pictures were not asked for."""
-        hidden = () if self._has_picture else ("base64",)
-        return {name: None if name in hidden else self[name] for name in FIELDS}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in FIELDS:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __repr__(self) -> str:
-        return str({name: self[name] for name in FIELDS[:-1]})
 
 
 class RAGMultiModalModel:
@@ -95,7 +66,7 @@ class RAGMultiModalModel:
         listed = made._folder / LIST
         if not listed.is_file():
             if any(made._folder.glob("*.json.gz")):
-                raise _wrong(f"{made._folder} is an index of byaldi: make it again with index()")
+                raise wrong(f"{made._folder} is an index of byaldi: make it again with index()")
             raise NotFound(f"there is no index at {made._folder}", code="index_not_found")
         kept = json.loads(listed.read_text("utf-8"))
         made._documents = {int(doc_id): known for doc_id, known in kept["documents"].items()}
@@ -120,12 +91,12 @@ class RAGMultiModalModel:
         model's, whatever the last two say.
         """
         if index_name is None:
-            raise _wrong("`index_name` is needed to make an index")
+            raise wrong("`index_name` is needed to make an index")
         self._folder = self._root / index_name
-        items = _items(input_path, doc_ids, metadata, 0)
+        items = items_of(input_path, doc_ids, metadata, 0)
         if self._folder.exists():
             if not overwrite:
-                raise _wrong(f"there is an index {index_name} already: overwrite=True makes it again")
+                raise wrong(f"there is an index {index_name} already: overwrite=True makes it again")
             if self._index is not None:
                 self._index.close()
             shutil.rmtree(self._folder)
@@ -145,10 +116,10 @@ class RAGMultiModalModel:
         """Adds a PDF, or those in a folder; returns the file of each id of the index."""
         ids = [doc_id] if isinstance(doc_id, int) else doc_id
         listed = [metadata] if isinstance(metadata, dict) else metadata
-        items = _items(input_item, ids, listed, max(self._documents, default=-1) + 1)
+        items = items_of(input_item, ids, listed, max(self._documents, default=-1) + 1)
         for _, one, _ in items:
             if one in self._documents:
-                raise _wrong(f"the index has a document {one} already")
+                raise wrong(f"the index has a document {one} already")
         self._has_pictures = self._has_pictures or store_collection_with_index
         return self._take(items)
 
@@ -206,29 +177,5 @@ class RAGMultiModalModel:
 
     def _opened(self) -> Index:
         if self._index is None:
-            raise _wrong("there is no index yet: call index() or from_index()")
+            raise wrong("there is no index yet: call index() or from_index()")
         return self._index
-
-
-def _items(
-    path: str | Path, ids: list[int] | None, metadata: list[dict[str, Any]] | None, first: int
-) -> list[tuple[Path, int, dict[str, Any]]]:
-    """The PDFs at `path` with their ids and what is told of each."""
-    if not isinstance(path, (str, Path)):
-        raise _wrong(f"{type(path).__name__} is no path: save pictures as PDFs, e.g. with img2pdf")
-    place = Path(path)
-    if not place.exists():
-        raise NotFound(f"there is nothing at {place}", code="file_gone")
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    pdfs = [file for file in files if file.suffix.lower() == ".pdf"]
-    if not pdfs:
-        raise _wrong(f"there is no PDF at {place}: pictures become PDFs, e.g. with img2pdf")
-    ids = list(range(first, first + len(pdfs))) if ids is None else ids
-    metadata = [{} for _ in pdfs] if metadata is None else metadata
-    if len(ids) != len(pdfs) or len(metadata) != len(pdfs):
-        raise _wrong(f"{len(ids)} ids and metadata of {len(metadata)} for {len(pdfs)} documents")
-    return list(zip(pdfs, ids, metadata))
-
-
-def _wrong(detail: str) -> InvalidValue:
-    return InvalidValue(detail, code="invalid_value")

@@ -117,9 +117,11 @@ class Client:
         word: int | None = None,
         token: int | None = None,
         scale: str = "page",
+        channel: str = "visual",
     ) -> Heatmap:
         """Where the page with the reference `page` answers `query`: as `Page.heatmap`."""
-        return self._heatmap(page, self._body(query, query_vectors), word, token, scale)
+        asked = self._body(query, query_vectors)
+        return self._heatmap(page, asked, word, token, scale, channel)
 
     def regions(
         self,
@@ -130,12 +132,14 @@ class Client:
         query_vectors: Any = None,
         word: int | None = None,
         words: bool = False,
+        channel: str = "visual",
     ) -> list[Region]:
         """The parts of the page with the reference `page` that answer `query`: as `Page.regions`.
 
         A server answers for questions in words alone.
         """
-        found = self._regions(page, self._body(query, query_vectors), word, n, words)
+        asked = self._body(query, query_vectors)
+        found = self._regions(page, asked, word, n, words, channel)
         return [Region(region) for region in found]
 
     def context(
@@ -198,9 +202,10 @@ class Client:
         word: int | None,
         token: int | None,
         scale: str,
+        channel: str,
     ) -> Heatmap:
         url = self._page_url(ref, "heatmap")
-        body = {**asked, "scale": scale}
+        body = {**asked, "scale": scale, "channel": channel}
         if word is not None:
             body["word"] = word
         if token is not None:
@@ -212,12 +217,19 @@ class Client:
         return self._bytes(url, {}, {**body, "format": "png", "width": width, "smooth": smooth})
 
     def _regions(
-        self, ref: str, asked: Mapping[str, Any], word: int | None, n: int, words: bool
+        self,
+        ref: str,
+        asked: Mapping[str, Any],
+        word: int | None,
+        n: int,
+        words: bool,
+        channel: str,
     ) -> list[dict[str, Any]]:
         if "query" not in asked:
             raise InvalidValue("a server tells regions of questions in words: give `query`",
                                code="invalid_value")
         parameters: dict[str, Any] = {"query": asked["query"], "n": n, "words": words}
+        parameters["channel"] = channel
         if word is not None:
             parameters["word"] = word
         answer = self._json(self._page_url(ref, "regions"), None, parameters)
@@ -342,16 +354,28 @@ class _RemotePage:
                                code="no_vectors")
 
     def heatmap(
-        self, query: str | None, query_vectors: Any, word: int | None, token: int | None, scale: str
+        self,
+        query: str | None,
+        query_vectors: Any,
+        word: int | None,
+        token: int | None,
+        scale: str,
+        channel: str,
     ) -> Heatmap:
         asked = self._question(query, query_vectors)
-        return self._client._heatmap(self._ref, asked, word, token, scale)
+        return self._client._heatmap(self._ref, asked, word, token, scale, channel)
 
     def regions(
-        self, query: str | None, query_vectors: Any, word: int | None, n: int, words: bool
+        self,
+        query: str | None,
+        query_vectors: Any,
+        word: int | None,
+        n: int,
+        words: bool,
+        channel: str,
     ) -> list[dict[str, Any]]:
         asked = self._question(query, query_vectors)
-        return self._client._regions(self._ref, asked, word, n, words)
+        return self._client._regions(self._ref, asked, word, n, words, channel)
 
     def _question(self, query: str | None, query_vectors: Any) -> Mapping[str, Any]:
         """What is given, else what found the page."""

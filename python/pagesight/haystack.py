@@ -22,8 +22,8 @@ from typing import Any
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.dataclasses import ImageContent
 
+from pagesight._haystack_filters import allowed
 from pagesight._source import check_text, image_url, jpeg, metadata, source, text_and_rects
-from pagesight.errors import InvalidValue
 from pagesight.index import Index
 from pagesight.records import Hit
 
@@ -74,7 +74,7 @@ class PagesightRetriever:
             refused.
         """
         self.warm_up()
-        paths, documents = _filtered(filters)
+        paths, documents = allowed(filters)
         answer = self._source.search(
             query,
             k=self.top_k if top_k is None else top_k,
@@ -173,40 +173,3 @@ def _name(index: Any) -> str:
     if isinstance(index, (str, os.PathLike)):
         return os.fspath(index)
     return str(index._url)
-
-
-def _filtered(filters: dict[str, Any] | None) -> tuple[list[str] | None, list[str] | None]:
-    """The paths, as globs, and the documents that filters allow; None for all."""
-    if not filters:
-        return None, None
-    if filters.get("operator") == "AND":
-        paths: list[str] | None = None
-        documents: list[str] | None = None
-        for condition in filters.get("conditions", []):
-            of_paths, of_documents = _filtered(condition)
-            paths = _both(paths, of_paths)
-            documents = _both(documents, of_documents)
-        return paths, documents
-    field, operator = filters.get("field"), filters.get("operator")
-    value = filters.get("value")
-    if operator == "==" and isinstance(value, str):
-        values = [value]
-    elif operator == "in" and isinstance(value, list) and value:
-        values = [str(one) for one in value]
-    else:
-        raise InvalidValue("filters compare by == with a text, or by in with a list of them, joined "
-                           f"by AND; got {filters!r}", code="invalid_value")
-    if field == "meta.file_path":
-        return ["".join(f"[{c}]" if c in "*?[{" else c for c in path) for path in values], None
-    if field == "meta.document":
-        return None, values
-    raise InvalidValue(f"filters compare meta.file_path and meta.document, got {field!r}",
-                       code="invalid_value")
-
-
-def _both(one: list[str] | None, other: list[str] | None) -> list[str] | None:
-    if one is None or other is None:
-        return one if other is None else other
-    # Nothing is both: a path that no document has.
-    return [value for value in one if value in other] or ["\u0001"]
-

@@ -350,10 +350,17 @@ class Index:
         word: int | None = None,
         token: int | None = None,
         scale: str = "page",
+        channel: str = "visual",
     ) -> Heatmap:
         """Where the page with the reference `page` answers `query`: see `Page.heatmap`."""
-        found = self.page(page)
-        return found.heatmap(query, query_vectors=query_vectors, word=word, token=token, scale=scale)
+        return self.page(page).heatmap(
+            query,
+            query_vectors=query_vectors,
+            word=word,
+            token=token,
+            scale=scale,
+            channel=channel,
+        )
 
     def regions(
         self,
@@ -364,10 +371,12 @@ class Index:
         query_vectors: Any = None,
         word: int | None = None,
         words: bool = False,
+        channel: str = "visual",
     ) -> list[Region]:
         """The parts of the page with the reference `page` that answer `query`: see `Page.regions`."""
-        found = self.page(page)
-        return found.regions(query, n, query_vectors=query_vectors, word=word, words=words)
+        return self.page(page).regions(
+            query, n, query_vectors=query_vectors, word=word, words=words, channel=channel
+        )
 
     def context(
         self,

@@ -59,11 +59,23 @@ class PageSource(Protocol):
     def vectors(self) -> Vectors: ...
 
     def heatmap(
-        self, query: str | None, query_vectors: Any, word: int | None, token: int | None, scale: str
+        self,
+        query: str | None,
+        query_vectors: Any,
+        word: int | None,
+        token: int | None,
+        scale: str,
+        channel: str,
     ) -> Heatmap: ...
 
     def regions(
-        self, query: str | None, query_vectors: Any, word: int | None, n: int, words: bool
+        self,
+        query: str | None,
+        query_vectors: Any,
+        word: int | None,
+        n: int,
+        words: bool,
+        channel: str,
     ) -> list[dict[str, Any]]: ...
 
 
@@ -221,13 +233,20 @@ class _OfPage:
         word: int | None,
         token: int | None,
         scale: str,
+        channel: str,
     ) -> Heatmap:
-        return self._source.heatmap(query, query_vectors, word, token, scale)
+        return self._source.heatmap(query, query_vectors, word, token, scale, channel)
 
     def _regions(
-        self, query: str | None, query_vectors: Any, word: int | None, n: int, words: bool
+        self,
+        query: str | None,
+        query_vectors: Any,
+        word: int | None,
+        n: int,
+        words: bool,
+        channel: str,
     ) -> list[Region]:
-        found = self._source.regions(query, query_vectors, word, n, words)
+        found = self._source.regions(query, query_vectors, word, n, words, channel)
         return [Region(region) for region in found]
 
 
@@ -268,6 +287,7 @@ class Page(_OfPage):
         word: int | None = None,
         token: int | None = None,
         scale: str = "page",
+        channel: str = "visual",
     ) -> Heatmap:
         """Where on the page `query` is answered, from the stored vectors: ``[rows, columns]``.
 
@@ -275,10 +295,12 @@ class Page(_OfPage):
         word, token: the number of one of them, from 0; by default the whole question.
         scale: ``"page"``, from its median to its maximum, or ``"absolute"``, comparable between
         pages.
+        channel: what answers: ``"visual"``, the patches of the page's picture, or ``"meaning"``, its
+        words, each as far as it means what is asked; where they stand is read from the file.
 
         Raises NoVectors, NoModel, InvalidValue.
         """
-        return self._heatmap(query, query_vectors, word, token, scale)
+        return self._heatmap(query, query_vectors, word, token, scale, channel)
 
     def regions(
         self,
@@ -288,14 +310,15 @@ class Page(_OfPage):
         query_vectors: Any = None,
         word: int | None = None,
         words: bool = False,
+        channel: str = "visual",
     ) -> list[Region]:
         """The 1 to 5 parts of the page that answer `query` best, best first.
 
-        words: whether each has its words with their places.
+        words: whether each has its words with their places. channel: as in `heatmap`.
 
         Raises NoVectors, NoModel, InvalidValue, and what reading the file does.
         """
-        return self._regions(query, query_vectors, word, n, words)
+        return self._regions(query, query_vectors, word, n, words, channel)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the HTTP server answers it, without URLs."""
@@ -378,24 +401,37 @@ class Hit(_OfPage):
         ]
 
     def heatmap(
-        self, word: int | None = None, *, token: int | None = None, scale: str = "page"
+        self,
+        word: int | None = None,
+        *,
+        token: int | None = None,
+        scale: str = "page",
+        channel: str = "visual",
     ) -> Heatmap:
         """Where on the page the question is answered: ``[rows, columns]``, 0 to 1.
 
         word, token: the number of one of them, from 0; by default the whole question.
+        channel: what answers, ``"visual"`` or ``"meaning"``: as in `Page.heatmap`.
 
         Raises NoVectors, NoModel, InvalidValue.
         """
-        return self._heatmap(None, None, word, token, scale)
+        return self._heatmap(None, None, word, token, scale, channel)
 
     def regions(
-        self, n: int = 3, *, word: int | None = None, words: bool = False
+        self,
+        n: int = 3,
+        *,
+        word: int | None = None,
+        words: bool = False,
+        channel: str = "visual",
     ) -> list[Region]:
         """The 1 to 5 parts of the page that answer the question best, best first.
 
+        channel: as in `heatmap`.
+
         Raises NoVectors, NoModel, InvalidValue, and what reading the file does.
         """
-        return self._regions(None, None, word, n, words)
+        return self._regions(None, None, word, n, words, channel)
 
     def to_page(self) -> Page:
         """The page itself."""

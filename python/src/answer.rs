@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pagesight::records::{self, HitText};
 use pagesight::region::{MapOf, Region};
+use pagesight::search::Channel;
 use pagesight::{Index, wire};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -50,7 +51,7 @@ impl Answer {
         if wanted.regions > 0 {
             let encoded = match (&question.vectors, &answer.model) {
                 (None, None) => None,
-                _ => question.encoded(&index).ok(),
+                _ => question.encoded(&index, Channel::Patches).ok(),
             };
             for hit in answer.hits.iter().take(HITS_WITH_REGIONS) {
                 regions.push(match &encoded {
@@ -70,7 +71,8 @@ impl Answer {
         whole.insert("index".into(), json!(self.index.name()));
         if self.wanted.explain {
             let looked = self.question.vectors.is_some() || self.answer.model.is_some();
-            let encoded = looked.then(|| self.question.encoded(&self.index).ok()).flatten();
+            let encoded =
+                looked.then(|| self.question.encoded(&self.index, Channel::Patches).ok()).flatten();
             let tokens = encoded.as_ref().map(wire::tokens).unwrap_or_default();
             whole.insert("tokens".into(), json!(tokens));
             let words = encoded.as_ref().map(wire::words).unwrap_or_default();

@@ -92,7 +92,10 @@ fn kind(error: &Error) -> Kind {
         Error::Add(AddError::Pdf(_)) => DRAW,
         Error::Add(AddError::Store(error)) => of_boxed(error),
         Error::Model(_) | Error::ModelChanged { .. } | Error::Embed(_) => MODEL,
-        Error::NoModel | Error::ModelGone { .. } | Error::ModelNotBrought { .. } => NO_MODEL,
+        Error::NoModel
+        | Error::NoMeaning
+        | Error::ModelGone { .. }
+        | Error::ModelNotBrought { .. } => NO_MODEL,
         Error::Query(error) => match error {
             QueryError::NoModel => NO_MODEL,
             QueryError::NoVectors { .. } => NO_VECTORS,
@@ -114,7 +117,7 @@ fn kind(error: &Error) -> Kind {
         Error::AmbiguousDocument { .. } | Error::AmbiguousPath { .. } => {
             ("Ambiguous", "ambiguous_ref")
         }
-        Error::NoVectors { .. } => NO_VECTORS,
+        Error::NoVectors { .. } | Error::NoPassages { .. } => NO_VECTORS,
         Error::PageMissing { .. } => STORE,
         Error::FileChanged { .. } => ("FileChanged", "file_changed"),
         Error::Io { .. } => GONE,

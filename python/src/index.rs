@@ -288,7 +288,7 @@ impl Index {
             let answer = search()?.run()?;
             let encoded = match (&question.vectors, &answer.model) {
                 (None, None) => None,
-                _ => question.encoded(&index).ok(),
+                _ => question.encoded(&index, Channel::Patches).ok(),
             };
             let context = Context::of(&answer, encoded.as_ref(), scope, budget_chars)?;
             let pictured = context.sources.len().min(images);

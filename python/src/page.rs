@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pagesight::records;
 use pagesight::region::{HeatScale, MapOf};
-use pagesight::search::{self, Rect};
+use pagesight::search::{self, Channel, Rect};
 use pagesight::{EncodedQuestion, Error, Index};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::errors::{invalid, refused};
 use crate::picture::{Heatmap, Image};
 use crate::process;
-use crate::question::{Question, map_of, or_raise};
+use crate::question::{Question, channel_of, map_of, or_raise};
 use crate::values::to_python;
 use crate::vectors::Vectors;
 
@@ -44,13 +44,13 @@ impl Page {
         asked.ok_or_else(|| refused(py, "`query` or `query_vectors` is needed: what is asked"))
     }
 
-    /// A page without vectors has no map, whatever the model.
-    fn encoded(&self, question: &Question) -> Result<EncodedQuestion, Error> {
-        if self.page.layout().is_none() {
+    /// A page without vectors has no map of patches, whatever the model.
+    fn encoded(&self, question: &Question, channel: Channel) -> Result<EncodedQuestion, Error> {
+        if channel == Channel::Patches && self.page.layout().is_none() {
             let (path, page) = (self.page.path().into(), self.page.number());
             return Err(Error::NoVectors { path, page });
         }
-        question.encoded(&self.index)
+        question.encoded(&self.index, channel)
     }
 }
 
@@ -126,7 +126,8 @@ impl Page {
     }
 
     /// Where a question is answered on it.
-    #[pyo3(signature = (query, query_vectors, word, token, scale))]
+    #[pyo3(signature = (query, query_vectors, word, token, scale, channel))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn heatmap(
         &self,
         py: Python<'_>,
@@ -135,9 +136,11 @@ impl Page {
         word: Option<usize>,
         token: Option<usize>,
         scale: &str,
+        channel: &str,
     ) -> PyResult<Heatmap> {
         process::enter(py)?;
         let question = self.question(py, query, query_vectors)?;
+        let channel = channel_of(py, channel, &question)?;
         let of = map_of(py, word, token)?;
         let scale = match scale {
             "page" => HeatScale::Page,
@@ -145,7 +148,7 @@ impl Page {
             _ => return Err(invalid(py, "scale", "\"page\" or \"absolute\"")),
         };
         let made = py.detach(|| {
-            let question = self.encoded(&question)?;
+            let question = self.encoded(&question, channel)?;
             let heat = self.page.heat(&question, of, scale)?;
             let record = records::heat_without_values(&self.page, &question, &heat);
             Ok((heat, record))
@@ -155,7 +158,8 @@ impl Page {
     }
 
     /// The parts of it that answer a question best.
-    #[pyo3(signature = (query, query_vectors, word, n, words))]
+    #[pyo3(signature = (query, query_vectors, word, n, words, channel))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn regions<'py>(
         &self,
         py: Python<'py>,
@@ -164,15 +168,17 @@ impl Page {
         word: Option<usize>,
         n: usize,
         words: bool,
+        channel: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         process::enter(py)?;
         if !(1..=5).contains(&n) {
             return Err(invalid(py, "n", &format!("1 to 5, got {n}")));
         }
         let question = self.question(py, query, query_vectors)?;
+        let channel = channel_of(py, channel, &question)?;
         let of = word.map_or(MapOf::Question, MapOf::Word);
         let found = py.detach(|| {
-            let question = self.encoded(&question)?;
+            let question = self.encoded(&question, channel)?;
             self.page.regions(&question, of, n)
         });
         let found = or_raise(py, found)?;

@@ -2,7 +2,7 @@
 
 use pagesight::model;
 use pagesight::region::MapOf;
-use pagesight::search::Question as Searched;
+use pagesight::search::{Channel, Question as Searched};
 use pagesight::{EncodedQuestion, Error, Index};
 use pyo3::prelude::*;
 
@@ -65,13 +65,15 @@ impl Question {
         }
     }
 
-    /// The question as the model of `index` sees it.
+    /// The question as the model of `index` that answers in `channel` sees it. Vectors of one's own
+    /// are compared with patches.
     ///
     /// # Errors
     /// What loading the model says.
-    pub fn encoded(&self, index: &Index) -> Result<EncodedQuestion, Error> {
+    pub fn encoded(&self, index: &Index, channel: Channel) -> Result<EncodedQuestion, Error> {
         match &self.vectors {
             Some(vectors) => Ok(EncodedQuestion::of_vectors(vectors.clone(), &self.words)),
+            None if channel == Channel::Passages => index.encode_meaning(&self.words),
             None => index.encode(&self.words),
         }
     }
@@ -101,6 +103,21 @@ pub fn map_of(py: Python<'_>, word: Option<usize>, token: Option<usize>) -> PyRe
         (Some(word), None) => Ok(MapOf::Word(word)),
         (None, Some(token)) => Ok(MapOf::Token(token)),
         (Some(_), Some(_)) => Err(refused(py, "give `word` or `token`, not both")),
+    }
+}
+
+/// What answers on a page: `visual` or `meaning`.
+///
+/// # Errors
+/// `InvalidValue` for another word, and for meaning asked with vectors.
+pub fn channel_of(py: Python<'_>, channel: &str, question: &Question) -> PyResult<Channel> {
+    match channel {
+        "visual" => Ok(Channel::Patches),
+        "meaning" if question.vectors.is_some() => {
+            Err(refused(py, "`query_vectors` are compared with patches, not with meaning"))
+        }
+        "meaning" => Ok(Channel::Passages),
+        _ => Err(invalid(py, "channel", "\"visual\" or \"meaning\"")),
     }
 }
 

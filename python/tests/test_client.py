@@ -56,6 +56,9 @@ def test_pages_pictures_maps_and_regions_are_those_of_the_index(
         assert np.allclose(np.asarray(one), np.asarray(other), atol=1e-4, equal_nan=True)
         assert one.png(200) == other.png(200)
     assert theirs.regions(2, words=True) == ours.regions(2, words=True)
+    assert theirs.regions(channel="meaning") == ours.regions(channel="meaning")
+    by_meaning, by_looks = ours.heatmap(channel="meaning"), ours.heatmap()
+    assert (by_meaning.columns, by_meaning.rows) != (by_looks.columns, by_looks.rows)
     assert client.regions(ours.ref, QUESTION) == index.regions(ours.ref, QUESTION)
     vectors = index.encode_queries([QUESTION])[0]
     mapped = client.heatmap(ours.ref, query_vectors=vectors)

@@ -56,6 +56,11 @@ def test_errors_have_codes_and_survive_pickling(index: pagesight.Index) -> None:
         (lambda i: i.context("x", images="url"), pagesight.InvalidValue, "invalid_value"),
         (lambda i: i.page("form.pdf", 1).image(0), pagesight.InvalidValue, "invalid_value"),
         (lambda i: i.page("form.pdf", 1).regions("x", n=6), pagesight.InvalidValue, "invalid_value"),
+        (
+            lambda i: i.page("form.pdf", 1).heatmap("x", channel="both"),
+            pagesight.InvalidValue,
+            "invalid_value",
+        ),
         (lambda i: i.sync("/nowhere"), pagesight.NotFound, "root_not_found"),
         (lambda i: i.sync("."  , ocr="psychic"), pagesight.InvalidValue, "invalid_value"),
         (lambda i: pagesight.Index.open("/nowhere"), pagesight.NotFound, "index_not_found"),

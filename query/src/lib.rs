@@ -11,7 +11,8 @@
 //!   its tokens compare the best by late interaction.
 //!
 //! [`HeatMap`] says where on a page a question is answered, and [`regions()`] which lines or
-//! pictures that is, from the vectors that are stored.
+//! pictures that is, from the vectors that are stored: those of patches, or those of the tokens of its
+//! text, once [`layout_of_tokens`] says where they stand.
 //!
 //! The parts work alone, with rankings and vectors from anywhere: [`fuse`] joins rankings,
 //! [`explain()`] says which part of a page answers a query token, [`measure`] says how good a ranking
@@ -39,6 +40,7 @@ mod request;
 mod search;
 #[cfg(test)]
 mod testing;
+mod token_places;
 mod verdict;
 mod visual;
 mod words;
@@ -58,6 +60,7 @@ pub use ranking::{Ranking, Timings};
 pub use regions::{Ink, Region, RegionKind, regions};
 pub use request::{Request, Sources};
 pub use search::search;
+pub use token_places::layout_of_tokens;
 pub use verdict::{Calibration, Likelihood, Verdict};
 pub use visual::{Backgrounds, Code, Work};
 pub use words::{QuestionWord, question_words, words_of_tokens};

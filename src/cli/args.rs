@@ -8,8 +8,9 @@ use pagesight::pdf::OcrChoice;
 /// Where the index is and what pages are drawn with.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Index folder [default: `.pagesight` of this folder or the nearest one above].
-    #[arg(long, global = true, env = "PAGESIGHT_INDEX", value_name = "DIR")]
+    /// Index folder [default: `.pagesight` of this folder or the nearest one above], or the address of
+    /// an index in a bucket, s3://BUCKET/PREFIX.
+    #[arg(long, global = true, env = "PAGESIGHT_INDEX", value_name = "DIR|URL")]
     #[arg(value_hint = ValueHint::DirPath)]
     pub index: Option<PathBuf>,
     /// libpdfium to draw pages with [default: looked up; `pagesight doctor` says where].
@@ -26,6 +27,11 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_OCR", value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
     pub ocr_weights: Option<PathBuf>,
+    /// Of an index in a bucket: where copies of its words and codes are kept, and parts while they are
+    /// made [default: the user's folder for caches].
+    #[arg(long, global = true, env = "PAGESIGHT_LOCAL", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
+    pub local: Option<PathBuf>,
     /// Keep to the instructions of another kind of CPU, to measure or to compare: portable, avx2,
     /// avx2-vnni, avx512, avx512-vnni, avx512-bf16, amx or neon [default: the best of this CPU;
     /// `pagesight doctor` says what they do].
@@ -159,4 +165,30 @@ pub struct FetchModel {
     /// No progress on stderr.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `3/40`: a shard, and how many there are.
+pub fn shard(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(shard, of)| {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let (shard, of) = (digits(shard).then_some(shard)?, digits(of).then_some(of)?);
+        Some((shard.parse().ok()?, of.parse().ok()?))
+    });
+    numbers
+        .filter(|(shard, of)| shard < of)
+        .ok_or_else(|| format!("a shard and how many there are, e.g. 0/40 to 39/40, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shard;
+
+    #[test]
+    fn shards_are_counted_from_nought() {
+        assert_eq!(shard("0/1"), Ok((0, 1)));
+        assert_eq!(shard("39/40"), Ok((39, 40)));
+        for wrong in ["", "1", "1/1", "40/40", "-1/4", "1/0", "+1/4", "a/b", "1/2/3"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
 }

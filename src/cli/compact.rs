@@ -40,6 +40,10 @@ pub struct CompactVerb {
 
 pub fn run(place: &Place, verb: &CompactVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.measuring.model)?;
+    if index.is_in_bucket() && !verb.measuring.dry_run {
+        // Before it is measured for nothing.
+        index.check_writable()?;
+    }
     let mut out = io::stdout().lock();
     if index.snapshot().compact().is_some() {
         if verb.json {

@@ -29,7 +29,13 @@ pub struct ExportVerb {
 
 pub fn run(place: &Place, verb: &ExportVerb) -> Result<Outcome> {
     let folder = locate::existing(place)?;
-    let snapshot = pagesight::upkeep::export(&folder, &verb.folder)
+    let exported = match locate::address(&folder)? {
+        Some(address) => {
+            pagesight::upkeep::export_bucket(&address, &locate::local(place), &verb.folder)
+        }
+        None => pagesight::upkeep::export(&folder, &verb.folder),
+    };
+    let snapshot = exported
         .with_context(|| format!("exporting {} to {}", folder.display(), verb.folder.display()))?;
     let bytes = snapshot.bytes();
     let mut out = io::stdout().lock();

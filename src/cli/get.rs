@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -14,11 +14,11 @@ use pagesight::model::{LoadOptions, PageImage};
 use pagesight::pdf::RenderOptions;
 use pagesight::region::{HeatScale, MapOf};
 use pagesight::search::{Page, Rect};
-use pagesight::{Error, Index, PageRef};
+use pagesight::{EncodedQuestion, Error, Index, PageRef};
 
 use super::args::{Place, SandboxChoice};
 use super::output::line;
-use super::{Outcome, hinted, locate, renderer, sandbox};
+use super::{Outcome, hinted, locate, meaning, renderer, sandbox};
 
 /// The words of a page, its picture, or where on it a question is answered.
 #[derive(Debug, Args)]
@@ -26,7 +26,8 @@ use super::{Outcome, hinted, locate, renderer, sandbox};
     pagesight get reports/q3.pdf#12\n  \
     pagesight get reports/q3.pdf#12 --image page.png --width 1200\n  \
     pagesight get 3f9a1c2b4d5e6f70-12 --heatmap \"net sales\" --image heat.png\n  \
-    pagesight get 3f9a1c2b4d5e6f70-12 --regions \"net sales\"")]
+    pagesight get 3f9a1c2b4d5e6f70-12 --regions \"net sales\"\n  \
+    pagesight get 3f9a1c2b4d5e6f70-12 --regions \"what was earned\" --channel meaning")]
 pub struct GetVerb {
     /// A document of the index and a page number, or the `ref` of a hit.
     #[arg(value_name = "PATH#PAGE|REF")]
@@ -37,6 +38,10 @@ pub struct GetVerb {
     /// Lay over the picture where the page answers this question, from the stored vectors.
     #[arg(long, value_name = "QUERY", requires = "image", conflicts_with = "region")]
     pub heatmap: Option<String>,
+    /// What answers in --heatmap and --regions: the patches of the page's picture, or what the words
+    /// of the page mean.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = MapChannel::Visual)]
+    pub channel: MapChannel,
     /// Of --heatmap or --regions only this word of the question, counted from 0.
     #[arg(long, value_name = "N")]
     pub word: Option<usize>,
@@ -58,17 +63,34 @@ pub struct GetVerb {
     pub sandbox: SandboxChoice,
 }
 
+/// What a map is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MapChannel {
+    /// The patches of the page's picture
+    Visual,
+    /// What the words of the page mean
+    Meaning,
+}
+
+/// The question of a map or of regions.
+fn asked(index: &Index, verb: &GetVerb, question: &str) -> Result<EncodedQuestion, Error> {
+    match verb.channel {
+        MapChannel::Visual => index.encode(question.trim()),
+        MapChannel::Meaning => index.encode_meaning(question.trim()),
+    }
+}
+
 pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
-    let folder = locate::existing(place)?;
-    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = locate::open(place)?;
     index.set_renderer(RenderOptions {
         sandbox: sandbox(verb.sandbox),
         ..renderer(place, &verb.password)
     });
     index.set_loading(LoadOptions { query_only: true, ..pagesight::machine::loading() });
+    index.set_embedding(meaning::options(place));
     let page = named(&index, &verb.page)?;
     if let Some(question) = &verb.regions {
-        let question = index.encode(question.trim())?;
+        let question = asked(&index, verb, question)?;
         let regions = page.regions(&question, map_of(verb.word), REGIONS)?;
         let mut out = io::stdout().lock();
         for region in &regions {
@@ -90,7 +112,7 @@ pub fn run(place: &Place, verb: &GetVerb) -> Result<Outcome> {
                 None => page.image(verb.width)?,
             };
             if let Some(question) = &verb.heatmap {
-                let question = index.encode(question.trim())?;
+                let question = asked(&index, verb, question)?;
                 let heat = page.heat(&question, map_of(verb.word), HeatScale::Page)?;
                 image = heat.map.over(&image);
             }

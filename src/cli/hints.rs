@@ -76,6 +76,22 @@ fn of_store(error: &StoreError) -> Option<&'static str> {
         StoreError::Locked { .. } => "wait for it to end",
         StoreError::OtherModel { .. } | StoreError::OtherDim { .. } => NEW_INDEX,
         StoreError::Compact { .. } => "copy its folder instead: it is whole",
+        StoreError::NotBuilt { .. } => {
+            "build it in, e.g. `cargo install --path . --features s3`, or name a folder"
+        }
+        StoreError::Address { .. } => "write s3://BUCKET/PREFIX",
+        StoreError::Conditions { .. } => {
+            "use a store that has conditional puts, as S3, Google, Azure, MinIO and R2 have them \
+             today, or keep the index in a folder"
+        }
+        StoreError::Bucket { .. } => {
+            "credentials, region and address come from the environment, a profile or the machine, as \
+             for the cloud's own programs (for S3 AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_REGION, \
+             AWS_ENDPOINT_URL)"
+        }
+        StoreError::NotInBucket { .. } => {
+            "`pagesight export` and `pagesight import` move an index between a folder and a bucket"
+        }
         _ => return None,
     })
 }

@@ -27,7 +27,13 @@ pub struct ImportVerb {
 
 pub fn run(place: &Place, verb: &ImportVerb) -> Result<Outcome> {
     let folder = locate::for_writing(place)?;
-    let snapshot = pagesight::upkeep::import(&folder, &verb.folder).with_context(|| {
+    let imported = match locate::address(&folder)? {
+        Some(address) => {
+            pagesight::upkeep::import_bucket(&address, &locate::local(place), &verb.folder)
+        }
+        None => pagesight::upkeep::import(&folder, &verb.folder),
+    };
+    let snapshot = imported.with_context(|| {
         format!("importing {} into {}", verb.folder.display(), folder.display())
     })?;
     let mut out = io::stdout().lock();

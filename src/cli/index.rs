@@ -15,7 +15,7 @@ use pagesight::model::{LoadOptions, ModelSource};
 use pagesight::pdf::{OcrChoice, RenderOptions, WorkerLimits};
 use serde_json::{Value, json};
 
-use super::args::{ModelChoice, OcrReader, Place, SandboxChoice};
+use super::args::{self, ModelChoice, OcrReader, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
@@ -39,8 +39,19 @@ use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, wei
     pagesight index --watch ~/inbox")]
 pub struct IndexVerb {
     /// Folders to walk, or single PDF files.
-    #[arg(required = true, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
     pub folders: Vec<PathBuf>,
+    /// Of an index in a bucket: read a shard of this plan, which `pagesight plan` made. With it, --base
+    /// is the folder at which the plan's paths begin on this machine.
+    #[arg(long, value_name = "PLAN", requires = "shard")]
+    pub plan: Option<String>,
+    /// Which shard, from 0 on, and how many the plan has.
+    #[arg(long, value_name = "I/N", requires = "plan", value_parser = args::shard)]
+    pub shard: Option<(usize, usize)>,
+    /// Understood, and says nothing new: what a shard lays down counts once it is committed.
+    #[arg(long, requires = "plan", hide = true)]
+    pub uncommitted: bool,
     #[command(flatten)]
     pub model: ModelChoice,
     /// What finds pages that say the same in other words: auto is the model of meaning that the
@@ -128,51 +139,27 @@ pub struct IndexVerb {
     /// No progress on stderr.
     #[arg(long, short)]
     pub quiet: bool,
+    /// The flags that were typed, by the names of their fields.
+    #[arg(skip)]
+    pub said: Vec<String>,
 }
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
-    for folder in &verb.folders {
-        // Before an index is made for nothing.
-        std::fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    locate::check_folders(&verb.folders)?;
+    if verb.plan.is_some() {
+        locate::only_bucket(place, "index --plan")?;
     }
     let folder = locate::for_writing(place)?;
     let index =
         Index::open_or_create(&folder).with_context(|| opening(&folder.display().to_string()))?;
     // Before a model is loaded for nothing.
     index.check_writable()?;
-    index.set_renderer(RenderOptions {
-        sandbox: sandbox(verb.sandbox),
-        limits: WorkerLimits {
-            page_time: Duration::from_secs(verb.page_timeout),
-            worker_bytes: verb.worker_memory << 20,
-            pixels: verb.max_pixels * 1_000_000,
-            worker_documents: verb.worker_documents,
-            worker_kept_bytes: verb.worker_keep << 20,
-        },
-        ..renderer(place, &verb.password)
-    });
+    index.set_renderer(drawing(place, verb));
     index.set_ocr_weights(weight_search(place));
     load_model(&index, verb)?;
     let index = with_meaning(index, place, verb)?;
-    let options = SyncOptions {
-        workers: verb.workers.map(usize::from),
-        retry_failed: verb.retry_failed,
-        drop_emptied: verb.drop_emptied,
-        ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
-        ocr_languages: verb.ocr_lang.clone(),
-        links_out: true,
-        limits: Limits {
-            file_bytes: verb.max_file_size << 20,
-            pages: verb.max_pages,
-            text_bytes: verb.max_text as usize * 1000,
-        },
-        batch: BatchSize {
-            pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
-            ..BatchSize::default()
-        },
-        stop: interrupt.flag(),
-    };
+    let options = reading(verb, &interrupt);
     // Before the first walk, so that no change falls between the two.
     let watch = verb.watch.then(|| FolderWatch::new(&verb.folders, index.folder()));
     let mut progress = Progress::new(verb, terminal);
@@ -192,6 +179,43 @@ pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outco
             watch::run(&index, &watching, &options, watch)
         }
         _ => Ok(outcome),
+    }
+}
+
+/// How pages are drawn.
+pub fn drawing(place: &Place, verb: &IndexVerb) -> RenderOptions {
+    RenderOptions {
+        sandbox: sandbox(verb.sandbox),
+        limits: WorkerLimits {
+            page_time: Duration::from_secs(verb.page_timeout),
+            worker_bytes: verb.worker_memory << 20,
+            pixels: verb.max_pixels * 1_000_000,
+            worker_documents: verb.worker_documents,
+            worker_kept_bytes: verb.worker_keep << 20,
+        },
+        ..renderer(place, &verb.password)
+    }
+}
+
+/// How a run goes about it.
+pub fn reading(verb: &IndexVerb, interrupt: &Interrupt) -> SyncOptions {
+    SyncOptions {
+        workers: verb.workers.map(usize::from),
+        retry_failed: verb.retry_failed,
+        drop_emptied: verb.drop_emptied,
+        ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
+        ocr_languages: verb.ocr_lang.clone(),
+        links_out: true,
+        limits: Limits {
+            file_bytes: verb.max_file_size << 20,
+            pages: verb.max_pages,
+            text_bytes: verb.max_text as usize * 1000,
+        },
+        batch: BatchSize {
+            pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
+            ..BatchSize::default()
+        },
+        stop: interrupt.flag(),
     }
 }
 
@@ -280,14 +304,14 @@ fn with_meaning(index: Index, place: &Place, verb: &IndexVerb) -> Result<Index> 
 
 /// Shows how far a run is: a bar on a terminal, a line now and then elsewhere, and a line of JSON
 /// a document where asked.
-struct Progress {
-    bar: ProgressBar,
+pub struct Progress {
+    pub bar: ProgressBar,
     plain: bool,
     json: bool,
-    start: Instant,
+    pub start: Instant,
     last_line: Instant,
     /// The first failure to write to stdout.
-    failed: io::Result<()>,
+    pub failed: io::Result<()>,
 }
 
 /// Steps of the bar.
@@ -297,7 +321,7 @@ const BAR: u64 = 1000;
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    fn new(verb: &IndexVerb, terminal: &Terminal) -> Self {
+    pub fn new(verb: &IndexVerb, terminal: &Terminal) -> Self {
         let shown = terminal.progress && !verb.quiet;
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -315,7 +339,7 @@ impl Progress {
         }
     }
 
-    fn tell(&mut self, event: Event<'_>) {
+    pub fn tell(&mut self, event: Event<'_>) {
         match event {
             Event::Planned { documents, bytes } => {
                 self.bar.set_length(BAR);
@@ -422,7 +446,7 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
     })
 }
 
-fn human(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Result<()> {
+pub fn human(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Result<()> {
     let seconds = time.as_secs_f64();
     let rate = summary.pages_indexed as f64 / seconds.max(1e-3);
     writeln!(

@@ -4,6 +4,7 @@ mod args;
 #[cfg(feature = "ask")]
 mod ask;
 mod checkpoint;
+mod commit;
 mod compact;
 mod completions;
 mod dash;
@@ -24,6 +25,7 @@ mod meaning;
 mod model;
 mod output;
 mod paths;
+mod plan;
 mod query;
 mod questions;
 mod read;
@@ -31,6 +33,7 @@ mod repair;
 pub mod report;
 #[cfg(feature = "serve")]
 mod serve;
+mod shard;
 mod status;
 mod terminal;
 mod thumbnail;
@@ -42,7 +45,7 @@ mod watch;
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use pagesight::machine::Machine;
 use pagesight::model::EmbedderPlace;
 use pagesight::pdf::{RenderOptions, Sandbox, WeightSearch};
@@ -69,6 +72,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Index(index::IndexVerb),
+    Plan(plan::PlanVerb),
+    Commit(commit::CommitVerb),
     #[command(visible_alias = "search")]
     Query(query::QueryVerb),
     Get(get::GetVerb),
@@ -111,7 +116,7 @@ enum Outcome {
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
     // A second run in one process has the same host.
     let _ = HOST.set(host);
-    let arguments = match Arguments::try_parse_from(dash::question_last(arguments)) {
+    let arguments = match parse(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers (0); a wrong call is an error (2).
@@ -128,7 +133,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
     }
     let terminal = Terminal::detect();
     let outcome = match &arguments.verb {
-        Verb::Index(verb) => index::run(&arguments.place, verb, &terminal),
+        Verb::Index(verb) => write(&arguments.place, verb, &terminal),
+        Verb::Plan(verb) => plan::run(&arguments.place, verb),
+        Verb::Commit(verb) => commit::run(&arguments.place, verb),
         Verb::Query(verb) => query::run(&arguments.place, verb, &terminal),
         Verb::Get(verb) => get::run(&arguments.place, verb),
         Verb::Read(verb) => read::run(&arguments.place, verb),
@@ -164,6 +171,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Machine) -> u8 {
             2
         }
     }
+}
+
+/// Indexes into a folder or into a bucket.
+fn write(place: &Place, verb: &index::IndexVerb, terminal: &Terminal) -> anyhow::Result<Outcome> {
+    match locate::bucket(place)? {
+        Some(address) => shard::run(place, verb, &address, terminal),
+        None => index::run(place, verb, terminal),
+    }
+}
+
+/// Reads the command line, and notes which flags of `index` were typed.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(dash::question_last(arguments))?;
+    let mut parsed =
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let (Verb::Index(verb), Some((_, typed))) = (&mut parsed.verb, matches.subcommand()) {
+        let is_typed =
+            |id: &&str| typed.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+        verb.said = typed.ids().map(clap::Id::as_str).filter(is_typed).map(String::from).collect();
+    }
+    Ok(parsed)
 }
 
 /// What the host of the program brings; nothing where the program is its own host.

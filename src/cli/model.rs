@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
-use pagesight::Index;
 use pagesight::model::{
     HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, PageCost, RecipeChoice,
     inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
@@ -214,10 +213,7 @@ fn info(place: &Place, target: &InfoTarget) -> Result<Outcome> {
 /// The model that the index here uses, or that a new one would use.
 fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Result<Outcome> {
     let index = match locate::existing(place) {
-        Ok(folder) => {
-            let opening = || format!("opening {}", folder.display());
-            Some(Index::open(&folder).with_context(opening)?)
-        }
+        Ok(_) => Some(locate::open(place)?),
         Err(error) if place.index.is_some() => return Err(error),
         Err(_) => None,
     };

@@ -293,8 +293,7 @@ fn ask_server(url: &str, verb: &QueryVerb, terminal: &Terminal) -> Result<Outcom
 
 /// Opens the index that a verb reads, with the model that it asks for.
 pub fn open(place: &Place, choice: &ModelChoice) -> Result<Index> {
-    let folder = locate::existing(place)?;
-    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = locate::open(place)?;
     index.set_renderer(renderer(place, &[]));
     let options = LoadOptions { query_only: true, ..checkpoint::options(&choice.loading)? };
     index.set_loading(options.clone());

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use pagesight::Index;
 use pagesight::model::{PaliGemma, Task};
 use pagesight::reading::Reading;
 use pagesight::search::{Page, Rect};
@@ -45,8 +44,7 @@ pub struct ReadVerb {
 }
 
 pub fn run(place: &Place, verb: &ReadVerb) -> Result<Outcome> {
-    let folder = locate::existing(place)?;
-    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = locate::open(place)?;
     index.set_renderer(renderer(place, &[]));
     let pages: Vec<Page> =
         verb.pages.iter().map(|name| get::named(&index, name)).collect::<Result<_>>()?;

@@ -37,8 +37,9 @@ pub enum LogChoice {
     pagesight serve reports=~/reports/.pagesight papers=~/papers/.pagesight\n  \
     pagesight serve --write --root inbox=~/inbox --token-file token.txt")]
 pub struct ServeVerb {
-    /// Index folders, the first one the default [default: the one that every verb finds].
-    #[arg(value_name = "[NAME=]DIR", value_hint = ValueHint::DirPath)]
+    /// Index folders, or addresses of indexes in buckets, the first one the default [default: the one
+    /// that every verb finds].
+    #[arg(value_name = "[NAME=]DIR|URL", value_hint = ValueHint::DirPath)]
     pub indexes: Vec<String>,
     /// Where to listen; port 0 takes a free one.
     #[arg(
@@ -54,6 +55,10 @@ pub struct ServeVerb {
     /// A file with a token for searches and pages [environment: PAGESIGHT_READ_TOKEN].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub read_token_file: Option<PathBuf>,
+    /// Of an index in a bucket: look for a newer snapshot every so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = locate::REFRESH.as_secs())]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub refresh: u64,
     /// Take index jobs, uploads and deletions.
     #[arg(long)]
     pub write: bool,
@@ -187,7 +192,21 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
         .endpoint
         .as_deref()
         .map(|url| super::ask::endpoint(url, verb.answer_model.as_deref(), verb.insecure_endpoint));
+    let of_indexes = of_indexes(place, &verb.indexes, &verb.model, verb.sandbox)?;
+    for (_, folder) in of_indexes.indexes.iter().filter(|_| verb.write) {
+        if locate::address(folder)?.is_some() {
+            return Err(hinted(
+                format!(
+                    "--write is for indexes in folders, and {} lies in a bucket",
+                    folder.display()
+                ),
+                "write to it with `pagesight plan`, `index --plan` and `commit`",
+            ));
+        }
+    }
+    let refresh = Duration::from_secs(verb.refresh);
     let options = Options {
+        bucket: locate::options(place, refresh),
         endpoint: endpoint.transpose()?,
         bind,
         token,
@@ -212,7 +231,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
         quiet: verb.quiet,
         log_queries: verb.log_queries,
         json: verb.json,
-        ..of_indexes(place, &verb.indexes, &verb.model, verb.sandbox)?
+        ..of_indexes
     };
     Ok(match crate::serve::run(options)? {
         crate::serve::Ended::Asked => Outcome::Done,
@@ -241,13 +260,13 @@ fn of_indexes(
     for given in indexes {
         // A folder whose name has an equals sign is one; NAME= before it is understood too.
         let (name, folder) = match given.split_once('=') {
-            Some((name, folder)) if !Path::new(given).is_dir() => {
+            Some((name, folder)) if !locate::is_there(Path::new(given))? => {
                 check_name(name)?;
                 (Some(name.to_string()), PathBuf::from(folder))
             }
             _ => (None, PathBuf::from(given)),
         };
-        if !folder.is_dir() {
+        if !locate::is_there(&folder)? {
             return Err(hinted(
                 format!("there is no index at {}", folder.display()),
                 "make one with `pagesight index FOLDER`",
@@ -271,6 +290,7 @@ fn of_indexes(
         RenderOptions { sandbox: sandbox(choice), idle_time: IDLE, ..renderer(place, &[]) };
     Ok(Options {
         indexes: named,
+        bucket: locate::options(place, locate::REFRESH),
         endpoint: None,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,
@@ -349,6 +369,9 @@ fn check_name(name: &str) -> Result<()> {
 
 /// The name of the folder that holds an index, made to fit.
 fn name_of(folder: &Path) -> Result<String> {
+    if locate::address(folder)?.is_some() {
+        return Ok(pagesight::index::name_of(folder));
+    }
     let folder =
         folder.canonicalize().with_context(|| format!("finding the index {}", folder.display()))?;
     Ok(pagesight::index::name_of(&folder))

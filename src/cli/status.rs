@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pagesight::Index;
 use pagesight::eval::Quality;
 use pagesight::index::{DocumentStatus, Outcome as Did};
 use pagesight::model::ModelSource;
@@ -28,8 +27,13 @@ pub struct StatusVerb {
 }
 
 pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
-    let folder = locate::existing(place)?;
-    let index = Index::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+    let index = locate::open(place)?;
+    let fleet = match locate::bucket(place)? {
+        Some(address) => {
+            Some(locate::fleet(place, &address)?.plans().context("reading the plans")?)
+        }
+        None => None,
+    };
     let (snapshot, documents) = (index.snapshot(), index.documents());
     let mut out = io::stdout().lock();
     let count = |status| documents.iter().filter(|record| record.status == status).count();
@@ -48,10 +52,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
         for record in &documents {
             writeln!(out, "{}", document_json(record, Did::Indexed))?;
         }
-        writeln!(
-            out,
-            "{}",
-            json!({
+        let mut line = json!({
                 "v": 1,
                 "type": "summary",
                 "index": index.folder().display().to_string(),
@@ -72,8 +73,18 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 "bytes": bytes,
                 "tuning": snapshot.tuning(),
                 "compact": snapshot.compact(),
-            })
-        )?;
+        });
+        if let Some((plans, leases)) = &fleet {
+            let plans = plans.iter().map(|plan| {
+                json!({
+                    "plan": plan.id, "age_s": plan.age_s, "shards": plan.shards, "done": plan.done,
+                })
+            });
+            line["plans"] = plans.collect();
+            // Without the one of this program.
+            line["leases"] = json!(leases.saturating_sub(1));
+        }
+        writeln!(out, "{line}")?;
         return Ok(Outcome::Done);
     }
     writeln!(out, "index     {}", printable(&index.folder().display().to_string()))?;
@@ -113,6 +124,14 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
         )?;
     }
     writeln!(out, "disk      {:.1} MB", bytes as f64 / 1e6)?;
+    if let Some((plans, leases)) = &fleet {
+        writeln!(out, "readers   {}", leases.saturating_sub(1))?;
+        for plan in plans {
+            let (id, done, shards) = (&plan.id, plan.done, plan.shards);
+            let hours = plan.age_s / 3600;
+            writeln!(out, "open plan {id}: {done} of {shards} shards done, {hours} h old")?;
+        }
+    }
     writeln!(out, "whole     {ok}, partial {partial}, failed {failed}, unfinished {in_progress}")?;
     for record in documents.iter().filter(|record| wanted(record.status)) {
         match record.status {

@@ -48,6 +48,10 @@ pub struct TuneVerb {
 
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.measuring.model)?;
+    if index.is_in_bucket() && !verb.measuring.dry_run {
+        // Before it is measured for nothing.
+        index.check_writable()?;
+    }
     let mut out = io::stdout().lock();
     if verb.reset {
         index.apply(None).context("writing the setting")?;

@@ -47,8 +47,12 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
         return recall(place, verb, terminal);
     }
     let folder = locate::existing(place)?;
-    let verified = pagesight::upkeep::verify(&folder)
-        .with_context(|| format!("verifying {}", folder.display()))?;
+    let bucket = locate::address(&folder)?;
+    let verified = match &bucket {
+        Some(address) => pagesight::upkeep::verify_bucket(address, &locate::local(place)),
+        None => pagesight::upkeep::verify(&folder),
+    };
+    let verified = verified.with_context(|| format!("verifying {}", folder.display()))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for damage in &verified.damage {
@@ -86,7 +90,13 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
         )?;
     }
     if !verified.damage.is_empty() {
-        eprintln!("hint: `pagesight repair` mends it");
+        match bucket {
+            Some(_) => eprintln!(
+                "hint: what is sound can be taken out with `pagesight export` and made a new index \
+                 with `pagesight import`"
+            ),
+            None => eprintln!("hint: `pagesight repair` mends it"),
+        }
         return Ok(Outcome::Failed);
     }
     Ok(Outcome::Done)

@@ -38,6 +38,10 @@ fn describe() {
     describe_gauge!("pagesight_index_pages", "Pages of an index.");
     describe_gauge!("pagesight_index_documents", "Documents of an index by status.");
     describe_gauge!("pagesight_index_snapshot", "Number of the snapshot that searches see.");
+    describe_counter!(
+        "pagesight_refresh_failed_total",
+        "Looks for a newer snapshot in a bucket that failed; what is here is served."
+    );
     describe_counter!("pagesight_http_requests_total", "Requests by route, method and status.");
     describe_histogram!("pagesight_http_request_seconds", "Time of requests by route.");
     describe_histogram!("pagesight_search_stage_seconds", "Time of searches by stage.");
@@ -67,6 +71,11 @@ fn measure(app: &App) {
             .set(snapshot.pages() as f64);
         metrics::gauge!("pagesight_index_snapshot", "index" => name.clone())
             .set(snapshot.number() as f64);
+        if served.index.is_in_bucket() {
+            let failed = served.index.refresh_failures();
+            metrics::counter!("pagesight_refresh_failed_total", "index" => name.clone())
+                .absolute(failed);
+        }
         // There from the start, so that a rate sees the first ones.
         for outcome in ["ok", "failed"] {
             let read = "pagesight_pages_indexed_total";

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pagesight::endpoint::Endpoint;
+use pagesight::fleet::Address;
+use pagesight::index::BucketOptions;
 use pagesight::model::{EmbedderOptions, LoadOptions, ModelSource};
 use pagesight::pdf::{RenderOptions, WeightSearch};
 use pagesight::{Error, Index};
@@ -21,6 +23,8 @@ pub enum LogFormat {
 pub struct Options {
     /// Names and folders, at least one; the first is the default.
     pub indexes: Vec<(String, PathBuf)>,
+    /// How indexes in buckets are read.
+    pub bucket: BucketOptions,
     pub bind: SocketAddr,
     /// Full scope.
     pub token: Option<String>,
@@ -65,7 +69,10 @@ impl Options {
     /// # Errors
     /// What opening and loading say.
     pub fn open(&self, folder: &Path) -> Result<Index, Error> {
-        let index = Index::open(folder)?;
+        let index = match Address::of(folder)? {
+            Some(address) => Index::open_bucket(&address, &self.bucket)?,
+            None => Index::open(folder)?,
+        };
         index.set_renderer(self.renderer.clone());
         index.set_loading(self.loading.clone());
         index.set_embedding(self.embedding.clone());

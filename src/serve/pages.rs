@@ -12,7 +12,7 @@ use pagesight::model::PageImage;
 use pagesight::pdf::PdfError;
 use pagesight::picture::{self, Format, Picture};
 use pagesight::region::{HeatScale, MapOf, PageHeat};
-use pagesight::search::{Page, Rect};
+use pagesight::search::{Channel, Page, Rect};
 use pagesight::{EncodedQuestion, Error, PageRef, records, wire};
 use serde_json::{Value, json};
 
@@ -228,24 +228,48 @@ struct AskedMap {
 #[derive(Debug, Clone)]
 enum Asked {
     Words(String),
+    /// Words, for the meaning of the page's text.
+    Meaning(String),
     Vectors(EncodedQuestion),
 }
 
 /// Fields of a map.
-pub const MAP: [&str; 9] =
-    ["query", "query_vectors", "word", "token", "width", "format", "smooth", "scale", "index"];
+pub const MAP: [&str; 10] = [
+    "query",
+    "query_vectors",
+    "channel",
+    "word",
+    "token",
+    "width",
+    "format",
+    "smooth",
+    "scale",
+    "index",
+];
+
+/// Of what a map is made.
+const CHANNELS: [(&str, Channel); 2] =
+    [("visual", Channel::Patches), ("meaning", Channel::Passages)];
 
 impl AskedMap {
     fn read(fields: &mut Fields, served: &Served) -> Result<Self, Problem> {
         let dim = served.index.snapshot().model().map(|model| model.dim);
         let vectors = fields.vectors("query_vectors", dim)?;
         let query = fields.text("query")?.map(|text| query_of(&text, "query")).transpose()?;
-        let question = match (query, vectors) {
-            (query, Some(vectors)) => {
+        let question = match (query, vectors, fields.choice("channel", &CHANNELS)?) {
+            (_, Some(_), Channel::Passages) => {
+                return Err(Problem::bad(
+                    "channel",
+                    "vectors of your own are compared with patches",
+                ));
+            }
+            (query, Some(vectors), _) => {
                 Asked::Vectors(EncodedQuestion::of_vectors(vectors, query.unwrap_or_default()))
             }
-            (Some(query), None) => Asked::Words(query),
-            (None, None) => return Err(Problem::bad("query", "`query` is missing: what is asked")),
+            (Some(query), None, channel) => Asked::of(query, channel),
+            (None, None, _) => {
+                return Err(Problem::bad("query", "`query` is missing: what is asked"));
+            }
         };
         let (word, token) = (
             fields.whole_if("word", 0..=u64::from(u32::MAX))?,
@@ -272,6 +296,10 @@ impl AskedMap {
 }
 
 impl Asked {
+    fn of(query: String, channel: Channel) -> Self {
+        if channel == Channel::Passages { Self::Meaning(query) } else { Self::Words(query) }
+    }
+
     fn encoded(&self, served: &Served, page: &Page) -> Result<EncodedQuestion, Problem> {
         match self {
             Self::Vectors(question) => Ok(question.clone()),
@@ -280,12 +308,14 @@ impl Asked {
                 Err(Error::NoVectors { path: page.path().into(), page: page.number() }.into())
             }
             Self::Words(query) => Ok(served.index.encode(query)?),
+            Self::Meaning(query) => Ok(served.index.encode_meaning(query)?),
         }
     }
 
     fn key(&self) -> String {
         match self {
             Self::Words(query) => format!("words {query}"),
+            Self::Meaning(query) => format!("meaning {query}"),
             Self::Vectors(question) => {
                 let values = question.vectors().values().iter().flat_map(|x| x.to_le_bytes());
                 let bytes: Vec<u8> = values.collect();
@@ -297,7 +327,7 @@ impl Asked {
 
 /// `GET /v1/pages/{ref}/heatmap`.
 pub async fn get_heatmap(State(app): State<Shared>, call: Call) -> Result<Response<Body>, Problem> {
-    let known = ["query", "word", "token", "width", "format", "smooth", "scale", "index"];
+    let known: Vec<&str> = MAP.iter().copied().filter(|name| *name != "query_vectors").collect();
     let fields = call.query(&known, &[])?;
     heatmap(&app, call.path("ref"), &call.headers, fields).await
 }
@@ -328,9 +358,10 @@ async fn heatmap(
         });
         return Ok(Json(value.await?).into_response());
     }
-    let model = served.index.snapshot().model().map(|model| model.id.to_string());
+    let snapshot = served.index.snapshot();
+    let models = (snapshot.model().map(|of| &of.id), snapshot.embedder().map(|of| &of.id));
     let key = format!(
-        "heat {} {} {} {model:?} {:?} {} {} {:?} {}",
+        "heat {} {} {} {models:?} {:?} {} {} {:?} {}",
         served.name,
         page.document(),
         page.number(),
@@ -375,11 +406,11 @@ pub fn heat_png(
 
 /// `GET /v1/pages/{ref}/regions`.
 pub async fn regions(State(app): State<Shared>, call: Call) -> Result<Json<Value>, Problem> {
-    let mut fields = call.query(&["query", "word", "n", "words", "index"], &[])?;
+    let mut fields = call.query(&["query", "channel", "word", "n", "words", "index"], &[])?;
     let served = app.index(fields.text("index")?.as_deref())?.clone();
     let query = fields.text("query")?;
     let query = query.ok_or_else(|| Problem::bad("query", "`query` is missing: what is asked"))?;
-    let query = query_of(&query, "query")?;
+    let asked = Asked::of(query_of(&query, "query")?, fields.choice("channel", &CHANNELS)?);
     let word = fields.whole_if("word", 0..=u64::from(u32::MAX))?;
     let of = word.map_or(MapOf::Question, |word| MapOf::Word(word as usize));
     let n = fields.whole("n", 1..=5, 3)? as usize;
@@ -388,7 +419,7 @@ pub async fn regions(State(app): State<Shared>, call: Call) -> Result<Json<Value
     let found = app.draws.run(app.deadline(), move |_| {
         let start = Instant::now();
         let page = page_of(&served, &reference)?;
-        let question = Asked::Words(query).encoded(&served, &page)?;
+        let question = asked.encoded(&served, &page)?;
         let regions = page.regions(&question, of, n).map_err(map_problem)?;
         let regions: Vec<Value> =
             regions.iter().map(|region| region_json(&served, &page, region, with_words)).collect();

@@ -335,6 +335,7 @@ impl From<Error> for Problem {
                      there is nothing to make a map of"
                 ),
             ),
+            Error::NoPassages { .. } => Self::new(Code::NoVectors, error.to_string()),
             Error::Heat(HeatError::NoSuch { what, asked, count }) => {
                 Self::invalid(what, format!("0 to {}", count.saturating_sub(1)), asked)
             }
@@ -347,6 +348,10 @@ impl From<Error> for Problem {
             Error::Query(QueryError::Dim(dim)) => {
                 Self::invalid("query_vectors", format!("rows of {} numbers", dim.page), dim.query)
             }
+            Error::NoMeaning => Self::new(
+                Code::NoModel,
+                "the index does not know what its text means: index again with a model of meaning",
+            ),
             Error::NoModel | Error::Query(QueryError::NoModel) => Self::new(
                 Code::NoModel,
                 "the index has no model that sees pages: ask the channel `text`",

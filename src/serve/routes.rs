@@ -14,6 +14,10 @@ use super::problem::{Code, Problem};
 use super::state::Shared;
 use super::{ask, context, documents, meters, pages, schema, search, status, web, wire, writing};
 
+/// What the `channel` of maps and regions is.
+const CHANNEL_OF_MAP: &str =
+    "What answers: the patches of the page's picture, or what the words of the page mean.";
+
 /// A route with its description.
 pub struct Route {
     pub method: &'static str,
@@ -452,6 +456,7 @@ pub fn all() -> Vec<Route> {
             || get(pages::get_heatmap),
             map("heatmap", "Where on a page a question, a word or a token of it is answered.")
                 .query("query", required(), "What is asked, 1 to 4,096 bytes after trimming.")
+                .query("channel", words(&["visual", "meaning"]), CHANNEL_OF_MAP)
                 .query(
                     "word",
                     json!({"type": "integer", "minimum": 0}),
@@ -482,6 +487,7 @@ pub fn all() -> Vec<Route> {
             Operation::new("regions", "The parts of a page that answer a question, best first.")
                 .page()
                 .query("query", required(), "What is asked, 1 to 4,096 bytes after trimming.")
+                .query("channel", words(&["visual", "meaning"]), CHANNEL_OF_MAP)
                 .query("word", json!({"type": "integer", "minimum": 0}), "A word of it, from 0.")
                 .query("n", whole(1, 5, 3), "How many.")
                 .query("words", flag(false), "Whether to add their words with their places.")

@@ -157,6 +157,8 @@ pub struct HeatmapRequest {
     /// The query's own embedding: 1 to 256 rows of the index's `dim` finite numbers.
     #[schemars(length(min = 1, max = 256))]
     query_vectors: Option<Vec<Vec<f64>>>,
+    /// What answers; `visual` by default.
+    channel: Option<MapChannel>,
     /// The word of the query, from 0; not with `token`. Neither is the whole query.
     word: Option<u32>,
     /// The token of the query, from 0; not with `word`.
@@ -174,6 +176,14 @@ pub struct HeatmapRequest {
     scale: Option<ScaleChoice>,
     /// The index, by name; the default one when it is left out.
     index: Option<String>,
+}
+
+/// What answers on a page: the patches of its picture, or what its words mean.
+#[derive(JsonSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapChannel {
+    Visual,
+    Meaning,
 }
 
 /// A picture or numbers; `png` by default.
@@ -474,7 +484,8 @@ pub struct Heatmap {
     tokens: Vec<Token>,
     /// The words of the query.
     words: Vec<QueryWord>,
-    /// Whether it is made from vectors of 4 bits a number.
+    /// Whether it is made from vectors of 4 or 8 bits a number, as those of a compact index and those
+    /// of meaning are.
     approximate: bool,
     /// The snapshot whose vectors were read.
     snapshot: u64,

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 
@@ -15,9 +15,13 @@ use pagesight_core::{
     DocumentRecord, EmbedderRecord, EncodedPassages, Found, ModelRecord, PageId, PageRecord,
     PageVectors,
 };
-use pagesight_maxsim::{Neutral, Segments};
+use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
+use crate::bucket::address::Address;
+use crate::bucket::mirror::Mirror;
+use crate::bucket::objects::Objects;
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::passages::PassageCodes;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
@@ -28,7 +32,9 @@ use crate::snapshot::lock::WriterLock;
 use crate::text::snippet::Snippet;
 use crate::upkeep::repair::{Repaired, repair as repair_async};
 use crate::upkeep::transfer::{export as export_async, import as import_async};
-use crate::upkeep::verify::{Verified, verify as verify_async};
+use crate::upkeep::verify::{
+    Verified, verify as verify_async, verify_bucket as verify_bucket_async,
+};
 use crate::writer::AsyncWriter;
 
 /// One snapshot of an index, whole, whatever writers do meanwhile. It is held: nothing that it
@@ -46,7 +52,28 @@ impl Reader {
     /// [`StoreError`] when there is none, it is of a newer format, or a part is damaged or cannot
     /// be read.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        in_a_folder(folder)?;
         wait(AsyncReader::open(folder)).map(Self)
+    }
+
+    /// Opens the newest snapshot of the index at `address`. Its words and codes are copied to a folder
+    /// of their own below `local`, where copies of other snapshots are used again; each file is
+    /// compared with its hash. Vectors and the ledger are read in the bucket.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`StoreError::Bucket`], [`StoreError::NotBuilt`].
+    pub fn open_bucket(address: &Address, local: &Path) -> Result<Self, StoreError> {
+        wait(async {
+            let objects = Objects::open(address).await?;
+            let mirror = Mirror::new(local, &objects);
+            AsyncReader::open_bucket(objects, mirror).await
+        })
+        .map(Self)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(reader: AsyncReader) -> Self {
+        Self(reader)
     }
 
     /// Opens the latest snapshot when it is not the one of this reader; files that this one checked
@@ -58,9 +85,9 @@ impl Reader {
         Ok(wait(self.0.newer())?.map(Self))
     }
 
-    /// The folder of the index.
-    pub fn folder(&self) -> &Path {
-        &self.0.folder
+    /// The folder of the index, or its address.
+    pub fn folder(&self) -> PathBuf {
+        self.0.shown()
     }
 
     /// The snapshot that this reader sees.
@@ -144,7 +171,7 @@ impl Reader {
     }
 
     fn senseless(&self, table: &str) -> StoreError {
-        StoreError::senseless(&self.0.folder.join(table))
+        StoreError::senseless(&self.0.shown().join(table))
     }
 }
 
@@ -203,6 +230,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Exists`], [`StoreError::Locked`], or what the disk says.
     pub fn create(folder: &Path) -> Result<Self, StoreError> {
+        in_a_folder(folder)?;
         wait(AsyncWriter::create(folder)).map(Self)
     }
 
@@ -213,6 +241,7 @@ impl Writer {
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::NewerFormat`], or what
     /// cannot be read.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        in_a_folder(folder)?;
         wait(AsyncWriter::open(folder)).map(Self)
     }
 
@@ -232,7 +261,7 @@ impl Writer {
 
     /// Gives the neutral questions that pages are measured with when their codes are written; the
     /// next [`maintain`](Self::maintain) measures those that were not. Without, none is measured.
-    pub fn set_neutral(&mut self, neutral: Option<Neutral>) {
+    pub fn set_neutral(&mut self, neutral: Option<LazyNeutral>) {
         self.0.neutral = neutral;
     }
 
@@ -332,6 +361,7 @@ impl PageSink for Writer {
 /// When there is no index, it is of a newer format, or a file cannot be read at all. Damage is no
 /// error: it is in the result.
 pub fn verify(folder: &Path) -> Result<Verified, StoreError> {
+    in_a_folder(folder)?;
     wait(verify_async(folder))
 }
 
@@ -342,6 +372,7 @@ pub fn verify(folder: &Path) -> Result<Verified, StoreError> {
 /// [`StoreError::Locked`]; [`StoreError::Pointer`] and [`StoreError::Torn`] when something is
 /// damaged together with its copy; what cannot be written.
 pub fn repair(folder: &Path) -> Result<Repaired, StoreError> {
+    in_a_folder(folder)?;
     wait(repair_async(folder))
 }
 
@@ -352,7 +383,43 @@ pub fn repair(folder: &Path) -> Result<Repaired, StoreError> {
 /// [`StoreError::Exists`] when there is something at `to`; [`StoreError::Compact`] when there are
 /// no full-precision vectors; [`StoreError::DamagedPage`] and what else cannot be read or written.
 pub fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
-    wait(export_async(folder, to))
+    in_a_folder(folder)?;
+    wait(async { export_async(&AsyncReader::open(folder).await?, to).await })
+}
+
+/// As [`verify`], of the index at `address`: every object that its newest snapshot needs is read.
+/// `local` is as in [`Reader::open_bucket`].
+///
+/// # Errors
+/// As [`verify`], and [`StoreError::Bucket`].
+pub fn verify_bucket(address: &Address, local: &Path) -> Result<Verified, StoreError> {
+    wait(async {
+        let objects = Objects::open(address).await?;
+        let mirror = Mirror::new(local, &objects);
+        verify_bucket_async(objects, mirror).await
+    })
+}
+
+/// As [`export`], of the index at `address`. `local` is as in [`Reader::open_bucket`].
+///
+/// # Errors
+/// As [`export`], and [`StoreError::Bucket`].
+pub fn export_bucket(address: &Address, local: &Path, to: &Path) -> Result<Snapshot, StoreError> {
+    let reader = Reader::open_bucket(address, local)?;
+    wait(export_async(&reader.0, to))
+}
+
+/// Refuses an address where a folder is meant: what is asked for is done to folders alone, and an
+/// address that is taken for one would make a folder of that name.
+fn in_a_folder(folder: &Path) -> Result<(), StoreError> {
+    match Address::of(folder)? {
+        None => Ok(()),
+        Some(address) => {
+            address.check_built()?;
+            let what = "this cannot be done: a folder can, and `export` and `import` move an index";
+            Err(StoreError::NotInBucket { place: address.to_string(), what })
+        }
+    }
 }
 
 /// Makes a new index in `folder` from an export. It appears whole or not at all. Returns its
@@ -362,6 +429,7 @@ pub fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
 /// [`StoreError::Exists`] when `folder` has an index; [`StoreError::Export`] and
 /// [`StoreError::DamagedPage`] when the export is not as it was written.
 pub fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> {
+    in_a_folder(folder)?;
     wait(import_async(folder, from))
 }
 
@@ -371,6 +439,7 @@ pub fn import(folder: &Path, from: &Path) -> Result<Snapshot, StoreError> {
 /// # Errors
 /// [`StoreError::Locked`] with that process.
 pub fn check_lock(folder: &Path) -> Result<(), StoreError> {
+    in_a_folder(folder)?;
     WriterLock::take(folder).map(drop)
 }
 

@@ -9,12 +9,14 @@
 //! * [`mod@derive`]: codes of all pages at once.
 //! * [`join`]: few segments in the place of many.
 //! * [`passages`]: the same of the passages of pages, beside those of their pictures.
+//! * [`neutral`]: what pages are measured with, encoded when it is needed.
 //! * [`residual`]: vectors back from residual codes.
 //! * [`damage`]: what a search reports, and what can be saved.
 
 pub(crate) mod damage;
 pub(crate) mod derive;
 pub(crate) mod join;
+pub(crate) mod neutral;
 pub(crate) mod passages;
 pub(crate) mod residual;
 pub(crate) mod segments;

@@ -188,6 +188,72 @@ pub enum StoreError {
         #[source]
         source: tantivy::TantivyError,
     },
+    /// What is to be an address of an index is none. It may hold a password, and is not repeated.
+    #[error("the {scheme}:// address cannot be that of an index: {what}")]
+    Address {
+        /// What stands before the colon.
+        scheme: String,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The program was built without what opens this kind of bucket.
+    #[error("this program was built without {scheme}://: it needs the cargo feature {feature}")]
+    NotBuilt {
+        /// What stands before the colon.
+        scheme: String,
+        /// The feature to build with.
+        feature: &'static str,
+    },
+    /// A bucket does not do what it was asked to, after it was asked for a minute where that may help.
+    #[error("{action} {place}")]
+    Bucket {
+        /// What was being done.
+        action: &'static str,
+        /// The object.
+        place: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A bucket does not refuse to put what is there already: two that commit at the same time would
+    /// lose pages.
+    #[error(
+        "{place} cannot hold an index: {what}, and a commit needs a store that keeps to a conditional \
+         put (If-None-Match: *)"
+    )]
+    Conditions {
+        /// The index.
+        place: String,
+        /// What the store did.
+        what: String,
+        /// What it said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A plan, or its work, does not fit what was asked for. The index is as it was.
+    #[error("plan {plan} {what}")]
+    Plan {
+        /// The plan's id.
+        plan: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another worker at the same shard was first with its part; this one goes on after it.
+    #[error("another worker was first with part {part} of shard {shard}")]
+    PartTaken {
+        /// The shard.
+        shard: usize,
+        /// The part.
+        part: u64,
+    },
+    /// What an index in a folder can do, and one in a bucket cannot.
+    #[error("{place} lies in a bucket, where {what}")]
+    NotInBucket {
+        /// The index.
+        place: String,
+        /// What cannot be done, and what to do in its place.
+        what: &'static str,
+    },
     /// The system gives no threads to work on.
     #[error("starting threads")]
     Threads {

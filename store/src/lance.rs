@@ -2,6 +2,7 @@
 //! the rows of pages lie.
 
 pub(crate) mod addresses;
+pub(crate) mod detached;
 pub(crate) mod salvage;
 pub(crate) mod schema;
 pub(crate) mod table;

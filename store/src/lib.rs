@@ -65,9 +65,11 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod bucket;
 mod codes;
 mod error;
 mod lance;
+mod lately;
 mod reader;
 mod runtime;
 mod snapshot;
@@ -76,7 +78,17 @@ mod upkeep;
 mod vectors;
 mod writer;
 
-pub use blocking::{Reader, Writer, check_lock, export, import, repair, verify};
+pub use blocking::{
+    Reader, Writer, check_lock, export, export_bucket, import, repair, verify, verify_bucket,
+};
+pub use bucket::address::{Address, Scheme};
+pub use bucket::commit::Committed;
+pub use bucket::entry::BUCKET_FORMAT;
+pub use bucket::fleet::Fleet;
+pub use bucket::gc::{Keeping, OpenPlan, Swept};
+pub use bucket::record::{DroppedPath, Plan, PlanCounts, PlannedDocument, PlannedFile, Work};
+pub use bucket::worker::{Worker, WorkerSummary};
+pub use codes::neutral::LazyNeutral;
 pub use codes::passages::PassageCodes;
 pub use error::StoreError;
 pub use snapshot::contents::{Compact, Snapshot, Tuning};

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayou
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
+use crate::bucket::lease::BucketLease;
+use crate::bucket::log;
+use crate::bucket::mirror::Mirror;
+use crate::bucket::objects::Objects;
 use crate::codes::passages::PassageCodes;
 use crate::codes::residual::Residuals;
 use crate::codes::{damage, segments};
@@ -17,6 +22,7 @@ use crate::error::StoreError;
 use crate::lance::addresses::Addresses;
 use crate::lance::schema::{Rows, TEXT_COLUMNS, VECTOR_COLUMNS, read_ledger};
 use crate::lance::table::{LanceTable, connect};
+use crate::lately::Lately;
 use crate::snapshot::contents::Snapshot;
 use crate::snapshot::files::check;
 use crate::snapshot::lease::Lease;
@@ -26,23 +32,48 @@ use crate::snapshot::publish;
 use crate::text::reader::TextReader;
 use crate::vectors::VectorStream;
 
+/// Texts of so many bytes are kept of the pages that were shown lately: some thousand pages.
+const SHOWN_BYTES: usize = 16 << 20;
+
+/// And vectors of so many, of those that were ranked by them: some hundred pages.
+const RANKED_BYTES: usize = 64 << 20;
+
 /// How often opening is tried again while a writer is at work in the folder.
 const ATTEMPTS: u32 = 5;
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A snapshot opened for reading, and held: nothing that it needs is removed while it lives.
 pub(crate) struct AsyncReader {
+    /// Where words and codes lie as files: the index, or the copy of one in a bucket.
     pub folder: PathBuf,
     pub snapshot: Snapshot,
     pub documents: LanceTable,
     pub pages: LanceTable,
     pub text: TextReader,
     addresses: Addresses,
+    /// What searches showed lately, without vectors.
+    shown: Lately<PageRecord>,
+    /// The vectors of pages that were ranked by them lately; a compact index has its own in codes.
+    ranked: Lately<PageVectors>,
     /// Of a compact index, once they were asked for.
     residuals: OnceLock<Arc<Residuals>>,
     /// Files that were compared with what was written, by name and hash.
     sound: HashSet<(String, String)>,
-    _lease: Lease,
+    home: Home,
+}
+
+/// Where an index is, and how its snapshot is held.
+enum Home {
+    Folder {
+        _lease: Lease,
+    },
+    Bucket {
+        objects: Objects,
+        mirror: Mirror,
+        /// A search found the copies of the codes damaged.
+        doubted: AtomicBool,
+        _lease: BucketLease,
+    },
 }
 
 impl AsyncReader {
@@ -56,12 +87,56 @@ impl AsyncReader {
     /// which was made anew since; files that this one
     /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
+        if let Home::Bucket { objects, mirror, doubted, .. } = &self.home {
+            let newer = log::newest_from(objects, self.snapshot.number + 1).await?;
+            // Damaged copies are fetched again and mapped anew.
+            if newer.is_none() && !doubted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            return Self::open_bucket(objects.clone(), mirror.clone()).await.map(Some);
+        }
         let latest = publish::read(&self.folder)?;
         // The time too: an index that was made anew in this folder counts from the start.
         if latest.number == self.snapshot.number && latest.created_s == self.snapshot.created_s {
             return Ok(None);
         }
         Self::open_after(&self.folder, self.sound.clone()).await.map(Some)
+    }
+
+    /// Opens the newest snapshot of the index in the bucket of `objects`: its words and codes are
+    /// brought to `mirror`, each compared with its hash; its tables are read where they are.
+    pub async fn open_bucket(objects: Objects, mirror: Mirror) -> Result<Self, StoreError> {
+        let (entry, lease) = BucketLease::take(&objects).await?;
+        let mut snapshot = entry.snapshot.clone();
+        snapshot.files = entry.files(&objects).await?;
+        mirror.bring(&snapshot.files).await?;
+        let places = objects.tables();
+        let documents = places.open("documents", Some(snapshot.documents_version)).await?;
+        let pages = places.open("pages", Some(snapshot.pages_version)).await?;
+        let folder = mirror.folder().to_path_buf();
+        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
+        mirror.tidy(&snapshot.files);
+        Ok(Self {
+            folder,
+            snapshot,
+            documents,
+            pages,
+            text,
+            addresses: Addresses::default(),
+            shown: Lately::new(SHOWN_BYTES),
+            ranked: Lately::new(RANKED_BYTES),
+            residuals: OnceLock::new(),
+            sound: HashSet::new(),
+            home: Home::Bucket { objects, mirror, doubted: AtomicBool::new(false), _lease: lease },
+        })
+    }
+
+    /// The index, as a person names it.
+    pub fn shown(&self) -> PathBuf {
+        match &self.home {
+            Home::Folder { .. } => self.folder.clone(),
+            Home::Bucket { objects, .. } => objects.shown(),
+        }
     }
 
     async fn open_after(
@@ -110,9 +185,11 @@ impl AsyncReader {
             pages,
             text,
             addresses: Addresses::default(),
+            shown: Lately::new(SHOWN_BYTES),
+            ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
             sound,
-            _lease: lease,
+            home: Home::Folder { _lease: lease },
         })
     }
 
@@ -130,14 +207,20 @@ impl AsyncReader {
             return Ok(Vec::new());
         }
         let old_layout = self.snapshot.old_layout();
-        let mut found: HashMap<PageId, PageRecord> = HashMap::new();
-        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, ids).await? {
+        let known = ids.iter().filter_map(|&id| Some((id, self.shown.get(id)?)));
+        let mut found: HashMap<PageId, PageRecord> = known.collect();
+        let unknown: Vec<PageId> =
+            ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, &unknown).await? {
             let rows = Rows { batch: &batch, path: &self.pages.path };
             let mut pages = rows.pages()?;
             if let Some(layout) = &old_layout {
                 self.add_old_layout(layout, &mut pages, &rows.with_vectors()?);
             }
-            found.extend(pages.into_iter().map(|page| (page.id, page)));
+            for page in pages {
+                self.shown.keep(page.id, page.clone(), size_of::<PageRecord>() + page.text.len());
+                found.insert(page.id, page);
+            }
         }
         Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
     }
@@ -200,9 +283,20 @@ impl AsyncReader {
             let pages: Vec<_> = ids.par_iter().filter_map(page).collect();
             return pages.into_iter().map(|(id, vectors)| Ok((id, vectors?))).collect();
         }
-        let mut found = Vec::with_capacity(ids.len());
-        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, ids).await? {
-            found.extend(Rows { batch: &batch, path: &self.pages.path }.vectors()?);
+        let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+        for &id in ids {
+            match self.ranked.get(id) {
+                Some(vectors) => found.push((id, vectors)),
+                None => unknown.push(id),
+            }
+        }
+        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, &unknown).await? {
+            for (id, vectors) in (Rows { batch: &batch, path: &self.pages.path }).vectors()? {
+                let places = vectors.places().map_or(0, size_of_val);
+                let bytes = size_of_val(vectors.values()) + places;
+                self.ranked.keep(id, vectors.clone(), bytes);
+                found.push((id, vectors));
+            }
         }
         Ok(found)
     }
@@ -226,6 +320,13 @@ impl AsyncReader {
 
     /// Asks the next writer to derive all codes again.
     pub fn report_damaged_codes(&self) {
-        damage::mark(&self.folder);
+        match &self.home {
+            Home::Folder { .. } => damage::mark(&self.folder),
+            // They are sound in the bucket, as far as anybody knows: here they are fetched again.
+            Home::Bucket { mirror, doubted, .. } => {
+                mirror.doubt();
+                doubted.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }

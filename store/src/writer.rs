@@ -24,8 +24,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{DocumentRecord, ModelRecord};
-use pagesight_maxsim::Neutral;
+use pagesight_maxsim::SketchCoder;
 
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::segments;
 use crate::error::StoreError;
 use crate::lance::schema::{
@@ -57,7 +58,9 @@ pub(crate) struct AsyncWriter {
     pub open: Option<OpenTables>,
     pub ledger: BTreeMap<String, DocumentRecord>,
     /// Questions that pages are measured with.
-    pub neutral: Option<Neutral>,
+    pub neutral: Option<LazyNeutral>,
+    /// What makes sketches, where all who write to an index make them alike.
+    pub sketches: Option<SketchCoder>,
     /// What was removed since it was opened.
     collected: Collected,
     _lock: WriterLock,
@@ -127,6 +130,7 @@ impl AsyncWriter {
             open: Some(OpenTables { documents, pages, text }),
             ledger: BTreeMap::new(),
             neutral: None,
+            sketches: None,
             collected: Collected::default(),
             _lock: lock,
         };
@@ -151,6 +155,7 @@ impl AsyncWriter {
             open: None,
             ledger: BTreeMap::new(),
             neutral: None,
+            sketches: None,
             collected: Collected::default(),
             _lock: lock,
         };
@@ -178,7 +183,16 @@ impl AsyncWriter {
         lock: WriterLock,
     ) -> Self {
         let (folder, collected) = (folder.to_path_buf(), Collected::default());
-        Self { folder, snapshot, open: Some(open), ledger, neutral: None, collected, _lock: lock }
+        Self {
+            folder,
+            snapshot,
+            open: Some(open),
+            ledger,
+            neutral: None,
+            sketches: None,
+            collected,
+            _lock: lock,
+        }
     }
 
     /// Opens what is not open: at first, and after a commit that failed.

@@ -77,6 +77,12 @@ impl PassageEncoder for FakePassageEncoder {
         texts.iter().map(page).collect()
     }
 
+    fn tokens(&self, text: &str) -> Result<Vec<Range<usize>>, BoxError> {
+        let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
+        let words = text.lines().flat_map(str::split_whitespace);
+        Ok(words.map(|word| start(word)..start(word) + word.len()).collect())
+    }
+
     fn understands(&self, question: &str) -> bool {
         question.contains(|c: char| c.is_ascii_alphabetic())
     }
@@ -117,10 +123,15 @@ pub fn passage_encoder_contract(encoder: &dyn PassageEncoder) {
             assert!(text.get(range.clone()).is_some(), "whole characters");
             end = range.end;
         }
+        let tokens = encoder.tokens(text).expect("a text");
+        assert!(tokens.iter().all(|range| range.start <= range.end && range.end <= text.len()));
+        assert!(tokens.windows(2).all(|two| two[0].start <= two[1].start), "in order");
         let Some(page) = page else {
             assert!(ranges.is_empty(), "passages without vectors");
+            assert!(tokens.is_empty(), "tokens without vectors");
             continue;
         };
+        assert_eq!(page.tokens.len(), tokens.len(), "a row a token");
         assert_eq!(page.pooled.len(), ranges.len(), "a row a passage");
         assert_eq!(page.pooled.dim(), record.pooled_dim);
         assert_eq!(page.tokens.dim(), record.token_dim);

@@ -142,8 +142,7 @@ impl<'a> Int8View<'a> {
         if query.dim() != self.dim {
             return Err(DimMismatch { query: query.dim(), page: self.dim });
         }
-        let mut wide = vec![0.0; self.vectors() * self.dim];
-        self.decode(0..self.vectors(), &mut wide);
+        let wide = self.to_rows();
         let best = |token: &[f32]| {
             let dots = wide
                 .chunks_exact(self.dim)
@@ -154,6 +153,13 @@ impl<'a> Int8View<'a> {
             dots.enumerate().fold((0, f32::NEG_INFINITY), better)
         };
         Ok(query.values().chunks_exact(self.dim).map(best).collect())
+    }
+
+    /// The vectors that the codes stand for, `[n, dim]`, f32.
+    pub fn to_rows(&self) -> Vec<f32> {
+        let mut wide = vec![0.0; self.vectors() * self.dim];
+        self.decode(0..self.vectors(), &mut wide);
+        wide
     }
 
     /// What the codes of `rows` stand for, into `wide` `[rows, dim]`.

@@ -21,6 +21,8 @@ const MOST_BYTES: usize = 4096;
 pub struct Passage {
     pub range: Range<usize>,
     pub ids: Vec<u32>,
+    /// Where each of the pieces stands in the text, bytes.
+    pub pieces: Vec<Range<usize>>,
 }
 
 /// Cuts `text`.
@@ -35,8 +37,11 @@ pub fn passages(tokens: &Tokens, text: &str, most: usize) -> Result<Vec<Passage>
         }
         let pieces = tokens.pieces(&text[line.clone()])?;
         let ids = pieces.get_ids();
+        let offsets = pieces.get_offsets().iter();
+        let offsets: Vec<_> =
+            offsets.map(|&(start, end)| line.start + start..line.start + end).collect();
         if ids.len() <= cut.most {
-            cut.add(line, ids);
+            cut.add(line, ids, &offsets);
             continue;
         }
         // The start of each word, so that none is cut that fits.
@@ -48,12 +53,12 @@ pub fn passages(tokens: &Tokens, text: &str, most: usize) -> Result<Vec<Passage>
             let full = (start + cut.most).min(ids.len());
             let word = (start + 1..full).rev().find(|&at| starts_word[at]);
             let end = if full == ids.len() { full } else { word.unwrap_or(full) };
-            let offsets = &pieces.get_offsets()[start..end];
-            let first = line.start + offsets.first().map_or(0, |part| part.0);
-            let last = line.start + offsets.last().map_or(0, |part| part.1);
+            let offsets = &offsets[start..end];
+            let first = offsets.first().map_or(line.start, |part| part.start);
+            let last = offsets.last().map_or(line.start, |part| part.end);
             // Bytes of one character may be pieces of their own.
             let (first, last) = (text.floor_char_boundary(first), text.ceil_char_boundary(last));
-            cut.add(first..last.max(first), &ids[start..end]);
+            cut.add(first..last.max(first), &ids[start..end], offsets);
             start = end;
         }
     }
@@ -67,7 +72,7 @@ struct Cut {
 }
 
 impl Cut {
-    fn add(&mut self, range: Range<usize>, ids: &[u32]) {
+    fn add(&mut self, range: Range<usize>, ids: &[u32], pieces: &[Range<usize>]) {
         if ids.is_empty() {
             return;
         }
@@ -75,13 +80,14 @@ impl Cut {
             Some(open) if open.ids.len() + ids.len() <= self.most => {
                 open.range.end = range.end.max(open.range.end);
                 open.ids.extend_from_slice(ids);
+                open.pieces.extend_from_slice(pieces);
             }
             open => {
                 self.done.extend(open.take());
                 // Pieces of one character may share its bytes; passages do not.
                 let start = self.done.last().map_or(0, |last| last.range.end).max(range.start);
                 let range = start..range.end.max(start);
-                *open = Some(Passage { range, ids: ids.into() });
+                *open = Some(Passage { range, ids: ids.into(), pieces: pieces.into() });
             }
         }
     }
@@ -150,6 +156,7 @@ mod tests {
             let mut before = 0;
             for passage in &cut {
                 assert!((1..=8).contains(&passage.ids.len()));
+                assert_eq!(passage.pieces.len(), passage.ids.len());
                 let Range { start, end } = passage.range;
                 assert!(before <= start && start <= end, "{before} {start} {end}");
                 assert!(text.get(start..end).is_some());

@@ -227,6 +227,10 @@ impl PassageEncoder for Embedder {
         cut.into_iter().map(page).collect()
     }
 
+    fn tokens(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, BoxError> {
+        Ok(self.cut(text)?.into_iter().flat_map(|passage| passage.pieces).collect())
+    }
+
     fn understands(&self, question: &str) -> bool {
         if self.recipe.languages == Languages::Many {
             return question.chars().any(char::is_alphanumeric);

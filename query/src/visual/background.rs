@@ -53,7 +53,7 @@ impl Backgrounds {
         // A model whose vectors are made elsewhere encodes none. The question is encoded already.
         let questions: Vec<&str> = self.questions.questions.iter().map(String::as_str).collect();
         let encoded = encoder?.encode_queries(&questions).ok()?;
-        self.neutral.get_or_init(|| Neutral::new(&encoded)).as_ref()
+        self.neutral.get_or_init(|| Neutral::new("measured here", &encoded)).as_ref()
     }
 
     /// Makes sure that the background of each page of `codes` is known; whether it is.

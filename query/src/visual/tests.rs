@@ -125,7 +125,7 @@ proptest! {
             .collect();
         let questions: Vec<QueryVectors> =
             (1..4).map(|tokens| query(noise(&mut random, tokens))).collect();
-        let neutral = Neutral::new(&questions).unwrap();
+        let neutral = Neutral::new("ours", &questions).unwrap();
         let (store, codes) = measured(&pages, are_measured.then_some(&neutral));
         let query = query(noise(&mut random, 3));
         // Slowly and obviously, from the vectors alone.

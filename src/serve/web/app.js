@@ -327,14 +327,21 @@ function press(word) {
   const shown = state.word;
   for (const row of $("results").children) {
     const hit = state.answer.hits.find((hit) => hit.ref === row.dataset.ref);
-    lay(row.querySelector(".thumb"), hit && hit.heatmap_url, 320);
+    lay(row.querySelector(".thumb"), hit && heatmapOf(hit), 320);
   }
   if (state.page) lay($("sheet"), heatmapOf(state.page), 1200);
   document.querySelector("[data-do=heat]").setAttribute("aria-pressed", String(shown !== null));
 }
 
 function heatmapOf(page) {
-  return page.heatmap_url && state.answer ? add(page.heatmap_url, { query: state.answer.query }) : null;
+  if (!page.heatmap_url || !state.answer) return null;
+  return add(page.heatmap_url, { query: state.answer.query, ...foundBy(page.ref) });
+}
+
+// A page that what its words mean has found is explained by that, others by their looks.
+function foundBy(ref) {
+  const hit = state.answer && state.answer.hits.find((hit) => hit.ref === ref);
+  return hit && hit.meaning ? { channel: "meaning" } : {};
 }
 
 // Lays the heat of the pressed word over a picture, or takes it away.
@@ -371,7 +378,7 @@ async function openViewer(ref, push, opener) {
     paint(page);
     $("said").textContent = page.text || "(no words on this page)";
     if (state.answer && page.n_vectors > 0) {
-      const query = { query: state.answer.query, n: 3, ...named };
+      const query = { query: state.answer.query, n: 3, ...foundBy(ref), ...named };
       const found = await ask(add(url + "/regions", query));
       if (state.page === page) frame(found.regions, page);
     }

@@ -25,12 +25,12 @@ const DIMS: &str = "one dim in an index";
 pub(super) const SAMPLE: usize = 256;
 
 /// Writes the segment of commit `number`, after the segments `names`: `dropped` documents and the
-/// vectors of `pages`, with what they give to `neutral` questions; of a `compact` index in residual
-/// codes. `None` when there is nothing to say.
+/// vectors of `pages`, with what they give to `neutral` questions, and sketches by the coder that is
+/// given, else by that of the index; of a `compact` index in residual codes. `None` when there is nothing to say.
 pub(crate) fn write(
     index: &Path,
     number: u64,
-    (dim, neutral): (usize, Option<&Neutral>),
+    (dim, neutral, sketches): (usize, Option<&Neutral>, Option<&SketchCoder>),
     names: &[String],
     dropped: &[DocumentId],
     pages: &[PageRecord],
@@ -44,7 +44,7 @@ pub(crate) fn write(
         return write_residual(index, number, neutral, names, dropped, &coded).map(Some);
     }
     let fit = || fit(dim, coded.iter().map(|&(_, page)| page));
-    let coder = coder(index, names).unwrap_or_else(fit);
+    let coder = sketches.cloned().or_else(|| coder(index, names)).unwrap_or_else(fit);
     let (path, file) = create(index, number)?;
     let write = || {
         let mut writer = SegmentWriter::new(file, &coder);
@@ -115,7 +115,7 @@ pub(super) fn push_residual(
 }
 
 /// What makes the sketches of an index whose first pages are `pages`.
-pub(super) fn fit<'a>(dim: usize, pages: impl IntoIterator<Item = &'a PageVectors>) -> SketchCoder {
+pub(crate) fn fit<'a>(dim: usize, pages: impl IntoIterator<Item = &'a PageVectors>) -> SketchCoder {
     let mut pages = pages.into_iter().take(SAMPLE).peekable();
     match pages.peek() {
         Some(_) => SketchCoder::fit(pages).expect("one dim in an index"),

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use lance::Dataset;
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
 use lancedb::table::{AddDataMode, CompactionOptions, NewColumnTransform, OptimizeAction};
@@ -36,8 +37,8 @@ const IO_BYTES: u64 = 64 << 20;
 
 /// What Lance may keep of manifests and file ends, and of indexes, which we have none of, bytes.
 /// Its defaults are 1 GiB and 6 GiB a connection.
-const METADATA_CACHE_BYTES: usize = 32 << 20;
-const INDEX_CACHE_BYTES: usize = 1 << 20;
+pub(super) const METADATA_CACHE_BYTES: usize = 32 << 20;
+pub(super) const INDEX_CACHE_BYTES: usize = 1 << 20;
 
 /// Values of one `IN (...)`; longer lists are cut.
 const MAX_LIST: usize = 500;
@@ -275,28 +276,18 @@ impl LanceTable {
 
     /// The files that this version needs, by their path below the index.
     pub async fn files_in_use(&self) -> Result<BTreeSet<String>, StoreError> {
-        let dataset = self.table.dataset().expect("a table on a local disk");
-        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
-        let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
-        let mut files = BTreeSet::new();
-        let manifest = &dataset.manifest_location().path;
-        let manifest = manifest.filename().expect("a manifest is a file");
-        files.insert(format!("{folder}/_versions/{manifest}"));
-        for fragment in dataset.fragments().iter() {
-            files.extend(fragment.files.iter().map(|file| format!("{folder}/data/{}", file.path)));
-            if let Some(deleted) = &fragment.deletion_file {
-                let (suffix, version) = (deleted.file_type.suffix(), deleted.read_version);
-                let name = format!("{}-{version}-{}.{suffix}", fragment.id, deleted.id);
-                files.insert(format!("{folder}/_deletions/{name}"));
-            }
-        }
-        Ok(files)
+        Ok(files_of(&*self.dataset().await?, &self.path))
+    }
+
+    /// What lancedb keeps of this version.
+    pub(super) async fn dataset(&self) -> Result<Arc<Dataset>, StoreError> {
+        let dataset = self.table.dataset().expect("a table of Lance");
+        dataset.get().await.map_err(StoreError::table("reading", &self.path))
     }
 
     /// How its rows lie in files.
     pub async fn shape(&self) -> Result<Shape, StoreError> {
-        let dataset = self.table.dataset().expect("a table on a local disk");
-        let dataset = dataset.get().await.map_err(StoreError::table("reading", &self.path))?;
+        let dataset = self.dataset().await?;
         let mut shape = Shape::default();
         for fragment in dataset.fragments().iter() {
             let rows = fragment.physical_rows.unwrap_or(0);
@@ -307,6 +298,23 @@ impl LanceTable {
         }
         Ok(shape)
     }
+}
+
+/// The files that the version `dataset` of the table at `path` needs, by their name below the index.
+pub(super) fn files_of(dataset: &Dataset, path: &Path) -> BTreeSet<String> {
+    let folder = path.file_name().expect("a table has a name").to_string_lossy();
+    let mut files = BTreeSet::new();
+    let manifest = dataset.manifest_location().path.filename().expect("a manifest is a file");
+    files.insert(format!("{folder}/_versions/{manifest}"));
+    for fragment in dataset.fragments().iter() {
+        files.extend(fragment.files.iter().map(|file| format!("{folder}/data/{}", file.path)));
+        if let Some(deleted) = &fragment.deletion_file {
+            let (suffix, version) = (deleted.file_type.suffix(), deleted.read_version);
+            let name = format!("{}-{version}-{}.{suffix}", fragment.id, deleted.id);
+            files.insert(format!("{folder}/_deletions/{name}"));
+        }
+    }
+    files
 }
 
 /// `column IN ('a', 'b')`, in pieces of at most 500 values.

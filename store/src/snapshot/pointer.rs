@@ -24,6 +24,7 @@ use crate::snapshot::contents::{Compact, FileMark, Grid, Passages, Snapshot, Tun
 /// | 4 | all vectors may be in the codes alone |
 /// | 5 | a page has its own layout, a failure its kind, a model its source |
 /// | 6 | the meaning of the pages' text may be in codes beside those of their pictures |
+/// | 7 | of an index in a bucket alone: see `store/src/bucket/entry.rs` |
 pub const FORMAT: u32 = 6;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.
@@ -211,12 +212,12 @@ pub(crate) fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
 }
 
 /// Line 2 of a pointer, for line 1 with its line end.
-fn hash_line(json: &[u8]) -> String {
+pub(crate) fn hash_line(json: &[u8]) -> String {
     format!("{{\"blake3\":\"{}\"}}\n", blake3::hash(json).to_hex())
 }
 
 /// The two lines of a pointer; `None` for one of format 1, which has one.
-fn split(bytes: &[u8]) -> Option<(&[u8], &str)> {
+pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &str)> {
     let at = bytes.strip_suffix(b"\n")?.iter().rposition(|&b| b == b'\n')? + 1;
     let hash = std::str::from_utf8(&bytes[at..]).ok()?;
     hash.starts_with("{\"blake3\":").then_some((&bytes[..at], hash))

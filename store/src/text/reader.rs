@@ -67,9 +67,10 @@ impl TextReader {
     /// word of the query is in it: then the page was found by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
         let question = self.question(query);
-        let by_rare_words = snippet(&self.telling(&question), text);
+        let language = Language::of(text);
+        let by_rare_words = snippet(&self.telling(&question), text, language);
         if by_rare_words.marks.is_empty() {
-            snippet(&question.words.iter().collect::<Vec<_>>(), text)
+            snippet(&question.words.iter().collect::<Vec<_>>(), text, language)
         } else {
             by_rare_words
         }

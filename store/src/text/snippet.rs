@@ -19,9 +19,8 @@ pub struct Snippet {
 }
 
 /// The window of `text` with the most different words of a question, and of those the most words.
-/// What carries no matter in the language of the text is not looked for, unless nothing else is.
-pub(super) fn snippet(words: &[&Asked], text: &str) -> Snippet {
-    let language = Language::of(text);
+/// What carries no matter in `language`, that of the text, is not looked for, unless nothing else is.
+pub(super) fn snippet(words: &[&Asked], text: &str, language: Option<Language>) -> Snippet {
     let of_page = Languages::of(language);
     let telling = |word: &&&Asked| !word.idle.meets(of_page);
     let mut wanted: Vec<&Asked> = words.iter().filter(telling).copied().collect();
@@ -130,7 +129,7 @@ mod tests {
     fn ask(query: &str, text: &str) -> Snippet {
         let languages: Vec<Language> = Language::all().collect();
         let question = Question::new(query, &languages, None);
-        snippet(&question.words.iter().collect::<Vec<_>>(), text)
+        snippet(&question.words.iter().collect::<Vec<_>>(), text, Language::of(text))
     }
 
     #[test]

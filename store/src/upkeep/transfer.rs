@@ -45,11 +45,10 @@ const PAGES: &str = "pages.arrow";
 const EXPORT: &str = "export.json";
 
 /// See [`crate::export`].
-pub(crate) async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
-    let reader = AsyncReader::open(folder).await?;
+pub(crate) async fn export(reader: &AsyncReader, to: &Path) -> Result<Snapshot, StoreError> {
     let mut snapshot = reader.snapshot.clone();
     if snapshot.compact.is_some() {
-        return Err(StoreError::Compact { path: folder.to_path_buf() });
+        return Err(StoreError::Compact { path: reader.shown() });
     }
     let fresh = fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none());
     if !fresh {
@@ -68,7 +67,7 @@ pub(crate) async fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreEr
     .await?;
     let mut files = BTreeSet::from([DOCUMENTS.to_string(), PAGES.to_string()]);
     for name in snapshot.passages.iter().flat_map(Passages::names) {
-        copy(&folder.join(CODES).join(name), &to.join(name))?;
+        copy(&reader.folder.join(CODES).join(name), &to.join(name))?;
         files.insert(name.clone());
     }
     // Last: without it there is no export.

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use pagesight_core::{DocumentId, DocumentRecord, PageId, chain};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::bucket::lease::BucketLease;
+use crate::bucket::mirror::Mirror;
+use crate::bucket::objects::Objects;
 use crate::codes::passages::PassageCodes;
 use crate::codes::segments;
 use crate::error::StoreError;
+use crate::lance::detached::TablePlace;
 use crate::lance::schema::{Rows, read_ledger};
 use crate::lance::table::{LanceTable, connect};
 use crate::snapshot::contents::{FileMark, Snapshot};
@@ -68,76 +72,83 @@ pub(crate) async fn verify(folder: &Path) -> Result<Verified, StoreError> {
     };
     verified.snapshot = Some(snapshot.number);
     verified.check_files(folder, &snapshot)?;
-    let mut parts = Parts::default();
-    let damaged: Vec<String> = verified.damage.iter().map(|damage| damage.file.clone()).collect();
-    let is_whole = |part: &str| !damaged.iter().any(|file| file.starts_with(part));
-    if is_whole("documents.lance/") {
-        let read = tokio::spawn(ledger(folder.to_path_buf(), snapshot.documents_version));
-        match read.await {
-            Ok(Ok(records)) => parts.ledger = Some(records),
-            Ok(Err(error)) => verified.add("documents.lance", None, one_line(&error)),
-            Err(_) => verified.add("documents.lance", None, "its content makes no sense"),
-        }
-    }
-    if is_whole("pages.lance/_") {
-        let skip = damaged.iter().cloned().collect();
-        match pages(folder, snapshot.pages_version, &skip, &mut verified).await {
-            Ok((pages, with_vectors)) => {
-                (parts.pages, parts.with_vectors) = (Some(pages), with_vectors);
-            }
-            Err(error) => verified.add("pages.lance", None, one_line(&error)),
-        }
-    }
-    if let Some(names) = segments::readable(&snapshot).filter(|_| is_whole("codes/")) {
-        match segments::open(folder, names) {
-            Ok(codes) => parts.coded = Some(codes.living().iter().map(|slot| slot.id).collect()),
-            Err(error) => verified.add(CODES, None, one_line(&error)),
-        }
-    }
-    if let Some(passages) = snapshot.passages.as_ref().filter(|_| is_whole("codes/")) {
-        match PassageCodes::open(folder, passages) {
-            Ok(codes) => {
-                let tokens = codes.tokens.living().iter().map(|slot| slot.id);
-                parts.passages = Some((codes.pages().collect(), tokens.collect()));
-            }
-            Err(error) => verified.add(CODES, None, one_line(&error)),
-        }
-    }
-    if is_whole("text/") {
-        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta);
-        match text.and_then(|text| text.pages()) {
-            Ok(pages) => parts.text = Some(pages),
-            Err(error) => verified.add("text", None, one_line(&error)),
-        }
-    }
-    parts.compare(&snapshot, &mut verified);
-    for record in parts.ledger.iter().flatten() {
-        for damage in verified.damage.iter_mut().filter(|damage| damage.path.is_none()) {
-            if damage.page.is_some_and(|page| Some(page.document) == record.document) {
-                damage.path = Some(record.path.clone());
-            }
-        }
-    }
-    verified.damage.sort();
-    verified.damage.dedup();
+    let table = |name, version| of_folder(folder.to_path_buf(), name, version);
+    let documents = table("documents", snapshot.documents_version);
+    let pages = table("pages", snapshot.pages_version);
+    verified.check_content(folder, &snapshot, documents, pages).await;
     Ok(verified)
 }
 
-async fn ledger(folder: PathBuf, version: u64) -> Result<Vec<DocumentRecord>, StoreError> {
+async fn of_folder(
+    folder: PathBuf,
+    name: &'static str,
+    version: u64,
+) -> Result<LanceTable, StoreError> {
     let connection = connect(&folder).await?;
-    read_ledger(&LanceTable::at(&connection, &folder, "documents", version).await?).await
+    LanceTable::at(&connection, &folder, name, version).await
+}
+
+async fn of_bucket(
+    place: TablePlace,
+    name: &'static str,
+    version: u64,
+) -> Result<LanceTable, StoreError> {
+    place.open(name, Some(version)).await
+}
+
+/// See [`crate::verify_bucket`].
+pub(crate) async fn verify_bucket(
+    objects: Objects,
+    mirror: Mirror,
+) -> Result<Verified, StoreError> {
+    let mut verified = Verified::default();
+    let (entry, _lease) = match BucketLease::take(&objects).await {
+        Err(StoreError::Pointer { path, what }) => {
+            verified.add(&path.to_string_lossy(), None, what);
+            return Ok(verified);
+        }
+        taken => taken?,
+    };
+    let mut snapshot = entry.snapshot.clone();
+    verified.snapshot = Some(snapshot.number);
+    snapshot.files = match entry.files(&objects).await {
+        Err(StoreError::DamagedFile { path, what }) => {
+            verified.add(&path.to_string_lossy(), None, what);
+            return Ok(verified);
+        }
+        files => files?,
+    };
+    verified.files = snapshot.files.len() as u64;
+    verified.bytes = snapshot.bytes();
+    for (name, mark) in &snapshot.files {
+        if let Some(what) = objects.difference(name, mark).await? {
+            verified.add(name, None, what);
+        }
+    }
+    // What is damaged in the bucket is not brought here, and named already.
+    let sound: BTreeMap<String, FileMark> = snapshot
+        .files
+        .iter()
+        .filter(|(name, _)| !verified.damage.iter().any(|damage| damage.file == **name))
+        .map(|(name, mark)| (name.clone(), mark.clone()))
+        .collect();
+    mirror.bring(&sound).await?;
+    let table = |name, version| of_bucket(objects.tables(), name, version);
+    let documents = table("documents", snapshot.documents_version);
+    let pages = table("pages", snapshot.pages_version);
+    let folder = mirror.folder().to_path_buf();
+    verified.check_content(&folder, &snapshot, documents, pages).await;
+    Ok(verified)
 }
 
 /// Returns the intact pages, and which of them have vectors. Files in `skip` are not opened: they
 /// are damaged, and Lance may panic on them.
-async fn pages(
-    folder: &Path,
-    version: u64,
+async fn sound_pages(
+    table: Result<LanceTable, StoreError>,
     skip: &HashSet<String>,
     verified: &mut Verified,
 ) -> Result<(Vec<PageId>, BTreeSet<PageId>), StoreError> {
-    let connection = connect(folder).await?;
-    let table = LanceTable::at(&connection, folder, "pages", version).await?;
+    let table = table?;
     let mut salvage = table.salvage(skip).await?;
     let (mut sound, mut with_vectors) = (Vec::new(), BTreeSet::new());
     while let Some(batch) = salvage.recv().await {
@@ -171,6 +182,71 @@ fn one_line(error: &StoreError) -> String {
 impl Verified {
     fn add(&mut self, file: &str, page: Option<PageId>, what: impl Into<String>) {
         self.damage.push(Damage { file: file.into(), page, path: None, what: what.into() });
+    }
+
+    /// The ledger, the pages, their codes and their words against each other; words and codes lie in
+    /// `folder`.
+    async fn check_content(
+        &mut self,
+        folder: &Path,
+        snapshot: &Snapshot,
+        documents: impl Future<Output = Result<LanceTable, StoreError>> + Send + 'static,
+        pages: impl Future<Output = Result<LanceTable, StoreError>>,
+    ) {
+        let mut parts = Parts::default();
+        let damaged: Vec<String> = self.damage.iter().map(|damage| damage.file.clone()).collect();
+        let is_whole = |part: &str| !damaged.iter().any(|file| file.starts_with(part));
+        if is_whole("documents.lance/") {
+            let read = tokio::spawn(async move { read_ledger(&documents.await?).await });
+            match read.await {
+                Ok(Ok(records)) => parts.ledger = Some(records),
+                Ok(Err(error)) => self.add("documents.lance", None, one_line(&error)),
+                Err(_) => self.add("documents.lance", None, "its content makes no sense"),
+            }
+        }
+        if is_whole("pages.lance/_") {
+            let skip = damaged.iter().cloned().collect();
+            match sound_pages(pages.await, &skip, self).await {
+                Ok((pages, with_vectors)) => {
+                    (parts.pages, parts.with_vectors) = (Some(pages), with_vectors);
+                }
+                Err(error) => self.add("pages.lance", None, one_line(&error)),
+            }
+        }
+        if let Some(names) = segments::readable(snapshot).filter(|_| is_whole("codes/")) {
+            match segments::open(folder, names) {
+                Ok(codes) => {
+                    parts.coded = Some(codes.living().iter().map(|slot| slot.id).collect())
+                }
+                Err(error) => self.add(CODES, None, one_line(&error)),
+            }
+        }
+        if let Some(passages) = snapshot.passages.as_ref().filter(|_| is_whole("codes/")) {
+            match PassageCodes::open(folder, passages) {
+                Ok(codes) => {
+                    let tokens = codes.tokens.living().iter().map(|slot| slot.id);
+                    parts.passages = Some((codes.pages().collect(), tokens.collect()));
+                }
+                Err(error) => self.add(CODES, None, one_line(&error)),
+            }
+        }
+        if is_whole("text/") {
+            let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta);
+            match text.and_then(|text| text.pages()) {
+                Ok(pages) => parts.text = Some(pages),
+                Err(error) => self.add("text", None, one_line(&error)),
+            }
+        }
+        parts.compare(snapshot, self);
+        for record in parts.ledger.iter().flatten() {
+            for damage in self.damage.iter_mut().filter(|damage| damage.path.is_none()) {
+                if damage.page.is_some_and(|page| Some(page.document) == record.document) {
+                    damage.path = Some(record.path.clone());
+                }
+            }
+        }
+        self.damage.sort();
+        self.damage.dedup();
     }
 
     /// Files against their marks, copies against what they are copies of.

@@ -9,6 +9,7 @@ use pagesight_core::seam::Batch;
 use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
 
 use super::{AsyncWriter, OpenTables};
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::write;
 use crate::error::StoreError;
 use crate::lance::schema::{documents_batch, pages_batches, pages_schema, read_pages_of};
@@ -126,7 +127,9 @@ impl AsyncWriter {
             let gone = if codes.is_empty() { &[] } else { gone.as_slice() };
             let number = self.snapshot.number + 1;
             let compact = self.snapshot.compact.is_some();
-            let coding = (dim, self.neutral.as_ref());
+            let is_seen = pages.iter().any(|page| page.vectors.is_some());
+            let neutral = self.neutral.as_ref().filter(|_| is_seen);
+            let coding = (dim, neutral.and_then(LazyNeutral::get), self.sketches.as_ref());
             let more = write::write(&self.folder, number, coding, codes, gone, &pages, compact)?;
             codes.extend(more);
             if compact {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 
 use super::AsyncWriter;
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::{damage, derive};
 use crate::error::StoreError;
 use crate::lance::schema::{Rows, TEXT_COLUMNS, pages_batch, pages_schema};
@@ -39,7 +40,7 @@ impl AsyncWriter {
             VectorStream::of_table(pages, None).await?,
         );
         let (number, count) = (self.snapshot.number + 1, self.snapshot.pages);
-        let measured = (count, self.neutral.as_ref());
+        let measured = (count, self.neutral.as_ref().and_then(LazyNeutral::get));
         let coded = derive::compact(&self.folder, number, measured, once, again).await?;
         let Some(coded) = coded else { return Ok(false) };
         let (dim, path) = (self.snapshot.dim, pages.path.clone());

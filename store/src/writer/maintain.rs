@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{AsyncWriter, FEW_FILES, OpenTables};
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::residual::only_copy;
 use crate::codes::{damage, derive, join, segments};
 use crate::error::StoreError;
@@ -54,10 +55,12 @@ impl AsyncWriter {
             return false;
         };
         let names = self.snapshot.codes.as_deref().unwrap_or_default();
-        segments::open(&self.folder, names).is_ok_and(|codes| {
+        let by_others = segments::open(&self.folder, names).is_ok_and(|codes| {
             let by = |slot| codes.background(slot).map(|background| background.of);
             codes.living().iter().any(|slot| by(slot) != Some(neutral.id()))
-        })
+        });
+        // What cannot be encoded measures nothing.
+        by_others && neutral.get().is_some()
     }
 
     /// Whether the vectors are not coded yet, or in many segments.
@@ -98,7 +101,7 @@ impl AsyncWriter {
         let tables = self.open.as_ref().expect("open for writing");
         let vectors = VectorStream::of_table(&tables.pages, None).await?;
         let number = self.snapshot.number + 1;
-        let measured = (self.snapshot.dim, self.neutral.as_ref());
+        let measured = (self.snapshot.dim, self.neutral.as_ref().and_then(LazyNeutral::get));
         derive::derive(&self.folder, number, measured, vectors).await
     }
 

@@ -1,0 +1,54 @@
+//! An index in a bucket: the same index in another place, with many writers and many readers, and
+//! no lock.
+//!
+//! ```text
+//! snapshots/<number>.json      the commit: put where there is none, never rewritten
+//! latest.json                  a hint
+//! conditional-put              that the store keeps to the condition was tried
+//! manifests/                   the files of snapshots, with bytes and BLAKE3
+//! documents.lance/ pages.lance/  plain Lance tables; the version that counts stands in the snapshot
+//! codes/ text/                 codes and words, by parts of plans
+//! coders/                      around what all workers make sketches
+//! plans/                       what is to be done, and the parts that are
+//! leases/                      which snapshots readers hold
+//! ```
+//!
+//! * [`address`], [`objects`]: where it is, and what is asked of a store.
+//! * [`entry`], [`log`]: a snapshot, and the log of them, which is the only truth.
+//! * [`record`], [`worker`], [`coder`]: plans, and the parts that workers lay down.
+//! * [`parts`], [`changes`], [`words`], [`commit`]: parts become a snapshot.
+//! * [`lease`], [`gc`]: readers hold what they read, and the rest is removed.
+//! * [`mirror`]: the copy of words and codes that a machine searches.
+//! * [`fleet`]: all of it for those who write.
+
+pub(crate) mod address;
+pub(crate) mod changes;
+pub(crate) mod coder;
+pub(crate) mod commit;
+pub(crate) mod entry;
+#[cfg(test)]
+mod faults;
+pub(crate) mod fleet;
+pub(crate) mod gc;
+pub(crate) mod lease;
+pub(crate) mod log;
+pub(crate) mod mirror;
+pub(crate) mod objects;
+pub(crate) mod parts;
+pub(crate) mod record;
+#[cfg(test)]
+mod tests;
+pub(crate) mod words;
+pub(crate) mod worker;
+
+use std::fmt::Write;
+
+/// 64 bits that nobody else has, in 16 hexadecimal digits: in names that only one program may give.
+pub(crate) fn random() -> String {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}

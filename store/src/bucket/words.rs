@@ -1,0 +1,161 @@
+//! The words of an index in a bucket: tantivy segments of many workers under one list.
+//!
+//! Each part has its own segments. A snapshot's list is the last one's with those of its parts added:
+//! nothing is merged, and one searcher reads all, with statistics over all. No deletion marks lie in
+//! a bucket, since a word's frequency would go on to count marked pages: segments with pages that
+//! are gone are written anew.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures::{StreamExt, TryStreamExt};
+use pagesight_core::{DocumentId, PageRecord};
+use serde_json::Value;
+
+use super::objects::Objects;
+use crate::error::StoreError;
+use crate::snapshot::contents::FileMark;
+use crate::text::writer::{PageWords, TextWriter};
+
+/// Files fetched at once.
+const FETCHED: usize = 8;
+
+/// The segments that a list, tantivy's `meta.json`, names: as their files are called.
+///
+/// # Errors
+/// [`StoreError::Torn`] for what is no such list.
+pub(crate) fn segments(path: &Path, meta: &str) -> Result<BTreeSet<String>, StoreError> {
+    let list = read(path, meta)?;
+    let id = |segment: &Value| Some(segment.get("segment_id")?.as_str()?.replace('-', ""));
+    list["segments"]
+        .as_array()
+        .map(|all| all.iter().filter_map(id).collect())
+        .ok_or_else(|| torn(path))
+}
+
+/// The list `base` with the segments of `more` added; one that is there already stays once.
+///
+/// # Errors
+/// As [`segments`].
+pub(crate) fn joined<'a>(
+    path: &Path,
+    base: &str,
+    more: impl IntoIterator<Item = &'a str>,
+) -> Result<String, StoreError> {
+    let mut list = read(path, base)?;
+    let mut opstamp = list["opstamp"].as_u64().unwrap_or(0);
+    let mut known = segments(path, base)?;
+    for meta in more {
+        let other = read(path, meta)?;
+        if other["schema"] != list["schema"] {
+            let what = "the words of a part have other fields than those of the index".into();
+            return Err(StoreError::Torn { path: path.into(), what });
+        }
+        opstamp = opstamp.max(other["opstamp"].as_u64().unwrap_or(0));
+        for segment in other["segments"].as_array().ok_or_else(|| torn(path))? {
+            if !segment["deletes"].is_null() {
+                let what = "the words of a part have deletion marks".into();
+                return Err(StoreError::Torn { path: path.into(), what });
+            }
+            let id = segment["segment_id"].as_str().unwrap_or_default().replace('-', "");
+            if known.insert(id) {
+                list["segments"].as_array_mut().ok_or_else(|| torn(path))?.push(segment.clone());
+            }
+        }
+    }
+    list["opstamp"] = opstamp.into();
+    Ok(list.to_string())
+}
+
+fn read(path: &Path, meta: &str) -> Result<Value, StoreError> {
+    serde_json::from_str(meta).map_err(|_| torn(path))
+}
+
+fn torn(path: &Path) -> StoreError {
+    StoreError::Torn { path: path.into(), what: "its list of words makes no sense".into() }
+}
+
+/// The segment that the file `name`, below the index, belongs to.
+pub(crate) fn segment_of(name: &str) -> Option<&str> {
+    name.strip_prefix("text/")?.rsplit('/').next()?.split('.').next()
+}
+
+/// Those of `files` that belong to one of `segments`.
+pub(crate) fn files_of(
+    files: &BTreeMap<String, FileMark>,
+    segments: &BTreeSet<String>,
+) -> BTreeMap<String, FileMark> {
+    let is_wanted = |name: &str| segment_of(name).is_some_and(|id| segments.contains(id));
+    let wanted = files.iter().filter(|(name, _)| is_wanted(name));
+    wanted.map(|(name, mark)| (name.clone(), mark.clone())).collect()
+}
+
+/// Writes the words anew of all that is not as `meta` has it: those of the documents `stale` go, and
+/// `pages`, with the `names` of their documents, come. `files` are those of the segments. New files
+/// are put into the bucket under names that begin with `begin`. The list after, and the new files.
+///
+/// # Errors
+/// What cannot be fetched, written or put.
+pub(crate) async fn rewrite(
+    objects: &Objects,
+    scratch: &Path,
+    meta: &str,
+    files: &BTreeMap<String, FileMark>,
+    stale: &BTreeSet<DocumentId>,
+    (pages, names): (&[PageRecord], &HashMap<DocumentId, Vec<String>>),
+    begin: &str,
+) -> Result<(String, BTreeMap<String, FileMark>), StoreError> {
+    fs::create_dir_all(scratch).map_err(StoreError::io("making", scratch))?;
+    let before = segments(scratch, meta)?;
+    let wanted = files_of(files, &before);
+    let mut fetching = Vec::with_capacity(wanted.len());
+    for (name, mark) in &wanted {
+        fetching.push(fetch(objects, scratch, name, mark));
+    }
+    let fetched = futures::stream::iter(fetching).buffer_unordered(FETCHED);
+    fetched.try_collect::<Vec<PathBuf>>().await?;
+    let mut writer = TextWriter::open(scratch, Some(meta))?;
+    let words = pages.iter().map(|page| PageWords {
+        id: page.id,
+        text: &page.text,
+        names: names.get(&page.id.document).map_or(&[], Vec::as_slice),
+    });
+    writer.commit(stale.iter().copied(), words)?;
+    // Only those with deletion marks are written anew.
+    writer.merge(usize::MAX).await?;
+    let after = writer.meta();
+    let new: BTreeSet<String> = segments(scratch, &after)?.difference(&before).cloned().collect();
+    let mut put = BTreeMap::new();
+    for entry in fs::read_dir(scratch).map_err(StoreError::io("reading", scratch))? {
+        let path = entry.map_err(StoreError::io("reading", scratch))?.path();
+        let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !file.split('.').next().is_some_and(|id| new.contains(id)) {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
+        let mark = FileMark {
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+        };
+        let name = format!("text/{begin}/{file}");
+        objects.upload(&name, &path).await?;
+        put.insert(name, mark);
+    }
+    Ok((after, put))
+}
+
+async fn fetch(
+    objects: &Objects,
+    folder: &Path,
+    name: &str,
+    mark: &FileMark,
+) -> Result<PathBuf, StoreError> {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let path = folder.join(file);
+    if objects.fetch(name, &path).await? != mark.blake3 {
+        let what = "its hash is not the one that was written".into();
+        return Err(StoreError::DamagedFile { path: objects.path_of(name), what });
+    }
+    Ok(path)
+}

@@ -1,0 +1,262 @@
+//! An index in a bucket, by the real program on real PDFs: workers and committers are killed, and what
+//! comes out is what one machine makes.
+//!
+//! The bucket is a folder that is used like one (`file://`), or what `PAGESIGHT_TEST_BUCKET` names:
+//! `make fleet` sets it to a bucket of moto, with a program that has feature `s3`.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::random::Random;
+use super::{Place, Ran, hits, of_type};
+
+const FILES: [&str; 6] =
+    ["form.pdf", "slides.pdf", "rotated.pdf", "broken.pdf", "persian.pdf", "scan.pdf"];
+
+const QUESTIONS: [&str; 4] = ["form", "a chart of sales", "name and address", "table"];
+
+/// A folder of PDFs, and the address of an index for them.
+struct Fleet {
+    place: Place,
+    address: String,
+}
+
+impl Fleet {
+    fn new(files: &[&str]) -> Self {
+        let place = Place::new();
+        for file in files {
+            place.add(file, &format!("pdfs/{file}"));
+        }
+        // Each test has an index of its own.
+        let own = place.path().file_name().unwrap().to_string_lossy().replace('.', "-");
+        let address = match std::env::var("PAGESIGHT_TEST_BUCKET") {
+            Ok(bucket) => format!("{bucket}/{own}"),
+            Err(_) => format!("file://{}", place.path().join("bucket/index").display()),
+        };
+        Self { place, address }
+    }
+
+    fn with<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        [&["--index", &*self.address, "--local", "local"], arguments].concat()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.place.run(&self.with(arguments))
+    }
+
+    fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let lines = self.place.json(code, &self.with(&[arguments, &["--json"]].concat()));
+        lines.last().expect("a line").clone()
+    }
+
+    /// Makes a plan; its id and its shards.
+    fn plan(&self, arguments: &[&str]) -> (String, u64) {
+        let mut command = self.place.command(&self.with(&["plan", "--json", "pdfs"]));
+        let planned = Ran::from(command.args(arguments).output().unwrap());
+        assert_eq!(planned.code, 0, "{}", planned.err);
+        let line: Value = serde_json::from_str(planned.out.trim()).unwrap();
+        let id = line["plan"].as_str().unwrap_or_default().to_string();
+        (id, line["shards"].as_u64().unwrap())
+    }
+
+    fn shard(&self, plan: &str, shard: u64, of: u64) -> Ran {
+        let shard = format!("{shard}/{of}");
+        self.run(&["index", "--plan", plan, "--shard", &shard, "--commit-every", "1", "--json"])
+    }
+
+    /// Starts the program and kills it after `time`; whether it ended before.
+    fn killed(&self, arguments: &[&str], time: Duration) -> bool {
+        let mut command = self.place.command(&self.with(arguments));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(time);
+        let ended = child.try_wait().unwrap().is_some();
+        let _ = child.kill();
+        child.wait().unwrap();
+        ended
+    }
+
+    fn answers(&self) -> Vec<Vec<(String, u64)>> {
+        let ask = |question: &&str| {
+            let ran = self.run(&["query", "--json", "-k", "20", "--channel", "text", question]);
+            let lines: Vec<Value> =
+                ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            hits(&lines)
+        };
+        QUESTIONS.iter().map(ask).collect()
+    }
+}
+
+/// What one machine finds with the same PDFs in a folder, whose paths begin at the PDFs too.
+fn one_machine(fleet: &Fleet) -> Vec<Vec<(String, u64)>> {
+    let index = fleet.place.path().join("pdfs/.pagesight");
+    let index = index.to_str().unwrap();
+    let ran = fleet.place.run(&["--index", index, "index", "--json", "--no-ocr", "pdfs"]);
+    assert!([0, 3].contains(&ran.code), "{}", ran.err);
+    let ask = |question: &&str| {
+        let arguments = ["--index", index, "query", "--json", "-k", "20", "--channel", "text"];
+        let ran = fleet.place.run(&[&arguments[..], &[question]].concat());
+        let lines: Vec<Value> =
+            ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        hits(&lines)
+    };
+    let answers = QUESTIONS.iter().map(ask).collect();
+    std::fs::remove_dir_all(index).unwrap();
+    answers
+}
+
+#[test]
+fn a_fleet_of_real_programs_finds_what_one_machine_finds() {
+    let fleet = Fleet::new(&FILES);
+    let (plan, shards) = fleet.plan(&["--model", "none", "--no-ocr", "--shards", "3"]);
+    assert_eq!((plan.len(), shards), (16, 3));
+    assert_eq!(fleet.plan(&["--model", "none", "--no-ocr", "--shards", "3"]).0, plan);
+    // Not done yet.
+    let early = fleet.run(&["commit", "--plan", &plan]);
+    assert_eq!(early.code, 2);
+    assert!(early.err.contains("0/3"), "{}", early.err);
+    let mut failed = 0;
+    for shard in 0..shards {
+        let ran = fleet.shard(&plan, shard, shards);
+        assert!([0, 3].contains(&ran.code), "{}", ran.err);
+        failed += i32::from(ran.code == 3);
+        let line: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+        assert_eq!((&line["plan"], &line["done"]), (&plan.clone().into(), &true.into()));
+        assert_eq!(line["shard"], format!("{shard}/3"));
+    }
+    assert_eq!(failed, 1, "broken.pdf is in one shard");
+    let committed = fleet.json(3, &["commit", "--plan", &plan]);
+    assert_eq!((&committed["snapshot"], &committed["already"]), (&2.into(), &false.into()));
+    let again = fleet.json(3, &["commit", "--plan", &plan]);
+    assert_eq!((&again["snapshot"], &again["already"]), (&2.into(), &true.into()));
+    let expected = one_machine(&fleet);
+    assert!(expected.iter().any(|hits| hits.len() > 1), "{expected:?}");
+    assert_eq!(fleet.answers(), expected);
+    assert_eq!(fleet.run(&["verify"]).code, 0);
+    let (nothing, none) = fleet.plan(&["--model", "none", "--no-ocr"]);
+    assert_eq!((&*nothing, none), ("", 0));
+    // A worker that comes late has nothing to do.
+    assert_eq!(fleet.shard(&plan, 0, shards).code, 0);
+    let swept = fleet.json(0, &["gc", "--keep", "0s"]);
+    assert!(swept["files_removed"].as_u64() > Some(0), "{swept}");
+    assert_eq!(fleet.answers(), expected);
+    let status = fleet.json(0, &["status"]);
+    assert_eq!((&status["plans"], &status["leases"]), (&Value::Array(vec![]), &0.into()));
+    assert_eq!(status["index"], fleet.address);
+}
+
+/// Workers and committers are killed at any moment, and started again.
+fn survives_kills(rounds: usize, kills: usize, seed: u64) {
+    let mut random = Random::new(seed);
+    for _ in 0..rounds {
+        let fleet = Fleet::new(&FILES);
+        let (plan, shards) = fleet.plan(&["--model", "none", "--no-ocr", "--shards", "2"]);
+        for shard in 0..shards {
+            let name = format!("{shard}/{shards}");
+            let work = ["index", "--plan", &plan, "--shard", &name, "--commit-every", "1"];
+            for _ in 0..kills {
+                fleet.killed(&work, Duration::from_millis(20 + random.below(1500) as u64));
+            }
+            let ran = fleet.shard(&plan, shard, shards);
+            assert!([0, 3].contains(&ran.code), "{}", ran.err);
+        }
+        for _ in 0..kills {
+            let commit = ["commit", "--plan", &plan];
+            fleet.killed(&commit, Duration::from_millis(20 + random.below(1000) as u64));
+            fleet.killed(
+                &["gc", "--keep", "0s"],
+                Duration::from_millis(20 + random.below(1000) as u64),
+            );
+        }
+        let committed = fleet.json(3, &["commit", "--plan", &plan]);
+        assert_eq!(fleet.answers(), one_machine(&fleet));
+        let verified = fleet.json(0, &["verify"]);
+        assert_eq!(verified["damage"], 0, "{committed} {verified}");
+        // Readers that were killed hold a lease still.
+        fleet.json(0, &["gc", "--keep", "0s", "--lease", "0s"]);
+        assert_eq!(fleet.answers(), one_machine(&fleet));
+    }
+}
+
+#[test]
+fn killed_workers_and_committers_lose_and_double_nothing() {
+    survives_kills(1, 1, 1);
+}
+
+#[test]
+#[ignore = "minutes: `make fleet` runs it"]
+fn torture_a_fleet_that_is_killed_all_the_time() {
+    survives_kills(2, 5, 2);
+}
+
+#[test]
+fn one_process_plans_reads_and_commits() {
+    let fleet = Fleet::new(&["form.pdf"]);
+    let run = |code| fleet.json(code, &["index", "--no-ocr", "pdfs"]);
+    let first = run(0);
+    assert_eq!((&first["documents"]["indexed"], &first["snapshot"]), (&1.into(), &2.into()));
+    let second = run(0);
+    assert_eq!((&second["documents"]["skipped"], &second["snapshot"]), (&1.into(), &2.into()));
+    std::fs::rename(
+        fleet.place.path().join("pdfs/form.pdf"),
+        fleet.place.path().join("pdfs/other.pdf"),
+    )
+    .unwrap();
+    let third = run(0);
+    assert_eq!((&third["documents"]["renamed"], &third["snapshot"]), (&1.into(), &3.into()));
+    let found = fleet.answers().concat();
+    assert!(found.iter().all(|(path, _)| path == "other.pdf"), "{found:?}");
+    // And back into a folder.
+    assert_eq!(fleet.run(&["export", "moved"]).code, 0);
+    let folder = ["--index", "pdfs/.pagesight", "import", "moved"];
+    assert_eq!(fleet.place.run(&folder).code, 0);
+    let local = fleet.place.json(0, &["--index", "pdfs/.pagesight", "status", "--json"]);
+    assert_eq!(of_type(&local, "summary")[0]["documents"]["ok"], 1);
+}
+
+#[test]
+fn what_is_no_address_or_cannot_be_done_there_is_said() {
+    let place = Place::with(&["form.pdf"]);
+    let bucket = format!("file://{}", place.path().join("bucket/index").display());
+    for (arguments, said) in [
+        (&["--index", "s3://b", "query", "x"][..], "prefix"),
+        (&["--index", "s3://u:secret@b/p", "query", "x"], "user or a password"),
+        (&["--index", "s3://b/p?x=secret", "index", "."], "query"),
+        (&["--index", "http://b/p", "status"], "s3://"),
+        (&["--index", &bucket, "query", "x"], "no index"),
+        (&["--index", &bucket, "commit", "--plan", "zz"], "no index"),
+        (&["plan", "."], "in a bucket"),
+        (&["commit", "--plan", "0123456789abcdef"], "in a bucket"),
+        (&["--index", &bucket, "index", "--watch", "."], "--watch"),
+        (&["--index", &bucket, "repair"], "bucket"),
+        (&["--index", &bucket, "serve", "--write"], "--write"),
+        (&["--index", &bucket, "index", "--plan", "0123456789abcdef", "--shard", "2/2"], "0/40"),
+        (&["--index", "gs://b/p", "index", "--no-ocr", "."], "gcs"),
+    ] {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.contains("secret"), "{}", ran.err);
+    }
+    #[cfg(not(feature = "s3"))]
+    for arguments in [&["index", "."][..], &["plan", "."], &["query", "x"], &["gc"]] {
+        let ran = place.run(&[&["--index", "s3://b/p"], arguments].concat());
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains("feature s3"), "{arguments:?}: {}", ran.err);
+    }
+    assert!(!Path::new(&place.path().join("s3:")).exists());
+}
+
+#[test]
+fn a_flag_that_contradicts_the_plan_is_refused() {
+    let fleet = Fleet::new(&["form.pdf"]);
+    let (plan, _) = fleet.plan(&["--model", "none", "--no-ocr", "--max-pages", "1"]);
+    let work = ["index", "--plan", &plan, "--shard", "0/1"];
+    let ran = fleet.run(&[&work[..], &["--max-pages", "10000"]].concat());
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--max-pages contradicts"), "{}", ran.err);
+    assert_eq!(fleet.run(&[&work[..], &["--max-pages", "1"]].concat()).code, 0);
+}

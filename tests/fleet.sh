@@ -1,0 +1,22 @@
+#!/bin/sh
+# Starts moto as S3 on this machine and runs the command with it as the bucket of the tests.
+set -eu
+port=${PORT:-8757}
+moto=$(dirname "$0")/../.tools/moto/bin
+"$moto/moto_server" -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
+server=$!
+trap 'kill $server' EXIT
+export AWS_ENDPOINT_URL="http://127.0.0.1:$port" AWS_REGION=us-east-1
+export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
+"$moto/python" - <<'PYTHON'
+import os, time, urllib.request
+for _ in range(100):
+    try:
+        put = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"] + "/pagesight", method="PUT")
+        urllib.request.urlopen(put)
+        break
+    except OSError:
+        time.sleep(0.2)
+PYTHON
+export PAGESIGHT_TEST_BUCKET=s3://pagesight/tests
+"$@"
