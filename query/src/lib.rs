@@ -37,13 +37,14 @@ mod ranking;
 mod regions;
 mod request;
 mod search;
+mod support;
 #[cfg(test)]
 mod testing;
 mod verdict;
 mod visual;
 mod words;
 
-pub use citations::{Sentence, Support, claimed, sentences, support};
+pub use citations::{Sentence, sentences};
 pub use effort::{AUTO_EXACT_BYTES, Effort};
 pub use error::QueryError;
 pub use explain::{TokenMatch, explain};
@@ -58,6 +59,7 @@ pub use ranking::{Ranking, Timings};
 pub use regions::{Ink, Region, RegionKind, regions};
 pub use request::{Request, Sources};
 pub use search::search;
+pub use support::{Support, claimed, support};
 pub use verdict::{Calibration, Likelihood, Verdict};
 pub use visual::{Backgrounds, Code, Work};
 pub use words::{QuestionWord, question_words, words_of_tokens};
