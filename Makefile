@@ -17,7 +17,7 @@ apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspat
 PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test promises features api test-training test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
+.PHONY: help setup build demo test promises features api test-training adapt test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
   robustness pages fuzz parity torture fleet sanitize neon test-clients test-page test-browser bench-serving
 
 help: ## this list
@@ -61,7 +61,12 @@ test-meaning: setup ## the model of meaning that ships, against the reference
 test-training: ## the training recipe's own tests, in an environment of their own
 	@test -x .tools/training/bin/python || python3 -m venv .tools/training
 	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
-	cd training && ../.tools/training/bin/python -m unittest --quiet test_training
+	cd training && ../.tools/training/bin/python -m unittest --quiet test_training adapt/test_adapt.py
+
+adapt: ## DIR=folder of PDFs with words, OUT=new folder: an adapter of nano for such documents
+	@test -x .tools/training/bin/python || python3 -m venv .tools/training
+	@.tools/training/bin/python -m pip install --quiet --requirement training/requirements.txt
+	.tools/training/bin/python training/adapt/adapt.py "$(DIR)" --out "$(OUT)"
 
 dist: archive wheel ## what users install: an archive and a Python wheel, in target/dist
 

@@ -5,6 +5,9 @@
 //! end in the middle, and nothing in it is fetched, opened or run. Redirects are refused, and proxies
 //! of the environment are not used, so that what is sent, and the key, reach the named host alone.
 
+mod error;
+mod reply;
+
 use std::fmt;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +17,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::http::Uri;
+
+use crate::endpoint::reply::Reading;
+
+pub use crate::endpoint::error::EndpointError;
+pub use crate::endpoint::reply::Reply;
 
 /// How long it may take until a connection stands.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -32,85 +40,6 @@ const RETRIES: u32 = 2;
 /// The longest wait that a busy endpoint may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Why an endpoint gave no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// The address is none.
-    #[error("{url:?} is not an address of an endpoint: {reason}")]
-    Address {
-        /// What was given, without what may be a password.
-        url: String,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// Plain HTTP would send pages and key through a network unprotected.
-    #[error("{host} is another machine, and http is not encrypted")]
-    Insecure {
-        /// The host.
-        host: String,
-    },
-    /// It cannot be reached, or the connection broke.
-    #[error("{host} cannot be reached: {reason}")]
-    Unreachable {
-        /// The host.
-        host: String,
-        /// What the connection says.
-        reason: String,
-    },
-    /// It says nothing.
-    #[error("{host} sent nothing for {seconds} s")]
-    Silent {
-        /// The host.
-        host: String,
-        /// How long.
-        seconds: u64,
-    },
-    /// It sends elsewhere.
-    #[error("{host} answers with a redirect ({status}), which is refused")]
-    Redirect {
-        /// The host.
-        host: String,
-        /// The status.
-        status: u16,
-    },
-    /// It refuses.
-    #[error("{host} answers {status}: {message}")]
-    Status {
-        /// The host.
-        host: String,
-        /// The status.
-        status: u16,
-        /// The beginning of what it says.
-        message: String,
-    },
-    /// What it sends is no answer.
-    #[error("{host} sends what is no answer: {got:?}")]
-    Garbage {
-        /// The host.
-        host: String,
-        /// The beginning of it.
-        got: String,
-    },
-    /// It sends too much.
-    #[error("{host} sends more than {most} bytes")]
-    TooLong {
-        /// The host.
-        host: String,
-        /// The limit.
-        most: usize,
-    },
-    /// It stops in the middle.
-    #[error("{host} stopped in the middle of its answer")]
-    Cut {
-        /// The host.
-        host: String,
-    },
-    /// Whoever asked wants no more.
-    #[error("interrupted")]
-    Stopped,
-}
-
 /// A secret that no message shows.
 #[derive(Clone)]
 struct Key(String);
@@ -128,16 +57,6 @@ pub struct Endpoint {
     host: String,
     model: String,
     key: Option<Key>,
-}
-
-/// What it said.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Reply {
-    /// The text.
-    pub text: String,
-    /// What it says of tokens, as it says it.
-    pub usage: Option<Value>,
 }
 
 impl Endpoint {
@@ -404,52 +323,6 @@ enum Piece {
     Failed(String),
 }
 
-/// An answer that is being read.
-#[derive(Default)]
-struct Reading {
-    reply: Reply,
-    /// The model said why it ends.
-    has_finished: bool,
-    /// The end of the stream.
-    is_done: bool,
-}
-
-impl Reading {
-    /// Takes a line. The error is what is no part of an answer.
-    fn line(&mut self, line: &[u8], reader: &mut dyn FnMut(&str)) -> Result<(), String> {
-        let Ok(line) = std::str::from_utf8(line) else {
-            return Err(String::from_utf8_lossy(line).into_owned());
-        };
-        let line = line.trim();
-        let is_other = ["event:", "id:", "retry:", ":"].iter().any(|name| line.starts_with(name));
-        if line.is_empty() || is_other {
-            return Ok(());
-        }
-        let said = line.strip_prefix("data:").map_or(line, str::trim);
-        if said == "[DONE]" {
-            self.is_done = true;
-            return Ok(());
-        }
-        let json: Value = serde_json::from_str(said).map_err(|_| said.to_string())?;
-        if let Some(error) = json.get("error").filter(|error| !error.is_null()) {
-            return Err(error["message"].as_str().map_or(error.to_string(), str::to_string));
-        }
-        let choices = json.get("choices").and_then(Value::as_array).ok_or(said)?;
-        if let Some(usage) = json.get("usage").filter(|usage| usage.is_object()) {
-            self.reply.usage = Some(usage.clone());
-        }
-        let Some(choice) = choices.first() else { return Ok(()) };
-        for part in ["delta", "message"] {
-            if let Some(text) = choice[part]["content"].as_str().filter(|text| !text.is_empty()) {
-                self.reply.text += text;
-                reader(text);
-            }
-        }
-        self.has_finished |= choice["finish_reason"].is_string();
-        Ok(())
-    }
-}
-
 /// Whether a host is this machine, whatever a name server says.
 fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -491,30 +364,5 @@ mod tests {
             }
             assert!(!format!("{got:?}").contains("s3cret"));
         }
-    }
-
-    #[test]
-    fn events_are_read_as_every_server_writes_them() {
-        let mut reading = Reading::default();
-        let mut pieces = Vec::new();
-        for line in [
-            ": a comment",
-            "event: message",
-            "",
-            r#"data: {"choices":[{"delta":{"role":"assistant"},"finish_reason":null}]}"#,
-            r#"data: {"choices":[{"delta":{"content":"42 "}}]}"#,
-            r#"data:{"choices":[{"delta":{"content":"million"},"finish_reason":"stop"}]}"#,
-            r#"data: {"choices":[],"usage":{"total_tokens":7}}"#,
-            "data: [DONE]\r",
-        ] {
-            reading.line(line.as_bytes(), &mut |piece| pieces.push(piece.to_string())).unwrap();
-        }
-        assert!(reading.is_done && reading.has_finished);
-        assert_eq!((reading.reply.text.as_str(), pieces.len()), ("42 million", 2));
-        assert_eq!(reading.reply.usage.unwrap()["total_tokens"], 7);
-        for line in ["<html>", "data: {", "data: []", "data: {\"choices\": 3}", "null"] {
-            assert!(Reading::default().line(line.as_bytes(), &mut |_| ()).is_err(), "{line}");
-        }
-        assert!(Reading::default().line(b"data: \xff", &mut |_| ()).is_err());
     }
 }

@@ -80,7 +80,7 @@
 //! | `ocr` | tesseract, where it is installed, for pages without words |
 //! | `reader` | a reader of our own for such pages, where its weights are |
 //! | `hub` | fetching checkpoints from a Hugging Face hub |
-//! | `ask` | answers from a chat model at an address that you name; beside `hub`, nothing else opens a connection |
+//! | `ask` | answers with the pages that prove them, and what is read on a page; a chat model at an address that you name may give them. Beside `hub`, nothing else opens a connection |
 //! | `cuda`, `metal` | models on a GPU |
 //! | `cli` | the program `pagesight`; the library needs none of it |
 
@@ -115,12 +115,12 @@ pub mod machine;
 mod meaning;
 mod open;
 mod page;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "ask", feature = "cli"))]
 pub mod picture;
 mod placed;
 #[cfg(feature = "cli")]
 pub mod program;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "ask", feature = "cli"))]
 pub mod reading;
 mod recent;
 pub mod records;

@@ -165,6 +165,28 @@ fn a_passage_answers_without_any_model() {
     assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
 }
 
+/// A page that has a word or two of the question is the best that was found, and no answer.
+#[test]
+fn a_passage_that_is_not_likely_to_answer_is_shown_as_none() {
+    let place = foundry();
+    let question = "Which bronze statue of a horse did the museum in Vienna buy last winter?";
+    let found = place.json(0, &["query", "--json", question]);
+    assert_eq!(of_type(&found, "summary")[0]["verdict"], "weak");
+    let lines = place.json(1, &["ask", "--json", question]);
+    let answer = of_type(&lines, "answer")[0];
+    assert_eq!((&answer["answerer"], &answer["answered"]), (&json!("passage"), &json!(false)));
+    assert!(answer["text"].as_str().unwrap().contains("bronze"), "{answer}");
+    assert_eq!(answer["sentences"][0]["cites"][0]["path"], "invoice.pdf");
+    let ran = place.run(&["ask", question]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.out.contains("bronze") && ran.out.contains("[1] invoice.pdf, page 1"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("no page is likely to answer"), "{}", ran.err);
+}
+
 #[test]
 fn an_endpoint_is_given_the_pages_and_its_citations_are_checked() {
     let place = foundry();

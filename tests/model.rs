@@ -229,3 +229,31 @@ fn a_quantized_model_is_a_model() {
     assert!(ran.err.contains("is there already"), "{}", ran.err);
     assert_eq!(run(&place, &["model", "quantize", &hf, &small, "--to", "q5"]).code, 2);
 }
+
+/// The adapter was made by training/adapt/adapt.py.
+#[test]
+fn an_adapter_of_nano_is_imported_and_used_by_name() {
+    let place = Place::with(&["form.pdf"]);
+    let adapter = fixtures().join("nano-adapted/adapter");
+    let from = adapter.display().to_string();
+    json(&place, 0, &["model", "import", &from, "--as", "hand", "--quiet", "--json"]);
+    let listed = run(&place, &["model", "list"]).out;
+    assert!(listed.contains("adapter over HF-native"), "{listed}");
+    let info = json(&place, 0, &["model", "info", "hand", "--json"]);
+    assert_eq!(info[0]["licence"], "OFL-1.1");
+    json(&place, 0, &["index", "--model", "hand", "--no-ocr", "--meaning", "off", "--json", "."]);
+    let ask = ["query", "--json", "--channel", "visual", "--all", "travel expense claim"];
+    let found = json(&place, 0, &ask);
+    assert_eq!(of_type(&found, "hit")[0]["page"], 1);
+    assert_eq!(of_type(&found, "summary")[0]["model_id"], info[0]["model_id"]);
+    // One that was made for other weights.
+    let copied = place.path().join("old");
+    copy(&adapter, &copied);
+    let config = copied.join("adapter_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let at = text.find("\"revision\": \"").unwrap() + 13;
+    fs::write(&config, format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])).unwrap();
+    let ran = run(&place, &["model", "import", "old"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("adapts a nano") && ran.err.contains("adapt.py"), "{}", ran.err);
+}

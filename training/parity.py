@@ -2,15 +2,20 @@
 
     python parity.py --model nano --pdf page.pdf --out FOLDER
     python parity.py --model ../model/nano --pdf ../fixtures/pdf/form.pdf --rows 32 --out ../fixtures/nano
+    python parity.py --model ../model/nano --adapter ../fixtures/nano-adapted/adapter \
+        --pdf SCAN.pdf --rows 16 --out ../fixtures/nano-adapted
 
 transformers' own ColPaliForRetrieval (f32) runs one slice of a real page and some questions; every
 layer's output is kept, so a difference names its place. With `--rows` only so many rows of each are
-kept, and no copy of the model: a fixture of the one inside the program. Needs transformers.
+kept, and no copy of the model: a fixture of the one inside the program. With `--adapter`, one that
+adapt/adapt.py wrote, its factors are merged into the weights first. Needs transformers.
 """
 
 import argparse
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +42,27 @@ def rows_of(kept, count):
     return some
 
 
+def reference(args):
+    """The reference's model, f32, with the adapter merged where there is one."""
+    if args.adapter is None:
+        return ColPaliForRetrieval.from_pretrained(args.model, dtype=torch.float32).eval()
+    from model import Nano
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "adapt"))
+    from lora import Adapter
+
+    merged = Adapter.open(args.adapter, Nano.open(args.model)).merged(Nano.open(args.model))
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(args.model, folder, dirs_exist_ok=True)
+        state = {name: value.contiguous().clone() for name, value in merged.hf_state().items()}
+        save_file(state, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+        return ColPaliForRetrieval.from_pretrained(folder, dtype=torch.float32).eval()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True)
+    parser.add_argument("--adapter", help="a folder in that of --out, with --rows")
     parser.add_argument("--pdf", required=True)
     parser.add_argument("--page", type=int, default=1)
     parser.add_argument("--rows", type=int, help="rows of each stage, of the model inside the program")
@@ -50,7 +73,7 @@ def main():
         (out / "images").mkdir(parents=True, exist_ok=True)
         shutil.copytree(args.model, out / "hf", dirs_exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    model = ColPaliForRetrieval.from_pretrained(args.model, dtype=torch.float32).eval()
+    model = reference(args)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{args.model}/tokenizer.json", pad_token="<pad>")
     edge = model.config.vlm_config.vision_config.image_size
     image = draw(pdfium.PdfDocument(args.pdf)[args.page - 1], 2 * edge, 3 * edge).crop((0, 0, edge, edge))
@@ -103,7 +126,7 @@ def main():
         hook.remove()
     strings = {"strings": {"queries": QUERIES}}
     if args.rows:
-        kept, strings = rows_of(kept, args.rows), {"model": "nano"} | strings
+        kept, strings = rows_of(kept, args.rows), {"model": Path(args.adapter).name if args.adapter else "nano"} | strings
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, out / "expected.safetensors")
     (out / "fixture.json").write_text(json.dumps(strings, ensure_ascii=False) + "\n")
     print(f"{len(kept)} tensors in {out}")

@@ -123,6 +123,18 @@ pub enum ModelError {
         /// Where it was looked for.
         looked: Vec<PathBuf>,
     },
+    /// An adapter was made for other weights than those that its base has now.
+    #[error("{path} adapts a {name} with weights of SHA-256 {got}, and this one's are {expected}")]
+    OtherBase {
+        /// The adapter's configuration.
+        path: PathBuf,
+        /// The name that it has for its base.
+        name: String,
+        /// The SHA-256 of the weights that are here.
+        expected: String,
+        /// That of the weights that it was made for; `none` where it does not say.
+        got: String,
+    },
     /// The base of an adapter is an adapter itself.
     #[error("{path} is an adapter; an adapter is merged into whole weights")]
     AdapterOfAdapter {

@@ -46,8 +46,11 @@ pub struct ModelEntry {
 /// The file that a recipe has beside the weights.
 const RECIPE: &str = "recipe.json";
 
+/// The card of a model, where it states its licence.
+const CARD: &str = "README.md";
+
 /// What a checkpoint is made of beside its weights.
-const SMALL: [&str; 7] = [
+const SMALL: [&str; 8] = [
     "config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -55,6 +58,7 @@ const SMALL: [&str; 7] = [
     "adapter_config.json",
     "model.safetensors.index.json",
     RECIPE,
+    CARD,
 ];
 
 impl Models {

@@ -121,6 +121,15 @@ fn the_trained_model_equals_the_reference() {
     assert!(failed.is_empty() && stages.len() > 10, "of {}: {failed:#?}", stages.len());
 }
 
+/// An adapter that `training/adapt/adapt.py` wrote, over the model inside; tensors made by
+/// `training/parity.py --adapter`.
+#[test]
+fn the_adapted_model_equals_the_reference() {
+    let stages = parity(&fixture().join("../nano-adapted")).unwrap();
+    let failed: Vec<_> = stages.iter().filter(|stage| !stage.passed()).collect();
+    assert!(failed.is_empty() && stages.len() > 10, "of {}: {failed:#?}", stages.len());
+}
+
 #[test]
 fn the_model_inside_is_the_one_in_its_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("nano");

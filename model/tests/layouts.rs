@@ -202,6 +202,55 @@ fn an_adapter_finds_its_base_beside_it_in_a_cache_or_where_told() {
 }
 
 #[test]
+fn an_adapter_of_nano_fits_the_weights_inside_and_no_others() {
+    let adapter = fixture("../nano-adapted/adapter");
+    let adapted = load(&adapter).unwrap();
+    let nano = ColPali::nano().unwrap();
+    let asked = |model: &ColPali| model.encode_queries(&["the wine which he drank"]).unwrap();
+    assert_ne!(asked(&adapted), asked(&nano));
+    assert_eq!(adapted.recipe(), nano.recipe());
+    // Told, and from its folder, it is the same base.
+    for base in [ModelSource::Nano, at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("nano"))] {
+        let told = LoadOptions { base: Some(base), ..LoadOptions::default() };
+        assert_eq!(ColPali::load(&at(&adapter), &told).unwrap().model_id(), adapted.model_id());
+    }
+    // Imported it has its base with it, and its card.
+    let root = tempfile::tempdir().unwrap();
+    let models = Models { own: Some(root.path().join("models")), hub: None };
+    let options = LoadOptions::default();
+    let imported = models.import(&at(&adapter), "mine", &options, &mut |_| {}).unwrap();
+    assert!(imported.join("base/model.safetensors").exists());
+    let info = inspect_checkpoint(&at(&imported), &options).unwrap();
+    assert_eq!(&info.model_id, adapted.model_id());
+    assert_eq!(info.licence.as_deref(), Some("OFL-1.1"));
+    assert_eq!(asked(&load(&imported).unwrap()), asked(&adapted));
+    // Made for other weights, or for none that are named.
+    let copied = tempfile::tempdir().unwrap();
+    copy(&adapter, copied.path());
+    let config = copied.path().join("adapter_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let start = text.find("\"revision\": ").unwrap() + 12;
+    let end = start + text[start..].find(',').unwrap();
+    let other = "a".repeat(64);
+    for (revision, expected) in [(format!("\"{other}\""), other.as_str()), ("null".into(), "none")]
+    {
+        fs::write(&config, format!("{}{revision}{}", &text[..start], &text[end..])).unwrap();
+        for base in [None, Some(ModelSource::Nano)] {
+            let options = LoadOptions { base, ..LoadOptions::default() };
+            match ColPali::load(&at(copied.path()), &options) {
+                Err(ModelError::OtherBase { path, name, got, .. }) => {
+                    assert_eq!(
+                        (path, name.as_str(), got.as_str()),
+                        (config.clone(), "nano", expected)
+                    );
+                }
+                other => panic!("{:?}", other.map(|model| model.model_id().clone())),
+            }
+        }
+    }
+}
+
+#[test]
 fn adapters_in_peft_s_newer_names_are_the_same() {
     let (_root, cache) = hub("tiny/base");
     let options = LoadOptions { hub: Some(cache), base: None, ..LoadOptions::default() };

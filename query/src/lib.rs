@@ -38,6 +38,7 @@ mod ranking;
 mod regions;
 mod request;
 mod search;
+mod support;
 #[cfg(test)]
 mod testing;
 mod token_places;
@@ -45,7 +46,7 @@ mod verdict;
 mod visual;
 mod words;
 
-pub use citations::{Sentence, Support, claimed, sentences, support};
+pub use citations::{Sentence, sentences};
 pub use effort::{AUTO_EXACT_BYTES, Effort};
 pub use error::QueryError;
 pub use explain::{TokenMatch, explain};
@@ -60,6 +61,7 @@ pub use ranking::{Ranking, Timings};
 pub use regions::{Ink, Region, RegionKind, regions};
 pub use request::{Request, Sources};
 pub use search::search;
+pub use support::{Support, claimed, support};
 pub use token_places::layout_of_tokens;
 pub use verdict::{Calibration, Likelihood, Verdict};
 pub use visual::{Backgrounds, Code, Work};

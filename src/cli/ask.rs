@@ -255,6 +255,8 @@ fn without_pictures(mut messages: Value) -> Value {
 fn print(out: &mut impl Write, evidence: &Evidence, said: &Said, is_begun: bool) -> Result<()> {
     if said.sentences.is_empty() {
         eprintln!("no answer found");
+    } else if !said.answered && said.answerer == "passage" {
+        eprintln!("no page is likely to answer; this is the best passage that was found");
     }
     if is_begun {
         writeln!(out)?;

@@ -106,7 +106,7 @@ pub struct ImportModel {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub model: PathBuf,
     /// What it is called from then on [default: its folder's name].
-    #[arg(long)]
+    #[arg(long, visible_alias = "as")]
     pub name: Option<String>,
     #[command(flatten)]
     pub loading: Loading,
@@ -429,6 +429,11 @@ fn with_hint(error: ModelError) -> anyhow::Error {
     let hint = match &error {
         ModelError::NoBase { name, .. } => {
             format!("`pagesight model fetch {name}` downloads it, --base DIR names it")
+        }
+        ModelError::OtherBase { .. } => {
+            "make it again with training/adapt/adapt.py of this version, or --base DIR names the \
+             folder of the weights that it was made for"
+                .into()
         }
         ModelError::Pickle { .. } => {
             "convert it with safetensors.torch.save_file, or take a version with safetensors".into()

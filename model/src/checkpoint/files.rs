@@ -14,6 +14,10 @@ use crate::error::ModelError;
 /// What the model inside this program is called.
 pub const NANO: &str = "nano";
 
+/// The SHA-256 of nano's weights. An adapter of nano names it as the `revision` of its base: its factors
+/// fit these weights and no others.
+pub const NANO_SHA256: &str = "6cb83611c495ea7ce25f0f42bf04169690d4952c3c11abbe272b33ad0113ddce";
+
 const NANO_FILES: [(&str, &[u8]); 5] = [
     ("config.json", include_bytes!("../../nano/config.json")),
     ("model.safetensors", include_bytes!("../../nano/model.safetensors")),
@@ -175,5 +179,20 @@ impl CheckpointFile {
     /// The error of a file that is not there.
     pub fn missing(&self) -> ModelError {
         self.failed(io::ErrorKind::NotFound.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::{Files, NANO_SHA256};
+
+    #[test]
+    fn nano_is_known_by_the_hash_of_its_weights() {
+        let weights = Files::Nano.file("model.safetensors").read().unwrap();
+        let digest = Sha256::digest(&*weights);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, NANO_SHA256);
     }
 }

@@ -26,7 +26,7 @@ use pagesight_core::ModelSource;
 use serde::Deserialize;
 
 use crate::checkpoint::adapter::{AdapterConfig, has_factors};
-use crate::checkpoint::files::{CheckpointFile, Files};
+use crate::checkpoint::files::{CheckpointFile, Files, NANO, NANO_SHA256};
 use crate::checkpoint::hub_cache::HubCache;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::shard::Shard;
@@ -225,14 +225,15 @@ fn indexed(folder: &Path, index: &Path) -> Result<Vec<Shard>, ModelError> {
 }
 
 /// The base of the adapter in `folder`: the one that `options` name, else a folder beside it, else
-/// a model in a hub's cache.
+/// nano, where that is its name, else a model in a hub's cache.
 fn find_base(
     folder: &Path,
     config: &AdapterConfig,
     options: &LoadOptions,
 ) -> Result<Files, ModelError> {
     if let Some(base) = &options.base {
-        return Files::of(base, options.hub.as_ref());
+        let base = Files::of(base, options.hub.as_ref())?;
+        return if base == Files::Nano { nano_for(folder, config) } else { Ok(base) };
     }
     let name = &config.base_model_name_or_path;
     let beside = folder.join(name);
@@ -240,6 +241,9 @@ fn find_base(
         if base.is_dir() {
             return Ok(Files::Folder(base));
         }
+    }
+    if name == NANO {
+        return nano_for(folder, config);
     }
     // What was fetched together lies together.
     let around = HubCache::around(folder);
@@ -251,4 +255,19 @@ fn find_base(
         }
     }
     Err(ModelError::NoBase { path: folder.join(AdapterConfig::FILE), name: name.clone(), looked })
+}
+
+/// nano as the base of the adapter in `folder`, if the adapter was made for these weights: on others it
+/// would give vectors that look right and are not.
+fn nano_for(folder: &Path, config: &AdapterConfig) -> Result<Files, ModelError> {
+    let got = config.revision.as_deref().unwrap_or("none");
+    if got == NANO_SHA256 {
+        return Ok(Files::Nano);
+    }
+    Err(ModelError::OtherBase {
+        path: folder.join(AdapterConfig::FILE),
+        name: NANO.into(),
+        expected: NANO_SHA256.into(),
+        got: got.into(),
+    })
 }

@@ -65,14 +65,14 @@ pub fn chosen<R: FamilyRecipe>(choice: &RecipeChoice) -> Result<R, ModelError> {
     }
 }
 
-/// The recipe in the file beside the weights, if there is one.
+/// The recipe in the file beside the weights, if there is one; that of its base for an adapter without.
 ///
 /// # Errors
 /// As [`read_recipe`].
 pub fn beside<R: FamilyRecipe>(
     checkpoint: &Checkpoint,
 ) -> Result<Option<(R, RecipeOrigin)>, ModelError> {
-    let own = checkpoint.files().file(FILE);
+    let own = checkpoint.file(FILE);
     if !own.exists() {
         return Ok(None);
     }
