@@ -77,11 +77,16 @@ fn stand(text: &str, words: &[(String, Area)]) -> Vec<(Range<usize>, usize)> {
 /// `area` on the page, and not too small; `None` where it is nothing on it.
 fn placed(area: Area) -> Option<Area> {
     let side = |from: f32, to: f32| -> Option<(f32, f32)> {
-        let is_some = from.max(0.0) < to.min(1.0) && from.is_finite() && to.is_finite();
+        if !from.is_finite() || !to.is_finite() {
+            return None;
+        }
         let (from, to) = (from.max(0.0), to.min(1.0));
+        if to - from >= LEAST {
+            return Some((from, to));
+        }
         let middle = f32::midpoint(from, to);
-        let half = ((to - from) / 2.0).max(LEAST / 2.0);
-        is_some.then(|| ((middle - half).max(0.0), (middle + half).min(1.0)))
+        let wider = ((middle - LEAST / 2.0).max(0.0), (middle + LEAST / 2.0).min(1.0));
+        (from < to).then_some(wider)
     };
     let ((x0, x1), (y0, y1)) = (side(area.x0, area.x1)?, side(area.y0, area.y1)?);
     Some(Area { x0, y0, x1, y1 })
