@@ -27,6 +27,9 @@ use crate::view::View;
 /// A search looks for a newer snapshot when it last did so this long ago.
 pub const REFRESH: Duration = Duration::from_secs(1);
 
+/// Where the passages of a page begin and end in its text, bytes.
+type Passages = Arc<[Range<usize>]>;
+
 pub(crate) struct Engine {
     /// The index folder, absolute; of an index in a bucket its address.
     pub folder: PathBuf,
@@ -41,7 +44,7 @@ pub(crate) struct Engine {
     /// Those that were encoded for passages lately.
     pub meant: Recent<(ModelId, String), PassageQuestion>,
     /// Where the passages of pages that were shown lately begin and end, by their model.
-    pub passages: Recent<(ModelId, PageId, usize), Arc<[Range<usize>]>>,
+    pub passages: Recent<(ModelId, PageId, usize), Passages>,
     /// Neutral questions as the model of the last run encoded them.
     pub neutral: Arc<Mutex<Option<Neutral>>>,
     /// Files whose bytes were found to be those of their document, by path, length and time.
@@ -372,13 +375,13 @@ impl Engine {
         &self,
         encoder: &dyn PassageEncoder,
         page: &PageRecord,
-    ) -> Result<Arc<[Range<usize>]>, Error> {
+    ) -> Result<Passages, Error> {
         // A page that is read anew has another text.
         let key = (encoder.record().id, page.id, page.text.len());
         if let Some(known) = self.passages.get(&key) {
             return Ok(known);
         }
-        let ranges: Arc<[_]> = encoder.passages(&page.text).map_err(QueryError::Encode)?.into();
+        let ranges: Passages = encoder.passages(&page.text).map_err(QueryError::Encode)?.into();
         self.passages.keep(key, Arc::clone(&ranges));
         Ok(ranges)
     }

@@ -427,9 +427,10 @@ fn base_of(folders: &[PathBuf], base: Option<&Path>) -> Result<PathBuf, Error> {
     let mut common: Option<PathBuf> = None;
     for folder in folders {
         let folder = real(folder)?;
-        let folder = match folder.is_dir() {
-            true => folder,
-            false => folder.parent().map_or(folder.clone(), Path::to_path_buf),
+        let folder = if folder.is_dir() {
+            folder
+        } else {
+            folder.parent().map_or(folder.clone(), Path::to_path_buf)
         };
         common = Some(match common {
             None => folder,

@@ -164,7 +164,7 @@ mod tests {
     fn what_is_nothing_on_the_page_has_no_place() {
         let of = |x0: f32, x1: f32| {
             let words = [("a".to_string(), Area { x0, y0: 0.5, x1, y1: 0.6 })];
-            layout_of_tokens("a", &[0..1], &words).area(0)
+            layout_of_tokens("a b", &[0..1, 2..3], &words).area(0)
         };
         assert_eq!(of(0.3, 0.3), None);
         assert_eq!(of(1.2, 1.4), None);

@@ -64,16 +64,17 @@ pub(crate) struct AsyncReader {
 
 /// Where an index is, and how its snapshot is held.
 enum Home {
-    Folder {
-        _lease: Lease,
-    },
-    Bucket {
-        objects: Objects,
-        mirror: Mirror,
-        /// A search found the copies of the codes damaged.
-        doubted: AtomicBool,
-        _lease: BucketLease,
-    },
+    Folder { _lease: Lease },
+    Bucket(Box<InBucket>),
+}
+
+/// What reads an index in a bucket.
+struct InBucket {
+    objects: Objects,
+    mirror: Mirror,
+    /// A search found the copies of the codes damaged.
+    doubted: AtomicBool,
+    _lease: BucketLease,
 }
 
 impl AsyncReader {
@@ -87,7 +88,8 @@ impl AsyncReader {
     /// which was made anew since; files that this one
     /// checked are not checked again.
     pub async fn newer(&self) -> Result<Option<Self>, StoreError> {
-        if let Home::Bucket { objects, mirror, doubted, .. } = &self.home {
+        if let Home::Bucket(home) = &self.home {
+            let InBucket { objects, mirror, doubted, .. } = &**home;
             let newer = log::newest_from(objects, self.snapshot.number + 1).await?;
             // Damaged copies are fetched again and mapped anew.
             if newer.is_none() && !doubted.load(Ordering::Relaxed) {
@@ -127,7 +129,12 @@ impl AsyncReader {
             ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
             sound: HashSet::new(),
-            home: Home::Bucket { objects, mirror, doubted: AtomicBool::new(false), _lease: lease },
+            home: Home::Bucket(Box::new(InBucket {
+                objects,
+                mirror,
+                doubted: AtomicBool::new(false),
+                _lease: lease,
+            })),
         })
     }
 
@@ -135,7 +142,7 @@ impl AsyncReader {
     pub fn shown(&self) -> PathBuf {
         match &self.home {
             Home::Folder { .. } => self.folder.clone(),
-            Home::Bucket { objects, .. } => objects.shown(),
+            Home::Bucket(home) => home.objects.shown(),
         }
     }
 
@@ -323,7 +330,8 @@ impl AsyncReader {
         match &self.home {
             Home::Folder { .. } => damage::mark(&self.folder),
             // They are sound in the bucket, as far as anybody knows: here they are fetched again.
-            Home::Bucket { mirror, doubted, .. } => {
+            Home::Bucket(home) => {
+                let InBucket { mirror, doubted, .. } = &**home;
                 mirror.doubt();
                 doubted.store(true, Ordering::Relaxed);
             }

@@ -17,7 +17,6 @@ pub enum Scheme {
     /// A folder that is used like a bucket: one that many machines mount.
     File,
     /// A bucket in the memory of this process, for tests.
-    #[doc(hidden)]
     Memory,
 }
 

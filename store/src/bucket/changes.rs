@@ -225,15 +225,15 @@ mod tests {
     #[test]
     fn what_a_rival_brought_in_comes_once() {
         let (x, y) = (record("x.pdf", "x"), record("y.pdf", "y"));
-        let base = base(&[x.clone()]);
-        let alone = [part(0, &[x.clone()])];
+        let base = base(std::slice::from_ref(&x));
+        let alone = [part(0, std::slice::from_ref(&x))];
         let found = changes(&plan(|_| {}), &alone, &base, false);
         assert!(found.added.is_empty() && found.before.is_empty() && found.records.is_empty());
         // Together with another, its rows are those of the part.
         let found = changes(&plan(|_| {}), &[part(0, &[x.clone(), y.clone()])], &base, false);
         assert_eq!((found.added, found.before), (BTreeSet::from([0]), ids(&["x"])));
         // And if it lies in two parts, both come.
-        let parts = [part(0, &[x.clone()]), part(1, &[x.clone(), y])];
+        let parts = [part(0, std::slice::from_ref(&x)), part(1, &[x.clone(), y])];
         let found = changes(&plan(|_| {}), &parts, &base, false);
         assert_eq!((found.added, found.before), (BTreeSet::from([0, 1]), ids(&["x"])));
         assert!(found.stale.contains(&id("x")) && !found.stale.contains(&id("y")));
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn a_document_that_is_read_again_counts_from_there() {
         let x = record("x.pdf", "x");
-        let mut again = part(1, &[x.clone()]);
+        let mut again = part(1, std::slice::from_ref(&x));
         again.dropped_pages = vec![id("x")];
         let found = changes(&plan(|_| {}), &[part(0, &[x]), again], &BTreeMap::new(), false);
         assert_eq!(found.between, BTreeMap::from([(1, ids(&["x"]))]));

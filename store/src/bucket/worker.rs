@@ -298,8 +298,8 @@ pub(super) async fn lay_out(
             continue;
         };
         objects.upload(&new, &folder.join(name)).await?;
-        if new.starts_with("codes/") {
-            part.codes = Some(new["codes/".len()..].to_string());
+        if let Some(codes) = new.strip_prefix("codes/") {
+            part.codes = Some(codes.to_string());
         }
         part.files.insert(new, mark.clone());
     }
