@@ -4,7 +4,7 @@
 //! [`Evidence::passage`] answers with what the best page says itself, and needs no model;
 //! [`Evidence::ask_model`] lets a PaliGemma of this machine read it off a page;
 //! [`Evidence::ask`] gives the evidence to a chat model that a user named
-//! ([`Endpoint`]). In each case every sentence of the answer is checked
+//! ([`Endpoint`](crate::endpoint::Endpoint)). In each case every sentence of the answer is checked
 //! against the words of the pages that it cites.
 //!
 //! Pages are data from strangers. What is sent stands between marks that nobody outside can know,

@@ -35,7 +35,7 @@ pub enum Format {
     F16,
     /// A signed byte, to be multiplied by the scale of its row.
     Q8,
-    /// Whole numbers of 16 bits as [`Arithmetic::Int16`](super::tile::Arithmetic::Int16) multiplies
+    /// Whole numbers of 16 bits as [`Arithmetic::Int16`] multiplies
     /// them; [`INT16_BLOCK`] numbers of a row have a scale.
     Int16,
     /// Half a byte, from which 8 is subtracted; the first of two is in the low half. 16 bytes hold
