@@ -142,4 +142,5 @@ fn the_page_is_served_with_its_policy() {
         assert!(text.contains(name), "{name}");
     }
     assert_eq!(server.ok("/readyz"), json!({"status": "ready"}));
+    assert_eq!(server.get("/livez").status, 200);
 }

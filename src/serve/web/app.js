@@ -36,9 +36,13 @@ async function ask(url, options) {
 const post = (url, body, signal) =>
   ask(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 
+// `url` with these parameters, in the place of those of the same names that it has.
 const add = (url, parameters) => {
-  const query = new URLSearchParams(parameters).toString();
-  return query ? url + (url.includes("?") ? "&" : "?") + query : url;
+  const [path, before] = url.split("?");
+  const query = new URLSearchParams(before);
+  for (const [name, value] of Object.entries(parameters)) query.set(name, value);
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
 };
 
 // ---- the address ----
