@@ -61,3 +61,28 @@ pub fn coded(pages: &[(PageId, &PageVectors)]) -> Segments {
     }
     Segments::new(vec![Segment::open(writer.finish().unwrap()).unwrap()]).unwrap()
 }
+
+/// Texts of brackets, quotes, stops and parts of numbers in every order of three, each with one of its
+/// parts: what reads answers must not panic on any.
+pub fn odd_texts() -> impl Iterator<Item = (String, &'static str)> {
+    const ODD: [&str; 14] = [
+        "[",
+        "]",
+        "[1",
+        "1]",
+        "’",
+        "«»",
+        "é.",
+        "1.",
+        ".1",
+        "1,",
+        "\u{202f}1",
+        "\"",
+        "1 234 ",
+        "。",
+    ];
+    let pairs = ODD.iter().flat_map(|first| ODD.iter().map(move |second| (first, second)));
+    pairs.flat_map(|(first, second)| {
+        ODD.iter().map(move |third| (format!("{first}{second} {third}{first}"), *second))
+    })
+}
