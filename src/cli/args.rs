@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
+use pagesight::index::Limits;
 use pagesight::pdf::OcrChoice;
 
 /// Where the index is and what pages are drawn with.
@@ -190,5 +191,42 @@ mod tests {
         for wrong in ["", "1", "1/1", "40/40", "-1/4", "1/0", "+1/4", "a/b", "1/2/3"] {
             assert!(shard(wrong).is_err(), "{wrong}");
         }
+    }
+}
+
+/// The most that is read of a file and of a page.
+#[derive(Debug, Clone, Args)]
+pub struct Most {
+    /// Pages read of a document; the rest is left out and noted.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_pages: u32,
+    /// Megabytes that a file may have.
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub max_file_size: u64,
+    /// Megapixels that a page is drawn with; a larger one is drawn smaller.
+    #[arg(long, value_name = "MP", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub max_pixels: u64,
+    /// Kilobytes of text read of a page; the rest is left out and noted.
+    #[arg(long, value_name = "KB", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub max_text: u64,
+}
+
+impl Most {
+    /// As a run of indexing takes it.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_bytes: self.max_file_size << 20,
+            pages: self.max_pages,
+            text_bytes: self.max_text as usize * 1000,
+        }
+    }
+
+    /// Pixels that a page is drawn with.
+    pub fn pixels(&self) -> u64 {
+        self.max_pixels * 1_000_000
     }
 }

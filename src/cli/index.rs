@@ -9,13 +9,13 @@ use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagesight::Index;
 use pagesight::index::{
-    BatchSize, DocumentStatus, Event, FolderWatch, Limits, Outcome as Did, Summary, SyncOptions,
+    BatchSize, DocumentStatus, Event, FolderWatch, Outcome as Did, Summary, SyncOptions,
 };
 use pagesight::model::{LoadOptions, ModelSource};
 use pagesight::pdf::{OcrChoice, RenderOptions, WorkerLimits};
 use serde_json::{Value, json};
 
-use super::args::{self, ModelChoice, OcrReader, Place, SandboxChoice};
+use super::args::{self, ModelChoice, Most, OcrReader, Place, SandboxChoice};
 use super::interrupt::Interrupt;
 use super::report::{document_json, failure_line, summary_json};
 use super::terminal::Terminal;
@@ -99,22 +99,8 @@ pub struct IndexVerb {
     #[arg(long, value_name = "MB", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u64).range(128..=1_048_576))]
     pub worker_memory: u64,
-    /// Pages read of a document; the rest is left out and noted.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_pages: u32,
-    /// Megabytes that a file may have.
-    #[arg(long, value_name = "MB", default_value_t = 512)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub max_file_size: u64,
-    /// Megapixels that a page is drawn with; a larger one is drawn smaller.
-    #[arg(long, value_name = "MP", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
-    pub max_pixels: u64,
-    /// Kilobytes of text read of a page; the rest is left out and noted.
-    #[arg(long, value_name = "KB", default_value_t = 1000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub max_text: u64,
+    #[command(flatten)]
+    pub most: Most,
     /// Documents after which a worker is replaced by a new one.
     #[arg(long, value_name = "N", default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -189,7 +175,7 @@ pub fn drawing(place: &Place, verb: &IndexVerb) -> RenderOptions {
         limits: WorkerLimits {
             page_time: Duration::from_secs(verb.page_timeout),
             worker_bytes: verb.worker_memory << 20,
-            pixels: verb.max_pixels * 1_000_000,
+            pixels: verb.most.pixels(),
             worker_documents: verb.worker_documents,
             worker_kept_bytes: verb.worker_keep << 20,
         },
@@ -206,11 +192,7 @@ pub fn reading(verb: &IndexVerb, interrupt: &Interrupt) -> SyncOptions {
         ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
         ocr_languages: verb.ocr_lang.clone(),
         links_out: true,
-        limits: Limits {
-            file_bytes: verb.max_file_size << 20,
-            pages: verb.max_pages,
-            text_bytes: verb.max_text as usize * 1000,
-        },
+        limits: verb.most.limits(),
         batch: BatchSize {
             pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
             ..BatchSize::default()

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::fleet::{Fleet, Planned, Reading};
-use pagesight::index::{Limits, SyncOptions};
+use pagesight::index::SyncOptions;
 use pagesight::model::{LoadOptions, ModelSource};
 use pagesight::pdf::OcrChoice;
 use serde_json::{Value, json};
 
-use super::args::{OcrReader, Place};
+use super::args::{Most, OcrReader, Place};
 use super::interrupt::Interrupt;
 use super::terminal::printable;
 use super::{Outcome, checkpoint, locate};
@@ -59,22 +59,8 @@ pub struct PlanVerb {
     /// Drop the documents of a folder that held some and is empty now.
     #[arg(long)]
     pub drop_emptied: bool,
-    /// Pages read of a document; the rest is left out and noted.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_pages: u32,
-    /// Megabytes that a file may have.
-    #[arg(long, value_name = "MB", default_value_t = 512)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub max_file_size: u64,
-    /// Megapixels that a page is drawn with; a larger one is drawn smaller.
-    #[arg(long, value_name = "MP", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
-    pub max_pixels: u64,
-    /// Kilobytes of text read of a page; the rest is left out and noted.
-    #[arg(long, value_name = "KB", default_value_t = 1000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub max_text: u64,
+    #[command(flatten)]
+    pub most: Most,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
@@ -92,15 +78,11 @@ pub fn run(place: &Place, verb: &PlanVerb) -> Result<Outcome> {
         drop_emptied: verb.drop_emptied,
         ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
         ocr_languages: verb.ocr_lang.clone(),
-        limits: Limits {
-            file_bytes: verb.max_file_size << 20,
-            pages: verb.max_pages,
-            text_bytes: verb.max_text as usize * 1000,
-        },
+        limits: verb.most.limits(),
         stop: interrupt.flag(),
         ..SyncOptions::default()
     };
-    let reading = Reading::of(&options, verb.max_pixels * 1_000_000);
+    let reading = Reading::of(&options, verb.most.pixels());
     let shards = verb.shards.map(|shards| shards as usize);
     let planned = fleet
         .plan(&verb.folders, verb.base.as_deref(), shards, (&reading, &options))

@@ -128,7 +128,7 @@ fn outcome_of(summary: &Summary) -> Outcome {
 /// Refuses flags that the plan says otherwise.
 fn check_flags(verb: &IndexVerb, plan: &Plan, options: &SyncOptions) -> Result<()> {
     let Some(planned) = Reading::in_plan(plan) else { return Ok(()) };
-    let said = Reading::of(options, verb.max_pixels * 1_000_000);
+    let said = Reading::of(options, verb.most.pixels());
     let value = |reading: &Reading, flag: &str| -> Value {
         match flag {
             "ocr" | "no_ocr" => json!(reading.ocr),
@@ -192,7 +192,7 @@ fn all(
     let loading =
         LoadOptions { slices: verb.slices.clone(), ..checkpoint::options(&verb.model.loading)? };
     plan::load_model(fleet, verb.model.model.as_deref(), loading)?;
-    let said = Reading::of(options, verb.max_pixels * 1_000_000);
+    let said = Reading::of(options, verb.most.pixels());
     let planned = fleet.plan(&verb.folders, None, Some(1), (&said, options)).with_context(what)?;
     plan::warn(&planned);
     let mut summary = Summary::default();
