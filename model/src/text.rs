@@ -111,6 +111,27 @@ impl TextTokens {
         Ok(self.encode(text)?.get_ids().to_vec())
     }
 
+    /// As [`query`](Self::query) for `question` after `prefix`, both in `text`. Where it gives no id,
+    /// since the recipe puts nothing around a question that has no letters, `pad` stands for it.
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn question(
+        &self,
+        text: &str,
+        prefix: &str,
+        question: &str,
+        pad: (u32, &str),
+    ) -> Result<Query, ModelError> {
+        let query = self.query(text, prefix.len()..prefix.len() + question.len())?;
+        if !query.ids.is_empty() {
+            return Ok(query);
+        }
+        let (id, token) = pad;
+        let nothing = QueryToken { spelled: false, ..QueryToken::special(token) };
+        Ok(Query { ids: vec![id], tokens: vec![nothing] })
+    }
+
     /// The ids of `text`, of which the bytes `question` are the question, and which bytes of the
     /// question each stands for. A special token that the question spells is cut into two texts, so
     /// that it becomes letters; around it, ids are those that the tokenizer gives the two parts.

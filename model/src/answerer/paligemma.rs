@@ -27,8 +27,10 @@ use crate::checkpoint::json::read_json;
 use crate::checkpoint::weights::Weights;
 use crate::device::Device;
 use crate::error::ModelError;
-use crate::families::colpali::config::{Config, PreprocessorConfig};
+use crate::families::colpali::config::Config;
 use crate::families::colpali::cpu::language::Language;
+use crate::families::colpali::processor::normalisation;
+use crate::families::normalisation::Normalisation;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
 
@@ -44,7 +46,7 @@ const OUTPUT: &str = "lm_head.weight";
 #[derive(Debug)]
 pub struct PaliGemma {
     pub(crate) config: Config,
-    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) normalisation: Normalisation,
     pub(crate) tokens: AnswerTokens,
     pub(crate) vision: Siglip,
     pub(crate) projector: Linear,
@@ -126,8 +128,7 @@ impl PaliGemma {
             });
         }
         let config = Config::read(&file)?;
-        let files = PreprocessorConfig::FILES.map(|name| checkpoint.file(name));
-        let preprocessor = PreprocessorConfig::read(files, &config)?;
+        let normalisation = normalisation(checkpoint, &config)?;
         let vlm = &config.vlm_config;
         let (text, seen) = (&vlm.text_config, &vlm.vision_config);
         let tokens = AnswerTokens::read(&checkpoint.file("tokenizer.json"), vlm)?;
@@ -148,7 +149,7 @@ impl PaliGemma {
         weights.finish()?;
         Ok(Self {
             config,
-            preprocessor,
+            normalisation,
             tokens,
             vision,
             projector,
@@ -356,7 +357,7 @@ impl PaliGemma {
     pub(crate) fn pixels(&self, page: &PageImage) -> Result<Tensor, ModelError> {
         let edge = self.input_px();
         let page = resize_bicubic(page, edge, edge);
-        Ok(self.preprocessor.normalisation().pixel_values(&page)?)
+        Ok(self.normalisation.pixel_values(&page)?)
     }
 
     /// Reads a picture, `[3, edge, edge]`, and a prompt whose image tokens come first.

@@ -1,14 +1,18 @@
 //! The families of models, and the one list of them. A new family is a folder here and a line in
 //! [`FAMILIES`].
 
+#[cfg(feature = "parity")]
+mod check;
 pub mod colpali;
 mod colqwen;
 pub mod family;
+mod features;
 mod idefics3;
 mod ink;
 mod neomme;
-mod normalisation;
+pub mod normalisation;
 mod opened;
+mod processor_file;
 pub mod recipe;
 mod retriever;
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device as CandleDevice, Tensor, safetensors};
 use pagesight_core::seam::Model;
-use pagesight_core::{EncodedPage, ModelSource, PageImage, PageSize, PictureSize};
+use pagesight_core::{EncodedPage, ModelSource, PageImage, PageSize, PictureSize, QueryVectors};
 
+use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::{inspect_checkpoint, parity};
-use crate::options::LoadOptions;
+use crate::info::ModelInfo;
+use crate::options::{LoadOptions, RecipeChoice};
 use crate::parity::StageReport;
 use crate::precision::Precision;
 use crate::quantized_checkpoint::quantize_checkpoint;
@@ -179,7 +181,11 @@ pub fn settings_are_refused<M: Model + std::fmt::Debug>(
     for (file, field, value) in cases {
         let folder = changed(whole, |_| ());
         change_json(&folder.path().join(file), |settings| {
-            *settings.pointer_mut(field).expect(field) = value.clone();
+            let (parent, key) = field.rsplit_once('/').expect(field);
+            match settings.pointer_mut(parent).expect(field) {
+                serde_json::Value::Object(fields) => drop(fields.insert(key.into(), value.clone())),
+                other => other[key.parse::<usize>().expect(field)] = value.clone(),
+            }
         });
         let Err(error) = load(folder.path(), &in_f32()) else { panic!("{field} = {value}") };
         let seen = inspect_checkpoint(&at(folder.path()), &in_f32());
@@ -224,5 +230,170 @@ pub fn damage_never_panics<M: Model>(
                 let _ = model.encode_queries(&["page 3"]);
             }
         }
+    }
+}
+
+/// An adapter of one linear layer, the same in each run, whose change is large enough to be seen in
+/// the vectors.
+pub struct Adapter {
+    layer: String,
+    factors: [Tensor; 2],
+}
+
+impl Adapter {
+    /// That of `layer`, a tensor's name without `.weight`, with so many inputs and outputs.
+    pub fn of(layer: &str, [input, output]: [usize; 2]) -> Self {
+        const RANK: usize = 2;
+        let factor = |rows: usize, columns: usize| {
+            let number = |n: usize| (n * 37 % 101) as f32 / 101.0 - 0.5;
+            let numbers: Vec<f32> = (0..rows * columns).map(number).collect();
+            Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu).unwrap()
+        };
+        Self { layer: layer.into(), factors: [factor(RANK, input), factor(output, RANK)] }
+    }
+
+    /// A folder with the adapter, its base, and whole tensors that it has beside its factors.
+    pub fn over(&self, base: &Path, whole: Tensors) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        copy(base, &folder.path().join("base"));
+        let prefixed = |key: &str| format!("base_model.model.{key}");
+        let mut all: Tensors =
+            whole.into_iter().map(|(key, tensor)| (prefixed(&key), tensor)).collect();
+        for (name, factor) in ["lora_A", "lora_B"].into_iter().zip(&self.factors) {
+            all.insert(prefixed(&format!("{}.{name}.weight", self.layer)), factor.clone());
+        }
+        safetensors::save(&all, folder.path().join("adapter_model.safetensors")).unwrap();
+        let settings = serde_json::json!({
+            "base_model_name_or_path": "somebody/base", "peft_type": "LORA", "r": 2, "lora_alpha": 4
+        });
+        fs::write(folder.path().join("adapter_config.json"), settings.to_string()).unwrap();
+        folder
+    }
+
+    /// A copy of `whole` whose weights have the change.
+    pub fn merged_into(&self, whole: &Path) -> tempfile::TempDir {
+        changed(whole, |tensors| {
+            let key = format!("{}.weight", self.layer);
+            let base = tensors[&key].to_dtype(candle_core::DType::F32).unwrap();
+            let [a, b] = &self.factors;
+            let change = (b.matmul(a).unwrap() * 2.0).unwrap();
+            tensors.insert(key, (base + change).unwrap());
+        })
+    }
+}
+
+/// An adapter over `base` gives the vectors that merging it into `whole`, the base and what the
+/// adapter has `beside` it, gives; and others than `whole`.
+pub fn adapter_is_merged<M: Model>(
+    adapter: &Adapter,
+    [base, whole]: [&Path; 2],
+    beside: Tensors,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+) {
+    let load = |folder: &Path| numbers(&load(folder, &in_f32()).unwrap());
+    let folder = adapter.over(base, beside);
+    let (got, expected) = (load(folder.path()), load(adapter.merged_into(whole).path()));
+    let apart = |other: &[f32]| {
+        assert_eq!(got.len(), other.len());
+        got.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart(&expected) < 1e-3, "{}: {}", adapter.layer, apart(&expected));
+    assert!(apart(&load(whole)) > 0.01, "{}", adapter.layer);
+}
+
+/// What no family that sees a page in one piece can do is refused by name.
+pub fn what_cannot_be_is_refused<M: Model + std::fmt::Debug>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    family: &str,
+    recipes: &[&str],
+) {
+    let refusal = |options: LoadOptions| load(folder, &options).unwrap_err();
+    let slices = Some("2x3".parse().unwrap());
+    let error = refusal(LoadOptions { slices, ..in_f32() });
+    assert!(error.to_string().contains("slices is 2x3, expected 1x1"), "{error}");
+    let error = refusal(LoadOptions { device: Device::Cuda, ..in_f32() });
+    assert!(
+        matches!(error, ModelError::DeviceFamily { family: name, .. } if name == family),
+        "{error}"
+    );
+    let other = Some(RecipeChoice::Named("colpali-v1.3".into()));
+    let error = refusal(LoadOptions { recipe: other, ..in_f32() });
+    assert!(matches!(error, ModelError::UnknownRecipe { .. }), "{error}");
+    let wrong = Some(RecipeChoice::Json(r#"{"pool": 2}"#.into()));
+    let error = refusal(LoadOptions { recipe: wrong, ..in_f32() });
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("unknown field `pool`"), "{source}");
+    for name in recipes {
+        let recipe = Some(RecipeChoice::Named((*name).into()));
+        load(folder, &LoadOptions { recipe, ..in_f32() }).unwrap();
+    }
+}
+
+/// Questions without a token and with more than ten thousand are encoded, and every vector has
+/// length 1.
+pub fn questions_of_any_length_are_encoded<M: Model>(model: &M) -> [QueryVectors; 2] {
+    let long = "page 3 in total ".repeat(1_700);
+    let both: [_; 2] = model.encode_queries(&["", &long]).unwrap().try_into().unwrap();
+    assert!(both[0].len() >= 10 && both[1].len() > 10_000, "{}", both[1].len());
+    let spans = both[1].tokens().iter().filter(|token| token.span.is_some());
+    assert!(spans.count() > 10_000);
+    for row in both.iter().flat_map(|query| query.values().chunks(query.dim())) {
+        let length: f32 = row.iter().map(|v| v * v).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{length}");
+    }
+    both
+}
+
+/// What is said of a checkpoint without reading its weights is so.
+pub fn looks_are_true<M: Model>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    (family, parameters): (&str, u64),
+) -> ModelInfo {
+    let info = inspect_checkpoint(&at(folder), &in_f32()).unwrap();
+    assert_eq!((info.family, info.parameters), (family, parameters));
+    let model = load(folder, &in_f32()).unwrap();
+    let page = encoded(&model, &page(info.page.picture, 1));
+    assert_eq!(page.vectors().len(), info.page.vectors);
+    assert_eq!((info.dim, &info.model_id), (model.dim(), model.model_id()));
+    info
+}
+
+/// A recipe of this JSON, with the fields that it leaves out as the family has them.
+pub fn with_json<M: Model>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    recipe: String,
+) -> M {
+    load(folder, &LoadOptions { recipe: Some(RecipeChoice::Json(recipe)), ..in_f32() }).unwrap()
+}
+
+/// Vectors may be merged, and those of blank patches left out: of a page with print in its first
+/// pixel alone, those that have it are left, and stand there.
+pub fn vectors_are_left_out_and_merged<M: Model>(
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
+    printed: usize,
+) {
+    let recipe = |recipe: &str| with_json(folder, &load, recipe.into());
+    let whole = recipe("{}");
+    let size = whole.picture(A4);
+    let all = encoded(&whole, &page(size, 2)).vectors().len();
+    for pooler in ["hierarchical", "k-means"] {
+        let pooled = recipe(&format!(r#"{{"pooling": 3, "pooler": "{pooler}"}}"#));
+        let few = encoded(&pooled, &page(size, 2));
+        assert!(few.vectors().places().is_some());
+        let few = few.vectors().len();
+        assert!(few <= all / 3 + 1 && few > all / 6, "{few} of {all}");
+    }
+    let mut rgb = vec![255; (size.width_px * size.height_px * 3) as usize];
+    rgb[..3].fill(0);
+    let dot = PageImage::new(size.width_px, size.height_px, rgb).unwrap();
+    let kept = encoded(&recipe(r#"{"prune_blank": 16}"#), &dot);
+    assert_eq!(kept.vectors().len(), printed);
+    for row in 0..printed {
+        let area = kept.layout().area(kept.vectors().place(row)).unwrap();
+        assert_eq!((area.x0, area.y0), (0.0, 0.0));
     }
 }

@@ -8,7 +8,6 @@ use crate::blocks::siglip::SiglipSizes;
 use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
-use crate::families::normalisation::Normalisation;
 
 /// The sizes of the model, from `config.json`.
 #[derive(Debug, Clone)]
@@ -314,82 +313,5 @@ impl Config {
             return wrong("text_config.head_dim", "an even number", text.head_dim.to_string());
         }
         Ok(config)
-    }
-}
-
-/// How pictures become numbers, from `preprocessor_config.json` or, as transformers 5 writes it,
-/// from `image_processor` inside `processor_config.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct PreprocessorConfig {
-    pub image_mean: [f32; 3],
-    pub image_std: [f32; 3],
-    #[serde(default = "rescale_factor")]
-    pub rescale_factor: f64,
-    #[serde(default = "resample")]
-    resample: u32,
-    size: ImageSize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct ImageSize {
-    height: usize,
-    width: usize,
-}
-
-#[derive(Deserialize)]
-struct ProcessorConfig {
-    image_processor: PreprocessorConfig,
-}
-
-/// PIL's number for bicubic.
-const BICUBIC: u32 = 3;
-
-fn resample() -> u32 {
-    BICUBIC
-}
-fn rescale_factor() -> f64 {
-    1.0 / 255.0
-}
-
-impl PreprocessorConfig {
-    /// What bytes become.
-    pub fn normalisation(&self) -> Normalisation {
-        Normalisation {
-            factor: self.rescale_factor,
-            mean: self.image_mean,
-            deviation: self.image_std,
-        }
-    }
-
-    /// The two files, the newer one second: it is read only when the first is missing.
-    pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
-
-    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against the input
-    /// size of `config`.
-    ///
-    /// # Errors
-    /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
-    /// [`ModelError::Config`] when the file cannot be read.
-    pub fn read([old, new]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
-        let (path, this) = if !old.exists() && new.exists() {
-            (new.shown(), read_json::<ProcessorConfig>(&new)?.image_processor)
-        } else {
-            (old.shown(), read_json(&old)?)
-        };
-        let edge = config.vlm_config.vision_config.image_size;
-        let wrong = |key: &str, expected: String, got: String| {
-            Err(ModelError::Setting { path: path.clone(), key: key.into(), expected, got })
-        };
-        if (this.size.width, this.size.height) != (edge, edge) {
-            let got = format!("{} x {}", this.size.width, this.size.height);
-            return wrong("size", format!("{edge} x {edge} as in config.json"), got);
-        }
-        if this.resample != BICUBIC {
-            return wrong("resample", "3 (bicubic)".into(), this.resample.to_string());
-        }
-        if this.image_std.contains(&0.0) {
-            return wrong("image_std", "no zero".into(), format!("{:?}", this.image_std));
-        }
-        Ok(this)
     }
 }

@@ -19,6 +19,7 @@ mod opened;
 #[cfg(feature = "parity")]
 mod parity;
 pub mod preprocess;
+pub mod processor;
 pub mod recipe;
 mod tokens;
 

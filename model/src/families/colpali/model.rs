@@ -14,13 +14,14 @@ use rayon::prelude::*;
 use crate::checkpoint::{Checkpoint, absolute};
 use crate::device::Device;
 use crate::error::ModelError;
-use crate::families::colpali::config::{Config, PreprocessorConfig};
+use crate::families::colpali::config::Config;
 use crate::families::colpali::cpu::CpuModel;
 use crate::families::colpali::gpu::GpuModel;
 use crate::families::colpali::opened::Opened;
 use crate::families::colpali::recipe::Recipe;
 use crate::families::colpali::tokens::Tokens;
 use crate::families::ink::printed;
+use crate::families::normalisation::Normalisation;
 use crate::families::recipe::RecipeOrigin;
 use crate::gpu;
 use crate::options::LoadOptions;
@@ -33,7 +34,7 @@ pub struct ColPali {
     record: ModelRecord,
     precision: Precision,
     pub(crate) config: Config,
-    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) normalisation: Normalisation,
     pub(crate) recipe: Recipe,
     recipe_origin: RecipeOrigin,
     pub(crate) tokens: Tokens,
@@ -88,7 +89,7 @@ impl ColPali {
         let device = gpu::open(options.device)?;
         let Opened {
             config,
-            preprocessor,
+            normalisation,
             mut weights,
             recipe,
             recipe_origin,
@@ -130,7 +131,7 @@ impl ColPali {
             record,
             precision,
             config,
-            preprocessor,
+            normalisation,
             layout: PatchLayout::slices(&recipe.slices, side, text),
             recipe,
             recipe_origin,
@@ -219,7 +220,7 @@ impl ColPali {
     /// [`ModelError`] as for encoding the page.
     pub fn time_page(&self, page: &PageImage) -> Result<Option<[Duration; 3]>, ModelError> {
         let Some(cpu) = self.cpu() else { return Ok(None) };
-        let pixels = self.preprocessor.normalisation().pixel_values(&self.slices(page)?[0])?;
+        let pixels = self.normalisation.pixel_values(&self.slices(page)?[0])?;
         cpu.time(&pixels, &self.page_ids).map(Some)
     }
 
@@ -281,14 +282,13 @@ impl ColPali {
         let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
         let rows = match &self.engine {
             Engine::Cpu(cpu) => {
-                let normalisation = self.preprocessor.normalisation();
-                let pictures = cuts.iter().map(|cut| normalisation.pixel_values(&cut.picture));
+                let pictures = cuts.iter().map(|cut| self.normalisation.pixel_values(&cut.picture));
                 let pictures = pictures.collect::<CandleResult<Vec<_>>>()?;
                 cpu.encode_kept(&pictures, &self.page_ids, &kept)?
             }
             Engine::Gpu(gpu) => {
                 let pictures: Vec<&PageImage> = cuts.iter().map(|cut| &cut.picture).collect();
-                gpu.encode_pictures(&pictures, &self.preprocessor, &self.page_ids, &kept)?
+                gpu.encode_pictures(&pictures, self.normalisation, &self.page_ids, &kept)?
             }
         };
         let rows = rows.flatten_all()?.to_vec1::<f32>()?;

@@ -8,10 +8,12 @@ use crate::checkpoint::digest::Digests;
 use crate::checkpoint::identity::model_id;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::families::colpali::config::{Config, PreprocessorConfig};
+use crate::families::colpali::config::Config;
 use crate::families::colpali::names::NAMES;
+use crate::families::colpali::processor::normalisation;
 use crate::families::colpali::recipe::Recipe;
 use crate::families::colpali::tokens::Tokens;
+use crate::families::normalisation::Normalisation;
 use crate::families::recipe::RecipeOrigin;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
@@ -21,7 +23,7 @@ pub struct Opened {
     /// Sizes.
     pub config: Config,
     /// What pixels become.
-    pub preprocessor: PreprocessorConfig,
+    pub normalisation: Normalisation,
     /// The tensors, not taken yet.
     pub weights: Weights,
     /// The recipe in force: the checkpoint's, or what took its place.
@@ -54,8 +56,7 @@ impl Opened {
                 got: "gemma2".into(),
             });
         }
-        let files = PreprocessorConfig::FILES.map(|name| checkpoint.file(name));
-        let preprocessor = PreprocessorConfig::read(files, &config)?;
+        let normalisation = normalisation(checkpoint, &config)?;
         let mut weights = Weights::open(checkpoint, &NAMES)?;
         let (recipe, recipe_origin, precision) = in_force(checkpoint, &weights, options)?;
         weights.use_adapter(recipe.adapter);
@@ -67,7 +68,7 @@ impl Opened {
         let id = model_id(checkpoint, &recipe.identity(), &digests)?;
         Ok(Self {
             config,
-            preprocessor,
+            normalisation,
             weights,
             recipe,
             recipe_origin,

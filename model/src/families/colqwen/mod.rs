@@ -37,43 +37,35 @@ use crate::families::family::Family;
 use crate::families::recipe::FamilyRecipe;
 use crate::options::LoadOptions;
 
+/// What is the same in the lines of all of them in the registry.
+const ALL: Family = Family {
+    name: "",
+    model_types: &[],
+    names: &names::NAMES,
+    // Those of all are listed with ColQwen2.
+    recipes: Vec::new,
+    load,
+    inspect: inspect::inspect,
+    #[cfg(feature = "parity")]
+    parity: parity::parity,
+};
+
 /// The line of ColQwen2 in the registry.
 pub static FAMILY_2: Family = Family {
     name: names::FAMILY_2,
     // As transformers and as colpali-engine write it.
     model_types: &["colqwen2", "qwen2_vl"],
-    names: &names::NAMES,
     recipes: ColQwenRecipe::names,
-    load,
-    inspect: inspect::inspect,
-    #[cfg(feature = "parity")]
-    parity: parity::parity,
+    ..ALL
 };
 
 /// The line of ColQwen2.5 in the registry.
-pub static FAMILY_2_5: Family = Family {
-    name: names::FAMILY_2_5,
-    model_types: &["colqwen2_5", "qwen2_5_vl"],
-    names: &names::NAMES,
-    // Those of ColQwen2 are listed with it.
-    recipes: Vec::new,
-    load,
-    inspect: inspect::inspect,
-    #[cfg(feature = "parity")]
-    parity: parity::parity,
-};
+pub static FAMILY_2_5: Family =
+    Family { name: names::FAMILY_2_5, model_types: &["colqwen2_5", "qwen2_5_vl"], ..ALL };
 
 /// The line of ColQwen3.5 in the registry.
-pub static FAMILY_3_5: Family = Family {
-    name: names::FAMILY_3_5,
-    model_types: &["colqwen3_5", "qwen3_5"],
-    names: &names::NAMES,
-    recipes: Vec::new,
-    load,
-    inspect: inspect::inspect,
-    #[cfg(feature = "parity")]
-    parity: parity::parity,
-};
+pub static FAMILY_3_5: Family =
+    Family { name: names::FAMILY_3_5, model_types: &["colqwen3_5", "qwen3_5"], ..ALL };
 
 fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Arc<dyn Model>, ModelError> {
     Ok(Arc::new(model::load(checkpoint, options)?))

@@ -49,8 +49,7 @@ impl OpenedColQwen {
     /// slices, since a ColQwen sees a page in one piece.
     pub fn read(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
         let config = Config::read(&checkpoint.file("config.json"))?;
-        let files = Processor::FILES.map(|name| checkpoint.file(name));
-        let processor = Processor::read(files, &config)?;
+        let processor = Processor::read(checkpoint, &config)?;
         let default = ColQwenRecipe::of_family(config.family);
         let own = ColQwenRecipe::of_checkpoint(config.family, checkpoint)?;
         let opened = Opened::read(checkpoint, options, &ABOUT, &default, own)?;

@@ -1,43 +1,34 @@
 //! ColQwen2, ColQwen2.5 and ColQwen3.5 against colpali-engine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use pagesight_core::{ModelSource, PictureSize};
-use pagesight_simd::{Filter, resize};
+use pagesight_core::PictureSize;
+use pagesight_simd::resize;
 use serde::Deserialize;
 
-use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{lanes, tensor};
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::json::read_json;
-use crate::device::Device;
+use crate::error::ModelError;
+use crate::families::check::{Check, Fixture, Staged, open};
 use crate::families::colqwen::cpu::CpuModel;
 use crate::families::colqwen::model::{self, ColQwen};
 use crate::families::colqwen::names::FAMILY_3_5;
 use crate::families::colqwen::pictures::{fitted, patches};
-use crate::families::colqwen::processor::Budget;
+use crate::families::colqwen::processor::{Budget, Processor};
 use crate::families::colqwen::recipe::ColQwenRecipe;
-use crate::families::colqwen::sequence::{Grid, Sequence};
+use crate::families::colqwen::sequence::Sequence;
 use crate::families::recipe::FamilyRecipe;
-use crate::options::{LoadOptions, RecipeChoice};
+use crate::options::RecipeChoice;
 use crate::parity::{
-    OfBatch, ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor,
-    max_difference, numbers, page_pictures, read_image, tensor_image,
+    ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, max_difference,
+    numbers, read_image, tensor_image,
 };
-use crate::precision::Precision;
 
 #[derive(Deserialize)]
-struct Fixture {
-    strings: Strings,
+struct Own {
     /// Height, width, edge of a feature, fewest and most pixels; height and width that they become.
     #[serde(default)]
     resize_cases_h_w_factor_min_max_to_h_w: Vec<[u32; 7]>,
-}
-
-#[derive(Deserialize)]
-struct Strings {
-    queries: Vec<String>,
 }
 
 const TOLERANCES: Tolerances = Tolerances { stage: 1e-4, vectors: 1e-5 };
@@ -61,95 +52,57 @@ const BIDIRECTIONAL: (&str, &str) = ("bidirectional", "evie");
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
-    let fixture: Fixture = read_json(&folder.join("fixture.json").as_path().into())?;
-    let queries = &fixture.strings.queries;
-    let model = load(folder.join("engine"), RECIPE)?;
+    let fixture: Fixture<Own> = Fixture::read(folder)?;
+    let engine = folder.join("engine");
+    let model = load(&engine, RECIPE)?;
     let is_hybrid = model.config.family == FAMILY_3_5;
     let tolerances = if is_hybrid { OF_DELTA_NETS } else { TOLERANCES };
-    let mut check = Check { model, stages: Stages::read(folder)?, tolerances };
-    check.sizes(&fixture.resize_cases_h_w_factor_min_max_to_h_w);
-    let pictures = page_pictures(folder)?;
-    let mut pages = Vec::new();
-    for (n, path) in pictures.iter().enumerate() {
-        pages.push(check.page(n, path)?);
-    }
-    let asked = check.queries(queries)?;
-    check.stages.scores("hf", &asked, &pages, false)?;
+    let mut check = Check::new(folder, &fixture, model, tolerances)?;
+    check.sizes(
+        &fixture.own.resize_cases_h_w_factor_min_max_to_h_w,
+        |&[height, width, feature, least, most, to_h, to_w]| {
+            let budget = Budget { least: least.into(), most: most.into() };
+            let got = fitted(budget, feature, height.into(), width.into());
+            got == PictureSize { width_px: to_w, height_px: to_h }
+        },
+    );
+    let pages = (0..check.pictures.len()).map(|n| check.page(n));
+    let pages = pages.collect::<Result<Vec<_>, _>>()?;
+    check.questions(&pages)?;
     check.long()?;
-    if folder.join("hf").is_dir() {
-        check.model = load(folder.join("hf"), RECIPE)?;
-        let whole = (0..pictures.len()).map(|n| check.whole_page(n, "hf-native", "hf"));
-        let pages = whole.collect::<Result<Vec<_>, _>>()?;
-        let asked = check.whole_queries("hf-native", queries)?;
-        check.stages.scores("hf-native", &asked, &pages, false)?;
+    let hf = folder.join("hf");
+    if hf.is_dir() {
+        check.layout("hf-native", load(&hf, RECIPE)?, tolerances.vectors)?;
     }
     for (kind, recipe) in OTHERS {
-        check.model = load(folder.join("engine"), recipe)?;
-        for (n, query) in queries.iter().enumerate() {
-            check.other_query(kind, n, query)?;
-        }
+        check.variant(kind, load(&engine, recipe)?)?;
     }
-    let others = [("engine", BIDIRECTIONAL), ("lora", ("lora", RECIPE))];
-    for (layout, (kind, recipe)) in others {
-        if !folder.join(layout).is_dir() || !check.stages.has(&format!("{kind}.page1.embeddings")) {
-            continue;
-        }
-        check.model = load(folder.join(layout), recipe)?;
-        for n in 0..pictures.len() {
-            if check.stages.has(&format!("{kind}.page{n}.embeddings")) {
-                check.whole_page(n, kind, kind)?;
-            }
-        }
-        for (n, query) in queries.iter().enumerate() {
-            check.other_query(kind, n, query)?;
+    let lora = folder.join("lora");
+    for (layout, (kind, recipe)) in [(&engine, BIDIRECTIONAL), (&lora, ("lora", RECIPE))] {
+        if layout.is_dir() && check.stages.has(&format!("{kind}.page1.embeddings")) {
+            check.variant(kind, load(layout, recipe)?)?;
         }
     }
     Ok(check.stages.reports)
 }
 
-fn load(folder: PathBuf, recipe: &str) -> Result<ColQwen, ParityError> {
-    let options = LoadOptions {
-        recipe: Some(RecipeChoice::Named(recipe.into())),
-        precision: Some(Precision::F32),
-        device: Device::Cpu,
-        ..LoadOptions::default()
-    };
+fn load(folder: &Path, recipe: &str) -> Result<ColQwen, ParityError> {
     debug_assert!(ColQwenRecipe::named(recipe).is_some());
-    let checkpoint = Checkpoint::open(&ModelSource::Folder(folder), &options)?;
+    let (checkpoint, options) = open(folder, Some(RecipeChoice::Named(recipe.into())))?;
     Ok(model::load(&checkpoint, &options)?.network)
 }
 
-struct Check {
-    model: ColQwen,
-    stages: Stages,
-    tolerances: Tolerances,
-}
-
-impl Check {
-    /// The rule by which pictures are resized, on the fixture's cases.
-    fn sizes(&mut self, cases: &[[u32; 7]]) {
-        if cases.is_empty() {
-            return;
-        }
-        let wrong = cases.iter().filter(|&&[height, width, feature, least, most, to_h, to_w]| {
-            let budget = Budget { least: least.into(), most: most.into() };
-            let got = fitted(budget, feature, height.into(), width.into());
-            got != PictureSize { width_px: to_w, height_px: to_h }
-        });
-        let wrong = wrong.count() as f64;
-        self.stages.report("resize_cases", 0.0, wrong);
-    }
-
+impl Check<ColQwen> {
     /// All stages of page `n`, each fed with the reference's own input where that is there.
-    fn page(&mut self, n: usize, path: &Path) -> Result<Tensor, ParityError> {
+    fn page(&mut self, n: usize) -> Result<Tensor, ParityError> {
         let name = |what: &str| format!("page{n}.{what}");
-        let image = read_image(path)?;
+        let image = read_image(&self.pictures[n])?;
         let patch = self.model.config.vision.patch;
         let feature = 2 * patch as u32;
         let budget = self.model.recipe.budget(self.model.processor.budget);
         let (height, width) = (f64::from(image.height_px()), f64::from(image.width_px()));
         let size = fitted(budget, feature, height, width);
-        let resized = resize(&image, size.width_px, size.height_px, Filter::Bicubic);
+        let resized = resize(&image, size.width_px, size.height_px, Processor::FILTER);
         self.stages.compare_one(&name("resized_u8"), 0.0, &image_tensor(&resized)?)?;
 
         let resized = tensor_image(&self.stages.get(&name("resized_u8"))?)?;
@@ -168,8 +121,7 @@ impl Check {
         let sides = id_tensor(&[2 * grid.rows as u32, 2 * grid.columns as u32])?;
         self.stages.compare_one(&name("grid"), 0.0, &sides)?;
         let sequence = Sequence::page(&self.model.prompt, self.model.tokens.image, grid);
-        let ids = id_tensor(&sequence.ids)?;
-        self.stages.compare_one(&format!("hf.page{n}.input_ids"), 0.0, &ids)?;
+        self.page_ids(n, &sequence)?;
         let positions = sequence.positions.iter().map(|axis| id_tensor(axis));
         let positions = Tensor::stack(&positions.collect::<Result<Vec<_>, _>>()?, 0)?;
         self.stages.compare_one(&name("position_ids"), 0.0, &positions)?;
@@ -193,75 +145,9 @@ impl Check {
         let features = tensor(&self.model.cpu.vision()?.merge(&x))?;
         self.stages.compare_one(&name("projector.output"), self.tolerances.stage, &features)?;
         let features = numbers(&self.stages.get(&name("projector.output"))?)?;
-        let input = self.model.cpu.input(&sequence, &features)?;
-        let input = tensor(&input)?;
-        let name = format!("hf.page{n}.lm.input");
-        self.stages.compare_one(&name, self.tolerances.stage, &input)?;
-        let steps = OfSequence { cpu: &self.model.cpu, sequence: &sequence };
-        self.stages.layers(&format!("hf.page{n}"), &steps, None, self.tolerances)?;
-        self.whole_page(n, "hf", "hf")
-    }
-
-    /// The vectors of page `n` from its resized picture on, against those called `expected`.
-    fn whole_page(&mut self, n: usize, kind: &str, expected: &str) -> Result<Tensor, ParityError> {
-        let resized = tensor_image(&self.stages.get(&format!("page{n}.resized_u8"))?)?;
-        let patch = self.model.config.vision.patch;
-        let (grid, pixels): (Grid, Lanes) = patches(&resized, patch, &self.model.processor);
-        let sequence = Sequence::page(&self.model.prompt, self.model.tokens.image, grid);
-        let rows = self.model.cpu.encode_page(&pixels, grid, &sequence)?;
-        let expected = self.stages.get(&format!("{expected}.page{n}.embeddings"))?;
-        let worst = max_difference(&rows, &expected)?;
-        let name = format!("{kind}.page{n}.embeddings");
-        self.stages.report(&name, self.tolerances.vectors, worst);
-        Ok(rows)
-    }
-
-    /// All stages of the queries.
-    fn queries(&mut self, queries: &[String]) -> Result<Vec<Tensor>, ParityError> {
-        for (row, sequence) in self.sequences(queries)?.iter().enumerate() {
-            let of_batch = OfBatch { row, length: sequence.ids.len(), padded_before: true };
-            let cpu = &self.model.cpu;
-            let input = tensor(&cpu.inputs(std::slice::from_ref(sequence))?)?;
-            let tolerances = self.tolerances;
-            self.stages.query_input(&sequence.ids, &input, of_batch, tolerances.stage)?;
-            let steps = OfSequence { cpu, sequence };
-            self.stages.layers("hf.query", &steps, Some(of_batch), tolerances)?;
-        }
-        self.whole_queries("hf", queries)
-    }
-
-    fn sequences(&self, queries: &[String]) -> Result<Vec<Sequence>, ParityError> {
-        let sequence = |query: &String| {
-            Ok(Sequence::text(self.model.tokens.query(&self.model.recipe, query)?.ids))
-        };
-        queries.iter().map(sequence).collect()
-    }
-
-    /// The vectors of the queries, encoded in one batch.
-    fn whole_queries(
-        &mut self,
-        kind: &str,
-        queries: &[String],
-    ) -> Result<Vec<Tensor>, ParityError> {
-        let sequences = self.sequences(queries)?;
-        let rows = self.model.cpu.encode_texts(&sequences)?;
-        let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-        self.stages.queries(kind, &rows, &lengths, true, self.tolerances.vectors)
-    }
-
-    /// Query `n` in another recipe or of another model, where its tensors are there.
-    fn other_query(&mut self, kind: &str, n: usize, query: &String) -> Result<(), ParityError> {
-        let name = |what: &str| format!("{kind}.query{n}.{what}");
-        if !self.stages.has(&name("embeddings")) {
-            return Ok(());
-        }
-        let sequences = self.sequences(std::slice::from_ref(query))?;
-        if self.stages.has(&name("input_ids")) {
-            let ids = id_tensor(&sequences[0].ids)?;
-            self.stages.compare_one(&name("input_ids"), 0.0, &ids)?;
-        }
-        let rows = self.model.cpu.encode_texts(&sequences)?;
-        self.stages.compare_one(&name("embeddings"), self.tolerances.vectors, &rows)
+        let input = tensor(&self.model.cpu.input(&sequence, &features)?)?;
+        self.page_layers(n, &sequence, &input)?;
+        self.whole_page(n, "hf", "hf", self.tolerances.vectors)
     }
 
     /// More tokens than low-precision rotations can tell apart.
@@ -273,6 +159,39 @@ impl Check {
         let rows = self.model.cpu.encode_texts(&[Sequence::text(ids)])?;
         let rows = rows.index_select(&self.stages.get("long.rows")?.to_dtype(DType::U32)?, 0)?;
         self.stages.compare_one("long.embeddings", 2e-5, &rows)
+    }
+}
+
+impl Staged for ColQwen {
+    type Sequence = Sequence;
+    const PADDED_BEFORE: bool = true;
+    const MEAN: bool = false;
+
+    fn question(&self, text: &str) -> Result<Sequence, ModelError> {
+        Ok(Sequence::text(self.tokens.query(&self.recipe, text)?.ids))
+    }
+
+    fn ids(sequence: &Sequence) -> &[u32] {
+        &sequence.ids
+    }
+
+    fn input(&self, question: &Sequence) -> Result<Tensor, ParityError> {
+        Ok(tensor(&self.cpu.inputs(std::slice::from_ref(question))?)?)
+    }
+
+    fn encode(&self, questions: &[Sequence]) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.encode_texts(questions)?)
+    }
+
+    fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
+        let resized = tensor_image(&stages.get(&format!("page{n}.resized_u8"))?)?;
+        let (grid, pixels) = patches(&resized, self.config.vision.patch, &self.processor);
+        let sequence = Sequence::page(&self.prompt, self.tokens.image, grid);
+        Ok(self.cpu.encode_page(&pixels, grid, &sequence)?)
+    }
+
+    fn steps<'a>(&'a self, sequence: &'a Sequence) -> impl Steps + 'a {
+        OfSequence { cpu: &self.cpu, sequence }
     }
 }
 

@@ -1,17 +1,16 @@
-//! `preprocessor_config.json` as published. Fields that are left out have the defaults of
+//! The settings of pictures as published. Fields that are left out have the defaults of
 //! `Qwen2VLImageProcessor` in transformers 4.57.6, but for the budget of pixels: its default is
 //! many times what the models were trained with.
 
+use pagesight_simd::Filter;
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::checkpoint::files::CheckpointFile;
-use crate::checkpoint::json::read_json;
-use crate::checkpoint::settings::Settings;
+use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::colqwen::config::{Config, MERGE};
 use crate::families::colqwen::names::FAMILY_3_5;
 use crate::families::normalisation::Normalisation;
+use crate::families::processor_file::{CLIP, HALF, ProcessorFile};
 
 /// How pictures become numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,24 +30,15 @@ pub struct Budget {
     pub most: u64,
 }
 
+/// The fields that this family adds to those of all.
 #[derive(Deserialize)]
-#[serde(default)]
-struct ProcessorFile {
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    do_normalize: Option<bool>,
-    image_mean: Option<[f32; 3]>,
-    image_std: Option<[f32; 3]>,
-    rescale_factor: f64,
-    resample: u32,
+struct Own {
     patch_size: Option<usize>,
     merge_size: Option<usize>,
     temporal_patch_size: Option<usize>,
     min_pixels: Option<u64>,
     max_pixels: Option<u64>,
     size: Option<Size>,
-    /// transformers 5 writes the picture processor inside another file.
-    image_processor: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -57,72 +47,26 @@ struct Size {
     longest_edge: Option<u64>,
 }
 
-/// PIL's number for bicubic.
-const BICUBIC: u32 = 3;
-
-impl Default for ProcessorFile {
-    fn default() -> Self {
-        Self {
-            do_resize: None,
-            do_rescale: None,
-            do_normalize: None,
-            image_mean: None,
-            image_std: None,
-            rescale_factor: 1.0 / 255.0,
-            resample: BICUBIC,
-            patch_size: None,
-            merge_size: None,
-            temporal_patch_size: None,
-            min_pixels: None,
-            max_pixels: None,
-            size: None,
-            image_processor: None,
-        }
-    }
-}
-
-/// What OpenAI's CLIP was trained with, and Qwen up to 2.5 after it: means and deviations.
-const CLIP: [[f32; 3]; 2] =
-    [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
-
-/// Those of Qwen3.5.
-const HALF: [[f32; 3]; 2] = [[0.5; 3]; 2];
-
 /// Pages are never larger: 16,384 features of 32 px, which is the default of the processor.
 pub const MOST_PIXELS: u64 = 16_384 * 32 * 32;
 
 impl Processor {
-    /// The two files that may have the settings; the first that is there counts.
-    pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+    /// What the reference resizes pictures with.
+    pub const FILTER: Filter = Filter::Bicubic;
 
-    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against `config`.
+    /// Reads the settings of `checkpoint` and checks them against `config`.
     ///
     /// # Errors
     /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
     /// [`ModelError::Config`] when the file cannot be read.
-    pub fn read([old, new]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
-        let from = if !old.exists() && new.exists() { new } else { old };
-        let mut file: ProcessorFile = read_json(&from)?;
-        let settings = Settings::of(&from);
-        if let Some(inner) = file.image_processor.take() {
-            file = serde_json::from_value(inner)
-                .map_err(|source| ModelError::Config { path: from.shown(), source })?;
-        }
-        settings.is("do_resize", "true", file.do_resize)?;
-        settings.is("do_rescale", "true", file.do_rescale)?;
-        settings.is("do_normalize", "true", file.do_normalize)?;
+    pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Self, ModelError> {
+        let file: ProcessorFile<Own> = ProcessorFile::read(checkpoint, Self::FILTER)?;
+        let normalisation =
+            file.normalisation(if config.family == FAMILY_3_5 { HALF } else { CLIP });
+        let (settings, file) = (file.settings, file.own);
         settings.is("patch_size", &config.vision.patch.to_string(), file.patch_size)?;
         settings.is("merge_size", "2", file.merge_size)?;
         settings.is("temporal_patch_size", "2", file.temporal_patch_size)?;
-        if file.resample != BICUBIC {
-            return settings.wrong("resample", "3 (bicubic)", file.resample.to_string());
-        }
-        let [mean, deviation] = if config.family == FAMILY_3_5 { HALF } else { CLIP };
-        let (mean, deviation) =
-            (file.image_mean.unwrap_or(mean), file.image_std.unwrap_or(deviation));
-        if deviation.contains(&0.0) {
-            return settings.wrong("image_std", "no zero", format!("{deviation:?}"));
-        }
         // Where both are there, these win, as in the reference.
         let size = file.size.as_ref();
         let least = file.min_pixels.or(size.and_then(|size| size.shortest_edge));
@@ -138,7 +82,6 @@ impl Processor {
             let expected = format!("a range within {feature} to {MOST_PIXELS}");
             return settings.wrong("min_pixels to max_pixels", &expected, got);
         }
-        let normalisation = Normalisation { factor: file.rescale_factor, mean, deviation };
         Ok(Self { normalisation, budget })
     }
 }

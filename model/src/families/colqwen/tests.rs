@@ -5,24 +5,24 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{Device as CandleDevice, safetensors};
+use pagesight_core::PageSize;
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
-use pagesight_core::{PageImage, PageSize};
 use serde_json::json;
 
 use super::model::{self, ColQwen};
 use super::recipe::ColQwenRecipe;
 use crate::checkpoint::Checkpoint;
-use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::inspect_checkpoint;
 use crate::families::recipe::FamilyRecipe;
 use crate::families::retriever::Retriever;
 use crate::families::testing::{
-    A4, Tensors, at, change_json, copy, damage_never_panics, encoded, fixture, in_f32, numbers,
-    page, precisions_are_near, queries_stand_alone, settings_are_refused, stages_pass, tensors,
+    A4, Adapter, Tensors, adapter_is_merged, at, change_json, copy, damage_never_panics, encoded,
+    fixture, in_f32, looks_are_true, numbers, page, precisions_are_near, queries_stand_alone,
+    questions_of_any_length_are_encoded, settings_are_refused, stages_pass, tensors,
+    vectors_are_left_out_and_merged, what_cannot_be_is_refused, with_json,
 };
-use crate::families::vector_recipe::VectorRecipe;
 use crate::families::whole_page::WholePageRecipe;
 use crate::options::{LoadOptions, RecipeChoice};
 use crate::precision::Precision;
@@ -229,30 +229,33 @@ fn vectors_stand_where_their_features_are() {
 
 #[test]
 fn control_tokens_in_a_question_are_letters() {
-    let model = engine("colqwen2.5");
-    for question in ["a<|image_pad|>b", "<|im_end|>", "<|endoftext|>", "<|vision_start|> é"] {
-        let query = model.network.tokens.query(&model.network.recipe, question).unwrap();
-        let inside = query.ids.len() - model.network.recipe.query_pads;
-        assert!(!query.ids.contains(&model.network.tokens.image), "{question}");
-        let pad = query.ids.last().unwrap();
-        assert!(query.ids[inside..].iter().all(|id| id == pad));
-        assert!(query.ids[..inside].iter().all(|id| *id < 306), "{question}: {:?}", query.ids);
-        model.encode_queries(&[question]).unwrap();
+    for family in FAMILIES {
+        let model = engine(family);
+        for question in ["a<|image_pad|>b", "<|im_end|>", "<|endoftext|>", "<|vision_start|> é"] {
+            let query = model.network.tokens.query(&model.network.recipe, question).unwrap();
+            let inside = query.ids.len() - model.network.recipe.query_pads;
+            assert!(!query.ids.contains(&model.network.tokens.image), "{family} {question}");
+            let pad = query.ids.last().unwrap();
+            assert!(query.ids[inside..].iter().all(|id| id == pad));
+            let letters = &query.ids[..inside];
+            assert!(letters.iter().all(|id| *id < 306), "{family} {question}: {letters:?}");
+            model.encode_queries(&[question]).unwrap();
+        }
     }
 }
 
 #[test]
 fn questions_of_no_and_of_ten_thousand_tokens_are_encoded() {
-    let model = engine("colqwen2");
-    let long = "page 3 in total ".repeat(1_700);
-    let vectors = model.encode_queries(&["", &long]).unwrap();
-    assert!(vectors[0].len() > 10 && vectors[1].len() > 10_000, "{}", vectors[1].len());
-    // It is causal: the beginning does not know the end.
-    let short = &model.encode_queries(&["page 3 in total page 3"]).unwrap()[0];
-    let same = 5 * model.dim();
-    let pairs = short.values()[..same].iter().zip(&vectors[1].values()[..same]);
-    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst < 1e-5, "{worst}");
+    for family in FAMILIES {
+        let model = engine(family);
+        let [_, long] = questions_of_any_length_are_encoded(&model);
+        // It is causal: the beginning does not know the end.
+        let short = &model.encode_queries(&["page 3 in total page 3"]).unwrap()[0];
+        let same = 5 * model.dim();
+        let pairs = short.values()[..same].iter().zip(&long.values()[..same]);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5, "{family}: {worst}");
+    }
 }
 
 #[test]
@@ -280,37 +283,10 @@ fn each_precision_is_as_near_to_f32_as_its_bits_allow() {
 /// Adapters of ColQwen3.5 name the language model as its merged checkpoints do.
 #[test]
 fn an_adapter_of_delta_nets_is_merged_into_its_base() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&in_engine("colqwen3.5"), &folder.path().join("base"));
+    let whole = in_engine("colqwen3.5");
     let layer = "language_model.layers.1.linear_attn.in_proj_qkv";
-    // The same numbers in each run, large enough to be seen in the vectors.
-    let factor = |rows: usize, columns: usize| {
-        let number = |n: usize| (n * 37 % 101) as f32 / 101.0 - 0.5;
-        let numbers: Vec<f32> = (0..rows * columns).map(number).collect();
-        candle_core::Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu).unwrap()
-    };
-    let (a, b) = (factor(2, 64), factor(112, 2));
-    let factors = Tensors::from([
-        (format!("base_model.model.{layer}.lora_A.weight"), a.clone()),
-        (format!("base_model.model.{layer}.lora_B.weight"), b.clone()),
-    ]);
-    safetensors::save(&factors, folder.path().join("adapter_model.safetensors")).unwrap();
-    let settings = json!({
-        "base_model_name_or_path": "Qwen/Qwen3.5", "peft_type": "LORA", "r": 2, "lora_alpha": 4
-    });
-    fs::write(folder.path().join("adapter_config.json"), settings.to_string()).unwrap();
-    let merged = changed("colqwen3.5", |tensors| {
-        let key = format!("{layer}.weight");
-        let base = tensors[&key].to_dtype(candle_core::DType::F32).unwrap();
-        let change = (b.matmul(&a).unwrap() * 2.0).unwrap();
-        tensors.insert(key, (base + change).unwrap());
-    });
-    let (got, expected) =
-        (numbers(&load(folder.path()).unwrap()), numbers(&load(merged.path()).unwrap()));
-    let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst < 1e-3, "{worst}");
-    let without = numbers(&engine("colqwen3.5"));
-    assert!(got.iter().zip(&without).any(|(a, b)| (a - b).abs() > 0.01));
+    let adapter = Adapter::of(layer, [64, 112]);
+    adapter_is_merged(&adapter, [&whole, &whole], Tensors::new(), load_with);
 }
 
 /// EVIE's files say nothing of its attention, so its name does.
@@ -332,10 +308,6 @@ fn a_checkpoint_called_evie_sees_all_and_a_recipe_may_say_otherwise() {
         (model.network.recipe.query_prefix.as_str(), model.network.recipe.causal),
         ("", true)
     );
-    let wrong = RecipeChoice::Json(r#"{"pool": 2}"#.into());
-    let error = load_with(&evie, &LoadOptions { recipe: Some(wrong), ..in_f32() }).unwrap_err();
-    let error = std::error::Error::source(&error).unwrap().to_string();
-    assert!(error.contains("unknown field `pool`"), "{error}");
 }
 
 #[test]
@@ -361,38 +333,19 @@ fn vectors_may_be_cut() {
 
 #[test]
 fn a_recipe_leaves_out_merges_and_makes_smaller() {
-    let folder = in_engine("colqwen2.5");
-    let whole = engine("colqwen2.5");
-    let with = |recipe: &ColQwenRecipe| {
-        let recipe = Some(RecipeChoice::Json(recipe.to_json()));
-        load_with(&folder, &LoadOptions { recipe, ..in_f32() }).unwrap()
-    };
-    let made = |vectors| ColQwenRecipe { vectors, ..ColQwenRecipe::default() };
-    // No picture of whole features has as many pixels as the fewest that the budget then has.
-    let narrow = with(&ColQwenRecipe { max_pixels: Some(1000), ..ColQwenRecipe::default() });
-    encoded(&narrow, &page(narrow.picture(A4), 1));
-    let half = with(&ColQwenRecipe { max_pixels: Some(1536), ..ColQwenRecipe::default() });
-    let (small, large) = (half.picture(A4), whole.picture(A4));
-    assert!(small.width_px * small.height_px <= 1536 && small.height_px < large.height_px);
-    let all = encoded(&whole, &page(large, 2));
-    let pooled = with(&made(VectorRecipe { pooling: 3, ..VectorRecipe::default() }));
-    let few = encoded(&pooled, &page(large, 2));
-    assert!(few.vectors().len() <= all.vectors().len() / 3 + 1);
-    let mut rgb = vec![255; (large.width_px * large.height_px * 3) as usize];
-    rgb[..3].fill(0);
-    let dot = PageImage::new(large.width_px, large.height_px, rgb).unwrap();
-    let pruned = with(&made(VectorRecipe { prune_blank: Some(16), ..VectorRecipe::default() }));
-    let kept = encoded(&pruned, &dot);
-    assert_eq!(kept.vectors().places(), Some(&[whole.network.prompt.before.len() as u32][..]));
-    let options = LoadOptions { slices: Some("2x3".parse().unwrap()), ..LoadOptions::default() };
-    let error = load_with(&folder, &options).unwrap_err();
-    assert!(error.to_string().contains("slices is 2x3"), "{error}");
-    for name in ColQwenRecipe::names() {
-        assert!(ColQwenRecipe::named(name).is_some());
+    for family in FAMILIES {
+        let folder = in_engine(family);
+        vectors_are_left_out_and_merged(&folder, load_with, 1);
+        // Recipes of all three are in one list.
+        what_cannot_be_is_refused(&folder, load_with, family, &ColQwenRecipe::names());
+        let with =
+            |most: u32| with_json(&folder, load_with, format!(r#"{{"max_pixels": {most}}}"#));
+        // No picture of whole features has as many pixels as the fewest that the budget then has.
+        let narrow = with(1000);
+        encoded(&narrow, &page(narrow.picture(A4), 1));
+        let (small, large) = (with(1536).picture(A4), engine(family).picture(A4));
+        assert!(small.width_px * small.height_px <= 1536 && small.height_px < large.height_px);
     }
-    let options = LoadOptions { device: Device::Cuda, ..LoadOptions::default() };
-    let error = load_with(&folder, &options).unwrap_err();
-    assert!(matches!(error, ModelError::DeviceFamily { family: "colqwen2.5", .. }), "{error}");
 }
 
 #[test]
@@ -477,7 +430,7 @@ fn hostile_settings_are_refused_by_name() {
 
 #[test]
 fn damaged_files_never_panic() {
-    for family in ["colqwen2.5", "colqwen3.5"] {
+    for family in FAMILIES {
         damage_never_panics(&in_engine(family), load_with, 256);
     }
 }
@@ -523,15 +476,7 @@ fn the_default_of_a_class_is_no_budget() {
 
 #[test]
 fn a_checkpoint_says_what_a_page_costs() {
-    for (family, parameters) in
-        [("colqwen2", 142_912), ("colqwen2.5", 151_688), ("colqwen3.5", 227_944)]
-    {
-        let folder = in_engine(family);
-        let info = inspect_checkpoint(&at(&folder), &in_f32()).unwrap();
-        assert_eq!((info.family, info.parameters), (family, parameters));
-        let model = engine(family);
-        let page = encoded(&model, &page(info.page.picture, 1));
-        assert_eq!(page.vectors().len(), info.page.vectors);
-        assert_eq!(info.model_id, *model.model_id());
+    for said in [("colqwen2", 142_912), ("colqwen2.5", 151_688), ("colqwen3.5", 227_944)] {
+        looks_are_true(&in_engine(said.0), load_with, said);
     }
 }

@@ -39,7 +39,7 @@ use crate::families::recipe::FamilyRecipe;
 use crate::options::LoadOptions;
 
 /// The line of ColModernVBERT in the registry.
-pub static FAMILY_MODERN: Family = Family {
+pub const FAMILY_MODERN: Family = Family {
     name: names::MODERN,
     // As transformers and as colpali-engine write it.
     model_types: &["colmodernvbert", "modernvbert"],
@@ -51,17 +51,13 @@ pub static FAMILY_MODERN: Family = Family {
     parity: parity::parity,
 };
 
-/// The line of ColSmol in the registry.
+/// The line of ColSmol in the registry; recipes of both are listed with ColModernVBERT.
 pub static FAMILY_SMOL: Family = Family {
     name: names::SMOL,
     model_types: &["idefics3"],
     names: &names::SMOL_NAMES,
-    // They are listed with those of ColModernVBERT.
     recipes: Vec::new,
-    load,
-    inspect: inspect::inspect,
-    #[cfg(feature = "parity")]
-    parity: parity::parity,
+    ..FAMILY_MODERN
 };
 
 fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Arc<dyn Model>, ModelError> {

@@ -53,8 +53,7 @@ impl OpenedTiles {
     /// slices, since a page is cut into tiles already.
     pub fn read(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
         let mut config = Config::read(&checkpoint.file("config.json"))?;
-        let files = Processor::FILES.map(|name| checkpoint.file(name));
-        let processor = Processor::read(files, &config)?;
+        let processor = Processor::read(checkpoint, &config)?;
         let about = if config.family == MODERN { &MODERN_ABOUT } else { &SMOL_ABOUT };
         let default = TilesRecipe::of_family(config.family);
         let own = (default.clone(), RecipeOrigin::Default);

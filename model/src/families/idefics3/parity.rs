@@ -5,41 +5,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{Device as CandleDevice, Tensor};
-use pagesight_core::{ModelSource, PageImage, PictureSize};
-use pagesight_simd::{Filter, resize};
+use pagesight_core::{PageImage, PictureSize};
+use pagesight_simd::resize;
 use serde::Deserialize;
 
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{lanes, tensor};
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::json::read_json;
-use crate::device::Device;
 use crate::error::ModelError;
+use crate::families::check::{Check, Fixture, Staged, open};
 use crate::families::idefics3::cpu::CpuModel;
 use crate::families::idefics3::model::{self, TilesModel};
+use crate::families::idefics3::processor::Processor;
 use crate::families::idefics3::recipe::TilesRecipe;
 use crate::families::idefics3::sequence::Sequence;
 use crate::families::idefics3::tiles::{TileGrid, fitted, tiles, whole_tiles};
 use crate::families::whole_page::WholePageRecipe;
-use crate::options::{LoadOptions, RecipeChoice};
+use crate::options::RecipeChoice;
 use crate::parity::{
-    OfBatch, ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, items,
-    max_difference, numbers, page_pictures, read_image, tensor_image,
+    ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, items,
+    max_difference, numbers, read_image, tensor_image,
 };
-use crate::precision::Precision;
 
 #[derive(Deserialize)]
-struct Fixture {
-    strings: Strings,
+struct Own {
     /// Height, width, longest side, edge of a tile; height and width that they become, rows and
     /// columns of tiles.
     #[serde(default)]
     resize_cases_h_w_longest_tile_to_h_w_rows_cols: Vec<[u32; 8]>,
-}
-
-#[derive(Deserialize)]
-struct Strings {
-    queries: Vec<String>,
 }
 
 const TOLERANCES: Tolerances = Tolerances { stage: 1e-4, vectors: 1e-5 };
@@ -55,47 +47,44 @@ const LAYOUTS: [&str; 3] = ["hf", "engine", "old"];
 /// # Errors
 /// [`ParityError`] when a comparison cannot be made; a difference is a report, not an error.
 pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
-    let fixture: Fixture = read_json(&folder.join("fixture.json").as_path().into())?;
-    let queries = &fixture.strings.queries;
+    let fixture: Fixture<Own> = Fixture::read(folder)?;
     let mut there = LAYOUTS.map(|name| (name, folder.join(name))).into_iter();
     let (_, first) =
         there.by_ref().find(|(_, layout)| layout.is_dir()).unwrap_or(("", folder.to_path_buf()));
-    let mut check = Check { model: load(&first, None)?, stages: Stages::read(folder)? };
-    check.sizes(&fixture.resize_cases_h_w_longest_tile_to_h_w_rows_cols);
-    let pictures = page_pictures(folder)?;
-    let mut pages = Vec::new();
-    for (n, path) in pictures.iter().enumerate() {
-        pages.push(check.page(n, path)?);
-    }
-    let asked = check.queries(queries)?;
-    check.stages.scores("hf", &asked, &pages, false)?;
+    let mut check = Check::new(folder, &fixture, load(&first, None)?, TOLERANCES)?;
+    check.sizes(
+        &fixture.own.resize_cases_h_w_longest_tile_to_h_w_rows_cols,
+        |&[height, width, longest, edge, to_h, to_w, rows, cols]| {
+            let size = fitted(longest, height.into(), width.into());
+            let to = whole_tiles(size, edge);
+            let grid = TileGrid::of(size, edge);
+            // One tile is not cut.
+            let [rows, columns] = if (rows, cols) == (1, 1) { [0, 0] } else { [rows, cols] };
+            let expected = TileGrid { rows: rows as usize, columns: columns as usize };
+            (to, grid) == (PictureSize { width_px: to_w, height_px: to_h }, expected)
+        },
+    );
+    let pages = (0..check.pictures.len()).map(|n| check.page(n));
+    let pages = pages.collect::<Result<Vec<_>, _>>()?;
+    let asked = check.questions(&pages)?;
     check.map(&asked[0], &pages[0])?;
     for (name, layout) in there.filter(|(_, layout)| layout.is_dir()) {
         let joined = Joined::of(&layout, &first)?;
-        check.model = load(&joined.0, None)?;
-        let pages = (0..pictures.len()).map(|n| check.whole_page(n, name));
-        let pages = pages.collect::<Result<Vec<_>, _>>()?;
-        let asked = check.whole_queries(name, queries)?;
-        check.stages.scores(name, &asked, &pages, false)?;
+        check.layout(name, load(&joined.0, None)?, TOLERANCES.vectors)?;
     }
     if check.stages.has("one_tile.page2.embeddings") {
         let edge = check.model.config.vision.edge as u32;
         let family = check.model.config.family;
         let recipe = TilesRecipe { longest_side: Some(edge), ..TilesRecipe::of_family(family) };
         check.model = load(&first, Some(&recipe))?;
-        check.one_tile(&pictures[2])?;
+        check.one_tile()?;
     }
     Ok(check.stages.reports)
 }
 
 fn load(folder: &Path, recipe: Option<&TilesRecipe>) -> Result<TilesModel, ParityError> {
-    let options = LoadOptions {
-        recipe: recipe.map(|recipe| RecipeChoice::Json(recipe.to_json())),
-        precision: Some(Precision::F32),
-        device: Device::Cpu,
-        ..LoadOptions::default()
-    };
-    let checkpoint = Checkpoint::open(&ModelSource::Folder(folder.into()), &options)?;
+    let recipe = recipe.map(|recipe| RecipeChoice::Json(recipe.to_json()));
+    let (checkpoint, options) = open(folder, recipe)?;
     Ok(model::load(&checkpoint, &options)?.network)
 }
 
@@ -136,31 +125,7 @@ impl Drop for Joined {
     }
 }
 
-struct Check {
-    model: TilesModel,
-    stages: Stages,
-}
-
-impl Check {
-    /// The rule by which pictures are stretched, on the fixture's cases.
-    fn sizes(&mut self, cases: &[[u32; 8]]) {
-        if cases.is_empty() {
-            return;
-        }
-        let wrong =
-            cases.iter().filter(|&&[height, width, longest, edge, to_h, to_w, rows, cols]| {
-                let size = fitted(longest, height.into(), width.into());
-                let to = whole_tiles(size, edge);
-                let grid = TileGrid::of(size, edge);
-                // One tile is not cut.
-                let [rows, columns] = if (rows, cols) == (1, 1) { [0, 0] } else { [rows, cols] };
-                let expected = TileGrid { rows: rows as usize, columns: columns as usize };
-                (to, grid) != (PictureSize { width_px: to_w, height_px: to_h }, expected)
-            });
-        let wrong = wrong.count() as f64;
-        self.stages.report("resize_cases", 0.0, wrong);
-    }
-
+impl Check<TilesModel> {
     fn edge(&self) -> u32 {
         self.model.config.vision.edge as u32
     }
@@ -173,26 +138,25 @@ impl Check {
         let fitted = if is_fitted {
             image.clone()
         } else {
-            resize(image, size.width_px, size.height_px, Filter::Lanczos)
+            resize(image, size.width_px, size.height_px, Processor::FILTER)
         };
         tiles(&fitted, self.edge())
     }
 
     /// All stages of page `n`, each fed with the reference's own input where that is there.
-    fn page(&mut self, n: usize, path: &Path) -> Result<Tensor, ParityError> {
+    fn page(&mut self, n: usize) -> Result<Tensor, ParityError> {
         let name = |what: &str| format!("page{n}.{what}");
-        let (grid, cut) = self.tiles_of(&read_image(path)?);
+        let (grid, cut) = self.tiles_of(&read_image(&self.pictures[n])?);
         let cut = cut.iter().map(image_tensor).collect::<Result<Vec<_>, _>>()?;
         self.stages.compare(&name("tiles_u8"), 0.0, &cut, None)?;
         let sides = id_tensor(&[grid.rows as u32, grid.columns as u32])?;
         self.stages.compare_one(&name("grid"), 0.0, &sides)?;
-        let pixels = self.pixels(&name("tiles_u8"))?;
+        let pixels = self.model.expected_pixels(&self.stages, &name("tiles_u8"))?;
         if self.stages.has(&name("pixel_values.tile0")) {
             self.stages.compare_one(&name("pixel_values.tile0"), 1e-6, &pixels[0])?;
         }
         let sequence = self.model.tokens.page(&self.model.recipe, grid)?;
-        let ids = id_tensor(&sequence.ids)?;
-        self.stages.compare_one(&format!("hf.page{n}.input_ids"), 0.0, &ids)?;
+        self.page_ids(n, &sequence)?;
         let seen = self.vision(n, &pixels)?;
         let stacked = Tensor::cat(&seen, 0)?;
         let lengths = vec![seen[0].dim(0)?; seen.len()];
@@ -204,17 +168,8 @@ impl Check {
         self.stages.report(&name("projector.output"), TOLERANCES.stage, worst);
         let features = numbers(&expected)?;
         let input = tensor(&self.model.cpu.input(std::slice::from_ref(&sequence), &features)?)?;
-        self.stages.compare_one(&format!("hf.page{n}.lm.input"), TOLERANCES.stage, &input)?;
-        let steps = OfSequence { cpu: &self.model.cpu };
-        self.stages.layers(&format!("hf.page{n}"), &steps, None, TOLERANCES)?;
-        self.whole_page(n, "hf")
-    }
-
-    /// The pixels of the reference's own tiles.
-    fn pixels(&self, name: &str) -> Result<Vec<Tensor>, ParityError> {
-        let tiles = items(&self.stages.get(name)?)?;
-        let tiles = tiles.iter().map(tensor_image).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.model.pixels(&tiles)?)
+        self.page_layers(n, &sequence, &input)?;
+        self.whole_page(n, "hf", "hf", self.tolerances.vectors)
     }
 
     /// The stages of the tower on the tiles of page `n`, whose output is returned.
@@ -241,28 +196,15 @@ impl Check {
         Ok(x)
     }
 
-    /// The vectors of page `n` from its tiles on.
-    fn whole_page(&mut self, n: usize, kind: &str) -> Result<Tensor, ParityError> {
-        let pixels = self.pixels(&format!("page{n}.tiles_u8"))?;
-        let sides = numbers(&self.stages.get(&format!("page{n}.grid"))?)?;
-        let grid = TileGrid { rows: sides[0] as usize, columns: sides[1] as usize };
-        let sequence = self.model.tokens.page(&self.model.recipe, grid)?;
-        let rows = self.model.cpu.encode_page(&pixels, &sequence)?;
-        let expected = self.stages.get(&format!("hf.page{n}.embeddings"))?;
-        let worst = max_difference(&rows, &expected)?;
-        self.stages.report(&format!("{kind}.page{n}.embeddings"), TOLERANCES.vectors, worst);
-        Ok(rows)
-    }
-
     /// A page that is small enough to be one tile.
-    fn one_tile(&mut self, path: &Path) -> Result<(), ParityError> {
+    fn one_tile(&mut self) -> Result<(), ParityError> {
         let name = |what: &str| format!("one_tile.page2.{what}");
-        let (grid, cut) = self.tiles_of(&read_image(path)?);
+        let (grid, cut) = self.tiles_of(&read_image(&self.pictures[2])?);
         let cut = cut.iter().map(image_tensor).collect::<Result<Vec<_>, _>>()?;
         self.stages.compare(&name("tiles_u8"), 0.0, &cut, None)?;
         let sequence = self.model.tokens.page(&self.model.recipe, grid)?;
         self.stages.compare_one(&name("input_ids"), 0.0, &id_tensor(&sequence.ids)?)?;
-        let pixels = self.pixels(&name("tiles_u8"))?;
+        let pixels = self.model.expected_pixels(&self.stages, &name("tiles_u8"))?;
         let rows = self.model.cpu.encode_page(&pixels, &sequence)?;
         self.stages.compare_one(&name("embeddings"), TOLERANCES.vectors, &rows)
     }
@@ -274,8 +216,7 @@ impl Check {
         if !self.stages.has(NAME) {
             return Ok(());
         }
-        let sides = numbers(&self.stages.get("page0.grid")?)?;
-        let grid = TileGrid { rows: sides[0] as usize, columns: sides[1] as usize };
+        let grid = expected_grid(&self.stages, 0)?;
         let sequence = self.model.tokens.page(&self.model.recipe, grid)?;
         let layout = sequence.layout(grid);
         let side = self.model.config.side();
@@ -296,37 +237,52 @@ impl Check {
         let map = Tensor::from_vec(map, shape, &CandleDevice::Cpu)?;
         self.stages.compare_one(NAME, TOLERANCES.vectors, &map)
     }
+}
 
-    /// All stages of the queries.
-    fn queries(&mut self, queries: &[String]) -> Result<Vec<Tensor>, ParityError> {
-        for (row, sequence) in self.sequences(queries)?.iter().enumerate() {
-            let of_batch = OfBatch { row, length: sequence.ids.len(), padded_before: true };
-            let cpu = &self.model.cpu;
-            let input = tensor(&cpu.input(std::slice::from_ref(sequence), &[])?)?;
-            self.stages.query_input(&sequence.ids, &input, of_batch, TOLERANCES.stage)?;
-            let steps = OfSequence { cpu };
-            self.stages.layers("hf.query", &steps, Some(of_batch), TOLERANCES)?;
-        }
-        self.whole_queries("hf", queries)
+/// The tiles of page `n`, as the reference has them.
+fn expected_grid(stages: &Stages, n: usize) -> Result<TileGrid, ParityError> {
+    let sides = numbers(&stages.get(&format!("page{n}.grid"))?)?;
+    Ok(TileGrid { rows: sides[0] as usize, columns: sides[1] as usize })
+}
+
+impl TilesModel {
+    /// The pixels of the reference's own tiles.
+    fn expected_pixels(&self, stages: &Stages, name: &str) -> Result<Vec<Tensor>, ParityError> {
+        let tiles = items(&stages.get(name)?)?;
+        let tiles = tiles.iter().map(tensor_image).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.pixels(&tiles)?)
+    }
+}
+
+impl Staged for TilesModel {
+    type Sequence = Sequence;
+    const PADDED_BEFORE: bool = true;
+    const MEAN: bool = false;
+
+    fn question(&self, text: &str) -> Result<Sequence, ModelError> {
+        Ok(Sequence::text(self.tokens.query(&self.recipe, text)?.ids))
     }
 
-    fn sequences(&self, queries: &[String]) -> Result<Vec<Sequence>, ParityError> {
-        let sequence = |query: &String| {
-            Ok(Sequence::text(self.model.tokens.query(&self.model.recipe, query)?.ids))
-        };
-        queries.iter().map(sequence).collect()
+    fn ids(sequence: &Sequence) -> &[u32] {
+        &sequence.ids
     }
 
-    /// The vectors of the queries, encoded in one batch.
-    fn whole_queries(
-        &mut self,
-        kind: &str,
-        queries: &[String],
-    ) -> Result<Vec<Tensor>, ParityError> {
-        let sequences = self.sequences(queries)?;
-        let rows = self.model.cpu.encode_texts(&sequences)?;
-        let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-        self.stages.queries(kind, &rows, &lengths, true, TOLERANCES.vectors)
+    fn input(&self, question: &Sequence) -> Result<Tensor, ParityError> {
+        Ok(tensor(&self.cpu.input(std::slice::from_ref(question), &[])?)?)
+    }
+
+    fn encode(&self, questions: &[Sequence]) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.encode_texts(questions)?)
+    }
+
+    fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
+        let pixels = self.expected_pixels(stages, &format!("page{n}.tiles_u8"))?;
+        let sequence = self.tokens.page(&self.recipe, expected_grid(stages, n)?)?;
+        Ok(self.cpu.encode_page(&pixels, &sequence)?)
+    }
+
+    fn steps<'a>(&'a self, _: &'a Sequence) -> impl Steps + 'a {
+        OfSequence { cpu: &self.cpu }
     }
 }
 

@@ -1,15 +1,14 @@
-//! `preprocessor_config.json` as published. Fields that are left out have the values of the
+//! The settings of pictures as published. Fields that are left out have the values of the
 //! published models: sides of 2,048 px at most, tiles of 512.
 
+use pagesight_simd::Filter;
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::checkpoint::files::CheckpointFile;
-use crate::checkpoint::json::read_json;
-use crate::checkpoint::settings::Settings;
+use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::families::idefics3::config::Config;
 use crate::families::normalisation::Normalisation;
+use crate::families::processor_file::{HALF, ProcessorFile};
 
 /// How pictures become numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,21 +22,12 @@ pub struct Processor {
 /// No side is longer, whatever the settings say, as in the reference.
 pub const LONGEST_SIDE: u32 = 4096;
 
+/// The fields that this family adds to those of all.
 #[derive(Deserialize)]
-#[serde(default)]
-struct ProcessorFile {
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    do_normalize: Option<bool>,
+struct Own {
     do_image_splitting: Option<bool>,
-    image_mean: [f32; 3],
-    image_std: [f32; 3],
-    rescale_factor: f64,
-    resample: u32,
-    size: Edge,
+    size: Option<Edge>,
     max_image_size: Option<Edge>,
-    /// transformers 5 writes the picture processor inside another file.
-    image_processor: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -45,63 +35,27 @@ struct Edge {
     longest_edge: u32,
 }
 
-/// PIL's number for Lanczos.
-const LANCZOS: u32 = 1;
-
-impl Default for ProcessorFile {
-    fn default() -> Self {
-        Self {
-            do_resize: None,
-            do_rescale: None,
-            do_normalize: None,
-            do_image_splitting: None,
-            image_mean: [0.5; 3],
-            image_std: [0.5; 3],
-            rescale_factor: 1.0 / 255.0,
-            resample: LANCZOS,
-            size: Edge { longest_edge: 2048 },
-            max_image_size: None,
-            image_processor: None,
-        }
-    }
-}
+/// The longest side of pages of the published models, px.
+const PUBLISHED: u32 = 2048;
 
 impl Processor {
-    /// The two files that may have the settings; the first that is there counts.
-    pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+    /// What the reference resizes pictures with.
+    pub const FILTER: Filter = Filter::Lanczos;
 
-    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against `config`.
+    /// Reads the settings of `checkpoint` and checks them against `config`.
     ///
     /// # Errors
     /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
     /// [`ModelError::Config`] when the file cannot be read.
-    pub fn read([old, new]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
-        let from = if !old.exists() && new.exists() { new } else { old };
-        let mut file: ProcessorFile = read_json(&from)?;
-        let settings = Settings::of(&from);
-        if let Some(inner) = file.image_processor.take() {
-            file = serde_json::from_value(inner)
-                .map_err(|source| ModelError::Config { path: from.shown(), source })?;
-        }
-        settings.is("do_resize", "true", file.do_resize)?;
-        settings.is("do_rescale", "true", file.do_rescale)?;
-        settings.is("do_normalize", "true", file.do_normalize)?;
+    pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Self, ModelError> {
+        let file: ProcessorFile<Own> = ProcessorFile::read(checkpoint, Self::FILTER)?;
+        let normalisation = file.normalisation(HALF);
+        let (settings, file) = (file.settings, file.own);
         settings.is("do_image_splitting", "true", file.do_image_splitting)?;
-        if file.resample != LANCZOS {
-            return settings.wrong("resample", "1 (Lanczos)", file.resample.to_string());
-        }
-        if file.image_std.contains(&0.0) {
-            return settings.wrong("image_std", "no zero", format!("{:?}", file.image_std));
-        }
         let tile = file.max_image_size.map(|size| size.longest_edge);
         settings.is("max_image_size.longest_edge", &config.vision.edge.to_string(), tile)?;
-        let (longest, most) = (file.size.longest_edge, LONGEST_SIDE as usize);
-        settings.within("size.longest_edge", most, longest as usize)?;
-        let normalisation = Normalisation {
-            factor: file.rescale_factor,
-            mean: file.image_mean,
-            deviation: file.image_std,
-        };
+        let longest = file.size.map_or(PUBLISHED, |size| size.longest_edge);
+        settings.within("size.longest_edge", LONGEST_SIDE as usize, longest as usize)?;
         Ok(Self { normalisation, longest })
     }
 }

@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device as CandleDevice, Tensor, safetensors};
-use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::seam::PageEncoder;
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
-use pagesight_core::{PageImage, PageSize, PictureSize};
+use pagesight_core::{PageSize, PictureSize};
 use serde_json::json;
 
 use super::config::Config;
@@ -16,19 +15,17 @@ use super::model::{self, TilesModel};
 use super::recipe::TilesRecipe;
 use super::tiles::{TileGrid, picture};
 use crate::checkpoint::Checkpoint;
-use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::recipe::FamilyRecipe;
 use crate::families::retriever::Retriever;
 use crate::families::testing::{
-    A4, Tensors, at, change_json, changed, copy, damage_never_panics, encoded, fixture, in_f32,
-    numbers, page, precisions_are_near, queries_stand_alone, settings_are_refused, stages_pass,
-    tensors,
+    A4, Adapter, Tensors, adapter_is_merged, at, change_json, changed, damage_never_panics,
+    encoded, fixture, in_f32, looks_are_true, numbers, page, precisions_are_near,
+    queries_stand_alone, questions_of_any_length_are_encoded, settings_are_refused, stages_pass,
+    tensors, vectors_are_left_out_and_merged, what_cannot_be_is_refused, with_json,
 };
-use crate::families::vector_recipe::VectorRecipe;
-use crate::families::whole_page::WholePageRecipe;
 use crate::families::{inspect_checkpoint, load as load_any};
-use crate::options::{LoadOptions, RecipeChoice};
+use crate::options::LoadOptions;
 use crate::precision::Precision;
 
 /// The families, each with the folder of its first layout.
@@ -225,14 +222,7 @@ fn control_tokens_in_a_question_are_letters() {
 #[test]
 fn questions_of_no_and_of_ten_thousand_tokens_are_encoded() {
     for (_, folder) in folders() {
-        let model = load(&folder).unwrap();
-        let long = "page 3 in total ".repeat(1_700);
-        let vectors = model.encode_queries(&["", &long]).unwrap();
-        assert!(vectors[0].len() >= 10 && vectors[1].len() > 10_000, "{}", vectors[1].len());
-        for row in vectors[1].values().chunks(128) {
-            let length: f32 = row.iter().map(|v| v * v).sum();
-            assert!((length - 1.0).abs() < 1e-4);
-        }
+        questions_of_any_length_are_encoded(&load(&folder).unwrap());
     }
 }
 
@@ -259,93 +249,34 @@ fn each_precision_is_as_near_to_f32_as_its_bits_allow() {
 /// An adapter changes the language model alone; one of ColModernVBERT brings the head.
 #[test]
 fn an_adapter_is_merged_into_its_base() {
-    // The same numbers in each run, large enough to be seen in the vectors.
-    let factor = |rows: usize, columns: usize| {
-        let number = |n: usize| (n * 37 % 101) as f32 / 101.0 - 0.5;
-        let numbers: Vec<f32> = (0..rows * columns).map(number).collect();
-        Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu).unwrap()
-    };
-    for (family, whole, layer, inner, head) in [
-        ("colmodernvbert", modern(), "text_model.layers.1.mlp.Wo", 72, "embedding_proj_layer"),
-        ("colsmol", smol(), "text_model.layers.1.mlp.down_proj", 80, ""),
-    ] {
-        let root = if family == "colmodernvbert" { "vlm" } else { "model" };
-        let (a, b) = (factor(2, inner), factor(48, 2));
-        let mut factors = Tensors::from([
-            (format!("base_model.model.{root}.{layer}.lora_A.weight"), a.clone()),
-            (format!("base_model.model.{root}.{layer}.lora_B.weight"), b.clone()),
-        ]);
-        let all = tensors(&whole);
-        let of_head = |key: &str| !head.is_empty() && key.starts_with(head);
-        for (key, tensor) in all.iter().filter(|(key, _)| of_head(key)) {
-            factors.insert(format!("base_model.model.{key}"), tensor.clone());
-        }
-        let base = changed(&whole, |tensors| tensors.retain(|key, _| !of_head(key)));
-        if !head.is_empty() {
-            let error = load(base.path()).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("lacks the tensor {head}.weight")), "{error}");
-        }
-        let folder = tempfile::tempdir().unwrap();
-        copy(base.path(), &folder.path().join("base"));
-        safetensors::save(&factors, folder.path().join("adapter_model.safetensors")).unwrap();
-        let settings = json!({
-            "base_model_name_or_path": "vidore/base", "peft_type": "LORA", "r": 2, "lora_alpha": 4
-        });
-        fs::write(folder.path().join("adapter_config.json"), settings.to_string()).unwrap();
-        let merged = changed(&whole, |tensors| {
-            let key = format!("{root}.{layer}.weight");
-            let base = tensors[&key].to_dtype(candle_core::DType::F32).unwrap();
-            let change = (b.matmul(&a).unwrap() * 2.0).unwrap();
-            tensors.insert(key, (base + change).unwrap());
-        });
-        let (got, expected) =
-            (numbers(&load(folder.path()).unwrap()), numbers(&load(merged.path()).unwrap()));
-        let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-3, "{family}: {worst}");
-        let without = numbers(&load(&whole).unwrap());
-        assert!(got.iter().zip(&without).any(|(a, b)| (a - b).abs() > 0.01), "{family}");
-    }
+    let smol = smol();
+    let layer = "model.text_model.layers.1.mlp.down_proj";
+    let adapter = Adapter::of(layer, [80, 48]);
+    adapter_is_merged(&adapter, [&smol, &smol], Tensors::new(), load_with);
+
+    let (whole, head) = (modern(), "embedding_proj_layer");
+    let adapter = Adapter::of("vlm.text_model.layers.1.mlp.Wo", [72, 48]);
+    let mut beside = tensors(&whole);
+    beside.retain(|key, _| key.starts_with(head));
+    let base = changed(&whole, |tensors| tensors.retain(|key, _| !key.starts_with(head)));
+    let error = load(base.path()).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("lacks the tensor {head}.weight")), "{error}");
+    adapter_is_merged(&adapter, [base.path(), &whole], beside, load_with);
 }
 
 #[test]
 fn a_recipe_leaves_out_merges_and_makes_smaller() {
-    let whole = load(&modern()).unwrap();
-    let with = |recipe: &TilesRecipe| {
-        let recipe = Some(RecipeChoice::Json(recipe.to_json()));
-        load_with(&modern(), &LoadOptions { recipe, ..in_f32() }).unwrap()
-    };
-    let made = |vectors| TilesRecipe { vectors, ..TilesRecipe::default() };
-    let half = with(&TilesRecipe { longest_side: Some(128), ..TilesRecipe::default() });
-    assert_eq!(half.picture(A4).height_px, 128);
-    assert_ne!(half.model_id(), whole.model_id());
-    let size = whole.picture(A4);
-    let all = encoded(&whole, &page(size, 2));
-    let pooled = with(&made(VectorRecipe { pooling: 3, ..VectorRecipe::default() }));
-    assert!(encoded(&pooled, &page(size, 2)).vectors().len() <= all.vectors().len() / 3 + 1);
-    // Print in one corner alone is kept, in its tile and in the whole.
-    let mut rgb = vec![255; (size.width_px * size.height_px * 3) as usize];
-    rgb[..3].fill(0);
-    let dot = PageImage::new(size.width_px, size.height_px, rgb).unwrap();
-    let pruned = with(&made(VectorRecipe { prune_blank: Some(16), ..VectorRecipe::default() }));
-    let kept = encoded(&pruned, &dot);
-    assert_eq!(kept.vectors().len(), 2);
-    for row in 0..2 {
-        let area = kept.layout().area(kept.vectors().place(row)).unwrap();
-        assert_eq!((area.x0, area.y0), (0.0, 0.0));
+    for (family, folder) in folders() {
+        // Print in one corner is kept in its tile and in the whole.
+        vectors_are_left_out_and_merged(&folder, load_with, 2);
+        what_cannot_be_is_refused(&folder, load_with, family, &TilesRecipe::names());
+        let half = with_json(&folder, load_with, r#"{"longest_side": 128}"#.into());
+        assert_eq!(half.picture(A4).height_px, 128);
+        assert_ne!(half.model_id(), load(&folder).unwrap().model_id());
+        // What a recipe leaves out is the family's.
+        let own = TilesRecipe::of_family(family).query_prefix;
+        assert_eq!(half.network.recipe.query_prefix, own);
     }
-    let options = LoadOptions { slices: Some("2x3".parse().unwrap()), ..in_f32() };
-    let error = load_with(&modern(), &options).unwrap_err();
-    assert!(error.to_string().contains("slices is 2x3"), "{error}");
-    for name in TilesRecipe::names() {
-        assert!(TilesRecipe::named(name).is_some());
-    }
-    // What a recipe leaves out is the family's.
-    let part = Some(RecipeChoice::Json(r#"{"longest_side": 128}"#.into()));
-    let smol = load_with(&smol(), &LoadOptions { recipe: part, ..in_f32() }).unwrap();
-    assert_eq!(smol.network.recipe.query_prefix, "");
-    let options = LoadOptions { device: Device::Cuda, ..LoadOptions::default() };
-    let error = load_with(&modern(), &options).unwrap_err();
-    assert!(matches!(error, ModelError::DeviceFamily { family: "colmodernvbert", .. }), "{error}");
 }
 
 #[test]
@@ -463,11 +394,6 @@ fn published_settings_parse_with_what_they_leave_out() {
 #[test]
 fn a_checkpoint_says_what_a_page_costs() {
     for ((family, folder), parameters) in folders().into_iter().zip([122_104, 79_384]) {
-        let info = inspect_checkpoint(&at(&folder), &in_f32()).unwrap();
-        assert_eq!((info.family, info.parameters), (family, parameters));
-        let model = load(&folder).unwrap();
-        let page = encoded(&model, &page(info.page.picture, 1));
-        assert_eq!(page.vectors().len(), info.page.vectors);
-        assert_eq!(info.model_id, *model.model_id());
+        looks_are_true(&folder, load_with, (family, parameters));
     }
 }

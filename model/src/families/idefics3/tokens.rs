@@ -1,7 +1,5 @@
 //! Words to ids, and the text around the features of a page.
 
-use pagesight_core::QueryToken;
-
 use crate::checkpoint::files::CheckpointFile;
 use crate::error::ModelError;
 use crate::families::idefics3::config::Config;
@@ -74,14 +72,8 @@ impl Tokens {
     /// # Errors
     /// As [`page`](Self::page).
     pub fn query(&self, recipe: &TilesRecipe, question: &str) -> Result<Query, ModelError> {
-        let start = recipe.query_prefix.len();
-        let query = self.text.query(&recipe.query_text(question), start..start + question.len())?;
-        if query.ids.is_empty() {
-            // A recipe without padding, and a question without letters.
-            let nothing = QueryToken { spelled: false, ..QueryToken::special(PAD) };
-            return Ok(Query { ids: vec![self.pad], tokens: vec![nothing] });
-        }
-        Ok(query)
+        let text = recipe.query_text(question);
+        self.text.question(&text, &recipe.query_prefix, question, (self.pad, PAD))
     }
 }
 

@@ -1,5 +1,5 @@
-//! `config.json` and the picture processor's settings as published. Fields that are left out have
-//! the defaults of `NeoMMEConfig` and `NeoMMEImageProcessor` in transformers 5.24.0.
+//! `config.json` as published. Fields that are left out have the defaults of `NeoMMEConfig` in
+//! transformers 5.24.0.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::settings::{LARGEST_PATCH, MOST_LAYERS, Settings, WIDEST};
 use crate::error::ModelError;
-use crate::families::normalisation::Normalisation;
 
 /// The sizes of the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -291,132 +290,4 @@ fn layers(settings: &Settings, config: &ConfigFile) -> Result<Vec<LayerConfig>, 
         layers.push(LayerConfig { full, window, value_embedding: n == first || n == last });
     }
     Ok(layers)
-}
-
-/// How pictures become numbers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Processor {
-    /// What bytes become.
-    pub normalisation: Normalisation,
-    /// How large pictures are at most.
-    pub limits: Limits,
-}
-
-/// How large a picture is at most, and at least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// The longest side, px.
-    pub max_side: Option<u32>,
-    /// Fewest and most pixels.
-    pub pixels: Option<(u64, u64)>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct ProcessorFile {
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    do_normalize: Option<bool>,
-    image_mean: [f32; 3],
-    image_std: [f32; 3],
-    rescale_factor: f64,
-    resample: u32,
-    patch_size: usize,
-    max_side: Option<u32>,
-    size: Option<Budget>,
-}
-
-#[derive(Deserialize)]
-struct Budget {
-    min_pixels: u64,
-    max_pixels: u64,
-}
-
-#[derive(Deserialize)]
-struct ProcessorConfig {
-    image_processor: ProcessorFile,
-}
-
-/// PIL's number for bilinear.
-const BILINEAR: u32 = 2;
-
-impl Default for ProcessorFile {
-    fn default() -> Self {
-        Self {
-            do_resize: None,
-            do_rescale: None,
-            do_normalize: None,
-            image_mean: [0.5; 3],
-            image_std: [0.5; 3],
-            rescale_factor: 1.0 / 255.0,
-            resample: BILINEAR,
-            patch_size: 32,
-            max_side: None,
-            size: None,
-        }
-    }
-}
-
-/// A page of this side has as many positions as the published models were made for, 16,384.
-pub const LONGEST_SIDE: u32 = 4096;
-
-impl Processor {
-    /// The two files that may have the settings; the first that is there counts.
-    pub const FILES: [&str; 2] = ["processor_config.json", "preprocessor_config.json"];
-
-    /// Reads the first of [`FILES`](Self::FILES) that is there, and checks it against `config`.
-    ///
-    /// # Errors
-    /// [`ModelError::Setting`] for a value that gives other numbers; [`ModelError::Io`] and
-    /// [`ModelError::Config`] when the file cannot be read.
-    pub fn read([new, old]: [CheckpointFile; 2], config: &Config) -> Result<Self, ModelError> {
-        let (from, file) = if new.exists() || !old.exists() {
-            let file = read_json::<ProcessorConfig>(&new)?.image_processor;
-            (new, file)
-        } else {
-            let file = read_json(&old)?;
-            (old, file)
-        };
-        let settings = Settings::of(&from);
-        for (key, got) in [
-            ("do_resize", file.do_resize),
-            ("do_rescale", file.do_rescale),
-            ("do_normalize", file.do_normalize),
-        ] {
-            if got == Some(false) {
-                return settings.wrong(key, "true", "false".into());
-            }
-        }
-        if file.resample != BILINEAR {
-            return settings.wrong("resample", "2 (bilinear)", file.resample.to_string());
-        }
-        if file.patch_size != config.patch {
-            let expected = format!("{} as in config.json", config.patch);
-            return settings.wrong("patch_size", &expected, file.patch_size.to_string());
-        }
-        if file.image_std.contains(&0.0) {
-            return settings.wrong("image_std", "no zero", format!("{:?}", file.image_std));
-        }
-        if let Some(side) = file.max_side
-            && !(1..=LONGEST_SIDE).contains(&side)
-        {
-            return settings.wrong("max_side", &format!("1 to {LONGEST_SIDE}"), side.to_string());
-        }
-        let pixels = file.size.map(|size| (size.min_pixels, size.max_pixels));
-        let most = u64::from(LONGEST_SIDE).pow(2);
-        if let Some((least, largest)) = pixels
-            && !(1 <= largest && largest <= most && least <= largest)
-        {
-            let got = format!("{least} to {largest} pixels");
-            return settings.wrong("size", &format!("a range within 1 to {most} pixels"), got);
-        }
-        Ok(Self {
-            normalisation: Normalisation {
-                factor: file.rescale_factor,
-                mean: file.image_mean,
-                deviation: file.image_std,
-            },
-            limits: Limits { max_side: file.max_side, pixels },
-        })
-    }
 }

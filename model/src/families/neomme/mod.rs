@@ -19,6 +19,7 @@ mod opened;
 #[cfg(feature = "parity")]
 mod parity;
 mod pictures;
+mod processor;
 mod recipe;
 mod sequence;
 #[cfg(test)]

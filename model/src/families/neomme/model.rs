@@ -4,11 +4,12 @@ use pagesight_core::{PageImage, PageSize, PictureSize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::families::neomme::config::{Config, Limits, Processor};
+use crate::families::neomme::config::Config;
 use crate::families::neomme::cpu::CpuModel;
 use crate::families::neomme::names::FAMILY_NAME;
 use crate::families::neomme::opened::OpenedNeoMme;
 use crate::families::neomme::pictures::{fitted, patches, picture};
+use crate::families::neomme::processor::{Limits, Processor};
 use crate::families::neomme::recipe::NeoMmeRecipe;
 use crate::families::neomme::sequence::Sequence;
 use crate::families::neomme::tokens::Tokens;

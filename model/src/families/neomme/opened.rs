@@ -4,8 +4,9 @@ use pagesight_core::ModelId;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::families::neomme::config::{Config, Limits, Processor};
+use crate::families::neomme::config::Config;
 use crate::families::neomme::names::NAMES;
+use crate::families::neomme::processor::{Limits, Processor};
 use crate::families::neomme::recipe::NeoMmeRecipe;
 use crate::families::neomme::tokens::Tokens;
 use crate::families::opened::{About, Opened};
@@ -43,8 +44,7 @@ impl OpenedNeoMme {
     /// slices, since a NeoMME sees a page in one piece.
     pub fn read(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
         let config = Config::read(&checkpoint.file("config.json"))?;
-        let files = Processor::FILES.map(|name| checkpoint.file(name));
-        let processor = Processor::read(files, &config)?;
+        let processor = Processor::read(checkpoint, &config)?;
         let default = NeoMmeRecipe::default();
         let own = (default.clone(), RecipeOrigin::Default);
         let opened = Opened::read(checkpoint, options, &ABOUT, &default, own)?;

@@ -4,7 +4,7 @@
 use pagesight_core::{PageImage, PageSize, PictureSize};
 
 use crate::blocks::lanes::{LANES, Lanes};
-use crate::families::neomme::config::{Limits, Processor};
+use crate::families::neomme::processor::{Limits, Processor};
 use crate::families::neomme::sequence::Grid;
 
 /// The size that a picture of so many px is brought to.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
-use crate::families::neomme::config::{LONGEST_SIDE, Limits};
+use crate::families::neomme::processor::{LONGEST_SIDE, Limits};
 use crate::families::recipe::{FamilyRecipe, check_range};
 use crate::families::vector_recipe::VectorRecipe;
 use crate::families::whole_page::WholePageRecipe;

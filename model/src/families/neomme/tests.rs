@@ -9,24 +9,24 @@ use candle_core::{Device as CandleDevice, Tensor, safetensors};
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::testing::{page_encoder_contract, query_encoder_contract};
 use pagesight_core::{EncodedPage, PageImage, PageSize, PictureSize, Run};
+use serde_json::json;
 
 use super::inventory;
 use super::model::{self, NeoMme};
 use super::opened::OpenedNeoMme;
 use super::recipe::NeoMmeRecipe;
 use crate::checkpoint::Checkpoint;
-use crate::device::Device;
 use crate::error::ModelError;
-use crate::families::recipe::{FamilyRecipe, Pooler};
+use crate::families::recipe::FamilyRecipe;
 use crate::families::retriever::Retriever;
 use crate::families::testing::{
-    A4, at, change_json, changed, copy, damage_never_panics, encoded, failed, fixture,
-    least_cosine, numbers, page, precisions_are_near, queries_stand_alone, stages_pass,
+    A4, Adapter, Tensors, adapter_is_merged, at, change_json, changed, copy, damage_never_panics,
+    encoded, failed, fixture, looks_are_true, page, precisions_are_near, queries_stand_alone,
+    questions_of_any_length_are_encoded, settings_are_refused, stages_pass,
+    vectors_are_left_out_and_merged, what_cannot_be_is_refused, with_json,
 };
-use crate::families::vector_recipe::VectorRecipe;
-use crate::families::whole_page::WholePageRecipe;
 use crate::families::{inspect_checkpoint, parity};
-use crate::options::{LoadOptions, RecipeChoice};
+use crate::options::LoadOptions;
 use crate::precision::Precision;
 
 fn hf() -> std::path::PathBuf {
@@ -39,11 +39,6 @@ fn load_with(folder: &Path, options: &LoadOptions) -> Result<Retriever<NeoMme>, 
 
 fn load(folder: &Path) -> Result<Retriever<NeoMme>, ModelError> {
     load_with(folder, &LoadOptions::default())
-}
-
-fn with_recipe(recipe: &NeoMmeRecipe) -> Retriever<NeoMme> {
-    let recipe = Some(RecipeChoice::Json(recipe.to_json()));
-    load_with(&hf(), &LoadOptions { recipe, ..LoadOptions::default() }).unwrap()
 }
 
 /// A copy of the checkpoint that a test may spoil.
@@ -228,17 +223,7 @@ fn name(model: &Retriever<NeoMme>, id: u32) -> String {
 
 #[test]
 fn questions_of_no_and_of_ten_thousand_tokens_are_encoded() {
-    let model = load(&hf()).unwrap();
-    let long = "page 3 in total ".repeat(1_700);
-    let vectors = model.encode_queries(&["", &long]).unwrap();
-    assert_eq!(vectors[0].len(), 11);
-    assert!(vectors[1].len() > 10_000, "{}", vectors[1].len());
-    let query = &vectors[1];
-    assert!(query.tokens().iter().filter(|token| token.span.is_some()).count() > 10_000);
-    for row in query.values().chunks(query.dim()) {
-        let length: f32 = row.iter().map(|v| v * v).sum();
-        assert!((length - 1.0).abs() < 1e-4);
-    }
+    questions_of_any_length_are_encoded(&load(&hf()).unwrap());
 }
 
 #[test]
@@ -279,43 +264,15 @@ fn each_precision_is_as_near_to_f32_as_its_bits_allow() {
 
 #[test]
 fn an_adapter_is_merged_into_its_base() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&hf(), &folder.path().join("base"));
-    let layer = "model.layers.2.self_attn.output_projection.o_proj";
-    let (rank, device) = (2, &CandleDevice::Cpu);
-    // The same numbers in each run, large enough to be seen in the vectors.
-    let factor = |rows: usize, columns: usize| {
-        let number = |n: usize| (n * 37 % 101) as f32 / 101.0 - 0.5;
-        let numbers: Vec<f32> = (0..rows * columns).map(number).collect();
-        Tensor::from_vec(numbers, (rows, columns), device).unwrap()
-    };
-    let (a, b) = (factor(rank, 128), factor(64, rank));
-    let factors = HashMap::from([
-        (format!("base_model.model.{layer}.lora_A.weight"), a.clone()),
-        (format!("base_model.model.{layer}.lora_B.weight"), b.clone()),
-    ]);
-    safetensors::save(&factors, folder.path().join("adapter_model.safetensors")).unwrap();
-    let settings = r#"{"base_model_name_or_path": "Hcompany/NeoMME", "peft_type": "LORA", "r": 2, "lora_alpha": 4}"#;
-    fs::write(folder.path().join("adapter_config.json"), settings).unwrap();
-    let adapted = load(folder.path()).unwrap();
-    let merged = copied();
-    change_weights(merged.path(), |tensors| {
-        let key = format!("{layer}.weight");
-        let change = (b.matmul(&a).unwrap() * 2.0).unwrap();
-        let whole = (&tensors[&key] + change).unwrap();
-        tensors.insert(key, whole);
-    });
-    let (got, expected) = (numbers(&adapted), numbers(&load(merged.path()).unwrap()));
-    let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst < 1e-3, "{worst}");
-    assert!(least_cosine(&got, &numbers(&load(&hf()).unwrap()), 128) < 0.999);
+    let (whole, layer) = (hf(), "model.layers.2.self_attn.output_projection.o_proj");
+    let adapter = Adapter::of(layer, [128, 64]);
+    adapter_is_merged(&adapter, [&whole, &whole], Tensors::new(), load_with);
 }
 
 #[test]
 fn a_recipe_leaves_out_merges_and_makes_smaller() {
     let whole = load(&hf()).unwrap();
-    let made = |vectors| NeoMmeRecipe { vectors, ..NeoMmeRecipe::default() };
-    let half = with_recipe(&NeoMmeRecipe { max_side: Some(64), ..NeoMmeRecipe::default() });
+    let half = with_json(&hf(), load_with, r#"{"max_side": 64}"#.into());
     assert_eq!(half.picture(A4), PictureSize { width_px: 45, height_px: 64 });
     assert_ne!(half.model_id(), whole.model_id());
     let size = whole.picture(A4);
@@ -326,8 +283,7 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
     }
     let page = PageImage::new(size.width_px, size.height_px, rgb).unwrap();
     let all = encoded(&whole, &page);
-    let pruned =
-        with_recipe(&made(VectorRecipe { prune_blank: Some(16), ..VectorRecipe::default() }));
+    let pruned = with_json(&hf(), load_with, r#"{"prune_blank": 16}"#.into());
     let some = encoded(&pruned, &page);
     assert_eq!(some.layout(), all.layout());
     assert!(some.vectors().len() < all.vectors().len() / 2 + 20);
@@ -340,25 +296,8 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
             |page: &EncodedPage, row: usize| page.vectors().values()[row * dim..][..dim].to_vec();
         assert_eq!(of(&some, row), of(&all, place));
     }
-    for pooler in [Pooler::Hierarchical, Pooler::KMeans] {
-        let recipe = made(VectorRecipe { pooling: 3, pooler, ..VectorRecipe::default() });
-        let pooled = encoded(&with_recipe(&recipe), &page);
-        let (few, many) = (pooled.vectors().len(), all.vectors().len());
-        assert!(few <= many / 3 + 1 && few > many / 6, "{few} of {many}");
-        assert!(pooled.vectors().places().is_some());
-    }
-    let options = LoadOptions { slices: Some("2x3".parse().unwrap()), ..LoadOptions::default() };
-    let error = load_with(&hf(), &options).unwrap_err();
-    assert!(error.to_string().contains("slices is 2x3"), "{error}");
-    let named = LoadOptions {
-        recipe: Some(RecipeChoice::Named("colpali-v1.3".into())),
-        ..LoadOptions::default()
-    };
-    let error = load_with(&hf(), &named).unwrap_err();
-    assert!(matches!(error, ModelError::UnknownRecipe { .. }), "{error}");
-    for name in NeoMmeRecipe::names() {
-        assert!(NeoMmeRecipe::named(name).is_some());
-    }
+    vectors_are_left_out_and_merged(&hf(), load_with, 1);
+    what_cannot_be_is_refused(&hf(), load_with, "neomme", &NeoMmeRecipe::names());
 }
 
 #[test]
@@ -383,9 +322,6 @@ fn what_is_wrong_with_a_checkpoint_is_named() {
     assert!(shown(folder.path()).ends_with("lacks the tensor multi_vector_head.proj.weight"));
     let error = inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), shown(folder.path()));
-    let options = LoadOptions { device: Device::Cuda, ..LoadOptions::default() };
-    let error = load_with(&hf(), &options).unwrap_err();
-    assert!(matches!(error, ModelError::DeviceFamily { family: "neomme", .. }), "{error}");
     let folder = copied();
     let tokenizer = fs::read_to_string(folder.path().join("tokenizer.json")).unwrap();
     fs::write(folder.path().join("tokenizer.json"), tokenizer.replace("<row>", "<end>")).unwrap();
@@ -394,56 +330,39 @@ fn what_is_wrong_with_a_checkpoint_is_named() {
 
 #[test]
 fn hostile_settings_are_refused_by_name() {
-    type Change = (&'static str, serde_json::Value);
-    let cases: [(&str, Change); 22] = [
-        ("config.json", ("hidden_size", 0.into())),
-        ("config.json", ("hidden_size", u64::MAX.into())),
-        ("config.json", ("hidden_size", 63.into())),
-        ("config.json", ("num_hidden_layers", 1_000_000_000.into())),
-        ("config.json", ("num_hidden_layers", 4.into())),
-        ("config.json", ("num_key_value_heads", 3.into())),
-        ("config.json", ("head_dim", 1.into())),
-        ("config.json", ("patch_size", 100_000.into())),
-        ("config.json", ("patch_size", 16.into())),
-        ("config.json", ("attention_bias", true.into())),
-        ("config.json", ("hidden_act", "silu".into())),
-        ("config.json", ("norm_eps", (-1.0).into())),
-        ("config.json", ("residual_multiplier", 0.into())),
-        ("config.json", ("layer_types", serde_json::json!(["chunked_attention"]))),
-        ("config.json", ("layer_types", serde_json::json!(vec!["sliding_attention"; 5]))),
+    let cases = [
+        ("config.json", "/hidden_size", json!(0)),
+        ("config.json", "/hidden_size", json!(u64::MAX)),
+        ("config.json", "/hidden_size", json!(63)),
+        ("config.json", "/num_hidden_layers", json!(1_000_000_000)),
+        ("config.json", "/num_hidden_layers", json!(4)),
+        ("config.json", "/num_key_value_heads", json!(3)),
+        ("config.json", "/head_dim", json!(1)),
+        ("config.json", "/patch_size", json!(100_000)),
+        ("config.json", "/patch_size", json!(16)),
+        ("config.json", "/attention_bias", json!(true)),
+        ("config.json", "/hidden_act", json!("silu")),
+        ("config.json", "/norm_eps", json!(-1.0)),
+        ("config.json", "/residual_multiplier", json!(0)),
+        ("config.json", "/layer_types", json!(["chunked_attention"])),
+        ("config.json", "/layer_types", json!(vec!["sliding_attention"; 5])),
+        ("config.json", "/rope_parameters", json!({"full_attention": {"rope_type": "yarn"}})),
         (
             "config.json",
-            ("rope_parameters", serde_json::json!({"full_attention": {"rope_type": "yarn"}})),
+            "/rope_parameters",
+            json!({"full_attention": {"partial_rotary_factor": 9}}),
         ),
-        (
-            "config.json",
-            (
-                "rope_parameters",
-                serde_json::json!({"full_attention": {"partial_rotary_factor": 9}}),
-            ),
-        ),
-        ("config.json", ("image_token_id", 17.into())),
-        ("config.json", ("vocab_size", 12.into())),
-        ("processor_config.json", ("max_side", 1_000_000_000.into())),
-        ("processor_config.json", ("resample", 3.into())),
+        ("config.json", "/image_token_id", json!(17)),
+        ("config.json", "/vocab_size", json!(12)),
+        ("processor_config.json", "/image_processor/max_side", json!(1_000_000_000)),
+        ("processor_config.json", "/image_processor/resample", json!(3)),
         (
             "processor_config.json",
-            ("size", serde_json::json!({"min_pixels": 9, "max_pixels": u64::MAX})),
+            "/image_processor/size",
+            json!({"min_pixels": 9, "max_pixels": u64::MAX}),
         ),
     ];
-    for (file, (field, value)) in cases {
-        let folder = copied();
-        change_json(&folder.path().join(file), |settings| {
-            let settings = match file {
-                "config.json" => settings,
-                _ => &mut settings["image_processor"],
-            };
-            settings[field] = value.clone();
-        });
-        let error = load(folder.path()).expect_err(field);
-        let seen = inspect_checkpoint(&at(folder.path()), &LoadOptions::default());
-        assert_eq!(seen.unwrap_err().to_string(), error.to_string(), "{field} {value}");
-    }
+    settings_are_refused(&hf(), load_with, cases);
 }
 
 #[test]
@@ -489,14 +408,11 @@ fn published_settings_parse_with_what_they_leave_out() {
 fn a_checkpoint_says_what_a_page_costs() {
     let folder = copied();
     fs::write(folder.path().join("README.md"), "---\nlicense: apache-2.0\n---\n# Small").unwrap();
-    let info = inspect_checkpoint(&at(folder.path()), &LoadOptions::default()).unwrap();
-    assert_eq!((info.family, info.licence.as_deref()), ("neomme", Some("apache-2.0")));
-    assert_eq!((info.parameters, info.dim), (307_534, 128));
+    let info = looks_are_true(folder.path(), load_with, ("neomme", 307_534));
+    assert_eq!((info.licence.as_deref(), info.dim), (Some("apache-2.0"), 128));
     assert_eq!(info.page.picture, PictureSize { width_px: 91, height_px: 128 });
     let model = load(folder.path()).unwrap();
     let page = encoded(&model, &page(info.page.picture, 1));
-    assert_eq!(page.vectors().len(), info.page.vectors);
-    assert_eq!(info.model_id, *model.model_id());
     let patches = page.layout().runs().iter().find_map(|run| match run {
         Run::Patches { cols, rows, .. } => Some((*cols, *rows)),
         _ => None,

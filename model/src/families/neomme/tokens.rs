@@ -1,7 +1,5 @@
 //! Words to ids, and the marks around the patches of a page.
 
-use pagesight_core::QueryToken;
-
 use crate::checkpoint::files::CheckpointFile;
 use crate::error::ModelError;
 use crate::families::neomme::config::Config;
@@ -51,13 +49,7 @@ impl Tokens {
     /// # Errors
     /// [`ModelError::Tokenizer`] when it cannot be encoded or gives an id that the model lacks.
     pub fn query(&self, recipe: &NeoMmeRecipe, question: &str) -> Result<Query, ModelError> {
-        let start = recipe.query_prefix.len();
-        let query = self.text.query(&recipe.query_text(question), start..start + question.len())?;
-        if query.ids.is_empty() {
-            // A recipe without marks, and a question without letters.
-            let nothing = QueryToken { spelled: false, ..QueryToken::special("<query>") };
-            return Ok(Query { ids: vec![self.query], tokens: vec![nothing] });
-        }
-        Ok(query)
+        let text = recipe.query_text(question);
+        self.text.question(&text, &recipe.query_prefix, question, (self.query, "<query>"))
     }
 }

@@ -10,11 +10,11 @@ use pagesight_core::PageImage;
 
 use crate::device::Device;
 use crate::error::ModelError;
-use crate::families::colpali::config::PreprocessorConfig;
 use crate::families::colpali::cpu::language::{Embedding, Rotations};
 use crate::families::colpali::cpu::{CpuModel, image_tokens};
 use crate::families::colpali::gpu::vision::Vision;
 use crate::families::colpali::preprocess::patches;
+use crate::families::normalisation::Normalisation;
 #[cfg(feature = "cuda")]
 use crate::gpu::kernels;
 use crate::gpu::{Place, Product, RootNorm, device_of};
@@ -93,7 +93,7 @@ impl GpuModel {
     pub fn encode_pictures(
         &self,
         pictures: &[&PageImage],
-        config: &PreprocessorConfig,
+        normalisation: Normalisation,
         ids: &[u32],
         kept: &[&[usize]],
     ) -> Result<Tensor, ModelError> {
@@ -105,12 +105,11 @@ impl GpuModel {
             let bytes: Vec<&[u8]> = pictures.iter().map(|picture| picture.rgb()).collect();
             let bytes = bytes.concat();
             let bytes = Tensor::from_vec(bytes, (pictures.len(), edge, edge, 3), &self.device)?;
-            let worth = config.normalisation().worth().concat();
+            let worth = normalisation.worth().concat();
             let worth = Tensor::from_vec(worth, (3, 256), &self.device)?;
             let pixels = kernels::patches(&bytes, &worth, vision.patch, self.dtype)?;
             return self.encode_patches(&pixels, ids, kept);
         }
-        let normalisation = config.normalisation();
         let pixels = pictures
             .iter()
             .map(|picture| patches(&normalisation.pixel_values(picture)?, vision.patch));

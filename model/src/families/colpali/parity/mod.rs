@@ -128,10 +128,9 @@ impl Check<'_> {
             .map(|path| image_tensor(&resize_bicubic(&read_image(path)?, edge, edge)))
             .collect::<Result<Vec<_>, _>>()?;
         self.stages.compare("resized_u8", 0.0, &resized, None)?;
-        let normalisation = self.model.preprocessor.normalisation();
         let pixels = items(&self.stages.get("resized_u8")?)?
             .iter()
-            .map(|image| Ok(normalisation.pixel_values(&tensor_image(image)?)?))
+            .map(|image| Ok(self.model.normalisation.pixel_values(&tensor_image(image)?)?))
             .collect::<Result<Vec<_>, ParityError>>()?;
         self.stages.compare("pixel_values", 1e-6, &pixels, None)
     }

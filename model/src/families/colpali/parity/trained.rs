@@ -48,7 +48,7 @@ pub(super) fn trained(
 impl Check<'_> {
     fn rows_of_a_page(&mut self) -> Result<(), ParityError> {
         let picture = read_image(&self.folder.join("page.png"))?;
-        let pixels = self.model.preprocessor.normalisation().pixel_values(&picture)?;
+        let pixels = self.model.normalisation.pixel_values(&picture)?;
         let (depth, layers) = (self.cpu().vision()?.0.depth(), self.cpu().language().depth());
         let ids = self.model.page_ids().to_vec();
         self.rows("page.input_ids", &id_tensor(&ids)?, 0.0)?;

@@ -10,6 +10,7 @@ use crate::blocks::linear::{Linear, tensor, unit_rows};
 use crate::blocks::siglip::Siglip;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
+use crate::families::features::{places, put};
 use crate::families::idefics3::config::{Config, TextSizes};
 use crate::families::idefics3::cpu::modern::Modern;
 use crate::families::idefics3::inventory;
@@ -120,19 +121,8 @@ impl CpuModel {
             Text::Modern(model) => (model.embed(&ids)?, model.hidden()),
             Text::Llama(model) => (model.embed(&ids)?, model.hidden()),
         };
-        let (mut features, mut start) = (features.chunks_exact(hidden), 0);
-        for sequence in sequences {
-            for place in sequence.features() {
-                let Some(feature) = features.next() else {
-                    candle_core::bail!("fewer features than places for them")
-                };
-                rows[(start + place) * hidden..][..hidden].copy_from_slice(feature);
-            }
-            start += sequence.ids.len();
-        }
-        if features.next().is_some() {
-            candle_core::bail!("more features than places for them")
-        }
+        let places = places(sequences.iter().map(|s| (s.ids.len(), s.features())));
+        put(features, places, &mut rows, hidden)?;
         let x = Lanes::from_rows(&lengths, hidden, &rows);
         Ok(match &self.text {
             Text::Modern(model) => model.begin(&x),

@@ -16,6 +16,7 @@ use crate::blocks::rotation::{Angles, frequency};
 use crate::checkpoint::stored::Stored;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
+use crate::families::features::{places, put};
 use crate::families::neomme::config::{Config, Rotation};
 use crate::families::neomme::cpu::layer::{Layer, Shared};
 use crate::families::neomme::cpu::stem::Stem;
@@ -108,20 +109,8 @@ impl CpuModel {
             Ok(self.projection.apply(&self.projection.operand(&x), x.lengths()).to_rows())
         };
         let mut rows = spread(sequences, hidden, words)?;
-        let mut features = features.chunks_exact(hidden);
-        let mut start = 0;
-        for sequence in sequences {
-            for place in &sequence.patches {
-                let Some(feature) = features.next() else {
-                    candle_core::bail!("fewer embedded patches than places for them")
-                };
-                rows[(start + place) * hidden..][..hidden].copy_from_slice(feature);
-            }
-            start += sequence.ids.len();
-        }
-        if features.next().is_some() {
-            candle_core::bail!("more embedded patches than places for them")
-        }
+        let places = places(sequences.iter().map(|s| (s.ids.len(), s.patches.iter().copied())));
+        put(features, places, &mut rows, hidden)?;
         let mut x = Lanes::from_rows(&lengths(sequences), hidden, &rows);
         x.each_group(|_, rows| plain_rms_norm(rows, self.config.eps));
         Ok(x)
