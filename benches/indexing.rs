@@ -88,7 +88,7 @@ fn drawing(files: &[PathBuf], pdfium: &Path, python: &Path) {
         squeezed.push(each(&|renderer, number| {
             renderer.text(number, 1 << 20).expect("a sound page");
             let input = PictureSize { width_px: 448, height_px: 448 };
-            renderer.draw(number, DrawSize::Exact(input)).expect("a sound page");
+            renderer.draw(number, DrawSize::exact(input)).expect("a sound page");
         }));
         let mut command = Command::new(python);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pypdfium2_peer.py"));

@@ -156,7 +156,7 @@ pub mod model {
 /// PDFs: how pages are drawn and read, by worker processes or by a reader of your own.
 pub mod pdf {
     pub use pagesight_core::seam::{Ocr, PdfDocument, PdfError, PdfReader};
-    pub use pagesight_core::{DrawSize, OcrChoice, OcrText, OcrWord, PageText};
+    pub use pagesight_core::{DrawSize, Filter, OcrChoice, OcrText, OcrWord, PageText};
     #[cfg(feature = "reader")]
     pub use pagesight_ocr::Embedded;
     #[cfg(feature = "ocr")]

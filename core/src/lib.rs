@@ -61,6 +61,6 @@ pub use page::{PageId, PageRecord, TextSource};
 pub use passage::{EmbedderRecord, EncodedPassages, PassageQuestion};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
-pub use reading::{DrawSize, OcrChoice, OcrText, OcrWord, PageText, PageWord};
+pub use reading::{DrawSize, Filter, OcrChoice, OcrText, OcrWord, PageText, PageWord};
 pub use scale::{Found, Scale};
 pub use turn::Turn;

@@ -9,13 +9,39 @@ use crate::layout::Area;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrawSize {
-    /// Exactly this size, whatever the shape of the page: the page is squeezed into it. This is
-    /// how pages are drawn for a model.
-    Exact(PictureSize),
+    /// Exactly this size, whatever the shape of the page: it is drawn larger and squeezed into this
+    /// size. This is how pages are drawn for a model.
+    Exact {
+        /// The size.
+        size: PictureSize,
+        /// What it is squeezed with.
+        filter: Filter,
+    },
     /// This many pixels wide, and as high as the shape of the page asks.
     Width(u32),
     /// At this resolution in dots per inch. A huge page is drawn smaller than that.
     Dpi(u32),
+}
+
+impl DrawSize {
+    /// Exactly this size, by the bicubic filter that most models' references resize with.
+    pub fn exact(size: PictureSize) -> Self {
+        Self::Exact { size, filter: Filter::default() }
+    }
+}
+
+/// How pixels become fewer, or more: the filters that models' references resize pictures with, as
+/// Pillow has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// A triangle, one pixel to each side.
+    Bilinear,
+    /// Keys' cubic with a = -0.5, two pixels to each side.
+    #[default]
+    Bicubic,
+    /// A windowed sinc, three pixels to each side.
+    Lanczos,
 }
 
 /// The words that a PDF holds for a page.

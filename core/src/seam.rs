@@ -18,7 +18,7 @@ use crate::model::{ModelId, ModelRecord};
 use crate::multivector::{PageVectors, QueryVectors};
 use crate::page::{PageId, PageRecord};
 use crate::passage::{EmbedderRecord, EncodedPassages, PassageQuestion};
-use crate::reading::{DrawSize, OcrText, PageText, PageWord};
+use crate::reading::{DrawSize, Filter, OcrText, PageText, PageWord};
 use crate::scale::Found;
 use crate::turn::Turn;
 
@@ -41,6 +41,12 @@ pub trait PageEncoder: Send + Sync {
     /// The picture that [`encode_pages`](Self::encode_pages) wants of a page of this size. ColPali
     /// wants the same square of every page; other families keep the page's shape.
     fn picture(&self, page: PageSize) -> PictureSize;
+
+    /// What a page is squeezed into that size with: what the model's reference resizes pictures
+    /// with, since its vectors depend on it. Bicubic unless an encoder says otherwise.
+    fn filter(&self) -> Filter {
+        Filter::default()
+    }
 
     /// Encodes pages, each drawn in the size that [`picture`](Self::picture) asks, into as many
     /// multi-vectors in the same order, rows of length 1, each with the layout of its page. Where

@@ -217,7 +217,8 @@ impl DocumentReader<'_> {
             Some(encoder) => {
                 let turn = page.turn;
                 let size = turn.back().of_picture(encoder.picture(turn.of_page(page.size)));
-                match timed(&mut took.draw, || pdf.draw(number, DrawSize::Exact(size))) {
+                let size = DrawSize::Exact { size, filter: encoder.filter() };
+                match timed(&mut took.draw, || pdf.draw(number, size)) {
                     Ok(image) if turn == Turn::None => Some(image),
                     Ok(image) => Some(image.turned(turn)),
                     Err(error) => return failed_page(error),

@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 renderer.text(number, 1 << 20).map(drop).unwrap_or_default();
                 best[0] = best[0].min(clock(&renderer) - start);
                 let start = clock(&renderer);
-                renderer.draw(number, DrawSize::Exact(INPUT)).map(drop).unwrap_or_default();
+                renderer.draw(number, DrawSize::exact(INPUT)).map(drop).unwrap_or_default();
                 best[1] = best[1].min(clock(&renderer) - start);
             }
         }

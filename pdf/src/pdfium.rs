@@ -6,7 +6,7 @@ use std::path::Path;
 use pagesight_core::{
     Area, DrawSize, Failure, FailureKind, PageImage, PageSize, PageText, PageWord, PictureSize,
 };
-use pagesight_simd::resize_bicubic;
+use pagesight_simd::resize;
 use pdfium_render::prelude::Pdfium;
 
 use crate::annotations;
@@ -236,7 +236,7 @@ fn images_share(survey: &Survey<'_>, size: PageSize) -> f32 {
 }
 
 /// How much larger than the model's input a page is drawn before it is squeezed: pdfium's own
-/// anti-aliasing meets the reference's bicubic filter.
+/// anti-aliasing meets the filter of the model's reference.
 const OVERSAMPLE: u32 = 2;
 
 /// No page is enlarged for OCR beyond this, px; tesseract gains nothing from more.
@@ -264,13 +264,13 @@ fn draw_page(
         }
     }
     let bytes = row * height as usize;
-    let DrawSize::Exact(PictureSize { width_px, height_px }) = draw else {
+    let DrawSize::Exact { size: PictureSize { width_px, height_px }, filter } = draw else {
         canvas.take(bytes);
         return Ok((width, height));
     };
     let drawn = PageImage::new(width, height, pixels[..bytes].to_vec());
     let drawn = drawn.expect("sides are at least 1, and the bytes are theirs");
-    let squeezed = resize_bicubic(&drawn, width_px, height_px);
+    let squeezed = resize(&drawn, width_px, height_px, filter);
     canvas.take(squeezed.rgb().len()).copy_from_slice(squeezed.rgb());
     Ok((width_px, height_px))
 }
@@ -280,7 +280,7 @@ fn draw_page(
 fn drawing_size(size: PageSize, draw: DrawSize, limit: u64) -> (u32, u32) {
     let shape = size.width_pt / size.height_pt;
     let (width, height) = match draw {
-        DrawSize::Exact(PictureSize { width_px, height_px }) => {
+        DrawSize::Exact { size: PictureSize { width_px, height_px }, .. } => {
             let long = (OVERSAMPLE * width_px.max(height_px)) as f32;
             let (width, height) =
                 if shape >= 1.0 { (long, long / shape) } else { (long * shape, long) };
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn drawings_are_bounded_whatever_the_page() {
         let size = |width_pt, height_pt| PageSize { width_pt, height_pt };
-        let input = DrawSize::Exact(PictureSize { width_px: 448, height_px: 448 });
+        let input = DrawSize::exact(PictureSize { width_px: 448, height_px: 448 });
         for (page, draw, expected) in [
             (size(595.0, 842.0), input, (633, 896)),
             (size(842.0, 595.0), input, (896, 633)),

@@ -205,7 +205,9 @@ impl Response {
             ) => {
                 sized(page)?;
                 let fits = match size {
-                    DrawSize::Exact(size) => (width, height) == (size.width_px, size.height_px),
+                    DrawSize::Exact { size, .. } => {
+                        (width, height) == (size.width_px, size.height_px)
+                    }
                     DrawSize::Width(_) | DrawSize::Dpi(_) => {
                         let side = 1..=MAX_SIDE_PX;
                         let pixels = u64::from(width) * u64::from(height);
@@ -273,7 +275,7 @@ pub fn receive<T: DeserializeOwned>(
 #[cfg(any(test, fuzzing))]
 pub fn exercise(bytes: &[u8]) -> bool {
     use pagesight_core::PictureSize;
-    let size = DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 });
+    let size = DrawSize::exact(PictureSize { width_px: 4, height_px: 2 });
     let (text, picture) = (Asked::Text { bytes: 100 }, Asked::Picture { size, pixels: 1000 });
     // The worker's side, with the same bytes.
     let _ = receive::<Request>(bytes, Bounds { header: 4096, body: 4096 });
@@ -385,7 +387,7 @@ mod tests {
     fn only_what_was_asked_for_is_taken() {
         let words = Some(Asked::Text { bytes: 10 });
         let drawn = |size| Some(Asked::Picture { size, pixels: 100 });
-        let exact = drawn(DrawSize::Exact(PictureSize { width_px: 4, height_px: 2 }));
+        let exact = drawn(DrawSize::exact(PictureSize { width_px: 4, height_px: 2 }));
         let reason = |bytes: usize| Response::NoPage { failure: failure("x".repeat(bytes)) };
         let opened = Response::Opened {
             pages: u32::MAX,

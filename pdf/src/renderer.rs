@@ -236,7 +236,7 @@ impl Renderer {
     /// [`RendererError::Page`] and [`RendererError::Picture`]; the fatal ones when the worker has
     /// ended.
     pub fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, RendererError> {
-        if let DrawSize::Exact(size) = size {
+        if let DrawSize::Exact { size, .. } = size {
             let (width_px, height_px) = (size.width_px, size.height_px);
             let side = 1..=MAX_SIDE_PX;
             let pixels = u64::from(width_px) * u64::from(height_px);

@@ -20,4 +20,5 @@ mod resample;
 
 pub use instructions::{Extension, Instructions};
 pub use limit::{Limit, LimitError, UnknownLimit};
-pub use resample::{Filter, resize, resize_bicubic};
+pub use pagesight_core::Filter;
+pub use resample::{resize, resize_bicubic};

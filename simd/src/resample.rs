@@ -5,21 +5,10 @@
 //! to u8. General crates work in float or in another order and differ in a tenth of the bytes,
 //! which moves embeddings by 5e-3.
 
-use pagesight_core::PageImage;
+use pagesight_core::{Filter, PageImage};
 
 /// Fixed-point bits of a weight: 32 bits less 8 for the pixel and 2 for the overshoot.
 const PRECISION_BITS: u32 = 22;
-
-/// The filters that references resize with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
-    /// A triangle, one pixel to each side.
-    Bilinear,
-    /// Keys' cubic with a = -0.5, two pixels to each side.
-    Bicubic,
-    /// A windowed sinc, three pixels to each side.
-    Lanczos,
-}
 
 /// Resizes to `width_px` x `height_px` exactly as Pillow's `resize` with `BICUBIC` does.
 ///
@@ -73,24 +62,22 @@ struct Window {
     weights: Vec<i32>,
 }
 
-impl Filter {
-    /// How far it reaches to each side, in pixels of the smaller picture.
-    fn support(self) -> f64 {
-        match self {
-            Self::Bilinear => 1.0,
-            Self::Bicubic => 2.0,
-            Self::Lanczos => 3.0,
-        }
+/// How far a filter reaches to each side, in pixels of the smaller picture.
+fn support(filter: Filter) -> f64 {
+    match filter {
+        Filter::Bilinear => 1.0,
+        Filter::Bicubic => 2.0,
+        Filter::Lanczos => 3.0,
     }
+}
 
-    /// Its weight at a distance.
-    fn at(self, x: f64) -> f64 {
-        match self {
-            Self::Bilinear => (1.0 - x.abs()).max(0.0),
-            Self::Bicubic => cubic(x),
-            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
-            Self::Lanczos => 0.0,
-        }
+/// The weight of a filter at a distance.
+fn weight(filter: Filter, x: f64) -> f64 {
+    match filter {
+        Filter::Bilinear => (1.0 - x.abs()).max(0.0),
+        Filter::Bicubic => cubic(x),
+        Filter::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+        Filter::Lanczos => 0.0,
     }
 }
 
@@ -115,7 +102,7 @@ fn cubic(x: f64) -> f64 {
 fn windows(filter: Filter, input: usize, output: usize) -> Vec<Window> {
     let scale = input as f64 / output as f64;
     let filter_scale = scale.max(1.0);
-    let support = filter.support() * filter_scale;
+    let support = support(filter) * filter_scale;
     (0..output)
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
@@ -123,7 +110,7 @@ fn windows(filter: Filter, input: usize, output: usize) -> Vec<Window> {
             let start = ((center - support + 0.5) as i64).max(0) as usize;
             let end = ((center + support + 0.5) as i64).min(input as i64) as usize;
             let weights: Vec<f64> = (start..end)
-                .map(|x| filter.at((x as f64 - center + 0.5) * (1.0 / filter_scale)))
+                .map(|x| weight(filter, (x as f64 - center + 0.5) * (1.0 / filter_scale)))
                 .collect();
             let sum: f64 = weights.iter().sum();
             let weights = weights

@@ -149,7 +149,7 @@ impl PdfDocument for FakePdf {
     fn draw(&mut self, number: u32, size: DrawSize) -> Result<PageImage, PdfError> {
         let (page, text) = self.page(number)?;
         let (width, height) = match size {
-            DrawSize::Exact(size) => (size.width_px, size.height_px),
+            DrawSize::Exact { size, .. } => (size.width_px, size.height_px),
             DrawSize::Width(width) => {
                 (width, (width as f32 * page.height_pt / page.width_pt).round() as u32)
             }
@@ -238,8 +238,9 @@ pub fn pdf_reader_contract(reader: &dyn PdfReader, samples: [PdfSample<'_>; 2]) 
             assert!(part.text.len() <= most && whole.text.starts_with(&part.text));
             assert!(part.cut || most == 0 || part.text == whole.text, "{most} bytes");
         }
-        let exact = PictureSize { width_px: 90, height_px: 50 };
-        let first = document.draw(1, DrawSize::Exact(exact)).expect("the page draws");
+        let size = PictureSize { width_px: 90, height_px: 50 };
+        let exact = DrawSize::exact(size);
+        let first = document.draw(1, exact).expect("the page draws");
         assert_eq!((first.width_px(), first.height_px()), (90, 50), "the size is exact");
         assert!(first.rgb().iter().any(|&value| value < 128), "something is on it");
         for number in [0, sample.pages + 1] {
@@ -248,7 +249,7 @@ pub fn pdf_reader_contract(reader: &dyn PdfReader, samples: [PdfSample<'_>; 2]) 
             let drawn = document.draw(number, DrawSize::Width(8)).map(drop);
             assert!(matches!(drawn, Err(PdfError::Failed(_))), "there is no page {number}");
         }
-        let again = document.draw(1, DrawSize::Exact(exact)).expect("it draws after an error");
+        let again = document.draw(1, exact).expect("it draws after an error");
         assert!(first == again, "the same page is the same picture");
         let wide = document.draw(1, DrawSize::Width(120)).expect("the page draws");
         let shape = whole.size.height_pt / whole.size.width_pt;

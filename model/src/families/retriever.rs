@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use pagesight_core::seam::{BoxError, Model, PageEncoder, QueryEncoder};
 use pagesight_core::{
-    EncodedPage, ModelId, ModelRecord, PageImage, PageSize, PatchLayout, PictureSize, QueryVectors,
+    EncodedPage, Filter, ModelId, ModelRecord, PageImage, PageSize, PatchLayout, PictureSize,
+    QueryVectors,
 };
 use rayon::prelude::*;
 
@@ -19,6 +20,9 @@ use crate::text::Query;
 
 /// What a family does with pictures and words. All methods take `&self`, so threads can share it.
 pub trait Network: Debug + Send + Sync {
+    /// What the reference resizes pictures with.
+    const FILTER: Filter;
+
     /// The picture that a page is drawn into.
     fn picture(&self, page: PageSize) -> PictureSize;
 
@@ -138,6 +142,10 @@ impl<N: Network> PageEncoder for Retriever<N> {
     /// A picture in the page's own shape.
     fn picture(&self, page: PageSize) -> PictureSize {
         self.network.picture(page)
+    }
+
+    fn filter(&self) -> Filter {
+        N::FILTER
     }
 
     /// Pages are encoded in parallel; a core without a page helps with another one.

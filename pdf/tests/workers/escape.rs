@@ -150,7 +150,7 @@ pub fn a_worker_that_serves_is_shut_in() {
     let bytes = fs::read(fixtures().join("pdf/form.pdf")).unwrap();
     assert_eq!(renderer.open(&bytes, &[]).unwrap().0, 2);
     let size = PictureSize { width_px: 64, height_px: 64 };
-    renderer.draw(1, DrawSize::Exact(size)).unwrap();
+    renderer.draw(1, DrawSize::exact(size)).unwrap();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "Threads:\t1"] {
         assert!(status.contains(line), "{line}: {status}");

@@ -52,7 +52,7 @@ fn meet(output: &[u8], then: &str) -> Result<(), RendererError> {
     };
     renderer.open(b"%PDF", &[])?;
     renderer.text(1, 1_000_000)?;
-    renderer.draw(1, DrawSize::Exact(PictureSize { width_px: 8, height_px: 8 })).map(drop)
+    renderer.draw(1, DrawSize::exact(PictureSize { width_px: 8, height_px: 8 })).map(drop)
 }
 
 pub fn nonsense_is_stopped() {

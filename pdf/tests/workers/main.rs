@@ -54,6 +54,10 @@ fn main() {
         test("words_say_where_they_stand", words::say_where_they_stand),
         test("words_stand_where_they_are_displayed", words::stand_where_they_are_displayed),
         test("notes_say_what_is_not_read", words::notes_say_what_is_not_read),
+        test(
+            "pixels_are_squeezed_with_the_filter_that_is_asked_for",
+            pixels::are_squeezed_with_the_filter_that_is_asked_for,
+        ),
         test("letters_beyond_latin_1_are_drawn", pixels::letters_beyond_latin_1_are_drawn),
         test(
             "signs_in_fonts_of_ideographs_are_drawn",

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{DrawSize, PageImage, PictureSize};
+use pagesight_core::{DrawSize, Filter, PageImage, PictureSize};
 use pagesight_pdf::{Renderer, Sandbox};
+use pagesight_simd::resize;
 
 use crate::{fixtures, start};
 
@@ -40,7 +41,7 @@ pub fn do_not_depend_on_the_machine() {
 /// A page is loaded once for its text and its picture, and drawn anew for the next one.
 pub fn do_not_depend_on_the_text() {
     let mut renderer = start(Sandbox::BestEffort).unwrap();
-    let size = DrawSize::Exact(PictureSize { width_px: 224, height_px: 448 });
+    let size = DrawSize::exact(PictureSize { width_px: 224, height_px: 448 });
     for file in files() {
         let bytes = fs::read(&file).unwrap();
         let (count, _) = renderer.open(&bytes, &["pagesight".into()]).unwrap();
@@ -51,6 +52,30 @@ pub fn do_not_depend_on_the_text() {
             assert_eq!(renderer.text(number, 1_000_000).unwrap(), first);
         }
     }
+}
+
+/// A picture for a model is one of twice its size, squeezed with the filter that the model wants.
+pub fn are_squeezed_with_the_filter_that_is_asked_for() {
+    let drawing = "1 0 0 rg 13 27 90 210 re f 0 0.4 1 RG 3 w 10 390 m 190 12 l S";
+    let pdf = format!(
+        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n\
+         2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n\
+         3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 400]/Contents 4 0 R>>endobj\n\
+         4 0 obj<</Length {}>>stream\n{drawing}\nendstream endobj\ntrailer<</Root 1 0 R>>",
+        drawing.len()
+    );
+    let mut renderer = start(Sandbox::BestEffort).unwrap();
+    renderer.open(pdf.as_bytes(), &[]).unwrap();
+    let size = PictureSize { width_px: 90, height_px: 180 };
+    let large = renderer.draw(1, DrawSize::Width(180)).unwrap();
+    assert_eq!((large.width_px(), large.height_px()), (180, 360));
+    let pictures = [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos].map(|filter| {
+        let picture = renderer.draw(1, DrawSize::Exact { size, filter }).unwrap();
+        assert!(picture == resize(&large, 90, 180, filter), "{filter:?}");
+        picture
+    });
+    assert!(pictures[0] != pictures[1] && pictures[1] != pictures[2]);
+    assert!(renderer.draw(1, DrawSize::exact(size)).unwrap() == pictures[1]);
 }
 
 pub fn fonts_that_are_not_embedded_are_drawn() {

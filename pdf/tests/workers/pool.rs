@@ -150,10 +150,10 @@ pub fn a_picture_too_large_costs_no_worker() {
     let pool = pool();
     let mut form = open(&pool, "form.pdf");
     for (width_px, height_px) in [(0, 10), (10, 0), (10_001, 1), (10_000, 10_000), (u32::MAX, 2)] {
-        let size = DrawSize::Exact(PictureSize { width_px, height_px });
+        let size = DrawSize::exact(PictureSize { width_px, height_px });
         assert_eq!(kind(form.draw(1, size)), Some(FailureKind::TooLarge), "{width_px}x{height_px}");
     }
-    let most = DrawSize::Exact(PictureSize { width_px: 10_000, height_px: 6_400 });
+    let most = DrawSize::exact(PictureSize { width_px: 10_000, height_px: 6_400 });
     assert_eq!(form.draw(1, most).unwrap().height_px(), 6_400);
     for size in [DrawSize::Width(0), DrawSize::Width(u32::MAX), DrawSize::Dpi(u32::MAX)] {
         form.draw(1, size).unwrap();

@@ -1,6 +1,6 @@
 //! The whole model: it turns pages and queries into multi-vectors.
 
-use pagesight_core::{PageImage, PageSize, PictureSize};
+use pagesight_core::{Filter, PageImage, PageSize, PictureSize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
@@ -56,6 +56,8 @@ impl ColQwen {
 }
 
 impl Network for ColQwen {
+    const FILTER: Filter = Processor::FILTER;
+
     /// A picture in the page's own shape, as large as the budget of pixels lets it be.
     fn picture(&self, page: PageSize) -> PictureSize {
         picture(self.budget, self.feature(), page)

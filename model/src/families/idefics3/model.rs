@@ -1,7 +1,7 @@
 //! The whole model: it turns pages and queries into multi-vectors.
 
 use candle_core::{Result as CandleResult, Tensor};
-use pagesight_core::{PageImage, PageSize, PictureSize};
+use pagesight_core::{Filter, PageImage, PageSize, PictureSize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
@@ -57,6 +57,8 @@ impl TilesModel {
 }
 
 impl Network for TilesModel {
+    const FILTER: Filter = Processor::FILTER;
+
     /// A picture in the page's own shape with the longest side of the recipe. The model stretches it
     /// to whole tiles.
     fn picture(&self, page: PageSize) -> PictureSize {

@@ -1,6 +1,6 @@
 //! The whole model: it turns pages and queries into multi-vectors.
 
-use pagesight_core::{PageImage, PageSize, PictureSize};
+use pagesight_core::{Filter, PageImage, PageSize, PictureSize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
@@ -49,6 +49,8 @@ pub fn load(
 }
 
 impl Network for NeoMme {
+    const FILTER: Filter = Processor::FILTER;
+
     /// A picture in the page's own shape, whose longest side is the longest that the model sees.
     fn picture(&self, page: PageSize) -> PictureSize {
         picture(self.limits, page)
