@@ -1,11 +1,12 @@
 //! What share of this machine's limit each kernel reaches. x86-64 with AVX-512.
 //!
 //! ```text
-//! cargo run --release -p pagesight-maxsim --example kernels -- [--threads N] [--pages N]
+//! cargo run --release -p pagesight-maxsim --example kernels -- [--threads N] [--pages N] [--dim N]
 //! ```
 //!
-//! Question: how near are the kernels to the arithmetic of the CPU and to its memory? Data: pages
-//! of 1,030 vectors of dim 128 (noise), queries of 32 tokens (two full blocks) and of 25 (what the
+//! Question: how near are the kernels to the arithmetic of the CPU and to its memory, and is that so
+//! for vectors of every length? Data: pages of 1,030 vectors of dim 128 or as said (noise; for longer
+//! vectors as many fewer pages in memory), queries of 32 tokens (two full blocks) and of 25 (what the
 //! shared corpus has on average), and four of 25 in one pass. `hot` scores 8 pages over and over,
 //! `memory` as many as do not fit in the second-level cache. Peaks are loops of 16 independent
 //! chains of the one instruction that counts. Medians of 5 runs of CPU time, which other programs
@@ -50,9 +51,10 @@ mod x86 {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = given("--threads").unwrap_or(cores);
-        let pages = given("--pages").unwrap_or(2000);
+        let dim = given("--dim").unwrap_or(DIM);
+        let pages = (given("--pages").unwrap_or(2000) * DIM).div_ceil(dim);
         peaks(threads);
-        kernels(threads, pages);
+        kernels(threads, pages, dim);
     }
 
     /// Seconds that `work` takes of a core when it runs on each of `threads` threads at once: the
@@ -178,21 +180,24 @@ mod x86 {
         (0..count).map(|_| (2.0 * random.f32() - 1.0) * 0.15).collect()
     }
 
-    fn query(seed: u64, tokens: usize) -> QueryVectors {
-        QueryVectors::of_rows(DIM, noise(seed, tokens * DIM)).expect("noise is finite")
+    fn query(seed: u64, tokens: usize, dim: usize) -> QueryVectors {
+        QueryVectors::of_rows(dim, noise(seed, tokens * dim)).expect("noise is finite")
     }
 
-    fn kernels(threads: usize, count: usize) {
+    fn kernels(threads: usize, count: usize, dim: usize) {
         // 16 different pages; copies lie apart in memory, which is what counts.
         let distinct: Vec<PageVectors> = (0..16)
-            .map(|n| PageVectors::from_f32(DIM, &noise(n, ROWS * DIM)).expect("noise is finite"))
+            .map(|n| PageVectors::from_f32(dim, &noise(n, ROWS * dim)).expect("noise is finite"))
             .collect();
         let wide = |page: &PageVectors| page.values().iter().map(|v| v.to_f32()).collect();
         fn many<T: Clone>(of: Vec<T>, count: usize) -> Vec<T> {
             of.iter().cycle().take(count).cloned().collect()
         }
-        let batches =
-            [vec![query(99, 32)], vec![query(99, 25)], (0..4).map(|n| query(n, 25)).collect()];
+        let batches = [
+            vec![query(99, 32, dim)],
+            vec![query(99, 25, dim)],
+            (0..4).map(|n| query(n, 25, dim)).collect(),
+        ];
         for with in [Instructions::Amx, Instructions::Avx512, Instructions::Avx2] {
             if !with.is_available() {
                 continue;
@@ -210,11 +215,11 @@ mod x86 {
                         };
                         let scored = (part * threads * rounds) as f64;
                         let rate = scored / seconds(threads, work);
-                        let gops = rate * 2.0 * (tokens * ROWS * DIM) as f64 / 1e9;
+                        let gops = rate * 2.0 * (tokens * ROWS * dim) as f64 / 1e9;
                         println!(
                             "{}",
                             json!({
-                                "code": code, "instructions": format!("{with:?}"), "threads": threads,
+                                "code": code, "instructions": format!("{with:?}"), "threads": threads, "dim": dim,
                                 "queries": batch.len(), "tokens": tokens, "place": place,
                                 "pages_per_s": rate.round(), "gops": gops.round(),
                             })

@@ -6,7 +6,7 @@ use pagesight_maxsim::{
     SignQuery, maxsim_reference,
 };
 
-const DIMS: [usize; 7] = [1, 3, 63, 64, 100, 128, 192];
+const DIMS: [usize; 9] = [1, 3, 63, 64, 100, 128, 192, 320, 1024];
 const LENGTHS: [usize; 22] =
     [1, 2, 6, 7, 8, 9, 11, 12, 13, 31, 32, 33, 48, 49, 63, 97, 193, 203, 257, 1030, 1031, 5000];
 
@@ -75,8 +75,8 @@ fn instructions_agree_and_a_batch_scores_as_each_query_alone() {
         let queries = [query(dim, 1, 9), query(dim, 2, 1), query(dim, 3, 25), query(dim, 4, 48)];
         let queries: Vec<&QueryVectors> = queries.iter().collect();
         for length in LENGTHS {
-            // The longest pages once; their dim is the usual one.
-            if length > 1031 && dim != 128 {
+            // The longest pages once; their dim is the usual one. Of long vectors, short pages.
+            if length > 1031 && dim != 128 || length > 257 && dim > 192 {
                 continue;
             }
             let page = PageVectors::from_f32(dim, &noise(length, length * dim)).unwrap();
@@ -84,7 +84,9 @@ fn instructions_agree_and_a_batch_scores_as_each_query_alone() {
             let portable = scores(Instructions::Portable, &queries, &page);
             for (q, score) in queries.iter().zip(&portable[0].1) {
                 let expected = maxsim_reference(dim, q.values(), &rows);
-                assert!((f64::from(*score) - expected).abs() < 1e-3, "{dim} {length}");
+                // Sums of f32 are as far off as there are numbers in them.
+                let near = 1e-3 * (dim as f64 / 192.0).max(1.0);
+                assert!((f64::from(*score) - expected).abs() < near, "{dim} {length}");
             }
             for &with in Instructions::available() {
                 for (got, expected) in scores(with, &queries, &page).iter().zip(&portable) {
