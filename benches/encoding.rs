@@ -16,19 +16,21 @@
 //! `peak` as FOLDER measures the limits of the CPU: sums of products in registers.
 //! `devices` says where models can run here.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod peer;
+
 use std::time::Instant;
 
 use pagesight_core::seam::{PageEncoder, QueryEncoder};
 use pagesight_core::{ModelSource, PageImage};
 use pagesight_model::{ColPali, Device, LoadOptions, Precision, peak};
+use pagesight_simd::Limit;
+
+use crate::peer::Peer;
 
 const QUESTION: &str = "net sales by region";
 
 /// Multiplications and additions of a page of 1030 tokens, by the shapes of the published model.
 const PAGE_STAGES: [(&str, f64); 3] = [("vision", 0.978e12), ("language", 4.239e12), ("head", 5e8)];
-use pagesight_simd::Limit;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,7 +80,10 @@ fn main() -> Result<(), Failure> {
     let seconds = start.elapsed().as_secs_f64();
     println!("{precision} loaded on {} in {seconds:.1} s{}", model.device(), memory());
     let mut peer = match option("--peer") {
-        Some([python, precision, ..]) => Some(Peer::start(python, folder, precision, device)?),
+        Some([python, precision, ..]) => {
+            let device = device.to_string();
+            Some(Peer::start(python, "encoding_peer.py", &[folder, precision, &device])?)
+        }
         Some(_) => return Err("--peer PYTHON f32|bf16".into()),
         None => None,
     };
@@ -235,79 +240,4 @@ fn memory() -> String {
         megabytes("VmRSS"),
         megabytes("RssAnon")
     )
-}
-
-/// The reference, in a process of its own.
-struct Peer {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(python: &str, folder: &str, precision: &str, device: Device) -> std::io::Result<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/encoding_peer.py");
-        let device = device.to_string();
-        let threads = std::thread::available_parallelism()?.to_string();
-        let mut child = Command::new(python)
-            .args([script, folder, precision, &device, &threads])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.take().expect("piped");
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut ready = String::new();
-        while ready.trim() != "ready" {
-            ready.clear();
-            if output.read_line(&mut ready)? == 0 {
-                return Err(std::io::Error::other("the peer did not start"));
-            }
-        }
-        Ok(Self { child, input, output })
-    }
-
-    fn ask(&mut self, line: &str) -> std::io::Result<String> {
-        writeln!(self.input, "{line}")?;
-        let mut answer = String::new();
-        self.output.read_line(&mut answer)?;
-        Ok(answer.trim().into())
-    }
-
-    /// Prints how near the peer's last vectors are to ours.
-    fn compare(&mut self, ours: impl Iterator<Item = f32>, dim: usize) -> Result<(), Failure> {
-        let path = std::env::temp_dir().join(format!("encoding-{}.bin", std::process::id()));
-        self.ask(&format!("save {}", path.display()))?;
-        let bytes = std::fs::read(&path)?;
-        std::fs::remove_file(&path)?;
-        let theirs: Vec<f32> =
-            bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let ours: Vec<f32> = ours.collect();
-        if ours.len() != theirs.len() {
-            return Err(format!("{} numbers, the peer has {}", ours.len(), theirs.len()).into());
-        }
-        let cosines: Vec<f64> = ours
-            .chunks(dim)
-            .zip(theirs.chunks(dim))
-            .map(|(a, b)| {
-                let dot = |a: &[f32], b: &[f32]| -> f64 {
-                    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-                };
-                dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-            })
-            .collect();
-        let least = cosines.iter().copied().fold(f64::INFINITY, f64::min);
-        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
-        println!(
-            "  cosine to the peer: least {least:.6}, mean {mean:.6}; largest difference {worst:.1e}"
-        );
-        Ok(())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -3,24 +3,32 @@
 //! The checkpoint is a folder, e.g. one that `random_checkpoint` wrote: the real shapes, random
 //! weights. The page is an A4 page in the size that the model asks for, filled from a formula; the
 //! query is of a few words. Each is encoded ROUNDS times after one that is not counted; the median
-//! and the least are printed, with the share of the products' peak that `encoding peak` measures.
-//! Seconds of a core (user time of all threads) are what a busy machine leaves nearly unchanged.
+//! and the least are printed, with the share of the peak of products that is measured in the same
+//! run. Seconds of a core (user time of all threads) are what a busy machine leaves nearly unchanged.
+//!
+//! With `--peer`, the reference in PyTorch encodes the same picture and the same question in turns
+//! with us, on as many threads. Its time is from pixels in numbers to vectors, ours from the bytes
+//! of a picture.
 //!
 //! ```text
 //! cargo run --release -p pagesight-model --example page_cost -- FOLDER|nano PRECISION ROUNDS \
-//!     [RECIPE] [--whole-numbers]
+//!     [RECIPE] [--device cpu|cuda|metal] [--whole-numbers] [--peer PYTHON f32|bf16]
 //! ```
 //!
 //! PAGESIGHT_INSTRUCTIONS=avx2, avx2-vnni, avx512, avx512-vnni and so on measures what an older CPU
 //! does; `--whole-numbers` lets whole numbers of 16 bits take the place of bf16 for any checkpoint,
 //! as they do for nano.
 
+mod peer;
+
 use std::fs;
 use std::time::Instant;
 
 use pagesight_core::{ModelSource, PageImage, PageSize};
-use pagesight_model::{Device, LoadOptions, RecipeChoice, inspect_checkpoint};
+use pagesight_model::{Device, LoadOptions, Precision, RecipeChoice, inspect_checkpoint, peak};
 use pagesight_simd::Limit;
+
+use crate::peer::Peer;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,18 +39,28 @@ fn main() -> Result<(), Failure> {
     if let Ok(name) = std::env::var("PAGESIGHT_INSTRUCTIONS") {
         name.parse::<Limit>()?.set()?;
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let peer = arguments.iter().position(|argument| argument == "--peer");
+    let peer = peer.map_or(Vec::new(), |at| arguments.split_off(at).split_off(1));
+    let device: Device = match arguments.iter().position(|argument| argument == "--device") {
+        Some(at) => {
+            let given: Vec<String> = arguments.drain(at..arguments.len().min(at + 2)).collect();
+            given.get(1).ok_or("--device cpu|cuda|metal")?.parse()?
+        }
+        None => Device::Cpu,
+    };
     let (flags, arguments): (Vec<String>, Vec<String>) =
         arguments.into_iter().partition(|argument| argument.starts_with("--"));
     let [folder, precision, rounds, recipe @ ..] = arguments.as_slice() else {
-        return Err(
-            "usage: page_cost FOLDER|nano PRECISION ROUNDS [RECIPE] [--whole-numbers]".into()
-        );
+        return Err("usage: page_cost FOLDER|nano PRECISION ROUNDS [RECIPE] [--whole-numbers] \
+                    [--device cpu|cuda|metal] [--peer PYTHON f32|bf16]"
+            .into());
     };
+    let precision: Precision = precision.parse()?;
     let rounds: usize = rounds.parse()?;
     let options = LoadOptions {
-        precision: Some(precision.parse()?),
-        device: Device::Cpu,
+        precision: Some(precision),
+        device,
         whole_numbers: flags.iter().any(|flag| flag == "--whole-numbers").then_some(true),
         recipe: recipe.first().map(|name| RecipeChoice::Named(name.clone())),
         ..LoadOptions::default()
@@ -69,9 +87,37 @@ fn main() -> Result<(), Failure> {
         size.height_px,
         work / 1e12
     );
-    let times = measured(rounds, || model.encode_pages(std::slice::from_ref(&page)).map(drop))?;
-    told("page", &times, Some(work));
-    told("query", &measured(rounds, || model.encode_queries(&[QUESTION]).map(drop))?, None);
+    let mut peer = match peer.as_slice() {
+        [] => None,
+        [python, precision] => Some(Peer::start(
+            python,
+            "page_cost_peer.py",
+            &[folder, precision, &device.to_string()],
+        )?),
+        _ => return Err("--peer PYTHON f32|bf16".into()),
+    };
+    let dim = model.record().dim;
+    let encode = || {
+        let page = model.encode_pages(std::slice::from_ref(&page))?.remove(0);
+        Ok(page.vectors().values().iter().map(|value| value.to_f32()).collect())
+    };
+    let line = format!("page {} {}", size.width_px, size.height_px);
+    let (ours, theirs) = measured(rounds, encode, peer.as_mut(), &line, dim)?;
+    let core = told("page", &ours, theirs, Some(work));
+    let ask = || Ok(model.encode_queries(&[QUESTION])?.remove(0).values().to_vec());
+    let (ours, theirs) = measured(rounds, ask, peer.as_mut(), &format!("query {QUESTION}"), dim)?;
+    told("query", &ours, theirs, None);
+    // Whole precisions are multiplied as they are; the others become bf16 on their way.
+    let products = if precision == Precision::F32 { "f32" } else { "bf16" };
+    let threads = std::thread::available_parallelism()?.get() as f64;
+    let peaks = if device == Device::Cpu { peak() } else { Vec::new() };
+    for (name, rate) in peaks.into_iter().filter(|(name, _)| name.ends_with(products)) {
+        let share = 100.0 * work / core / (rate / threads);
+        println!("peak of {name} {:.0} GFLOP/s; the page has {share:.0} % of it", rate / 1e9);
+    }
+    if let Some(peer) = &mut peer {
+        println!("PyTorch's largest {} MB", peer.ask("memory")?);
+    }
     println!("memory {}", memory());
     Ok(())
 }
@@ -98,26 +144,40 @@ fn user_seconds() -> Result<f64, Failure> {
     Ok(ticks / 100.0)
 }
 
+/// Seconds of each round, in turns with the peer: ours with seconds of a core, and the peer's. The
+/// first round is not counted; its vectors are compared.
 fn measured(
     rounds: usize,
-    run: impl Fn() -> Result<(), Failure>,
-) -> Result<Vec<(f64, f64)>, Failure> {
-    run()?;
-    let round = |_| {
+    run: impl Fn() -> Result<Vec<f32>, Failure>,
+    mut peer: Option<&mut Peer>,
+    line: &str,
+    dim: usize,
+) -> Result<(Vec<(f64, f64)>, Vec<f64>), Failure> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..=rounds.max(1) {
         let start = Clock::now()?;
-        run()?;
-        start.elapsed()
-    };
-    (0..rounds.max(1)).map(round).collect()
+        let vectors = run()?;
+        if round > 0 {
+            ours.push(start.elapsed()?);
+        }
+        let Some(peer) = &mut peer else { continue };
+        let seconds = peer.ask(line)?.parse()?;
+        match round {
+            0 => peer.compare(vectors.into_iter(), dim)?,
+            _ => theirs.push(seconds),
+        }
+    }
+    Ok((ours, theirs))
 }
 
-fn told(what: &str, times: &[(f64, f64)], work: Option<f64>) {
-    let sorted = |of: fn(&(f64, f64)) -> f64| {
-        let mut values: Vec<f64> = times.iter().map(of).collect();
+/// Prints the times, and returns the least of the seconds of a core.
+fn told(what: &str, times: &[(f64, f64)], theirs: Vec<f64>, work: Option<f64>) -> f64 {
+    let sorted = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         (values[values.len() / 2], values[0])
     };
-    let ((wall, least_wall), (core, least_core)) = (sorted(|time| time.0), sorted(|time| time.1));
+    let (wall, least_wall) = sorted(times.iter().map(|time| time.0).collect());
+    let (core, least_core) = sorted(times.iter().map(|time| time.1).collect());
     let rate = work.map_or(String::new(), |work| {
         format!(", {:.0} GFLOP/s of a core", work / least_core / 1e9)
     });
@@ -126,6 +186,14 @@ fn told(what: &str, times: &[(f64, f64)], work: Option<f64>) {
          {least_core:.2}){rate}, {} rounds",
         times.len()
     );
+    if !theirs.is_empty() {
+        let (theirs, least) = sorted(theirs);
+        let (ratio, of_least) = (theirs / wall, least / least_wall);
+        println!(
+            "       PyTorch {theirs:.3} s (least {least:.3}): we are {ratio:.2} times as fast ({of_least:.2})"
+        );
+    }
+    least_core
 }
 
 /// The most memory that this process had, and how much of it now is no file's.

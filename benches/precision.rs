@@ -12,7 +12,7 @@
 //!     [PAGES [PRECISION ...]]
 //! ```
 //!
-//! MODEL is a folder, or `nano`. With PAGESIGHT_INSTRUCTIONS=avx2 and so on, the kernels of an older
+//! MODEL is a folder with a checkpoint of any family, or `nano`. With PAGESIGHT_INSTRUCTIONS=avx2 and so on, the kernels of an older
 //! CPU are compared: the quality gate of whole numbers, which take the place of bf16 there.
 //!
 //! PICTURES is a folder of PNGs, e.g. of `pagesight get PATH#PAGE --image`; the first PAGES of them
@@ -21,11 +21,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pagesight_core::seam::{PageEncoder, QueryEncoder};
+use pagesight_core::seam::Model;
 use pagesight_core::{ModelSource, PageImage, PageSize, PictureSize};
 use pagesight_maxsim::maxsim_reference;
-use pagesight_model::{ColPali, Device, LoadOptions, Precision};
-use pagesight_simd::{Limit, resize_bicubic};
+use pagesight_model::{Device, LoadOptions, Precision};
+use pagesight_simd::{Limit, resize};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,6 +56,7 @@ fn main() -> Result<(), Failure> {
 
 /// Vectors of one process: pages and queries, each a list of numbers.
 struct Vectors {
+    dim: usize,
     pages: Vec<Vec<f32>>,
     queries: Vec<Vec<f32>>,
 }
@@ -84,8 +85,8 @@ fn all(
         }
         println!(
             "{precision:5} {:.6}  {:.6}  {:5.1} %  {whole:>18}  {small:>18}",
-            least_cosine(&exact.pages, &vectors.pages),
-            least_cosine(&exact.queries, &vectors.queries),
+            least_cosine(exact.dim, &exact.pages, &vectors.pages),
+            least_cosine(exact.dim, &exact.queries, &vectors.queries),
             100.0 * overlap(&exact, vectors),
         );
     }
@@ -135,10 +136,11 @@ fn one(
         "nano" => ModelSource::Nano,
         folder => ModelSource::Folder(folder.into()),
     };
-    let model = ColPali::load(&source, &options)?;
-    let mut vectors = Vectors { pages: Vec::new(), queries: Vec::new() };
+    let model = pagesight_model::load(&source, &options)?;
+    let dim = model.record().dim;
+    let mut vectors = Vectors { dim, pages: Vec::new(), queries: Vec::new() };
     for path in files(pictures)?.iter().take(pages) {
-        let page = model.encode_pages(&[picture(path, &model)?])?.remove(0);
+        let page = model.encode_pages(&[picture(path, &*model)?])?.remove(0);
         vectors.pages.push(page.vectors().values().iter().map(|v| v.to_f32()).collect());
     }
     for line in std::fs::read_to_string(queries)?.lines() {
@@ -168,21 +170,18 @@ fn files(folder: &str) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The picture at `path` in the size that `model` takes.
-fn picture(path: &Path, model: &ColPali) -> Result<PageImage, Failure> {
+fn picture(path: &Path, model: &dyn Model) -> Result<PageImage, Failure> {
     let image = image::open(path)?.to_rgb8();
     let (width, height) = image.dimensions();
     let page = PageImage::new(width, height, image.into_raw())?;
-    // Every page has the same picture, whatever its shape.
     let PictureSize { width_px, height_px } =
         model.picture(PageSize { width_pt: width as f32, height_pt: height as f32 });
-    Ok(resize_bicubic(&page, width_px, height_px))
+    Ok(resize(&page, width_px, height_px, model.filter()))
 }
-
-const DIM: usize = 128;
 
 impl Vectors {
     fn to_bytes(&self) -> Vec<u8> {
-        let mut numbers = vec![self.pages.len() as u32];
+        let mut numbers = vec![self.dim as u32, self.pages.len() as u32];
         for list in self.pages.iter().chain(&self.queries) {
             numbers.push(list.len() as u32);
             numbers.extend(list.iter().map(|value| value.to_bits()));
@@ -192,18 +191,19 @@ impl Vectors {
 
     fn from_bytes(bytes: &[u8]) -> Self {
         let mut numbers = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        let dim = numbers.next().unwrap_or(1) as usize;
         let pages = numbers.next().unwrap_or(0) as usize;
         let mut lists = Vec::new();
         while let Some(length) = numbers.next() {
             lists.push(numbers.by_ref().take(length as usize).map(f32::from_bits).collect());
         }
         let queries = lists.split_off(pages.min(lists.len()));
-        Self { pages: lists, queries }
+        Self { dim, pages: lists, queries }
     }
 
     /// The ten best pages of a query, the first of equals first.
     fn best(&self, query: &[f32]) -> Vec<usize> {
-        let scores = self.pages.iter().map(|page| maxsim_reference(DIM, query, page));
+        let scores = self.pages.iter().map(|page| maxsim_reference(self.dim, query, page));
         let mut ranked: Vec<(usize, f64)> = scores.enumerate().collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked.into_iter().take(10).map(|(page, _)| page).collect()
@@ -219,11 +219,11 @@ fn overlap(exact: &Vectors, other: &Vectors) -> f64 {
     queries.map(of_query).sum::<f64>() / exact.queries.len().max(1) as f64
 }
 
-fn least_cosine(exact: &[Vec<f32>], other: &[Vec<f32>]) -> f64 {
+fn least_cosine(dim: usize, exact: &[Vec<f32>], other: &[Vec<f32>]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     let lists = exact.iter().zip(other);
-    let rows = lists.flat_map(|(a, b)| a.chunks(DIM).zip(b.chunks(DIM)));
+    let rows = lists.flat_map(|(a, b)| a.chunks(dim).zip(b.chunks(dim)));
     rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).fold(f64::INFINITY, f64::min)
 }

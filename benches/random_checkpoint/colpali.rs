@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::siglip::{Siglip, siglip};
 use crate::written::{Tensor, add, keep, read, write_json, write_shards};
 
 const VOCABULARY: usize = 257_216;
@@ -67,40 +68,16 @@ pub fn write(folder: &Path, most: usize) -> io::Result<usize> {
 
 fn tensors(vision_layers: usize, layers: usize) -> Vec<Tensor> {
     let mut all = Vec::new();
+    let tower = Siglip {
+        hidden: VISION,
+        inner: VISION_INNER,
+        layers: vision_layers,
+        edge: EDGE,
+        patch: PATCH,
+    };
+    siglip(&mut all, "vlm.vision_tower.vision_model", &tower);
     let mut add =
         |name, shape: &[usize], mean, deviation| add(&mut all, name, shape, mean, deviation);
-    let tower = "vlm.vision_tower.vision_model";
-    let side = EDGE / PATCH;
-    let pixels = 3 * PATCH * PATCH;
-    let embeddings = format!("{tower}.embeddings");
-    add(
-        format!("{embeddings}.patch_embedding.weight"),
-        &[VISION, 3, PATCH, PATCH],
-        0.0,
-        keep(pixels),
-    );
-    add(format!("{embeddings}.patch_embedding.bias"), &[VISION], 0.0, 0.05);
-    add(format!("{embeddings}.position_embedding.weight"), &[side * side, VISION], 0.0, 0.3);
-    for n in 0..vision_layers {
-        let layer = format!("{tower}.encoder.layers.{n}");
-        for norm in ["layer_norm1", "layer_norm2"] {
-            add(format!("{layer}.{norm}.weight"), &[VISION], 1.0, 0.1);
-            add(format!("{layer}.{norm}.bias"), &[VISION], 0.0, 0.05);
-        }
-        for (name, input, output, gain) in [
-            ("self_attn.q_proj", VISION, VISION, 1.5),
-            ("self_attn.k_proj", VISION, VISION, 1.5),
-            ("self_attn.v_proj", VISION, VISION, 1.0),
-            ("self_attn.out_proj", VISION, VISION, 0.4),
-            ("mlp.fc1", VISION, VISION_INNER, 1.0),
-            ("mlp.fc2", VISION_INNER, VISION, 0.4),
-        ] {
-            add(format!("{layer}.{name}.weight"), &[output, input], 0.0, gain * keep(input));
-            add(format!("{layer}.{name}.bias"), &[output], 0.0, 0.02);
-        }
-    }
-    add(format!("{tower}.post_layernorm.weight"), &[VISION], 1.0, 0.1);
-    add(format!("{tower}.post_layernorm.bias"), &[VISION], 0.0, 0.05);
     let projector = "vlm.multi_modal_projector.linear";
     add(format!("{projector}.weight"), &[HIDDEN, VISION], 0.0, keep(VISION));
     add(format!("{projector}.bias"), &[HIDDEN], 0.0, 0.02);

@@ -8,19 +8,42 @@
 //! cargo run -p pagesight-model --example random_checkpoint -- FOLDER [--family NAME] [--layers N]
 //! ```
 //!
-//! NAME is colpali (3B, the default) or neomme (260M). `--layers N` cuts towers to N layers, for a
-//! quick look.
+//! NAME is colpali (3B, the default) or one of those below. `--layers N` cuts towers to N layers,
+//! for a quick look.
 
 mod colpali;
 mod neomme;
+mod qwen;
+mod siglip;
+mod tiles;
 mod written;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Writes a checkpoint of at most so many layers a tower, and returns its bytes.
+type Write = fn(&Path, usize) -> io::Result<usize>;
+
+/// All families, and the sizes of each that are published.
+const FAMILIES: [(&str, Write); 9] = [
+    ("colpali", colpali::write),
+    ("neomme", neomme::write),
+    ("colqwen2", qwen::write_2),
+    ("colqwen2.5", qwen::write_2_5),
+    ("colqwen3.5", qwen::write_3_5_small),
+    ("colqwen3.5-4b", qwen::write_3_5_large),
+    ("colmodernvbert", tiles::write_modern),
+    ("colsmol-256m", tiles::write_smol_256m),
+    ("colsmol-500m", tiles::write_smol_500m),
+];
 
 fn main() -> io::Result<()> {
-    let usage = || io::Error::other("usage: random_checkpoint FOLDER [--family NAME] [--layers N]");
+    let usage = || {
+        let names = FAMILIES.map(|(name, _)| name).join("|");
+        let usage = "usage: random_checkpoint FOLDER [--family NAME] [--layers N], NAME one of";
+        io::Error::other(format!("{usage} {names}"))
+    };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (folder, options) = arguments.split_first().ok_or_else(usage)?;
     let folder = PathBuf::from(folder);
@@ -34,12 +57,9 @@ fn main() -> io::Result<()> {
             _ => return Err(usage()),
         }
     }
+    let (_, write) = FAMILIES.iter().find(|(name, _)| *name == family).ok_or_else(usage)?;
     fs::create_dir_all(&folder)?;
-    let total = match family {
-        "colpali" => colpali::write(&folder, most)?,
-        "neomme" => neomme::write(&folder, most)?,
-        _ => return Err(usage()),
-    };
+    let total = write(&folder, most)?;
     println!("{}: {} parameters, {:.2} GB", folder.display(), total / 2, total as f64 / 1e9);
     Ok(())
 }

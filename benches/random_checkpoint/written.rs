@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,28 @@ impl Tensor {
 /// Adds a tensor to be.
 pub fn add(all: &mut Vec<Tensor>, name: String, shape: &[usize], mean: f32, deviation: f32) {
     all.push(Tensor { name, shape: shape.into(), mean, deviation });
+}
+
+/// Adds a linear layer, whose output is `gain` times as large as its input.
+pub fn linear(all: &mut Vec<Tensor>, name: &str, [input, output]: [usize; 2], gain: f32) {
+    add(all, format!("{name}.weight"), &[output, input], 0.0, gain * keep(input));
+}
+
+/// Adds a linear layer with a bias.
+pub fn biased(all: &mut Vec<Tensor>, name: &str, [input, output]: [usize; 2], gain: f32) {
+    linear(all, name, [input, output], gain);
+    add(all, format!("{name}.bias"), &[output], 0.0, 0.02);
+}
+
+/// Adds a norm without a bias, whose weights are around `mean`.
+pub fn norm(all: &mut Vec<Tensor>, name: &str, width: usize, mean: f32) {
+    add(all, format!("{name}.weight"), &[width], mean, 0.1);
+}
+
+/// Adds a norm with a bias.
+pub fn layer_norm(all: &mut Vec<Tensor>, name: &str, width: usize) {
+    norm(all, name, width, 1.0);
+    add(all, format!("{name}.bias"), &[width], 0.0, 0.05);
 }
 
 /// The deviation of weights with which a product keeps the size of its input; layers that add to the
@@ -120,6 +142,32 @@ pub fn write_shards(folder: &Path, tensors: Vec<Tensor>, most: usize) -> io::Res
     let index = json!({ "metadata": { "total_size": total }, "weight_map": map });
     write_json(folder, "model.safetensors.index.json", &index)?;
     Ok(total)
+}
+
+/// Copies the files of a tokenizer from the fixture `parity-FIXTURE`.
+pub fn copy_tokenizer(folder: &Path, fixture: &str) -> io::Result<()> {
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(fixture_file(fixture, name), folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// The path of a file of the fixture `parity-FIXTURE`.
+pub fn fixture_file(fixture: &str, name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    fixtures.join(format!("parity-{fixture}")).join(name)
+}
+
+/// Puts the fields of `changes` in place of those that a JSON object has.
+pub fn change(value: &mut Value, changes: Value) {
+    match (value, changes) {
+        (Value::Object(value), Value::Object(changes)) => {
+            for (key, to) in changes {
+                change(value.entry(key).or_insert(Value::Null), to);
+            }
+        }
+        (value, to) => *value = to,
+    }
 }
 
 /// Reads a JSON file.
