@@ -19,6 +19,7 @@ use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{
     Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best, panel,
 };
+use crate::blocks::zeros::Zeros;
 
 /// How the width of an attention layer is divided into heads.
 #[derive(Debug, Clone, Copy)]
@@ -127,9 +128,9 @@ struct Keys {
     arithmetic: Arithmetic,
     groups: usize,
     /// `[groups, tiles of the head's width]`: rows are keys.
-    keys: Vec<Line>,
+    keys: Zeros<Line>,
     /// `[row tiles of the head's width, tiles of the keys]`: rows are components.
-    values: Vec<Line>,
+    values: Zeros<Line>,
     /// Of keys that are whole numbers, `[groups, runs of the head's width]`.
     key_scales: Vec<[f32; ROWS]>,
     /// Of values that are whole numbers, `[row tiles, runs of the keys]`: those of a component are
@@ -166,7 +167,7 @@ impl Keys {
         let tiles = arithmetic.tiles(dim);
         let is_whole = arithmetic == Arithmetic::Int16;
         let runs = if is_whole { tiles.div_ceil(RUN) } else { 0 };
-        let mut keys = vec![Line([0; 16]); count * tiles * TILE];
+        let mut keys = Zeros::<Line>::new(count * tiles * TILE);
         let mut key_scales = vec![[0.0; ROWS]; count * runs];
         let of_groups = keys.par_chunks_mut((tiles * TILE).max(1)).zip(groups.clone());
         if is_whole {
@@ -190,7 +191,7 @@ impl Keys {
             });
         }
         let per_group = arithmetic.tiles(LANES) * TILE;
-        let mut values = vec![Line([0; 16]); dim.div_ceil(ROWS) * count * per_group];
+        let mut values = Zeros::<Line>::new(dim.div_ceil(ROWS) * count * per_group);
         let of_tiles = values.par_chunks_mut((count * per_group).max(1)).enumerate();
         let value_scales = of_tiles.map(|(tile, lines)| {
             let rows = rows.start + tile * ROWS..rows.end.min(rows.start + (tile + 1) * ROWS);

@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use crate::blocks::zeros::{Plain, Zeros};
+
 /// Number of positions in a group.
 pub const LANES: usize = 32;
 
@@ -13,6 +15,9 @@ pub const LANES: usize = 32;
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Line(pub [u32; 16]);
+
+// SAFETY: numbers, which are 0 where their bytes are; a line is shorter than a page.
+unsafe impl Plain for Line {}
 
 impl Line {
     /// Writes a word of each position. (With single assignments the compiler would scatter them.)
@@ -30,8 +35,11 @@ impl Line {
 pub struct Lanes {
     width: usize,
     lengths: Vec<usize>,
-    values: Vec<[f32; LANES]>,
+    values: Zeros<[f32; LANES]>,
 }
+
+// SAFETY: numbers, which are 0 where their bytes are.
+unsafe impl Plain for [f32; LANES] {}
 
 /// Number of groups of a sequence.
 pub fn groups_of(length: usize) -> usize {
@@ -42,8 +50,7 @@ impl Lanes {
     /// Zeros for sequences of these lengths.
     pub fn zeros(lengths: &[usize], width: usize) -> Self {
         let groups: usize = lengths.iter().map(|&n| groups_of(n)).sum();
-        let values = vec![[0.0; LANES]; groups * width];
-        Self { width, lengths: lengths.into(), values }
+        Self { width, lengths: lengths.into(), values: Zeros::new(groups * width) }
     }
 
     /// From rows, `[sum of lengths, width]`.
@@ -53,21 +60,32 @@ impl Lanes {
     pub fn from_rows(lengths: &[usize], width: usize, rows: &[f32]) -> Self {
         assert_eq!(rows.len(), lengths.iter().sum::<usize>() * width, "whole rows");
         let mut this = Self::zeros(lengths, width);
-        let places = places(lengths);
-        for (row, (group, lane)) in rows.chunks(width.max(1)).zip(places) {
-            for (i, value) in row.iter().enumerate() {
-                this.values[group * width + i][lane] = *value;
+        let parts = parts(lengths);
+        this.each_group(|group, lanes| {
+            let (first, count) = parts[group];
+            let rows = &rows[first * width..][..count * width];
+            // As many components at once as are in a cache line of a row.
+            for (n, lanes) in lanes.chunks_mut(16).enumerate() {
+                for (lane, row) in rows.chunks(width).enumerate() {
+                    for (to, value) in lanes.iter_mut().zip(&row[n * 16..]) {
+                        to[lane] = *value;
+                    }
+                }
             }
-        }
+        });
         this
     }
 
     /// To rows, `[sum of lengths, width]`.
     pub fn to_rows(&self) -> Vec<f32> {
-        let mut rows = Vec::with_capacity(self.lengths.iter().sum::<usize>() * self.width);
-        for (group, lane) in places(&self.lengths) {
-            rows.extend(self.group(group).iter().map(|row| row[lane]));
-        }
+        let places: Vec<(usize, usize)> = places(&self.lengths).collect();
+        let mut rows = vec![0.0; places.len() * self.width];
+        let of_rows = rows.par_chunks_mut(self.width.max(1)).zip(places).with_min_len(LANES);
+        of_rows.for_each(|(row, (group, lane))| {
+            for (to, values) in row.iter_mut().zip(self.group(group)) {
+                *to = values[lane];
+            }
+        });
         rows
     }
 
@@ -166,6 +184,20 @@ fn firsts(lengths: &[usize]) -> impl Iterator<Item = usize> {
         *next += groups_of(length);
         Some(first)
     })
+}
+
+/// The first position of each group among those of all sequences, and how many it has.
+fn parts(lengths: &[usize]) -> Vec<(usize, usize)> {
+    let firsts = lengths.iter().scan(0, |next, &length| {
+        let first = *next;
+        *next += length;
+        Some((first, length))
+    });
+    let parts = firsts.flat_map(|(first, length)| {
+        let starts = (0..length).step_by(LANES);
+        starts.map(move |start| (first + start, LANES.min(length - start)))
+    });
+    parts.collect()
 }
 
 /// Group and lane of every position.

@@ -14,3 +14,4 @@ pub mod quantize;
 pub mod rotation;
 pub mod self_attention;
 pub mod siglip;
+pub mod zeros;

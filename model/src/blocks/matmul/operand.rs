@@ -6,6 +6,7 @@ use super::factor::Factor;
 use super::panel;
 use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, RUN, TILE};
 use crate::blocks::lanes::{LANES, Lanes, Line};
+use crate::blocks::zeros::Zeros;
 
 /// Number of tiles of a panel, 2 kB each. With many groups a panel must stay in the first-level
 /// cache, which two threads may share. With few groups memory is the limit, so that a panel takes
@@ -25,7 +26,7 @@ pub struct Operand {
     pub groups: usize,
     pub width: usize,
     /// By block of the inner width, then by group, then by tile of the block.
-    lines: Vec<Line>,
+    lines: Zeros<Line>,
     /// Tiles of whole numbers that share scales: [`RUN`] where a group is written at once, 1 where
     /// its rows come one tile after the other.
     run: usize,
@@ -41,7 +42,7 @@ impl Operand {
 
     fn with_run(arithmetic: Arithmetic, groups: usize, width: usize, run: usize) -> Self {
         let tiles = arithmetic.tiles(width);
-        let lines = vec![Line([0; 16]); groups * tiles * TILE];
+        let lines = Zeros::new(groups * tiles * TILE);
         let scales = match arithmetic {
             Arithmetic::Int16 => vec![[0.0; LANES]; groups * tiles.div_ceil(run)],
             Arithmetic::F32 | Arithmetic::Bf16 => Vec::new(),

@@ -2,6 +2,7 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 use pagesight_core::{Filter, PageImage, PageSize, PictureSize};
+use rayon::prelude::*;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
@@ -52,7 +53,7 @@ pub fn load(
 impl TilesModel {
     /// The numbers of tiles, `[3, edge, edge]` each.
     pub fn pixels(&self, tiles: &[PageImage]) -> CandleResult<Vec<Tensor>> {
-        tiles.iter().map(|tile| self.processor.normalisation.pixel_values(tile)).collect()
+        tiles.par_iter().map(|tile| self.processor.normalisation.pixel_values(tile)).collect()
     }
 }
 

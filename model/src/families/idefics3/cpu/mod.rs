@@ -5,7 +5,7 @@ mod modern;
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::blocks::decoder::Decoder;
-use crate::blocks::lanes::Lanes;
+use crate::blocks::lanes::{LANES, Lanes, groups_of};
 use crate::blocks::linear::{Linear, tensor, unit_rows};
 use crate::blocks::siglip::Siglip;
 use crate::checkpoint::weights::Weights;
@@ -182,22 +182,32 @@ fn counted(lengths: &[usize]) -> Vec<u32> {
 /// The patches of each tile, a square, joined in blocks of `factor` x `factor`: block by block row by
 /// row, and in a block patch by patch row by row.
 fn joined(seen: &Lanes, factor: usize) -> Lanes {
-    let (rows, width) = (seen.to_rows(), seen.width());
+    let width = seen.width();
     let lengths: Vec<usize> = seen.lengths().iter().map(|n| n / (factor * factor)).collect();
-    let mut joined = Vec::with_capacity(rows.len());
-    let mut start = 0;
-    for &patches in seen.lengths() {
-        let side = patches.isqrt();
-        for block in 0..patches / (factor * factor) {
-            let (down, across) = (block / (side / factor), block % (side / factor));
-            for inside in 0..factor {
-                let first = start + (down * factor + inside) * side + across * factor;
-                joined.extend(&rows[first * width..][..factor * width]);
+    // Of each group its first block, how many blocks its tile has along a side and in all, and the
+    // first group of the tile's patches.
+    let mut tile_of = Vec::new();
+    let mut first = 0;
+    for (&patches, &blocks) in seen.lengths().iter().zip(&lengths) {
+        let side = patches.isqrt() / factor;
+        tile_of.extend((0..blocks).step_by(LANES).map(|block| (block, side, blocks, first)));
+        first += groups_of(patches);
+    }
+    let mut joined = Lanes::zeros(&lengths, factor * factor * width);
+    joined.each_group(|group, rows| {
+        let (start, side, blocks, first) = tile_of[group];
+        for (lane, block) in (start..blocks.min(start + LANES)).enumerate() {
+            let (down, across) = (block / side * factor, block % side * factor);
+            for (n, rows) in rows.chunks_exact_mut(width).enumerate() {
+                let patch = (down + n / factor) * side * factor + across + n % factor;
+                let from = seen.group(first + patch / LANES);
+                for (to, from) in rows.iter_mut().zip(from) {
+                    to[lane] = from[patch % LANES];
+                }
             }
         }
-        start += patches;
-    }
-    Lanes::from_rows(&lengths, factor * factor * width, &joined)
+    });
+    joined
 }
 
 #[cfg(test)]
