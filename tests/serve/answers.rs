@@ -16,7 +16,8 @@ fn events(server: &Server, body: &Value) -> Vec<Value> {
 
 #[test]
 fn a_question_is_answered_in_words() {
-    let (place, server) = shared();
+    let shared = shared();
+    let (place, server) = &*shared;
     let question = "travel expenses in total";
     let kinds = |events: &[Value]| -> Vec<String> {
         events.iter().map(|event| event["type"].as_str().unwrap().to_string()).collect()
