@@ -32,6 +32,7 @@ pub fn document_record(path: &str, document: DocumentId, pages: u32) -> Document
         pages_indexed: pages,
         next_page: pages + 1,
         failed_pages: Vec::new(),
+        waiting_pages: Vec::new(),
         failure: None,
         stale: None,
         notes: Vec::new(),
@@ -100,6 +101,12 @@ impl PageSink for FakeStore {
         }
         for page in batch.pages {
             state.pages.insert(page.id, page);
+        }
+        for page in batch.words {
+            if let Some(stored) = state.pages.get_mut(&page.id) {
+                let (vectors, layout) = (stored.vectors.take(), stored.layout.take());
+                *stored = PageRecord { vectors, layout, ..page };
+            }
         }
         let alive: HashSet<_> = state.documents.values().filter_map(|d| d.document).collect();
         state.pages.retain(|id, _| alive.contains(&id.document));
@@ -384,6 +391,21 @@ where
     assert_eq!(seen(&after, None).len(), 2);
     let paths: Vec<_> = sink.documents().expect("reads").into_iter().map(|d| d.path).collect();
     assert_eq!(paths, ["b.pdf"]);
+
+    // Other words leave the vectors, and make no page that is not there.
+    sink.commit(Batch {
+        words: vec![
+            page_record(apple, 2, "windfall in the meadow", None),
+            page_record(apple, 3, "windfall of no page", None),
+            page_record(pear, 1, "windfall of no document", None),
+        ],
+        ..Batch::default()
+    })
+    .expect("other words commit");
+    let reworded = reader(&mut sink);
+    assert_eq!(found(&reworded, "windfall", None), [page(apple, 2)]);
+    assert!(found(&reworded, "cider", None).is_empty());
+    assert_eq!(seen(&reworded, None), seen(&after, None));
 
     // A re-index replaces every page of a document.
     sink.commit(Batch {
