@@ -10,9 +10,9 @@
 use std::path::PathBuf;
 
 use pagesight_core::seam::{Batch, PageSink};
+use pagesight_core::testing::document_record;
 use pagesight_core::{
-    DocumentId, DocumentRecord, DocumentStatus, PageId, PageRecord, PageSize, PageVectors,
-    PatchLayout, TextSource,
+    DocumentId, DocumentRecord, PageId, PageRecord, PageSize, PageVectors, PatchLayout, TextSource,
 };
 use pagesight_store::Writer;
 
@@ -86,23 +86,8 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
                     layout: Some(PatchLayout::grid(4, 2)),
                 });
             }
-            batch.documents.push(DocumentRecord {
-                path,
-                document: Some(document),
-                bytes: 100_000,
-                modified_ns: 0,
-                status: DocumentStatus::Ok,
-                page_count: count,
-                pages_indexed: count,
-                next_page: count + 1,
-                failed_pages: Vec::new(),
-                waiting_pages: Vec::new(),
-                failure: None,
-                stale: None,
-                notes: Vec::new(),
-                title: None,
-                model: Some(model.id.clone()),
-            });
+            let record = document_record(&path, document, count);
+            batch.documents.push(DocumentRecord { model: Some(model.id.clone()), ..record });
         }
         writer.commit(batch)?;
         eprintln!("{} of {pages} pages", (some[some.len() - 1] + 1) * PAGES_A_DOCUMENT);

@@ -5,6 +5,7 @@ mod passages;
 mod reading;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::seam::{
@@ -169,12 +170,19 @@ pub struct FakeEncoder {
     model: ModelId,
     edge_px: u32,
     slices: Slices,
+    encoded: Arc<AtomicU64>,
 }
 
 impl FakeEncoder {
     /// An encoder of `slices`, each `edge_px` square (even).
     pub fn new(edge_px: u32, slices: Slices) -> Self {
-        Self { model: ModelId(format!("fake-{edge_px}-{slices}")), edge_px, slices }
+        let model = ModelId(format!("fake-{edge_px}-{slices}"));
+        Self { model, edge_px, slices, encoded: Arc::default() }
+    }
+
+    /// How many pages were encoded by it and its clones.
+    pub fn encoded(&self) -> u64 {
+        self.encoded.load(Ordering::Relaxed)
     }
 
     fn size(&self) -> PictureSize {
@@ -205,6 +213,7 @@ impl PageEncoder for FakeEncoder {
     }
 
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        self.encoded.fetch_add(pages.len() as u64, Ordering::Relaxed);
         let PictureSize { width_px: width, height_px: height } = self.size();
         let quarter = self.edge_px / 2;
         let layout = PatchLayout::grid(2 * self.slices.cols(), 2 * self.slices.rows());

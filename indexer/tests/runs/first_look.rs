@@ -2,42 +2,20 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pagesight_core::seam::{BoxError, Ocr, PageEncoder};
+use pagesight_core::seam::{BoxError, Ocr};
 use pagesight_core::testing::{FakeEncoder, FakeOcr};
 use pagesight_core::{
-    Area, DocumentRecord, DocumentStatus, EncodedPage, ModelId, OcrText, OcrWord, PageImage,
-    PageRecord, PageSize, PictureSize, Slices, TextSource, Turn,
+    Area, DocumentRecord, DocumentStatus, OcrText, OcrWord, PageImage, PageRecord, Slices,
+    TextSource, Turn,
 };
 use pagesight_indexer::{Event, Summary};
 
 use super::Place;
 
 const WORDS: &str = "long enough to be the text of a page";
-
-/// Counts the pages that it encodes.
-struct Counting(FakeEncoder, AtomicUsize);
-
-impl PageEncoder for Counting {
-    fn model_id(&self) -> &ModelId {
-        self.0.model_id()
-    }
-
-    fn dim(&self) -> usize {
-        self.0.dim()
-    }
-
-    fn picture(&self, page: PageSize) -> PictureSize {
-        self.0.picture(page)
-    }
-
-    fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
-        self.1.fetch_add(pages.len(), Ordering::Relaxed);
-        self.0.encode_pages(pages)
-    }
-}
 
 /// Says that every picture with words lies on its head, until it is turned.
 struct OnItsHead;
@@ -63,11 +41,10 @@ impl Ocr for OnItsHead {
     }
 }
 
-fn place(look_first: Option<Duration>) -> (Place, Arc<Counting>) {
+fn place(look_first: Option<Duration>) -> (Place, FakeEncoder) {
     let mut place = Place::new();
     let encoder = FakeEncoder::new(8, Slices::grid(2, 1));
-    let encoder = Arc::new(Counting(encoder, AtomicUsize::new(0)));
-    place.engines.encoder = Some(Arc::clone(&encoder) as _);
+    place.engines.encoder = Some(Arc::new(encoder.clone()));
     place.engines.ocr = Some(Arc::new(FakeOcr::new("words of the scan")));
     place.options.look_first = look_first;
     place.write("a.pdf", &[WORDS, "another page with words of its own"]);
@@ -116,7 +93,7 @@ fn all_pages_are_found_by_their_looks_before_ocr_reads_any() {
     // In the end it is as if each page had been read at its turn, and none was encoded twice.
     assert_eq!(contents(&mut place), contents(&mut plain));
     assert_eq!(without_times(&summary), expected);
-    assert_eq!(encoder.1.load(Ordering::Relaxed), 8);
+    assert_eq!(encoder.encoded(), 8);
     let read = place.store.pages().into_iter().filter(|page| page.text_source == TextSource::Ocr);
     assert_eq!(read.count(), 4);
     // And nothing is left to do.
@@ -156,7 +133,7 @@ fn a_run_that_is_stopped_while_it_reads_is_gone_on_with() {
     let summary = place.run();
     assert_eq!((summary.pages_indexed, summary.interrupted), (0, false));
     assert_eq!(contents(&mut place), contents(&mut plain));
-    assert_eq!(encoder.1.load(Ordering::Relaxed), 8);
+    assert_eq!(encoder.encoded(), 8);
 }
 
 #[test]
@@ -169,7 +146,7 @@ fn a_page_on_its_head_is_encoded_again_the_right_way_up() {
     }
     assert_eq!(contents(&mut place), contents(&mut plain));
     // Of the four pages with something to read on them, those that the fake draws on their head.
-    assert!((9..=12).contains(&encoder.1.load(Ordering::Relaxed)));
+    assert!((9..=12).contains(&encoder.encoded()));
 }
 
 #[test]
