@@ -17,7 +17,7 @@ apart = CARGO_TARGET_DIR=$(abspath $(BUILD))/$(1) CARGO_BUILD_BUILD_DIR=$(abspat
 PAGESIGHT := $(abspath $(TARGET))/debug/pagesight
 LIBRARY := .tools/pdfium/lib
 
-.PHONY: help setup build demo test promises features api test-training adapt test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
+.PHONY: help setup build demo test promises features clouds api test-training adapt test-meaning dist archive wheel wheel-test record-nano test-hub cuda cuda-test check bench eval \
   robustness pages fuzz parity torture fleet sanitize neon test-clients test-page test-browser bench-serving
 
 help: ## this list
@@ -42,15 +42,22 @@ promises: setup ## promises that need root, strace and landlock; fails where the
 	cargo test --workspace --test main -- --ignored promises:: --skip torture_
 	cargo test -p pagesight-pdf --lib -- --ignored --nocapture sandbox
 
-# All but those for GPUs, which need their makers' tools. With the tests, so that dependencies have the
-# features of the workspace and are checked once.
-FEATURES = $(shell sed -n '/^\[features\]/,/^\[\[/s/^\([a-z]*\) = .*/\1/p' Cargo.toml | grep -vx -e default -e cuda -e metal)
+# All but those for GPUs, which need their makers' tools, and for clouds, below which most of the
+# database stack is compiled again. With the tests, so that dependencies have the features of the
+# workspace and are checked once. A warning is an error.
+CLOUDS = s3 gcs azure
+FEATURES = $(filter-out default cuda metal $(CLOUDS), \
+  $(shell sed -n '/^\[features\]/,/^\[\[/s/^\([a-z0-9]*\) = .*/\1/p' Cargo.toml))
 
 features: setup ## every feature of the library compiles alone
 	for feature in "" $(FEATURES); do \
 	  echo "no default features, $${feature:-none}"; \
-	  cargo check --quiet -p pagesight --no-default-features --features "$$feature" --lib --tests || exit 1; \
+	  said=$$(cargo check --quiet -p pagesight --no-default-features --features "$$feature" --lib --tests 2>&1) \
+	    && test -z "$$said" || { echo "$$said"; exit 1; }; \
 	done
+
+clouds: setup ## the program for buckets of each cloud compiles, in a build folder of its own
+	for cloud in $(CLOUDS); do $(call apart,clouds) cargo check --quiet -p pagesight --features $$cloud || exit 1; done
 
 api: setup ## the public names of the library, written anew into api.txt
 	@cargo xtask api --write

@@ -439,6 +439,15 @@ impl Index {
         Ok(pagesight_store::check_lock(&self.0.folder)?)
     }
 
+    /// Starts what draws pages, where it is not started, so that the first page that is drawn need
+    /// not wait for it. What stands in the way is said of that page.
+    #[cfg(feature = "pdf")]
+    pub fn start_renderer(&self) {
+        if let Ok(reader) = self.0.reader() {
+            let _ = reader.ready();
+        }
+    }
+
     /// A name for the index: that of the folder that holds it, made to fit into 1 to 64 of a-z, 0-9,
     /// dot, underscore and dash.
     pub fn name(&self) -> String {

@@ -1,11 +1,12 @@
 //! The write path as the library offers it: the indexer over this index's store, reader and model.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{Batch, Model, PageEncoder, PageSink};
-use pagesight_core::{EncodedPage, ModelRecord};
+use pagesight_core::seam::{Batch, BoxError, Model, PageEncoder, PageSink, PassageEncoder};
+use pagesight_core::{DocumentRecord, EncodedPage, ModelRecord};
 use pagesight_indexer::{Engines, Event, IndexError, Summary, SyncOptions};
 use pagesight_maxsim::Neutral;
 use pagesight_store::{ANALYSIS, LazyNeutral, StoreError, Writer};
@@ -45,25 +46,29 @@ pub(crate) fn sync(
     if matches!(engine.meaning(), Meaning::Off) {
         writer.set_embedder(None)?;
     }
-    let mut hear = |event: Event<'_>| {
+    let tell = RefCell::new(tell);
+    let hear = |event: Event<'_>| {
         #[cfg(feature = "pdf")]
         if matches!(event, Event::Committed { .. }) {
             // Between commits a long run would keep what the allocator holds on to.
             pagesight_pdf::give_back_memory();
         }
-        tell(event);
+        (tell.borrow_mut())(event);
     };
+    let mut embedding = Embedding {
+        writer: &mut writer,
+        encoder: embedder.as_deref(),
+        options,
+        tell: &hear,
+        took: Duration::ZERO,
+    };
+    let base = &engine.base;
     let outcome =
-        pagesight_indexer::sync(&mut writer, &engines, &engine.base, folders, options, &mut hear);
+        pagesight_indexer::sync(&mut embedding, &engines, base, folders, options, &mut &hear);
     // What a run that was asked to stop leaves to be done, the next one does.
     let stopped = !matches!(&outcome, Ok(summary) if !summary.interrupted);
-    let start = Instant::now();
-    let embedded = if stopped {
-        Ok(true)
-    } else {
-        meaning::embed(&mut writer, embedder.as_deref(), options, &mut hear)
-    };
-    let meaning = start.elapsed();
+    let embedded = if stopped { Ok(true) } else { embedding.embed() };
+    let meaning = embedding.took;
     let joined = match &embedded {
         Ok(false) => writer.maintain(&options.stop).map(drop),
         _ => Ok(()),
@@ -79,11 +84,47 @@ pub(crate) fn sync(
         Err(StoreError::Interrupted { .. }) => summary.interrupted = true,
         // All is committed; the next run joins the files.
         Err(error @ StoreError::DiskFull { .. }) => {
-            tell(Event::Warning { text: format!("small files are not joined: {error}") });
+            hear(Event::Warning { text: format!("small files are not joined: {error}") });
         }
         joined => joined?,
     }
     Ok(summary)
+}
+
+/// An index that is written, and the meaning of its texts, which follows them: when all documents have
+/// been looked at, so that they are found by it while pages are still read by OCR, and in the end.
+struct Embedding<'a> {
+    writer: &'a mut Writer,
+    encoder: Option<&'a dyn PassageEncoder>,
+    options: &'a SyncOptions,
+    tell: &'a dyn Fn(Event<'_>),
+    /// The time that the meaning took.
+    took: Duration,
+}
+
+impl Embedding<'_> {
+    /// Returns whether it was interrupted.
+    fn embed(&mut self) -> Result<bool, Error> {
+        let start = Instant::now();
+        let mut tell = |event: Event<'_>| (self.tell)(event);
+        let outcome = meaning::embed(self.writer, self.encoder, self.options, &mut tell);
+        self.took += start.elapsed();
+        outcome
+    }
+}
+
+impl PageSink for Embedding<'_> {
+    fn documents(&mut self) -> Result<Vec<DocumentRecord>, BoxError> {
+        self.writer.documents()
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), BoxError> {
+        self.writer.commit(batch)
+    }
+
+    fn looked(&mut self) -> Result<(), BoxError> {
+        Ok(self.embed().map(drop)?)
+    }
 }
 
 /// Takes in one PDF with vectors that were made elsewhere.

@@ -1,7 +1,9 @@
 //! Pages that are pictures, read by the program without any other program.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -44,6 +46,53 @@ fn scans_are_read_upright_on_their_side_and_on_their_head() {
     assert!(ran.out.contains("The members discussed the pruning of"), "{}", ran.out);
     let ran = alone(&place, &["get", "scans.pdf#1"]);
     assert!(ran.out.contains("QRS-0004711") && ran.out.contains("kohlrabi"), "{}", ran.out);
+}
+
+/// A run that takes long: pages are found by their looks until they are read, also when it is killed.
+#[test]
+fn pages_are_looked_at_before_they_are_read() {
+    let place = Place::with(&["form.pdf"]);
+    fs::copy(fixtures().join("pages/scans.pdf"), place.path().join("scans.pdf")).unwrap();
+    let index = ["index", "--model", "nano", "."];
+    let mut command = place.command(&[&index[..], &["--look-first", "0"]].concat());
+    let mut run = command.env("PATH", place.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let looked = "all is found by its looks; 4 pages without words are read now";
+    let told = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.into_iter().any(|line| line == looked));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let records = lines(&alone(&place, &["status", "--json"]));
+    let summary = of_type(&records, "summary")[0];
+    let count = |what: &str| summary["documents"][what].as_u64();
+    assert_eq!((count("in_progress"), count("ok")), (Some(1), Some(1)), "{records:?}");
+    let waiting = of_type(&records, "document").into_iter().map(|d| &d["waiting_pages"]);
+    assert_eq!(waiting.collect::<Vec<_>>(), [0, 4]);
+    let ran = alone(&place, &["status"]);
+    let unfinished = "unfinished: scans.pdf: 4 of 4 pages, the words of 4 are still to be read";
+    assert!(ran.out.contains(unfinished), "{}", ran.out);
+    let by_looks = ["query", "--json", "--channel", "visual", "--all", "purple kohlrabi"];
+    let found = lines(&alone(&place, &by_looks));
+    assert_eq!(hits(&found).into_iter().filter(|hit| hit.0 == "scans.pdf").count(), 4);
+    assert!(!alone(&place, &["query", "--channel", "text", "kohlrabi"]).out.contains("scans.pdf"));
+    // The next run reads them, and all is as if each page had been read at its turn.
+    assert_eq!(alone(&place, &index).code, 0);
+    let plain = Place::with(&["form.pdf"]);
+    fs::copy(fixtures().join("pages/scans.pdf"), plain.path().join("scans.pdf")).unwrap();
+    assert_eq!(alone(&plain, &index).code, 0);
+    for question in [&by_looks[..], &["query", "--json", "seedlings of purple kohlrabi"]] {
+        let [found, expected] = [&place, &plain].map(|place| {
+            let mut found = lines(&alone(place, question));
+            found.retain(|line| line["type"] == "hit");
+            found
+        });
+        assert_eq!(found, expected);
+    }
+    for page in ["scans.pdf#1", "scans.pdf#3"] {
+        let [read, expected] = [&place, &plain].map(|place| alone(place, &["get", page]).out);
+        assert_eq!(read, expected);
+    }
+    let ran = alone(&place, &["verify"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
 }
 
 #[test]

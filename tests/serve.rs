@@ -12,7 +12,7 @@ mod searches;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -137,17 +137,21 @@ fn unchunked(mut body: &[u8]) -> Vec<u8> {
     whole
 }
 
-/// An index of a form and slides by nano, and a server for all tests that only read.
-fn shared() -> &'static (Place, Server) {
-    static SHARED: OnceLock<(Place, Server)> = OnceLock::new();
-    SHARED.get_or_init(|| {
+/// An index of a form and slides by nano, and a server for all tests that only read. It ends with the
+/// last of those that hold it: what is static is never dropped, and its server would go on for ever.
+fn shared() -> Arc<(Place, Server)> {
+    static SHARED: Mutex<Weak<(Place, Server)>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
         let place = Place::new();
         place.add("form.pdf", "reports/form.pdf");
         place.add("rotated.pdf", "reports/rotated.pdf");
         place.add("scan.pdf", "scan.pdf");
         assert_eq!(place.run(&["index", "--model", "nano", "--no-ocr", "."]).code, 0);
         let server = Server::start(&place, &[]);
-        (place, server)
+        let started = Arc::new((place, server));
+        *shared = Arc::downgrade(&started);
+        started
     })
 }
 

@@ -84,7 +84,8 @@ impl Attachment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentStatus {
-    /// Some pages are committed, the rest are still to be read (an interrupted run).
+    /// Some pages are committed, the rest are still to be read; or words of some are (a run that is
+    /// under way, or was interrupted).
     InProgress,
     /// Every page is indexed.
     Ok,
@@ -137,6 +138,9 @@ pub struct DocumentRecord {
     pub next_page: u32,
     /// Pages that could not be read.
     pub failed_pages: Vec<PageFailure>,
+    /// Pages that are indexed by their looks, and whose words OCR is still to read, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_pages: Vec<u32>,
     /// Why the document failed.
     pub failure: Option<Failure>,
     /// Why the file could not be read the last time, when its pages are those of what it was before.

@@ -293,6 +293,9 @@ pub struct Batch {
     pub dropped_pages: Vec<DocumentId>,
     /// Pages to add; a page that is there already is replaced.
     pub pages: Vec<PageRecord>,
+    /// Pages that are there and get other words; their vectors and layout stay, and none are given
+    /// here. What is not there is left out.
+    pub words: Vec<PageRecord>,
 }
 
 impl Batch {
@@ -316,6 +319,16 @@ pub trait PageSink {
     /// # Errors
     /// When the store cannot be written, e.g. a full disk.
     fn commit(&mut self, batch: Batch) -> Result<(), BoxError>;
+
+    /// Hears that all documents have been looked at, and that what comes next, the reading of pages
+    /// by OCR, takes long: a store may bring in step now what it derives from the words. By default
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn looked(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
 }
 
 /// Which pages a search may return; `None` is all of them.

@@ -5,6 +5,7 @@ mod passages;
 mod reading;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::seam::{
@@ -32,6 +33,7 @@ pub fn document_record(path: &str, document: DocumentId, pages: u32) -> Document
         pages_indexed: pages,
         next_page: pages + 1,
         failed_pages: Vec::new(),
+        waiting_pages: Vec::new(),
         failure: None,
         stale: None,
         notes: Vec::new(),
@@ -101,6 +103,12 @@ impl PageSink for FakeStore {
         for page in batch.pages {
             state.pages.insert(page.id, page);
         }
+        for page in batch.words {
+            if let Some(stored) = state.pages.get_mut(&page.id) {
+                let (vectors, layout) = (stored.vectors.take(), stored.layout.take());
+                *stored = PageRecord { vectors, layout, ..page };
+            }
+        }
         let alive: HashSet<_> = state.documents.values().filter_map(|d| d.document).collect();
         state.pages.retain(|id, _| alive.contains(&id.document));
         Ok(())
@@ -162,12 +170,19 @@ pub struct FakeEncoder {
     model: ModelId,
     edge_px: u32,
     slices: Slices,
+    encoded: Arc<AtomicU64>,
 }
 
 impl FakeEncoder {
     /// An encoder of `slices`, each `edge_px` square (even).
     pub fn new(edge_px: u32, slices: Slices) -> Self {
-        Self { model: ModelId(format!("fake-{edge_px}-{slices}")), edge_px, slices }
+        let model = ModelId(format!("fake-{edge_px}-{slices}"));
+        Self { model, edge_px, slices, encoded: Arc::default() }
+    }
+
+    /// How many pages were encoded by it and its clones.
+    pub fn encoded(&self) -> u64 {
+        self.encoded.load(Ordering::Relaxed)
     }
 
     fn size(&self) -> PictureSize {
@@ -198,6 +213,7 @@ impl PageEncoder for FakeEncoder {
     }
 
     fn encode_pages(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, BoxError> {
+        self.encoded.fetch_add(pages.len() as u64, Ordering::Relaxed);
         let PictureSize { width_px: width, height_px: height } = self.size();
         let quarter = self.edge_px / 2;
         let layout = PatchLayout::grid(2 * self.slices.cols(), 2 * self.slices.rows());
@@ -384,6 +400,21 @@ where
     assert_eq!(seen(&after, None).len(), 2);
     let paths: Vec<_> = sink.documents().expect("reads").into_iter().map(|d| d.path).collect();
     assert_eq!(paths, ["b.pdf"]);
+
+    // Other words leave the vectors, and make no page that is not there.
+    sink.commit(Batch {
+        words: vec![
+            page_record(apple, 2, "windfall in the meadow", None),
+            page_record(apple, 3, "windfall of no page", None),
+            page_record(pear, 1, "windfall of no document", None),
+        ],
+        ..Batch::default()
+    })
+    .expect("other words commit");
+    let reworded = reader(&mut sink);
+    assert_eq!(found(&reworded, "windfall", None), [page(apple, 2)]);
+    assert!(found(&reworded, "cider", None).is_empty());
+    assert_eq!(seen(&reworded, None), seen(&after, None));
 
     // A re-index replaces every page of a document.
     sink.commit(Batch {

@@ -93,9 +93,9 @@ pub fn add(
     });
     let batch = Batch {
         documents: copies.chain([record.clone()]).collect(),
-        dropped_paths: Vec::new(),
         dropped_pages: vec![document],
         pages: read,
+        ..Batch::default()
     };
     sink.commit(batch).map_err(AddError::Store)?;
     Ok(record)

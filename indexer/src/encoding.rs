@@ -15,6 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::discover::Found;
 use crate::error::IndexError;
 use crate::estimate::Kind;
+use crate::reading::Visit;
 
 /// Pages that wait for the encoder at most, on few cores and on many. A picture of a page takes some
 /// megabytes, so they are no more than keep it busy while other threads do something else.
@@ -29,6 +30,7 @@ pub(crate) struct Waiting {
     pub found: Arc<Found>,
     pub page: PageRecord,
     pub kind: Kind,
+    pub visit: Visit,
 }
 
 /// What goes through the encoder, in the order in which it was read.

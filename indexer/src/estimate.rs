@@ -90,6 +90,11 @@ pub(crate) struct Estimate {
     /// Documents of the plan that are being read or finished.
     begun: HashSet<String>,
     done: Pages,
+    /// Pages that were indexed by their looks.
+    looked_at: f64,
+    /// Pages whose words wait, here or since an earlier run, and those that have been read of them.
+    waiting: f64,
+    read_later: f64,
     /// Seconds that readers took for pages of each kind, and how many pages these are.
     read: [(f64, f64); 2],
     /// Seconds that the encoder took, and for how many pages.
@@ -109,6 +114,9 @@ impl Estimate {
             to_come: Pages::default(),
             begun: HashSet::new(),
             done: Pages::default(),
+            looked_at: 0.0,
+            waiting: 0.0,
+            read_later: 0.0,
             read: [(0.0, 0.0); 2],
             encoded: (0.0, 0.0),
             readers: readers.max(1) as f64,
@@ -183,9 +191,41 @@ impl Estimate {
         self.encoded.1 += pages as f64;
     }
 
+    /// A page whose words waited was read, which took a thread so long.
+    pub fn read_waiting(&mut self, took: Duration) {
+        // Its looks were another page's work.
+        let look = mean(self.read[Kind::Words as usize]).unwrap_or_default();
+        self.read(Kind::Picture, took + Duration::from_secs_f64(look));
+    }
+
     /// A page of the document at `path` is finished.
     pub fn page_done(&mut self, path: &str, kind: Kind) {
         *self.done.of(kind) += 1.0;
+        self.page_came(path, kind);
+    }
+
+    /// A page of the document at `path` is indexed by its looks; its words wait.
+    pub fn page_seen(&mut self, path: &str) {
+        (self.looked_at, self.waiting) = (self.looked_at + 1.0, self.waiting + 1.0);
+        self.page_came(path, Kind::Picture);
+    }
+
+    /// The words of so many pages wait since an earlier run.
+    pub fn waits(&mut self, pages: usize) {
+        self.waiting += pages as f64;
+    }
+
+    /// The words of a page that waited have been read.
+    pub fn waiting_done(&mut self) {
+        (self.waiting, self.read_later) = ((self.waiting - 1.0).max(0.0), self.read_later + 1.0);
+    }
+
+    /// So many pages do not wait any more in this run.
+    pub fn put_off(&mut self, pages: usize) {
+        self.waiting = (self.waiting - pages as f64).max(0.0);
+    }
+
+    fn page_came(&mut self, path: &str, kind: Kind) {
         let Some(mut document) = self.open.get(path).copied() else { return };
         *document.done.of(kind) += 1.0;
         if document.is_looked {
@@ -216,21 +256,30 @@ impl Estimate {
             to_come.add(self.known_pages, self.unknown as f64 / self.known as f64);
         }
         let is_counted = self.unknown == 0;
-        let (done, pages) = (self.done.all(), self.done.all() + to_come.all());
-        let worth = |pages: Pages| {
-            let [words, pictures] = self.seconds_a_page();
-            pages.words * words + pages.pictures * pictures
-        };
-        let (so_far, rest) = (worth(self.done), worth(to_come));
+        let done = self.done.all() + self.read_later;
+        let pages = done + self.waiting + to_come.all();
+        let [words, pictures] = self.seconds_a_page();
+        let worth = |pages: Pages| pages.words * words + pages.pictures * pictures;
+        // To look at a picture takes as long as a page with words.
+        let reading = (pictures - words).max(0.0);
+        let so_far =
+            worth(self.done) + self.looked_at * words.min(pictures) + self.read_later * reading;
+        let rest = worth(to_come) + self.waiting * reading;
         let part = if so_far > 0.0 { so_far / (so_far + rest) } else { 0.0 };
         let is_known = so_far > 0.0 && elapsed >= SOON && (self.known > 0 || is_counted);
         let left = is_known.then(|| elapsed.mul_f64((rest / so_far).min(1e6)));
-        Progress { pages_done: done as u64, pages: pages.round() as u64, is_counted, part, left }
+        Progress {
+            pages_done: done as u64,
+            pages_waiting: self.waiting as u64,
+            pages: pages.round() as u64,
+            is_counted,
+            part,
+            left,
+        }
     }
 
     /// What a page of each kind takes of the run's time, up to a factor.
     fn seconds_a_page(&self) -> [f64; 2] {
-        let mean = |(seconds, pages): (f64, f64)| (pages > 0.0).then(|| seconds / pages);
         let encoded = mean(self.encoded).unwrap_or_default();
         let of =
             |kind: Kind| mean(self.read[kind as usize]).map(|read| read / self.readers + encoded);
@@ -243,6 +292,10 @@ impl Estimate {
             (None, None) => [1.0, PICTURE],
         }
     }
+}
+
+fn mean((seconds, pages): (f64, f64)) -> Option<f64> {
+    (pages > 0.0).then(|| seconds / pages)
 }
 
 #[cfg(test)]
@@ -351,6 +404,45 @@ mod tests {
         // 729 pages with words are left, 120 pictures count as four each.
         let expected = (730.0 + 4.0 * 120.0) * 0.3;
         assert!((told.as_secs_f64() - expected).abs() < 0.1 * expected, "{told:?} {expected}");
+    }
+
+    #[test]
+    fn pages_that_wait_for_their_words_are_expected() {
+        let mut estimate = Estimate::new(1, 1);
+        estimate.opened("a", 100, true);
+        let mut now = 0.0;
+        let told = |estimate: &Estimate, now| {
+            let progress = estimate.progress(Duration::from_secs_f64(now));
+            (progress.pages_done, progress.pages_waiting, progress.left.unwrap().as_secs_f64())
+        };
+        // Ten pages are read whole, the others looked at, which takes as long as pages with words.
+        for page in 0..100 {
+            let (kind, took) = if page < 10 { (Kind::Picture, 6.1) } else { (Kind::Words, 0.3) };
+            now += took;
+            estimate.read(kind, Duration::from_secs_f64(took));
+            if page < 10 {
+                estimate.page_done("a", Kind::Picture);
+            } else {
+                estimate.page_seen("a");
+            }
+            if page == 50 {
+                let left = 49.0 * 0.3 + 90.0 * 5.8;
+                let (done, waiting, told) = told(&estimate, now);
+                assert_eq!((done, waiting), (10, 41));
+                assert!((told - left).abs() < 0.1 * left, "{told} {left}");
+            }
+        }
+        estimate.closed("a", true);
+        for page in 0..90u64 {
+            let left = (90 - page) as f64 * 5.8;
+            let (done, waiting, told) = told(&estimate, now);
+            assert_eq!((done, waiting), (10 + page, 90 - page));
+            assert!((told - left).abs() < 0.1 * left + 1.0, "{told} {left}");
+            now += 5.8;
+            estimate.read_waiting(Duration::from_secs_f64(5.8));
+            estimate.waiting_done();
+        }
+        assert_eq!(told(&estimate, now), (100, 0, 0.0));
     }
 
     #[test]

@@ -35,6 +35,16 @@ pub enum Event<'a> {
         /// Share of the document's bytes that this page stands for.
         bytes: u64,
     },
+    /// A page is indexed by its looks, and OCR reads it later; [`Page`](Self::Page) follows then.
+    Seen {
+        /// Ledger path.
+        path: &'a str,
+    },
+    /// All documents have been looked at. What follows is the reading of pages by OCR.
+    Looked {
+        /// Pages that are to be read.
+        waiting: usize,
+    },
     /// How far the run is: after each page and each document.
     Progress(Progress),
     /// A document is finished.
@@ -78,6 +88,9 @@ pub enum Event<'a> {
 pub struct Progress {
     /// Pages that are read, or have failed.
     pub pages_done: u64,
+    /// Pages that can be found by their looks, and whose words OCR is still to read. They are not
+    /// done.
+    pub pages_waiting: u64,
     /// Pages to read in this run, those that are done among them. Documents that have not been
     /// opened yet count as many as the others have on average.
     pub pages: u64,

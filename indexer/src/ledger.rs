@@ -90,6 +90,7 @@ pub(crate) fn unread(found: &Found) -> DocumentRecord {
         pages_indexed: 0,
         next_page: 1,
         failed_pages: Vec::new(),
+        waiting_pages: Vec::new(),
         failure: None,
         stale: None,
         notes: Vec::new(),
@@ -120,6 +121,7 @@ pub(crate) fn opened(
         record.pages_indexed = before.pages_indexed;
         record.next_page = before.next_page;
         record.failed_pages = before.failed_pages;
+        record.waiting_pages = before.waiting_pages;
         record.notes = before.notes;
     }
     record
@@ -145,6 +147,18 @@ pub(crate) fn page_indexed(record: &mut DocumentRecord, number: u32) {
     record.passed(number);
 }
 
+/// Page `number` is in the index by its looks, and its words are still to be read.
+pub(crate) fn page_waits(record: &mut DocumentRecord, number: u32) {
+    page_indexed(record, number);
+    let at = record.waiting_pages.partition_point(|&page| page < number);
+    record.waiting_pages.insert(at, number);
+}
+
+/// The words of page `number`, which waited for it, have been read.
+pub(crate) fn page_read(record: &mut DocumentRecord, number: u32) {
+    record.waiting_pages.retain(|&page| page != number);
+}
+
 /// A page could not be read.
 pub(crate) fn page_failed(record: &mut DocumentRecord, failure: PageFailure) {
     record.passed(failure.page);
@@ -158,7 +172,7 @@ pub(crate) fn note(record: &mut DocumentRecord, note: String) {
     }
 }
 
-/// The record of a document of which every page was indexed or has failed.
+/// The record of a document of which every page was indexed, with its words, or has failed.
 pub(crate) fn closed(mut record: DocumentRecord) -> DocumentRecord {
     record.status = match (record.pages_indexed, record.failed_pages.is_empty()) {
         (0, _) => DocumentStatus::Failed,

@@ -21,6 +21,7 @@ mod encoding;
 mod error;
 mod estimate;
 mod event;
+mod first_look;
 mod ink;
 mod ledger;
 mod legible;
@@ -33,6 +34,7 @@ mod recognise;
 mod scan;
 mod survey;
 mod sync;
+mod waiting;
 mod watch;
 
 pub use add::add;

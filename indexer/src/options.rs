@@ -44,6 +44,10 @@ pub struct SyncOptions {
     /// Reads PDFs outside the roots to which links in them lead, as it does by default. Without it
     /// such links are passed over, for roots that others may write to.
     pub links_out: bool,
+    /// After so long, pages that OCR should read are indexed by their looks alone, and read when all
+    /// documents have been looked at; `None` reads each page at its turn. OCR takes seconds a page,
+    /// so a long run is of use early.
+    pub look_first: Option<Duration>,
     /// How much of a document is read.
     pub limits: Limits,
     /// When what was read is committed.
@@ -61,6 +65,7 @@ impl Default for SyncOptions {
             ocr: OcrChoice::Auto,
             ocr_languages: None,
             links_out: true,
+            look_first: Some(BatchSize::default().time),
             limits: Limits::default(),
             batch: BatchSize::default(),
             stop: Arc::default(),

@@ -4,7 +4,7 @@
 //! only one that commits: while it does, the others go on. The queues between them are short, so
 //! memory does not grow with the folder.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
@@ -25,12 +25,14 @@ use crate::discover::{Discovery, Found};
 use crate::encoding::{Encoded, Encoding, Waiting};
 use crate::error::IndexError;
 use crate::estimate::{Estimate, Kind, Pages};
-use crate::event::{Event, Outcome, Summary};
+use crate::event::{Event, Outcome, Stages, Summary};
+use crate::first_look::FirstLook;
 use crate::ledger::{self, Failed, Ledger, Wants};
 use crate::missing::Missing;
 use crate::options::{Engines, SyncOptions};
-use crate::reading::{DocumentReader, Message, Said};
+use crate::reading::{DocumentReader, Message, Said, Visit};
 use crate::scan::needs_ocr;
+use crate::waiting::Rest;
 
 /// How often a waiting run looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -54,6 +56,8 @@ pub(crate) struct Pipeline<'a> {
     looked: Receiver<(String, Pages)>,
     /// Documents that are being read, by path.
     open: HashMap<String, OpenDocument>,
+    /// Documents of which OCR is to read pages when all have been looked at, by path.
+    later: BTreeMap<String, (Arc<Found>, OpenDocument)>,
     /// Final records of this run, by document.
     done: HashMap<DocumentId, DocumentRecord>,
     /// Files whose bytes are read under another name.
@@ -120,6 +124,7 @@ impl<'a> Pipeline<'a> {
             start: Instant::now(),
             looked: channel().1,
             open: HashMap::new(),
+            later: BTreeMap::new(),
             done: HashMap::new(),
             duplicates: Vec::new(),
             seen: Seen::default(),
@@ -172,42 +177,79 @@ impl<'a> Pipeline<'a> {
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = self.options.workers.unwrap_or_else(cores).clamp(1, jobs.len().max(1));
         (self.estimate, self.start) = (Estimate::new(jobs.len(), workers), Instant::now());
+        let first_look = FirstLook::new(self.options.look_first);
         let files = jobs.clone();
         let jobs: Mutex<VecDeque<Found>> = Mutex::new(jobs.into());
-        let (to_run, from_readers) = sync_channel(workers * 2);
         let (tell_looked, looked) = channel();
         self.looked = looked;
-        let over = Arc::new(AtomicBool::new(false));
-        thread::scope(|scope| {
-            let ahead = Ahead {
-                engines: self.engines,
-                limits: &self.options.limits,
-                claims: &claims,
-                files,
-                jobs: &jobs,
-                over: Arc::clone(&over),
-            };
+        let (engines, limits) = (self.engines, &self.options.limits);
+        let looked = thread::scope(|scope| {
+            let over = Arc::default();
+            let (claims, jobs) = (&claims, &jobs);
+            let ahead = Ahead { engines, limits, claims, files, jobs, over: Arc::clone(&over) };
             let (reading, end) = channel();
             scope.spawn(move || ahead.look_into_all(&tell_looked, &end));
+            let outcome =
+                self.read_with(workers, claims, first_look, over, |reader| reader.read_all(jobs));
+            drop(reading);
+            outcome
+        });
+        match looked.and_then(|()| self.read_later(workers, &claims, first_look)) {
+            Ok(()) | Err(Stop::Asked) => Ok(()),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    /// Reads the pages whose words wait. All documents have been looked at.
+    fn read_later(
+        &mut self,
+        workers: usize,
+        claims: &Claims,
+        first_look: FirstLook,
+    ) -> Result<(), Stop> {
+        let rest = |(found, open): &(Arc<Found>, OpenDocument)| Rest {
+            found: Arc::clone(found),
+            document: open.record.document.expect("opened with its document"),
+            pages: open.record.waiting_pages.clone(),
+        };
+        let rests: VecDeque<Rest> = self.later.values().map(rest).collect();
+        if rests.is_empty() {
+            return Ok(());
+        }
+        // From here on all pages can be found, these by their looks.
+        self.commit()?;
+        self.committing.looked()?;
+        let waiting = rests.iter().map(|rest| rest.pages.len()).sum();
+        (self.tell)(Event::Looked { waiting });
+        let jobs = Mutex::new(rests);
+        self.read_with(workers, claims, first_look, Arc::default(), |reader| {
+            reader.read_waiting(&jobs);
+        })
+    }
+
+    /// Has threads read documents, each with `read`, and takes what they say. `over` is set in the
+    /// end.
+    fn read_with(
+        &mut self,
+        workers: usize,
+        claims: &Claims,
+        first_look: FirstLook,
+        over: Arc<AtomicBool>,
+        read: impl Fn(&DocumentReader<'_>) + Sync,
+    ) -> Result<(), Stop> {
+        let (to_run, from_readers) = sync_channel(workers * 2);
+        let (engines, limits) = (self.engines, &self.options.limits);
+        thread::scope(|scope| {
             for _ in 0..workers {
-                let reader = DocumentReader {
-                    engines: self.engines,
-                    limits: &self.options.limits,
-                    claims: &claims,
-                    to_run: to_run.clone(),
-                    over: Arc::clone(&over),
-                };
-                let jobs = &jobs;
-                scope.spawn(move || reader.read_all(jobs));
+                let (to_run, over) = (to_run.clone(), Arc::clone(&over));
+                let reader = DocumentReader { engines, limits, claims, first_look, to_run, over };
+                let read = &read;
+                scope.spawn(move || read(&reader));
             }
             drop(to_run);
             let outcome = self.consume(from_readers);
             over.store(true, Ordering::Relaxed);
-            drop(reading);
-            match outcome {
-                Ok(()) | Err(Stop::Asked) => Ok(()),
-                Err(Stop::Error(error)) => Err(error),
-            }
+            outcome
         })
     }
 
@@ -269,12 +311,12 @@ impl<'a> Pipeline<'a> {
                 let read = record.pages_indexed + record.failed_pages.len() as u32;
                 let pages = page_count.min(self.options.limits.pages).saturating_sub(read);
                 self.estimate.opened(&found.path, pages, !found.is_attached);
+                self.estimate.waits(record.waiting_pages.len());
                 let open = OpenDocument { record, bytes_told: 0, waiting: 0, is_read: false };
                 self.open.insert(found.path.clone(), open);
             }
-            Message::Page { page, image, kind, took } => {
-                self.estimate.read(kind, took.reading());
-                self.summary.stages.add(took);
+            Message::Page { page, image, kind, visit, took } => {
+                self.estimate_page(kind, visit, took);
                 let wanted = self.options.ocr != OcrChoice::Off && self.engines.ocr.is_none();
                 let open = self.open.get_mut(&found.path).expect("opened before its pages");
                 if wanted && needs_ocr(&page.text) {
@@ -288,11 +330,29 @@ impl<'a> Pipeline<'a> {
                 open.waiting += 1;
                 let turn = page.turn;
                 let document = open.record.document.expect("opened with its document");
-                let page = Waiting { found, page: page.into_record(document), kind };
+                let page = Waiting { found, page: page.into_record(document), kind, visit };
                 match image {
                     Some(image) => self.encode(page, image, turn)?,
                     None => self.page_done(page),
                 }
+            }
+            Message::Reopened => {
+                let (_, open) = self.later.remove(&found.path).expect("set aside before");
+                self.open.insert(found.path.clone(), OpenDocument { is_read: false, ..open });
+            }
+            Message::GivenUp(number) => {
+                ledger::page_read(&mut self.opened(&found).record, number);
+                self.estimate.waiting_done();
+                self.tell_page(&found);
+            }
+            Message::PutOff(failure) => {
+                let (_, open) = self.later.remove(&found.path).expect("set aside before");
+                let pages = open.record.waiting_pages.len();
+                self.estimate.put_off(pages);
+                let path = &found.path;
+                let text =
+                    format!("{path}: the words of {pages} pages are still to be read: {failure}");
+                (self.tell)(Event::Warning { text });
             }
             Message::PageFailed(failure) => {
                 self.opened(&found).waiting += 1;
@@ -358,14 +418,50 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn page_done(&mut self, Waiting { found, page, kind }: Waiting) {
+    /// What the time says that a page took to read.
+    fn estimate_page(&mut self, kind: Kind, visit: Visit, took: Stages) {
+        match visit {
+            Visit::Whole => self.estimate.read(kind, took.reading()),
+            // It was drawn, and not read.
+            Visit::Look => self.estimate.read(Kind::Words, took.reading()),
+            Visit::Words | Visit::NoWords => self.estimate.read_waiting(took.reading()),
+        }
+        self.summary.stages.add(took);
+    }
+
+    fn page_done(&mut self, Waiting { found, page, kind, visit }: Waiting) {
         let found = &*found;
         let open = self.opened(found);
         open.waiting -= 1;
-        ledger::page_indexed(&mut open.record, page.id.number);
-        self.summary.pages_indexed += 1;
-        self.committing.add_page(page);
-        self.tell_page(found, kind);
+        let number = page.id.number;
+        match visit {
+            Visit::Whole => {
+                ledger::page_indexed(&mut open.record, number);
+                self.estimate.page_done(&found.path, kind);
+            }
+            Visit::Look => {
+                ledger::page_waits(&mut open.record, number);
+                self.estimate.page_seen(&found.path);
+            }
+            Visit::Words | Visit::NoWords => {
+                ledger::page_read(&mut open.record, number);
+                self.estimate.waiting_done();
+            }
+        }
+        match visit {
+            Visit::Whole | Visit::Look => {
+                self.summary.pages_indexed += 1;
+                self.committing.add_page(page);
+            }
+            Visit::Words => self.committing.add_words(page),
+            Visit::NoWords => {}
+        }
+        if visit == Visit::Look {
+            (self.tell)(Event::Seen { path: &found.path });
+            self.tell_progress();
+        } else {
+            self.tell_page(found);
+        }
         self.close_if_done(found);
     }
 
@@ -374,16 +470,16 @@ impl<'a> Pipeline<'a> {
         open.waiting -= 1;
         ledger::page_failed(&mut open.record, failure);
         self.summary.pages_failed += 1;
-        self.tell_page(found, Kind::Words);
+        self.estimate.page_done(&found.path, Kind::Words);
+        self.tell_page(found);
         self.close_if_done(found);
     }
 
-    fn tell_page(&mut self, found: &Found, kind: Kind) {
+    fn tell_page(&mut self, found: &Found) {
         let open = self.opened(found);
         let bytes = planned_bytes(found) / u64::from(open.record.page_count.max(1));
         open.bytes_told += bytes;
         (self.tell)(Event::Page { path: &found.path, bytes });
-        self.estimate.page_done(&found.path, kind);
         self.tell_progress();
     }
 
@@ -394,12 +490,29 @@ impl<'a> Pipeline<'a> {
         (self.tell)(Event::Progress(self.estimate.progress(self.start.elapsed())));
     }
 
+    /// Leaves a document until all have been looked at.
+    fn set_aside(&mut self, found: &Found, open: OpenDocument) {
+        self.committing.add_record(open.record.clone());
+        self.estimate.closed(&found.path, !found.is_attached);
+        self.later.insert(found.path.clone(), (Arc::new(found.clone()), open));
+        self.tell_progress();
+    }
+
     fn close_if_done(&mut self, found: &Found) {
         let open = self.opened(found);
         if !open.is_read || open.waiting > 0 {
             return;
         }
-        let open = self.open.remove(&found.path).expect("looked up above");
+        let mut open = self.open.remove(&found.path).expect("looked up above");
+        if self.engines.ocr.is_none() {
+            // An earlier run had OCR; this one is to do without.
+            let waiting = std::mem::take(&mut open.record.waiting_pages);
+            self.estimate.put_off(waiting.len());
+        }
+        if !open.record.waiting_pages.is_empty() {
+            self.set_aside(found, open);
+            return;
+        }
         self.close(found, ledger::closed(open.record), Outcome::Indexed, open.bytes_told);
     }
 

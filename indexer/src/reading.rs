@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pagesight_core::seam::{PdfDocument, PdfError};
+use pagesight_core::seam::{Ocr, PdfDocument, PdfError};
 use pagesight_core::{
     DocumentId, DocumentRecord, DrawSize, Failure, FailureKind, PageFailure, PageImage, Turn,
 };
@@ -18,11 +18,12 @@ use crate::claims::{Claim, Claims};
 use crate::discover::{Found, modified_ns};
 use crate::estimate::Kind;
 use crate::event::Stages;
+use crate::first_look::FirstLook;
 use crate::ledger;
 use crate::legible::{is_garbled, moved_back};
 use crate::options::{Engines, Limits};
 use crate::page::PageRead;
-use crate::recognise::recognise;
+use crate::recognise::{recognise, should_be_read};
 use crate::scan::needs_ocr;
 
 /// What a reading thread says of a document.
@@ -41,11 +42,18 @@ pub(crate) enum Message {
         page: PageRead,
         image: Option<PageImage>,
         kind: Kind,
+        visit: Visit,
         took: Stages,
     },
     PageFailed(PageFailure),
+    /// What waits of this page cannot be read.
+    GivenUp(u32),
     /// For a person who wonders.
     Note(String),
+    /// It is open again, and the pages follow whose words waited.
+    Reopened,
+    /// The pages whose words wait cannot be read this time.
+    PutOff(Failure),
     /// No more pages.
     Finished,
     /// Nothing of it can be read.
@@ -62,8 +70,21 @@ pub(crate) enum Message {
 /// A document and what is said of it, or why no document can be read.
 pub(crate) type Said = (Arc<Found>, Result<Message, PdfError>);
 
+/// What a run does with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// It is read, whole.
+    Whole,
+    /// It is indexed by its looks; OCR reads it later.
+    Look,
+    /// It is in the index, and its words have been read now.
+    Words,
+    /// It is in the index, and nothing more was found on it.
+    NoWords,
+}
+
 /// Why reading ends before its time.
-enum Stop {
+pub(crate) enum Stop {
     /// Nobody listens any more: the run is over.
     Closed,
     /// No document can be read.
@@ -72,7 +93,7 @@ enum Stop {
 
 /// What became of a page.
 enum PageOutcome {
-    Read(PageRead, Option<PageImage>, Kind, Stages),
+    Read { page: PageRead, image: Option<PageImage>, kind: Kind, visit: Visit, took: Stages },
     Failed(Failure),
 }
 
@@ -81,6 +102,7 @@ pub(crate) struct DocumentReader<'a> {
     pub engines: &'a Engines,
     pub limits: &'a Limits,
     pub claims: &'a Claims,
+    pub first_look: FirstLook,
     pub to_run: SyncSender<Said>,
     /// Set when the run is over: what is being drawn or read is given up.
     pub over: Arc<AtomicBool>,
@@ -93,18 +115,25 @@ impl DocumentReader<'_> {
             let job = jobs.lock().expect("no panic under the lock").pop_front();
             let Some(found) = job.filter(|_| !self.over.load(Ordering::Relaxed)) else { return };
             let found = Arc::new(found);
-            match self.read(&found) {
-                Ok(()) => {}
-                Err(Stop::Closed) => return,
-                Err(Stop::Reader(error)) => {
-                    let _ = self.to_run.send((found, Err(error)));
-                    return;
-                }
+            if !self.goes_on(&found, self.read(&found)) {
+                return;
             }
         }
     }
 
-    fn tell(&self, found: &Arc<Found>, message: Message) -> Result<(), Stop> {
+    /// Whether there is any sense in reading on after `outcome`, which is told if it is an error.
+    pub fn goes_on(&self, found: &Arc<Found>, outcome: Result<(), Stop>) -> bool {
+        match outcome {
+            Ok(()) => true,
+            Err(Stop::Closed) => false,
+            Err(Stop::Reader(error)) => {
+                let _ = self.to_run.send((Arc::clone(found), Err(error)));
+                false
+            }
+        }
+    }
+
+    pub fn tell(&self, found: &Arc<Found>, message: Message) -> Result<(), Stop> {
         self.to_run.send((Arc::clone(found), Ok(message))).map_err(|_| Stop::Closed)
     }
 
@@ -153,12 +182,12 @@ impl DocumentReader<'_> {
         let mut was_cut = false;
         for number in numbers {
             let message = match self.page(found, &mut *pdf, number)? {
-                PageOutcome::Read(page, image, kind, took) => {
+                PageOutcome::Read { page, image, kind, visit, took } => {
                     // Once a document: a bomb has it on every page.
                     if page.cut && !std::mem::replace(&mut was_cut, true) {
                         self.tell(found, Message::Note(text_note(number, self.limits)))?;
                     }
-                    Message::Page { page, image, kind, took }
+                    Message::Page { page, image, kind, visit, took }
                 }
                 PageOutcome::Failed(failure) => {
                     Message::PageFailed(PageFailure::new(number, failure))
@@ -187,7 +216,7 @@ impl DocumentReader<'_> {
     }
 
     /// Reads one page: its words, its picture for the encoder, and with OCR the words of a page
-    /// that has none of its own.
+    /// that has none of its own, unless that is left for later.
     fn page(
         &self,
         found: &Arc<Found>,
@@ -201,36 +230,62 @@ impl DocumentReader<'_> {
             Err(error) => return failed_page(error),
         };
         let kind = if needs_ocr(&page.text) { Kind::Picture } else { Kind::Words };
+        let mut visit = Visit::Whole;
         if let Some(ocr) = &self.engines.ocr {
-            let looked = timed(&mut took.ocr, || recognise(pdf, &mut page, &**ocr, &self.over));
-            let looked = match looked {
-                Ok(looked) => looked,
-                Err(error) => return Err(Stop::Reader(error)),
-            };
-            page.turn = looked.turn;
-            if let Some(note) = looked.note {
-                self.tell(found, Message::Note(note))?;
-            }
-        }
-        let image = match &self.engines.encoder {
-            // A page that lies on its side or its head is drawn so, and its picture turned.
-            Some(encoder) => {
-                let turn = page.turn;
-                let size = turn.back().of_picture(encoder.picture(turn.of_page(page.size)));
-                let size = DrawSize::Exact { size, filter: encoder.filter() };
-                match timed(&mut took.draw, || pdf.draw(number, size)) {
-                    Ok(image) if turn == Turn::None => Some(image),
-                    Ok(image) => Some(image.turned(turn)),
-                    Err(error) => return failed_page(error),
+            // What is attached is read at once: to come to it again its carrier must be taken apart.
+            if self.first_look.is_due() && !found.is_attached {
+                match timed(&mut took.ocr, || should_be_read(pdf, &page)) {
+                    Ok(true) => visit = Visit::Look,
+                    Ok(false) => {}
+                    Err(error) => return Err(Stop::Reader(error)),
                 }
             }
-            None => None,
+            if visit == Visit::Whole {
+                self.recognise(found, pdf, &mut page, &**ocr, &mut took)?;
+            }
+        }
+        let image = match timed(&mut took.draw, || self.draw(pdf, &page)) {
+            Ok(image) => image,
+            Err(error) => return failed_page(error),
         };
-        Ok(PageOutcome::Read(page, image, kind, took))
+        Ok(PageOutcome::Read { page, image, kind, visit, took })
+    }
+
+    /// Reads a page with OCR where it should be, and tells what stood in the way.
+    pub fn recognise(
+        &self,
+        found: &Arc<Found>,
+        pdf: &mut dyn PdfDocument,
+        page: &mut PageRead,
+        ocr: &dyn Ocr,
+        took: &mut Stages,
+    ) -> Result<(), Stop> {
+        let looked = timed(&mut took.ocr, || recognise(pdf, page, ocr, &self.over));
+        let looked = looked.map_err(Stop::Reader)?;
+        page.turn = looked.turn;
+        match looked.note {
+            Some(note) => self.tell(found, Message::Note(note)),
+            None => Ok(()),
+        }
+    }
+
+    /// Draws a page for the encoder, where there is one. A page that lies on its side or its head is
+    /// drawn so, and its picture turned.
+    pub fn draw(
+        &self,
+        pdf: &mut dyn PdfDocument,
+        page: &PageRead,
+    ) -> Result<Option<PageImage>, PdfError> {
+        let Some(encoder) = &self.engines.encoder else { return Ok(None) };
+        let turn = page.turn;
+        let size = turn.back().of_picture(encoder.picture(turn.of_page(page.size)));
+        let size = DrawSize::Exact { size, filter: encoder.filter() };
+        let image = pdf.draw(page.number, size)?;
+        Ok(Some(if turn == Turn::None { image } else { image.turned(turn) }))
     }
 }
 
-fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+pub(crate) fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
     *total += start.elapsed();

@@ -92,6 +92,18 @@ pub(crate) fn recognise(
     }
 }
 
+/// Whether OCR should read a page. What cannot be told now is told by [`recognise`].
+///
+/// # Errors
+/// [`PdfError::Reader`] alone.
+pub(crate) fn should_be_read(pdf: &mut dyn PdfDocument, page: &PageRead) -> Result<bool, PdfError> {
+    match why(pdf, page) {
+        Ok(why) => Ok(why.is_some()),
+        Err(PdfError::Failed(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn why(pdf: &mut dyn PdfDocument, page: &PageRead) -> Result<Option<Why>, PdfError> {
     if is_garbled(&page.text) {
         return Ok(Some(Why::Garbled));

@@ -157,6 +157,8 @@ pub fn read_files(
     }
     let records = sink.documents().map_err(IndexError::Store)?;
     let ledger: Ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
+    // What is read here is taken over as a whole: looks alone are of no use to anybody.
+    let options = &SyncOptions { look_first: None, ..options.clone() };
     let mut pipeline = Pipeline::new(sink, engines, options, &ledger, tell);
     let jobs = pipeline.plan(&discovery);
     if !jobs.is_empty() && !options.stop.load(std::sync::atomic::Ordering::Relaxed) {

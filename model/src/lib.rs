@@ -30,6 +30,9 @@
 //! # Ok::<(), pagesight_model::ModelError>(())
 //! ```
 
+// Steps that only a comparison with the reference takes one by one.
+#![cfg_attr(not(feature = "parity"), allow(dead_code))]
+
 mod answerer;
 mod blocks;
 mod checkpoint;

@@ -229,6 +229,7 @@ class Index:
         drop_emptied: bool = False,
         ocr: str = "auto",
         ocr_languages: str | None = None,
+        look_first: float = 20.0,
         workers: int | None = None,
         max_pages: int = 10_000,
         max_file_bytes: int = 512 << 20,
@@ -248,6 +249,8 @@ class Index:
         ocr: which reader reads pages that are pictures: ``"auto"``, ``"embedded"``,
             ``"tesseract"`` or ``"off"``.
         ocr_languages: as tesseract names them, e.g. ``"eng+rus"``.
+        look_first: seconds after which pages for OCR are indexed by their looks alone; they are
+            read when all documents have been looked at.
         workers: processes that read PDFs; one a core by default.
         max_pages: pages read of a document. max_file_bytes: bytes of a file.
         commit_every: pages in a batch.
@@ -261,6 +264,7 @@ class Index:
             "drop_emptied": drop_emptied,
             "ocr": ocr,
             "ocr_languages": ocr_languages,
+            "look_first": look_first,
             "workers": workers,
             "max_pages": max_pages,
             "max_file_bytes": max_file_bytes,
@@ -450,8 +454,8 @@ class Index:
         self, *, status: str | None = None, paths: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         """The ledger, by path: ``path``, ``document`` (its id), ``status`` (``ok``, ``partial``,
-        ``failed``, ``in_progress``), ``pages``, ``failed_pages``, ``reason``, ``title``, ``bytes``,
-        ``modified`` (RFC 3339), ``page_count``, ``upload``.
+        ``failed``, ``in_progress``), ``pages``, ``failed_pages``, ``waiting_pages`` (those whose words
+        OCR is still to read), ``reason``, ``title``, ``bytes``, ``modified`` (RFC 3339), ``page_count``, ``upload``.
 
         status, paths: those in this state, and at paths that one of the globs matches.
         """

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use pagesight::context::{Context, PICTURE, PICTURES, Scope};
 use pagesight::index::{BatchSize, DocumentStatus, Limits, PathFilter, SyncOptions};
@@ -65,6 +66,7 @@ struct Running {
     drop_emptied: bool,
     ocr: String,
     ocr_languages: Option<String>,
+    look_first: f64,
     max_pages: u32,
     max_file_bytes: u64,
     commit_every: usize,
@@ -189,6 +191,8 @@ impl Index {
             "off" => OcrChoice::Off,
             _ => return Err(invalid(py, "ocr", "auto, embedded, tesseract or off")),
         };
+        let look_first = Duration::try_from_secs_f64(running.look_first);
+        let look_first = look_first.map_err(|_| invalid(py, "look_first", "seconds, 0 or more"))?;
         let index = or_raise(py, py.detach(|| with_meaning(index, &self.meaning, &self.machine)))?;
         let options = SyncOptions {
             workers: running.workers,
@@ -197,6 +201,7 @@ impl Index {
             ocr,
             ocr_languages: running.ocr_languages,
             links_out: true,
+            look_first: Some(look_first),
             limits: Limits {
                 file_bytes: running.max_file_bytes,
                 pages: running.max_pages,

@@ -89,6 +89,7 @@ struct Teller {
     bytes_planned: u64,
     bytes_done: u64,
     pages_planned: u64,
+    pages_waiting: u64,
     left: Option<Duration>,
 }
 
@@ -105,6 +106,7 @@ impl Teller {
             bytes_planned: 0,
             bytes_done: 0,
             pages_planned: 0,
+            pages_waiting: 0,
             left: None,
         }
     }
@@ -121,6 +123,7 @@ impl Teller {
             }
             Event::Progress(progress) => {
                 (self.pages_planned, self.left) = (progress.pages, progress.left);
+                self.pages_waiting = progress.pages_waiting;
             }
             Event::Document { record, outcome, bytes } => {
                 self.documents += 1;
@@ -150,6 +153,7 @@ impl Teller {
             "bytes_done": self.bytes_done,
             "pages": self.pages,
             "pages_planned": self.pages_planned,
+            "pages_waiting": self.pages_waiting,
             "pages_per_s": (self.pages as f64 / seconds * 100.0).round() / 100.0,
             "seconds_left": left,
         }));

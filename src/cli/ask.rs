@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -90,6 +91,9 @@ enum Answerer {
 pub fn run(place: &Place, verb: &AskVerb) -> Result<Outcome> {
     let answerer = answerer(verb)?;
     let index = query::open(place, &verb.model)?;
+    // Beside the search: what a page hides is seen by drawing it.
+    let drawing = index.clone();
+    thread::spawn(move || drawing.start_renderer());
     let interrupt = Interrupt::listen()?;
     let stop = interrupt.flag();
     let evidence = evidence(&index, verb, &answerer, &stop)?;

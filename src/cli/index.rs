@@ -78,6 +78,11 @@ pub struct IndexVerb {
     /// The same as --ocr off.
     #[arg(long, conflicts_with = "ocr")]
     pub no_ocr: bool,
+    /// Seconds after which pages that OCR should read are indexed by their looks alone; they are read
+    /// when all documents have been looked at.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=86400))]
+    pub look_first: u64,
     /// Read documents again that failed before and have not changed.
     #[arg(long)]
     pub retry_failed: bool,
@@ -192,6 +197,7 @@ pub fn reading(verb: &IndexVerb, interrupt: &Interrupt) -> SyncOptions {
         ocr: if verb.no_ocr { OcrChoice::Off } else { verb.ocr.into() },
         ocr_languages: verb.ocr_lang.clone(),
         links_out: true,
+        look_first: Some(Duration::from_secs(verb.look_first)),
         limits: verb.most.limits(),
         batch: BatchSize {
             pages: verb.commit_every.map_or(BatchSize::default().pages, |pages| pages as usize),
@@ -343,6 +349,10 @@ impl Progress {
             Event::Committed { pages } if self.json => {
                 self.print(&json!({"v": 1, "type": "commit", "pages": pages}));
             }
+            Event::Looked { waiting } if self.plain => {
+                let pages = if waiting == 1 { "1 page" } else { &format!("{waiting} pages") };
+                eprintln!("all is found by its looks; {pages} without words are read now");
+            }
             Event::Embedded { pages, of } => {
                 self.bar.set_length(of as u64);
                 self.bar.set_position(pages as u64);
@@ -365,12 +375,18 @@ impl Progress {
         let rate = progress.pages_done as f64 / seconds;
         let about = if progress.is_counted { "" } else { "about " };
         let left = progress.left.map(|left| format!(", {} left to read", duration(left)));
+        let waiting = match progress.pages_waiting {
+            0 => String::new(),
+            pages => format!(", {pages} by their looks"),
+        };
         let text = format!(
-            "{} of {about}{} pages, {rate:.1}/s{}",
+            "{} of {about}{} pages{waiting}, {rate:.1}/s{}",
             progress.pages_done,
             progress.pages,
             left.unwrap_or_default()
         );
+        // The meaning of pages may have been counted since.
+        self.bar.set_length(BAR);
         self.bar.set_position((progress.part * BAR as f64) as u64);
         if self.plain && self.last_line.elapsed() >= PLAIN_EVERY {
             self.last_line = Instant::now();

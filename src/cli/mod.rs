@@ -9,6 +9,8 @@ mod compact;
 mod completions;
 mod dash;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod eval;
 mod export;
 #[cfg(feature = "hub")]

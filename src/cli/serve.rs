@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use pagesight::pdf::RenderOptions;
 
 use super::args::{ModelChoice, Place, SandboxChoice};
 use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, weight_search};
+use crate::serve::answerer::{Answerer, Local};
 use crate::serve::options::{LogFormat, Options};
 
 /// Tokens have so many characters.
@@ -101,9 +103,15 @@ pub struct ServeVerb {
     /// /chat/completions, up to /v1 [default: the best passage answers].
     #[arg(long, env = "PAGESIGHT_ENDPOINT", value_name = "URL", value_hint = ValueHint::Url)]
     pub endpoint: Option<String>,
-    /// The model that the endpoint runs.
-    #[arg(long, env = "PAGESIGHT_ANSWER_MODEL", value_name = "MODEL", requires = "endpoint")]
+    /// The model that the endpoint runs; without an endpoint a PaliGemma of this machine that answers
+    /// /v1/ask, a folder or a name that is in the cache of a hub.
+    #[arg(long, env = "PAGESIGHT_ANSWER_MODEL", value_name = "MODEL", value_hint = ValueHint::DirPath)]
     pub answer_model: Option<PathBuf>,
+    /// Seconds after which a model of this machine that nobody has asked is let go; it is loaded again
+    /// when somebody asks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub idle: u64,
     /// Send pages to another machine without encryption.
     #[arg(long)]
     pub insecure_endpoint: bool,
@@ -188,10 +196,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
     }
     let uploads = verb.uploads.as_deref().map(std::path::absolute).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let endpoint = verb
-        .endpoint
-        .as_deref()
-        .map(|url| super::ask::endpoint(url, verb.answer_model.as_deref(), verb.insecure_endpoint));
+    let answerer = answerer(verb)?;
     let of_indexes = of_indexes(place, &verb.indexes, &verb.model, verb.sandbox)?;
     for (_, folder) in of_indexes.indexes.iter().filter(|_| verb.write) {
         if locate::address(folder)?.is_some() {
@@ -207,7 +212,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
     let refresh = Duration::from_secs(verb.refresh);
     let options = Options {
         bucket: locate::options(place, refresh),
-        endpoint: endpoint.transpose()?,
+        answerer,
         bind,
         token,
         read_token,
@@ -291,7 +296,7 @@ fn of_indexes(
     Ok(Options {
         indexes: named,
         bucket: locate::options(place, locate::REFRESH),
-        endpoint: None,
+        answerer: Answerer::Passage,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,
         read_token: None,
@@ -375,6 +380,19 @@ fn name_of(folder: &Path) -> Result<String> {
     let folder =
         folder.canonicalize().with_context(|| format!("finding the index {}", folder.display()))?;
     Ok(pagesight::index::name_of(&folder))
+}
+
+/// Who answers /v1/ask. A model of this machine is looked for now, and loaded when it is first asked.
+fn answerer(verb: &ServeVerb) -> Result<Answerer> {
+    let model = verb.answer_model.as_deref();
+    if let Some(url) = &verb.endpoint {
+        let endpoint = super::ask::endpoint(url, model, verb.insecure_endpoint)?;
+        return Ok(Answerer::Endpoint(endpoint));
+    }
+    let Some(name) = model else { return Ok(Answerer::Passage) };
+    let idle = Duration::from_secs(verb.idle);
+    let local = Local::new(checkpoint::find(name)?, pagesight::machine::loading(), idle);
+    Ok(Answerer::Local(Arc::new(local)))
 }
 
 #[cfg(test)]

@@ -139,13 +139,19 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
                 let path = printable(&record.path);
                 writeln!(out, "  ok: {path}: {} pages", record.pages_indexed)?;
             }
-            DocumentStatus::InProgress => writeln!(
-                out,
-                "  unfinished: {}: {} of {} pages, index again to go on",
-                printable(&record.path),
-                record.pages_indexed,
-                record.page_count
-            )?,
+            DocumentStatus::InProgress => {
+                let path = printable(&record.path);
+                let (pages, of) = (record.pages_indexed, record.page_count);
+                let waiting = match record.waiting_pages.len() {
+                    0 => String::new(),
+                    1 => ", the words of 1 are still to be read".into(),
+                    n => format!(", the words of {n} are still to be read"),
+                };
+                writeln!(
+                    out,
+                    "  unfinished: {path}: {pages} of {of} pages{waiting}, index again to go on"
+                )?;
+            }
             _ => writeln!(out, "  {}", failure_line(record))?,
         }
     }

@@ -8,12 +8,14 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
+use pagesight::Error;
 use pagesight::ask::{Budget, Evidence};
 use pagesight_core::chain;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::admission::StopOnDrop;
+use super::answerer::Answerer;
 use super::call::Call;
 use super::problem::Problem;
 use super::search::{Asked, Most};
@@ -29,14 +31,14 @@ const WAITING: usize = 64;
 pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<Body>, Problem> {
     let mut fields = call.json(&FIELDS).await?;
     let served = app.index(fields.text("index")?.as_deref())?.clone();
-    let endpoint = app.options.endpoint.clone();
-    let default_k = if endpoint.is_some() { 4 } else { 1 };
+    let is_sent = matches!(app.options.answerer, Answerer::Endpoint(_));
+    let default_k = if is_sent { 4 } else { 1 };
     let most = Most { k: 20, default_k, regions: 0, default_regions: 0 };
     let asked = Asked::read(&mut fields, &served, most)?;
     let is_json = takes_lines(&call.headers);
     // Whoever answers may take a minute, so answers wait for each other and not for searches.
     let place = app.asks.enter().await?;
-    let budget = endpoint.as_ref().map(|_| Budget::default());
+    let budget = is_sent.then(Budget::default);
     let evidence = app.searches.run(app.deadline(), move |stop| {
         let answer = asked.search(&served)?.run()?;
         Ok(Evidence::of(&asked.query, &answer, budget, stop)?)
@@ -45,17 +47,22 @@ pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<
     let (to, from) = channel(WAITING);
     let stop = Arc::new(AtomicBool::new(false));
     let guard = StopOnDrop(Arc::clone(&stop));
+    let asking = Arc::clone(&app);
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let retrieved = json!({ "v": 1, "type": "retrieved", "sources": evidence.sources_json() });
         send(&to, &stop, retrieved);
         let mut reader =
             |piece: &str| send(&to, &stop, json!({ "v": 1, "type": "delta", "text": piece }));
-        let said = match &endpoint {
-            Some(endpoint) if !evidence.context.sources.is_empty() => {
-                evidence.ask(endpoint, &stop, &mut reader)
+        let said = match &asking.options.answerer {
+            _ if evidence.context.sources.is_empty() => Ok(evidence.passage()),
+            Answerer::Passage => Ok(evidence.passage()),
+            Answerer::Endpoint(endpoint) => {
+                evidence.ask(endpoint, &stop, &mut reader).map_err(Error::from)
             }
-            _ => Ok(evidence.passage()),
+            Answerer::Local(local) => {
+                local.model().and_then(|model| evidence.ask_model(&model, &stop, &mut reader))
+            }
         };
         let last = match said {
             Ok(said) => {

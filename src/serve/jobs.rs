@@ -104,6 +104,9 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Pages read.
     pub pages: u64,
+    /// Pages that are found by their looks, and whose words OCR is still to read; they are none of
+    /// `pages`.
+    pub pages_waiting: u64,
     /// Pages to read in all; about, until all files have been opened.
     pub pages_planned: u64,
     /// Pages a second, of the whole run.
@@ -624,6 +627,7 @@ impl<'a> Teller<'a> {
             }
             Event::Progress(progress) => {
                 self.progress.pages_planned = progress.pages;
+                self.progress.pages_waiting = progress.pages_waiting;
                 let left = progress.left.map(|left| (left.as_secs_f64() * 10.0).round() / 10.0);
                 self.progress.seconds_left = left;
             }

@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+pub mod answerer;
 mod ask;
 mod cache;
 mod call;

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pagesight::endpoint::Endpoint;
 use pagesight::fleet::Address;
 use pagesight::index::BucketOptions;
 use pagesight::model::{EmbedderOptions, LoadOptions, ModelSource};
 use pagesight::pdf::{RenderOptions, WeightSearch};
 use pagesight::{Error, Index};
+
+use super::answerer::Answerer;
 
 /// How the lines of the log are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +53,8 @@ pub struct Options {
     pub log_queries: bool,
     /// Whether readiness is said as JSON on stdout.
     pub json: bool,
-    /// The chat model that answers questions; `None` is the best passage.
-    pub endpoint: Option<Endpoint>,
+    /// Who answers questions.
+    pub answerer: Answerer,
     pub model: Option<ModelSource>,
     pub loading: LoadOptions,
     /// How models of meaning are loaded.

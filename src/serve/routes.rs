@@ -401,8 +401,8 @@ pub fn all() -> Vec<Route> {
             || post(ask::post),
             Operation::new(
                 "ask",
-                "Answers a question in words, from the best passage or by the chat model that the \
-                 server was started with, and checks the citations.",
+                "Answers a question in words, from the best passage or by the model that the server \
+                 was started with, and checks the citations.",
             )
             .body::<schema::AskRequest>()
             .other(

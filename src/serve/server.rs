@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 
+use super::answerer::Answerer;
 use super::options::Options;
 use super::served::Served;
 use super::state::{App, Phase, Shared};
@@ -193,12 +194,16 @@ fn say_ready(app: &App, address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Keeps metrics small when nobody asks for them, and snapshots fresh when nobody searches.
+/// Keeps metrics small when nobody asks for them, and snapshots fresh when nobody searches; lets a
+/// model go that nobody asks.
 async fn upkeep(app: &Shared) {
     let mut every = tokio::time::interval(Duration::from_secs(5));
     loop {
         every.tick().await;
         app.metrics.run_upkeep();
+        if let Answerer::Local(model) = &app.options.answerer {
+            model.release();
+        }
         let app = Arc::clone(app);
         let _ = tokio::task::spawn_blocking(move || {
             for served in app.indexes() {

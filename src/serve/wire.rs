@@ -168,6 +168,8 @@ pub struct Document {
     pub pages: u32,
     /// Pages that could not be read.
     pub failed_pages: usize,
+    /// Pages that are found by their looks, and whose words OCR is still to read.
+    pub waiting_pages: usize,
     /// Why it is not whole, one line; null when it is.
     pub reason: Option<String>,
     /// The title in its metadata; null where there is none.
@@ -196,6 +198,7 @@ impl Document {
             status: record.status.as_str(),
             pages: record.pages_indexed,
             failed_pages: record.failed_pages.len(),
+            waiting_pages: record.waiting_pages.len(),
             reason: line["reason"].as_str().map(String::from),
             title: record.title.clone(),
             bytes: record.bytes,

@@ -351,6 +351,49 @@ fn a_compact_index_has_its_vectors_in_codes_and_what_comes_later_too() {
     assert!(reader.vectors_of(&[id("a", 1)]).unwrap().is_empty());
 }
 
+/// OCR reads pages when all else is done: their vectors, and the codes of these, stay as they are.
+#[test]
+fn other_words_leave_vectors_and_codes_alone() {
+    for is_compact in [false, true] {
+        let place = Place::new();
+        let mut writer = place.create();
+        writer.set_model(model("m")).unwrap();
+        let mut laid_out = document("a", 3, "words");
+        laid_out.pages.iter_mut().for_each(|page| page.layout = Some(PatchLayout::grid(1, 1)));
+        writer.commit(laid_out).unwrap();
+        if is_compact {
+            writer.compact(cost()).unwrap();
+        }
+        let (before, codes) = (place.read().unwrap(), codes(&place.folder));
+        let id = DocumentId::of(b"a");
+        let reworded = |n| page_record(id, n, "what was read on it", None);
+        let words = vec![reworded(1), reworded(3)];
+        writer.commit(Batch { words, ..Batch::default() }).unwrap();
+        let after = place.read().unwrap();
+        let pages: Vec<PageId> = (1..=3).map(|number| PageId { document: id, number }).collect();
+        let vectors = |reader: &Reader| BTreeMap::from_iter(reader.vectors_of(&pages).unwrap());
+        assert_eq!(vectors(&after), vectors(&before));
+        assert_eq!(content(&after).1, content(&before).1);
+        let found = |words: &str| after.search_text(words, 9, None).unwrap().pages.len();
+        assert_eq!((found("read"), found("words")), (2, 1));
+        let layouts: Vec<_> =
+            after.pages(&pages).unwrap().into_iter().map(|page| page.layout).collect();
+        assert_eq!(layouts, vec![Some(PatchLayout::grid(1, 1)); 3]);
+        assert_eq!(self::codes(&place.folder), codes);
+        let found = pagesight_store::verify(&place.folder).unwrap();
+        assert!(found.damage.is_empty(), "{found:?}");
+    }
+}
+
+/// The files of codes.
+fn codes(index: &Path) -> Vec<String> {
+    let files = fs::read_dir(index.join("codes")).unwrap();
+    let mut names: Vec<String> =
+        files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn another_model_begins_with_whole_vectors() {
     let place = Place::new();
@@ -473,6 +516,7 @@ fn what_the_ledger_says_of_failures_comes_back() {
         PageFailure::new(2, Failure::new(FailureKind::Timeout, "took longer than 9 s")),
         PageFailure::lost(3),
     ];
+    record.waiting_pages = vec![1];
     record.stale = Some(Failure::new(FailureKind::Unreadable, "cannot be read"));
     let mut failed = document_record("b.pdf", id, 0);
     failed.document = None;

@@ -29,7 +29,8 @@ fn stdio(place: &Place, lines: &[Value]) -> Vec<Value> {
 
 #[test]
 fn agents_find_read_and_are_told_what_is_wrong() {
-    let (place, server) = shared();
+    let shared = shared();
+    let (place, server) = &*shared;
     let call = |id: u64, name: &str, arguments: Value| {
         json!({
             "jsonrpc": "2.0", "id": id, "method": "tools/call",

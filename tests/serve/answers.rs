@@ -16,7 +16,8 @@ fn events(server: &Server, body: &Value) -> Vec<Value> {
 
 #[test]
 fn a_question_is_answered_in_words() {
-    let (place, server) = shared();
+    let shared = shared();
+    let (place, server) = &*shared;
     let question = "travel expenses in total";
     let kinds = |events: &[Value]| -> Vec<String> {
         events.iter().map(|event| event["type"].as_str().unwrap().to_string()).collect()
@@ -60,4 +61,29 @@ fn a_question_is_answered_in_words() {
     let lines = events(&server, &json!({"query": question}));
     assert_eq!(kinds(&lines), ["retrieved", "error"]);
     assert!(lines[1]["detail"].as_str().unwrap().contains("500: out of memory"), "{}", lines[1]);
+}
+
+/// The small model was never taught to read these pages: that it answers at all is what is seen.
+#[test]
+fn a_paligemma_of_this_machine_answers_over_http() {
+    let shared = shared();
+    let (place, _) = &*shared;
+    let model = crate::fixtures().join("parity-paligemma/pg2-56");
+    let model = model.to_str().unwrap();
+    let server = Server::start(place, &["--answer-model", model, "--idle", "1"]);
+    let question = json!({"query": "travel expenses in total"});
+    let lines = events(&server, &question);
+    let (first, last) = (&lines[0], &lines[lines.len() - 1]);
+    assert_eq!((&first["type"], &last["type"]), (&json!("retrieved"), &json!("answer")));
+    assert_eq!((&last["answerer"], &last["sent"]), (&json!("paligemma"), &Value::Null));
+    let deltas = lines.iter().filter(|line| line["type"] == "delta");
+    let pieces: String = deltas.map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(pieces.trim(), last["text"].as_str().unwrap());
+    // Let go and loaded again, it says the same.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    let mut again = events(&server, &question);
+    let again = again.pop().unwrap();
+    assert_eq!(again["text"], last["text"]);
+    let ran = place.run(&["serve", "--answer-model", "/no/such"]);
+    assert!(ran.code == 2 && ran.err.contains("/no/such"), "{}", ran.err);
 }

@@ -7,7 +7,8 @@ use crate::{Place, fixtures};
 
 #[test]
 fn pictures_and_maps_lie_over_each_other() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     let reference = first_ref(server, "travel expenses");
     let page = server.ok(&format!("/v1/pages/{reference}"));
     let (w, h) = (page["size_pt"][0].as_f64().unwrap(), page["size_pt"][1].as_f64().unwrap());
@@ -47,7 +48,8 @@ fn pictures_and_maps_lie_over_each_other() {
 
 #[test]
 fn maps_and_regions_say_where_words_stand() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     let reference = first_ref(server, "travel expenses");
     let page = server.ok(&format!("/v1/pages/{reference}?words=true"));
     let words = page["words"].as_array().unwrap();
@@ -90,7 +92,8 @@ fn maps_and_regions_say_where_words_stand() {
 
 #[test]
 fn documents_are_listed_and_served() {
-    let (place, server) = shared();
+    let shared = shared();
+    let (place, server) = &*shared;
     let all = server.ok("/v1/documents");
     let paths: Vec<&str> =
         all["documents"].as_array().unwrap().iter().map(|d| d["path"].as_str().unwrap()).collect();

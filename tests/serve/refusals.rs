@@ -6,7 +6,8 @@ use super::{first_ref, shared};
 
 #[test]
 fn what_is_wrong_is_said_as_a_problem() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     let reference = first_ref(server, "travel");
     let long = "a".repeat(4_097);
     let page = format!("/v1/pages/{reference}");
@@ -92,7 +93,8 @@ fn what_is_wrong_is_said_as_a_problem() {
 
 #[test]
 fn hosts_and_origins_are_our_own() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     let status = |headers: &[(&str, &str)]| server.ask("GET", "/v1/status", headers, b"").status;
     assert_eq!(status(&[("Host", "localhost")]), 200);
     assert_eq!(status(&[("Host", "evil.example")]), 403);
@@ -110,7 +112,8 @@ fn hosts_and_origins_are_our_own() {
 
 #[test]
 fn the_page_is_served_with_its_policy() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     for (target, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/?q=a&channel=text#x", "text/html; charset=utf-8"),

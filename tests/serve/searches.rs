@@ -7,7 +7,8 @@ use crate::hits;
 
 #[test]
 fn a_search_over_http_is_that_of_the_command_line() {
-    let (place, server) = shared();
+    let shared = shared();
+    let (place, server) = &*shared;
     let question = "travel expenses in total";
     for channel in ["both", "visual", "text"] {
         let lines = place.json(0, &["query", "--json", "--channel", channel, question]);
@@ -38,7 +39,8 @@ fn a_search_over_http_is_that_of_the_command_line() {
 
 #[test]
 fn an_answer_has_the_fields_that_are_described() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     let described = server.ok("/openapi.json");
     let schemas = &described["components"]["schemas"];
     let check = |name: &str, value: &Value| {
@@ -94,7 +96,8 @@ fn an_answer_has_the_fields_that_are_described() {
 
 #[test]
 fn a_context_keeps_to_its_budget() {
-    let (_, server) = shared();
+    let shared = shared();
+    let (_, server) = &*shared;
     for (budget, scope) in [(200, "page"), (1_000, "auto"), (5_000, "region")] {
         let asked = json!({"query": "travel expenses", "budget_chars": budget, "scope": scope});
         let answer = server.post("/v1/context", &asked).json();

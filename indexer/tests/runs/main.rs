@@ -3,6 +3,7 @@
 mod attached;
 mod changes;
 mod encoding;
+mod first_look;
 mod overlap;
 mod own_vectors;
 mod reading;

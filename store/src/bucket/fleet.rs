@@ -329,7 +329,7 @@ async fn pages_of(
 ) -> Result<std::collections::BTreeMap<pagesight_core::DocumentId, u64>, StoreError> {
     let mut pages = std::collections::BTreeMap::new();
     let table = &writer.open.as_ref().expect("a writer is open").pages;
-    for batch in table.read_row_ids(&["document", "number"]).await? {
+    for batch in table.read_row_ids(&["document", "number"], None).await? {
         let rows = crate::lance::schema::Rows { batch: &batch, path: &table.path };
         for (page, _) in rows.row_ids()? {
             *pages.entry(page.document).or_default() += 1;

@@ -16,8 +16,9 @@ const MAX_PAGES: usize = 256;
 
 /// Finds rows of one version of a table by page.
 ///
-/// A filter compares the page of every row each time. A process that asks twice will ask more
-/// often: the second time, the pages of all rows are read once, and rows are taken by their ids.
+/// A filter compares the page of every row each time, in columns that are short. A process that asks
+/// twice will ask more often: the second time, the pages of all rows are read once. Rows are taken by
+/// their ids.
 #[derive(Default)]
 pub(crate) struct Addresses {
     asked: AtomicBool,
@@ -35,21 +36,24 @@ impl Addresses {
         let mut batches = Vec::new();
         let again = self.asked.swap(true, Ordering::Relaxed);
         for ids in ids.chunks(MAX_PAGES) {
-            batches.extend(if again {
-                let all = self.row_ids.get_or_try_init(|| read_row_ids(table)).await?;
-                let rows = ids.iter().filter_map(|id| all.get(id).copied()).collect();
-                table.take(columns, rows).await?
+            let rows = if again {
+                let all = self.row_ids.get_or_try_init(|| read_row_ids(table, None)).await?;
+                ids.iter().filter_map(|id| all.get(id).copied()).collect()
             } else {
-                table.read_all(columns, Some(these_pages(ids))).await?
-            });
+                read_row_ids(table, Some(these_pages(ids))).await?.into_values().collect()
+            };
+            batches.extend(table.take(columns, rows).await?);
         }
         Ok(batches)
     }
 }
 
-async fn read_row_ids(table: &LanceTable) -> Result<HashMap<PageId, u64>, StoreError> {
+async fn read_row_ids(
+    table: &LanceTable,
+    filter: Option<String>,
+) -> Result<HashMap<PageId, u64>, StoreError> {
     let mut row_ids = HashMap::new();
-    for batch in table.read_row_ids(&["document", "number"]).await? {
+    for batch in table.read_row_ids(&["document", "number"], filter).await? {
         row_ids.extend(Rows { batch: &batch, path: &table.path }.row_ids()?);
     }
     Ok(row_ids)

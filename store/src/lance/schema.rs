@@ -12,7 +12,7 @@
 //! | `page_count` | uint32 | pages in the document, 0 when unknown |
 //! | `pages_indexed` | uint32 | pages that are in `pages` |
 //! | `next_page` | uint32 | where an interrupted run goes on, 1-based |
-//! | `failed_pages` | utf8 | JSON: `[{"page": 3, "kind": "timeout", "reason": "..."}]` |
+//! | `failed_pages` | utf8 | JSON: `[{"page": 3, "kind": "timeout", "reason": "..."}]`; of the kind `waiting` is a page that is in `pages` and whose words OCR is still to read |
 //! | `reason` | utf8, null | why the document failed, for a person |
 //! | `notes` | utf8 | JSON: `["..."]` |
 //! | `title` | utf8, null | from the PDF's metadata |

@@ -24,6 +24,9 @@ pub(crate) type RowStream = BoxStream<'static, Result<RecordBatch, StoreError>>;
 /// Rows of one read; 64 pages of 1,030 vectors of dim 128 are 17 MB.
 pub(crate) const READ_ROWS: u32 = 64;
 
+/// Rows of one read of short columns: a batch costs more than its rows.
+const SHORT_ROWS: u32 = 16_384;
+
 /// Rows of a file that is not joined with others any more: 1 GB of pages, so that a large index
 /// is not rewritten for a small change.
 const FRAGMENT_ROWS: usize = 4_096;
@@ -198,10 +201,20 @@ impl LanceTable {
         self.read(columns, filter).await?.try_collect().await
     }
 
-    /// `columns` of all rows, and of each the row id that [`take`](Self::take) finds it by.
-    pub async fn read_row_ids(&self, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
-        let query = self.table.query().select(Select::columns(columns)).with_row_id();
-        self.rows_of(query.execute()).await?.try_collect().await
+    /// `columns`, which are short, of the rows that pass `filter`, and of each the row id that
+    /// [`take`](Self::take) finds it by.
+    pub async fn read_row_ids(
+        &self,
+        columns: &[&str],
+        filter: Option<String>,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let mut query = self.table.query().select(Select::columns(columns)).with_row_id();
+        if let Some(filter) = filter {
+            query = query.only_if(filter);
+        }
+        let mut options = QueryExecutionOptions::default();
+        options.max_batch_length = SHORT_ROWS;
+        self.rows_of(query.execute_with_options(options)).await?.try_collect().await
     }
 
     /// `columns`, as far as the table has them, of the rows with these ids, in any order.

@@ -251,6 +251,7 @@ impl AsyncWriter {
             record.pages_indexed = record.pages_indexed.saturating_sub(numbers.len() as u32);
             record.failed_pages.extend(numbers.iter().map(|&page| PageFailure::lost(page)));
             record.failed_pages.sort_by_key(|failure| failure.page);
+            record.waiting_pages.retain(|page| !numbers.contains(page));
             repaired.to_read.extend(numbers.iter().map(|&page| (record.path.clone(), page)));
             marked.push(record.clone());
         }

@@ -12,7 +12,7 @@ use super::{AsyncWriter, OpenTables};
 use crate::codes::neutral::LazyNeutral;
 use crate::codes::write;
 use crate::error::StoreError;
-use crate::lance::schema::{documents_batch, pages_batches, pages_schema, read_pages_of};
+use crate::lance::schema::{Rows, documents_batch, pages_batches, pages_schema, read_pages_of};
 use crate::lance::table::any_of;
 use crate::snapshot::contents::{Passages, Snapshot};
 use crate::snapshot::files::{keep_copies, sync_and_hash};
@@ -23,6 +23,9 @@ use crate::text::writer::PageWords;
 
 /// Room for manifests and segment heads of one commit, bytes.
 const COMMIT_BYTES: u64 = 256 << 10;
+
+/// About what the vectors of a page take that gets other words, bytes: those of nano.
+const STORED_BYTES: usize = 512 << 10;
 
 impl AsyncWriter {
     /// Makes `batch` durable as a whole; when it fails the index is as it was.
@@ -84,7 +87,9 @@ impl AsyncWriter {
         };
         let pages: usize = batch.pages.iter().map(page).sum();
         let pointers = 2 * (self.snapshot.text_meta.len() + self.snapshot.files.len() * 160);
-        (pages + batch.documents.len() * 1024 + pointers) as u64 + COMMIT_BYTES
+        let words = batch.words.iter().map(|page| page.text.len() * 2 + 512 + STORED_BYTES);
+        (pages + words.sum::<usize>() + batch.documents.len() * 1024 + pointers) as u64
+            + COMMIT_BYTES
     }
 
     /// Adds to the error of a full disk how much was needed, and how much is free now that the
@@ -100,10 +105,14 @@ impl AsyncWriter {
     /// Vectors are most of a batch: each page is moved to where it is written, and never copied
     /// together with all the others.
     async fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let (changes, mut pages) = self.change_ledger(batch);
-        let Changes { touched, records, gone, replaced, renamed, names } = changes;
+        let (changes, mut pages, words) = self.change_ledger(batch);
+        let Changes { touched, records, gone, mut replaced, renamed, names } = changes;
         let dim = self.snapshot.dim;
         let tables = self.open.as_mut().expect("opened by commit");
+        let reworded = tables.reworded(words).await?;
+        for PageId { document, number } in reworded.iter().map(|page| page.id) {
+            replaced.entry(document).or_default().push(number.to_string());
+        }
         for filter in any_of("path", &touched) {
             tables.documents.delete(&filter).await?;
         }
@@ -136,6 +145,8 @@ impl AsyncWriter {
                 pages.iter_mut().for_each(|page| page.vectors = None);
             }
         }
+        // Their codes stay with their vectors.
+        pages.extend(reworded);
         // A page that is replaced has other words, and its document is encoded anew.
         let stale = gone.iter().chain(replaced_documents.iter()).copied().collect();
         self.drop_passages(&stale)?;
@@ -158,10 +169,13 @@ impl AsyncWriter {
         self.publish_with(codes).await
     }
 
-    /// Applies `batch` to the ledger in memory; what the tables must change, and the pages to add,
-    /// each once and in order.
-    fn change_ledger(&mut self, batch: Batch) -> (Changes, Vec<PageRecord>) {
-        let Batch { documents, dropped_paths, dropped_pages, pages } = batch;
+    /// Applies `batch` to the ledger in memory; what the tables must change, the pages to add, each
+    /// once and in order, and those that get other words.
+    fn change_ledger(
+        &mut self,
+        batch: Batch,
+    ) -> (Changes, Vec<PageRecord>, BTreeMap<PageId, PageRecord>) {
+        let Batch { documents, dropped_paths, dropped_pages, pages, words } = batch;
         let known: HashSet<DocumentId> =
             self.ledger.values().filter_map(|record| record.document).collect();
         let names_before = names_of_documents(&self.ledger);
@@ -190,15 +204,19 @@ impl AsyncWriter {
             .filter(|page| names.contains_key(&page.id.document))
             .map(|page| (page.id, page))
             .collect();
+        let is_kept = |id: &DocumentId| known.contains(id) && !gone.contains(id);
+        let words = words.into_iter().map(|page| (page.id, page));
+        let words =
+            words.filter(|(id, _)| is_kept(&id.document) && !pages.contains_key(id)).collect();
         let mut replaced: HashMap<DocumentId, Vec<String>> = HashMap::new();
         for id in pages.keys() {
-            if known.contains(&id.document) && !gone.contains(&id.document) {
+            if is_kept(&id.document) {
                 replaced.entry(id.document).or_default().push(id.number.to_string());
             }
         }
         let (records, gone) = (records.into_values().collect(), gone.into_iter().collect());
         let changes = Changes { touched, records, gone, replaced, renamed, names };
-        (changes, pages.into_values().collect())
+        (changes, pages.into_values().collect(), words)
     }
 
     /// Publishes what the tables hold, with the codes of the last snapshot.
@@ -257,6 +275,29 @@ struct Changes {
 }
 
 impl OpenTables {
+    /// Those of the pages in `words` that are there, with these words and the vectors that they have.
+    async fn reworded(
+        &self,
+        mut words: BTreeMap<PageId, PageRecord>,
+    ) -> Result<Vec<PageRecord>, StoreError> {
+        let mut pages = Vec::with_capacity(words.len());
+        let mut numbers: BTreeMap<DocumentId, Vec<String>> = BTreeMap::new();
+        for id in words.keys() {
+            numbers.entry(id.document).or_default().push(id.number.to_string());
+        }
+        for (document, numbers) in numbers {
+            let filter = format!("document = '{document}' AND number IN ({})", numbers.join(", "));
+            for batch in self.pages.read_all(&[], Some(filter)).await? {
+                for stored in (Rows { batch: &batch, path: &self.pages.path }).every_page() {
+                    let PageRecord { id, vectors, layout, .. } = stored?;
+                    let page = words.remove(&id);
+                    pages.extend(page.map(|page| PageRecord { vectors, layout, ..page }));
+                }
+            }
+        }
+        Ok(pages)
+    }
+
     /// The files that the open versions need, by their path below the index at `folder`.
     async fn files_in_use(&self, folder: &Path) -> Result<BTreeSet<String>, StoreError> {
         let mut in_use = self.documents.files_in_use().await?;

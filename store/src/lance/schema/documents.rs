@@ -18,6 +18,9 @@ use crate::lance::table::LanceTable;
 const FAILURE_KIND: &str = "failure_kind";
 const STALE: &str = "stale";
 
+/// What stands in `failed_pages` as the kind of a page that is indexed and whose words wait for OCR.
+const WAITING: &str = "waiting";
+
 /// The columns that tables of earlier formats lack.
 pub(crate) fn new_document_columns() -> Vec<Field> {
     vec![optional_text(FAILURE_KIND), optional_text(STALE)]
@@ -45,7 +48,7 @@ pub(crate) fn documents_schema() -> SchemaRef {
 
 /// Rows for `records`.
 pub(crate) fn documents_batch(records: &[DocumentRecord]) -> RecordBatch {
-    let failed: Vec<String> = records.iter().map(|r| json(&r.failed_pages)).collect();
+    let failed: Vec<String> = records.iter().map(page_states).collect();
     let notes: Vec<String> = records.iter().map(|r| json(&r.notes)).collect();
     let columns: Vec<ArrayRef> = vec![
         strings(records.iter().map(|r| r.path.as_str())),
@@ -88,11 +91,27 @@ struct StoredPageFailure {
     failure: StoredFailure,
 }
 
+impl StoredPageFailure {
+    fn is_waiting(&self) -> bool {
+        self.failure.kind.as_deref() == Some(WAITING)
+    }
+}
+
 fn failure_of(reason: String, kind: Option<&str>) -> Failure {
     match kind {
         Some(kind) => Failure::new(FailureKind::parse(kind), reason),
         None => old_failures::failure(&reason),
     }
+}
+
+/// The pages of a record that failed, and those that wait for OCR.
+fn page_states(record: &DocumentRecord) -> String {
+    let failed = record.failed_pages.iter().map(|failed| serde_json::json!(failed));
+    let reason = "its words are still to be read";
+    let waiting = record.waiting_pages.iter();
+    let waiting =
+        waiting.map(|page| serde_json::json!({"page": page, "kind": WAITING, "reason": reason}));
+    json(&failed.chain(waiting).collect::<Vec<_>>())
 }
 
 impl Rows<'_> {
@@ -119,6 +138,8 @@ impl Rows<'_> {
                 .map(serde_json::from_str::<StoredFailure>)
                 .transpose()
                 .map_err(|_| self.wrong(STALE))?;
+            let (waiting, failed): (Vec<_>, Vec<_>) =
+                failures.into_iter().partition(StoredPageFailure::is_waiting);
             Ok(DocumentRecord {
                 path: path.value(row).to_string(),
                 document: document.map_err(|_| self.wrong("document"))?,
@@ -129,7 +150,8 @@ impl Rows<'_> {
                 page_count: count.value(row),
                 pages_indexed: indexed.value(row),
                 next_page: next.value(row),
-                failed_pages: failures
+                waiting_pages: waiting.into_iter().map(|waiting| waiting.page).collect(),
+                failed_pages: failed
                     .into_iter()
                     .map(|failed| PageFailure::new(failed.page, failed.failure.into_failure()))
                     .collect(),
