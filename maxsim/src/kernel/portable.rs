@@ -118,9 +118,18 @@ pub fn unpack<const BITS: usize>(row_bytes: usize, packed: &[u8], rows: &mut [u8
         _ => {
             let rows = rows.chunks_exact_mut(row_bytes * 8 / BITS);
             for (packed, row) in packed.chunks_exact(row_bytes).zip(rows) {
-                for (d, code) in row.iter_mut().enumerate() {
-                    let (byte, shift) = place::<BITS>(d, row_bytes);
-                    *code = odd::<BITS>(packed[byte] >> shift);
+                if BITS == 1 {
+                    for (d, code) in row.iter_mut().enumerate() {
+                        let (byte, shift) = place::<BITS>(d, row_bytes);
+                        *code = odd::<BITS>(packed[byte] >> shift);
+                    }
+                    continue;
+                }
+                // Part by part, so that bytes side by side become numbers side by side.
+                for (part, row) in row.chunks_exact_mut(row_bytes).enumerate() {
+                    for (code, byte) in row.iter_mut().zip(packed) {
+                        *code = odd::<BITS>(byte >> (part * BITS));
+                    }
                 }
             }
         }
