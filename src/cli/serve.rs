@@ -206,7 +206,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
     }
     let refresh = Duration::from_secs(verb.refresh);
     let options = Options {
-        bucket: locate::options(place, refresh),
+        bucket: locate::options(place, refresh, true),
         endpoint: endpoint.transpose()?,
         bind,
         token,
@@ -290,7 +290,7 @@ fn of_indexes(
         RenderOptions { sandbox: sandbox(choice), idle_time: IDLE, ..renderer(place, &[]) };
     Ok(Options {
         indexes: named,
-        bucket: locate::options(place, locate::REFRESH),
+        bucket: locate::options(place, locate::REFRESH, true),
         endpoint: None,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,
