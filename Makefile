@@ -184,7 +184,7 @@ fleet: setup ## an index in a bucket: every put that may fail; kills, over a fol
 	cargo test --workspace --test main -- --ignored --nocapture fleet::
 	@test -x .tools/moto/bin/moto_server || python3 -m venv .tools/moto
 	@.tools/moto/bin/python -m pip install --quiet 'moto[server]'
-	tests/fleet.sh cargo test --features s3 --test main -- --include-ignored --test-threads 1 fleet::
+	tests/fleet.sh cargo test --workspace --features pagesight/s3 --test main -- --include-ignored --test-threads 1 fleet:: lying_store::
 
 test-clients: build ## the server and its tools, by the official MCP client, in an environment of its own
 	@test -x .tools/clients/bin/python || python3 -m venv .tools/clients

@@ -15,7 +15,7 @@ use pagesight_core::{
 use pagesight_indexer::{decode_path, read_attached};
 use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
-use pagesight_store::Address;
+use pagesight_store::{Address, LocalCopy};
 
 use crate::encoded::{EncodedQuestion, KEPT, Remembering, RememberingPassages};
 use crate::error::Error;
@@ -110,9 +110,10 @@ impl Engine {
 
     /// Opens the newest snapshot of the index at `address`. Whoever holds the engine lets it look for
     /// newer ones: see [`refresh`](Self::refresh).
-    pub fn open_bucket(address: &Address, local: &Path, base: PathBuf) -> Result<Self, Error> {
-        let made = std::fs::create_dir_all(local);
-        made.map_err(|source| Error::Io { action: "making", path: local.into(), source })?;
+    pub fn open_bucket(address: &Address, local: &LocalCopy, base: PathBuf) -> Result<Self, Error> {
+        let folder = &local.folder;
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|source| Error::Io { action: "making", path: folder.clone(), source })?;
         let view = View::open_bucket(address, local)?;
         Ok(Self::over(view, PathBuf::from(address.to_string()), base, Some(AtomicU64::new(0))))
     }

@@ -34,7 +34,7 @@ pub use pagesight_indexer::{
     Summary, SyncOptions,
 };
 pub use pagesight_query::{PathFilter, PathFilterError};
-pub use pagesight_store::{FORMAT, Snapshot, StoreError};
+pub use pagesight_store::{FORMAT, LocalCopy, Snapshot, StoreError};
 
 pub use crate::engine::{Content, REFRESH};
 
@@ -99,10 +99,11 @@ impl Index {
         }
     }
 
-    /// Opens the newest snapshot of the index at `address` for searches. Its words and codes are
-    /// copied to this machine; newer snapshots are looked for in the background, and a search never
-    /// waits for that. The texts of hits, and full-precision vectors where a ranking is exact, are read
-    /// in the bucket.
+    /// Opens the newest snapshot of the index at `address` for searches. Its words and the sketches of
+    /// its pages are copied to this machine; codes of pages that are compared are fetched when they are
+    /// not here, and kept as far as there is room. Newer snapshots are looked for in the background, and
+    /// a search never waits for that. The texts of hits, and full-precision vectors where a ranking is
+    /// exact, are read in the bucket.
     ///
     /// # Errors
     /// [`Error::Store`], e.g. when there is none, or this library was built without that cloud.
@@ -476,8 +477,8 @@ const STEP: Duration = Duration::from_millis(250);
 /// How an index in a bucket is read.
 #[derive(Debug, Clone)]
 pub struct BucketOptions {
-    /// Where copies of its words and codes are kept.
-    pub local: PathBuf,
+    /// Where copies of its words and codes are kept, and how much of them.
+    pub local: LocalCopy,
     /// How often a newer snapshot is looked for.
     pub refresh: Duration,
     /// The folder that paths of the ledger begin at on this machine: pictures of pages are drawn from
@@ -488,7 +489,7 @@ pub struct BucketOptions {
 impl Default for BucketOptions {
     /// A folder among the temporary ones, every 5 s, and paths that begin at the current folder.
     fn default() -> Self {
-        let local = std::env::temp_dir().join("pagesight");
+        let local = LocalCopy::in_folder(std::env::temp_dir().join("pagesight"));
         Self { local, refresh: Duration::from_secs(5), base: PathBuf::from(".") }
     }
 }

@@ -83,6 +83,20 @@ pub fn local() -> PathBuf {
     dirs::cache_dir().unwrap_or_else(env::temp_dir).join("pagesight/buckets")
 }
 
+/// Whether the store that the environment names is this machine: nothing that is said to it in the
+/// clear leaves the machine. Where it is named, the environment says alone, to the cloud's own client.
+pub fn is_store_here() -> bool {
+    let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+    is_loopback(names.iter().find_map(|name| env::var(name).ok()).as_deref())
+}
+
+fn is_loopback(endpoint: Option<&str>) -> bool {
+    let host = endpoint.and_then(|url| url.strip_prefix("http://")).unwrap_or_default();
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |h| h.0);
+    ["127.0.0.1", "localhost", "[::1]"].contains(&host)
+}
+
 /// Where models are looked for and their hashes kept.
 pub fn loading() -> LoadOptions {
     LoadOptions {
@@ -109,4 +123,22 @@ pub fn hub_cache() -> Option<HubCache> {
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HF_HOME").or_else(shared).map(|home| home.join("hub")))
         .map(HubCache::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for url in ["http://127.0.0.1:9000", "http://localhost", "http://[::1]:9000/x"] {
+            assert!(is_loopback(Some(url)), "{url}");
+        }
+        for url in
+            ["https://127.0.0.1", "http://127.0.0.1.evil.example", "http://10.0.0.1:9000", ""]
+        {
+            assert!(!is_loopback(Some(url)), "{url}");
+        }
+        assert!(!is_loopback(None));
+    }
 }

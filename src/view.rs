@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
 use pagesight_query::{Backgrounds, Effort};
-use pagesight_store::{Address, PassageCodes, Reader};
+use pagesight_store::{Address, LocalCopy, PassageCodes, Reader};
 
 use crate::error::Error;
 
@@ -32,8 +32,8 @@ impl View {
         Self::over(Reader::open(folder)?)
     }
 
-    /// Opens the newest snapshot of the index at `address`, with its words and codes below `local`.
-    pub fn open_bucket(address: &Address, local: &Path) -> Result<Self, Error> {
+    /// Opens the newest snapshot of the index at `address`, with its words and sketches in `local`.
+    pub fn open_bucket(address: &Address, local: &LocalCopy) -> Result<Self, Error> {
         Self::over(Reader::open_bucket(address, local)?)
     }
 

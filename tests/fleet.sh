@@ -1,9 +1,10 @@
 #!/bin/sh
-# Starts moto as S3 on this machine and runs the command with it as the bucket of the tests.
+# Starts moto as S3 on this machine and runs the command with it as the bucket of the tests. MOTO is
+# the environment of Python that has it, and LOG takes what it was asked.
 set -eu
 port=${PORT:-8757}
-moto=$(dirname "$0")/../.tools/moto/bin
-"$moto/moto_server" -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
+moto=${MOTO:-$(dirname "$0")/../.tools/moto}/bin
+"$moto/moto_server" -H 127.0.0.1 -p "$port" >"${LOG:-/dev/null}" 2>&1 &
 server=$!
 trap 'kill $server' EXIT
 export AWS_ENDPOINT_URL="http://127.0.0.1:$port" AWS_REGION=us-east-1

@@ -17,6 +17,8 @@ mod heat;
 mod hostile;
 mod layering;
 mod library;
+#[cfg(feature = "s3")]
+mod lying_store;
 mod meaning;
 mod model;
 mod nano;

@@ -57,7 +57,9 @@ pub use matches::{best_vectors, products};
 pub use pagesight_simd::Instructions;
 pub use pool::{Pooled, hierarchical_clusters, pool, pool_hierarchical, pool_k_means, pool_to};
 pub use reference::maxsim_reference;
-pub use segment::{Segment, SegmentError, SegmentWriter, Segments, Slot};
+pub use segment::{
+    Elsewhere, Here, HereError, Segment, SegmentError, SegmentWriter, Segments, Slot,
+};
 pub use similarity::SimilarityMap;
 
 /// The example of the README compiles and runs.

@@ -18,11 +18,15 @@
 //! vectors; residual codes may be all that is left of these. Sketches lie side by side, so that a
 //! scan of very many pages reads nothing else.
 
+mod elsewhere;
 mod entry;
+mod here;
 mod read;
 mod segments;
 mod write;
 
+pub use elsewhere::Elsewhere;
+pub use here::{Here, HereError};
 pub use read::{Segment, SegmentError};
 pub use segments::{Segments, Slot};
 pub use write::SegmentWriter;

@@ -9,6 +9,7 @@
 mod background;
 mod best;
 mod certified;
+mod each;
 mod error;
 mod scan;
 mod sketched;

@@ -33,6 +33,11 @@ pub struct Place {
     #[arg(long, global = true, env = "PAGESIGHT_LOCAL", value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, hide_env_values = true)]
     pub local: Option<PathBuf>,
+    /// Of an index in a bucket: what its copies here may take, GB; codes of pages that there is no room
+    /// for are fetched when they are compared [default: 90% of what the disk has free].
+    #[arg(long, global = true, env = "PAGESIGHT_LOCAL_GB", value_name = "N")]
+    #[arg(value_parser = gigabytes, hide_env_values = true)]
+    pub local_gb: Option<f64>,
     /// Keep to the instructions of another kind of CPU, to measure or to compare: portable, avx2,
     /// avx2-vnni, avx512, avx512-vnni, avx512-bf16, amx or neon [default: the best of this CPU;
     /// `pagesight doctor` says what they do].
@@ -229,4 +234,10 @@ impl Most {
     pub fn pixels(&self) -> u64 {
         self.max_pixels * 1_000_000
     }
+}
+
+/// A number of gigabytes.
+fn gigabytes(text: &str) -> Result<f64, String> {
+    let is_one = |number: &f64| number.is_finite() && *number > 0.0;
+    text.parse().ok().filter(is_one).ok_or_else(|| "a number above 0 is wanted".into())
 }

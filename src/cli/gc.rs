@@ -63,9 +63,13 @@ fn sweep(place: &Place, verb: &GcVerb, address: &Address) -> Result<Outcome> {
             "v": 1, "type": "summary", "index": address.to_string(),
             "files_removed": swept.files, "bytes_removed": swept.bytes,
             "snapshots_held": swept.held, "plans_open": swept.open_plans,
+            "joined": swept.joined,
         });
         writeln!(out, "{line}")?;
         return Ok(Outcome::Done);
+    }
+    if swept.joined {
+        writeln!(out, "joined small files")?;
     }
     writeln!(out, "removed {} objects, {:.1} MB", swept.files, swept.bytes as f64 / 1e6)?;
     if swept.held > 0 {

@@ -89,6 +89,9 @@ fn of_store(error: &StoreError) -> Option<&'static str> {
              for the cloud's own programs (for S3 AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_REGION, \
              AWS_ENDPOINT_URL)"
         }
+        StoreError::NoRoom { .. } => {
+            "let it take more with --local-gb, or name a folder on a larger disk with --local"
+        }
         StoreError::NotInBucket { .. } => {
             "`pagesight export` and `pagesight import` move an index between a folder and a bucket"
         }

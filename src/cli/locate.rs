@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pagesight::fleet::{Address, Fleet};
-use pagesight::index::BucketOptions;
+use pagesight::index::{BucketOptions, LocalCopy};
 use pagesight::{Error, Index, machine};
 
 use super::args::Place;
@@ -55,7 +55,8 @@ pub fn is_there(folder: &Path) -> Result<bool> {
 
 /// The address that stands where a folder may stand; `None` for a folder.
 pub fn address(folder: &Path) -> Result<Option<Address>> {
-    Ok(Address::of(folder).map_err(Error::Store)?)
+    let address = Address::of(folder).map_err(Error::Store)?;
+    Ok(address.map(|address| address.with_clear_http(machine::is_store_here())))
 }
 
 /// The address of the index that is meant; `None` when it lies in a folder.
@@ -95,7 +96,7 @@ pub fn open(place: &Place) -> Result<Index> {
     let opening = || format!("opening {}", folder.display());
     match address(&folder)? {
         Some(address) => {
-            let opened = Index::open_bucket(&address, &options(place, REFRESH));
+            let opened = Index::open_bucket(&address, &options(place, REFRESH, false));
             opened.with_context(opening)
         }
         None => Index::open(&folder).with_context(opening),
@@ -107,9 +108,13 @@ pub fn fleet(place: &Place, address: &Address) -> Result<Fleet> {
     Fleet::open(address, &local(place)).with_context(|| format!("opening {address}"))
 }
 
-/// How an index in a bucket is read.
-pub fn options(place: &Place, refresh: Duration) -> BucketOptions {
-    BucketOptions { local: local(place), refresh, ..BucketOptions::default() }
+/// How an index in a bucket is read. With `fill`, for those who stay, all codes are fetched in the
+/// background.
+pub fn options(place: &Place, refresh: Duration, fill: bool) -> BucketOptions {
+    let mut copy = LocalCopy::in_folder(local(place));
+    copy.most_bytes = place.local_gb.map(|gigabytes| (gigabytes * 1e9) as u64);
+    copy.fill = fill;
+    BucketOptions { local: copy, refresh, ..BucketOptions::default() }
 }
 
 /// Where copies of indexes in buckets are kept.

@@ -211,7 +211,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
     }
     let refresh = Duration::from_secs(verb.refresh);
     let options = Options {
-        bucket: locate::options(place, refresh),
+        bucket: locate::options(place, refresh, true),
         answerer,
         bind,
         token,
@@ -295,7 +295,7 @@ fn of_indexes(
         RenderOptions { sandbox: sandbox(choice), idle_time: IDLE, ..renderer(place, &[]) };
     Ok(Options {
         indexes: named,
-        bucket: locate::options(place, locate::REFRESH),
+        bucket: locate::options(place, locate::REFRESH, true),
         answerer: Answerer::Passage,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,

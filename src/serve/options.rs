@@ -8,7 +8,7 @@ use pagesight::fleet::Address;
 use pagesight::index::BucketOptions;
 use pagesight::model::{EmbedderOptions, LoadOptions, ModelSource};
 use pagesight::pdf::{RenderOptions, WeightSearch};
-use pagesight::{Error, Index};
+use pagesight::{Error, Index, machine};
 
 use super::answerer::Answerer;
 
@@ -71,7 +71,10 @@ impl Options {
     /// What opening and loading say.
     pub fn open(&self, folder: &Path) -> Result<Index, Error> {
         let index = match Address::of(folder)? {
-            Some(address) => Index::open_bucket(&address, &self.bucket)?,
+            Some(address) => {
+                let address = address.with_clear_http(machine::is_store_here());
+                Index::open_bucket(&address, &self.bucket)?
+            }
             None => Index::open(folder)?,
         };
         index.set_renderer(self.renderer.clone());

@@ -19,7 +19,7 @@ use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
 
 use crate::bucket::address::Address;
-use crate::bucket::mirror::Mirror;
+use crate::bucket::mirror::{LocalCopy, Mirror};
 use crate::bucket::objects::Objects;
 use crate::codes::neutral::LazyNeutral;
 use crate::codes::passages::PassageCodes;
@@ -56,15 +56,16 @@ impl Reader {
         wait(AsyncReader::open(folder)).map(Self)
     }
 
-    /// Opens the newest snapshot of the index at `address`. Its words and codes are copied to a folder
-    /// of their own below `local`, where copies of other snapshots are used again; each file is
-    /// compared with its hash. Vectors and the ledger are read in the bucket.
+    /// Opens the newest snapshot of the index at `address`. Its words and the sketches of its pages are
+    /// copied to a folder of their own in that of `local`, where copies of other snapshots are used
+    /// again; codes of pages come when they are compared. Vectors and the ledger are read in the bucket.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`StoreError::Bucket`], [`StoreError::NotBuilt`].
-    pub fn open_bucket(address: &Address, local: &Path) -> Result<Self, StoreError> {
+    /// As [`open`](Self::open), and [`StoreError::Bucket`], [`StoreError::NotBuilt`],
+    /// [`StoreError::NoRoom`].
+    pub fn open_bucket(address: &Address, local: &LocalCopy) -> Result<Self, StoreError> {
         wait(async {
-            let objects = Objects::open(address).await?;
+            let objects = Objects::open_for_searches(address).await?;
             let mirror = Mirror::new(local, &objects);
             AsyncReader::open_bucket(objects, mirror).await
         })
@@ -388,24 +389,24 @@ pub fn export(folder: &Path, to: &Path) -> Result<Snapshot, StoreError> {
 }
 
 /// As [`verify`], of the index at `address`: every object that its newest snapshot needs is read.
-/// `local` is as in [`Reader::open_bucket`].
+/// Its words and codes are copied to a folder in `local`, whole.
 ///
 /// # Errors
 /// As [`verify`], and [`StoreError::Bucket`].
 pub fn verify_bucket(address: &Address, local: &Path) -> Result<Verified, StoreError> {
     wait(async {
         let objects = Objects::open(address).await?;
-        let mirror = Mirror::new(local, &objects);
+        let mirror = Mirror::new(&LocalCopy::in_folder(local), &objects);
         verify_bucket_async(objects, mirror).await
     })
 }
 
-/// As [`export`], of the index at `address`. `local` is as in [`Reader::open_bucket`].
+/// As [`export`], of the index at `address`. Copies lie in `local` meanwhile.
 ///
 /// # Errors
 /// As [`export`], and [`StoreError::Bucket`].
 pub fn export_bucket(address: &Address, local: &Path, to: &Path) -> Result<Snapshot, StoreError> {
-    let reader = Reader::open_bucket(address, local)?;
+    let reader = Reader::open_bucket(address, &LocalCopy::in_folder(local))?;
     wait(export_async(&reader.0, to))
 }
 

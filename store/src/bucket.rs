@@ -17,25 +17,33 @@
 //! * [`entry`], [`log`]: a snapshot, and the log of them, which is the only truth.
 //! * [`record`], [`worker`], [`coder`]: plans, and the parts that workers lay down.
 //! * [`parts`], [`changes`], [`words`], [`commit`]: parts become a snapshot.
-//! * [`lease`], [`gc`]: readers hold what they read, and the rest is removed.
-//! * [`mirror`]: the copy of words and codes that a machine searches.
+//! * [`lease`], [`gc`], [`join`]: readers hold what they read, the rest is removed, and what is small
+//!   is joined.
+//! * [`mirror`], [`sparse`], [`room`], [`distant`]: the copy of words and codes that a machine searches,
+//!   and what it lacks.
 //! * [`fleet`]: all of it for those who write.
 
 pub(crate) mod address;
 pub(crate) mod changes;
 pub(crate) mod coder;
 pub(crate) mod commit;
+pub(crate) mod distant;
 pub(crate) mod entry;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod figures;
 pub(crate) mod fleet;
 pub(crate) mod gc;
+pub(crate) mod join;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod mirror;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod record;
+pub(crate) mod room;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;

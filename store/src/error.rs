@@ -254,6 +254,21 @@ pub enum StoreError {
         /// What cannot be done, and what to do in its place.
         what: &'static str,
     },
+    /// The local copy of an index in a bucket may not take what every search needs: its words and
+    /// sketches.
+    #[error(
+        "the copy in {path} may take {}, and searches need {} here",
+        gigabytes(limit),
+        gigabytes(wanted)
+    )]
+    NoRoom {
+        /// The folder of the copy.
+        path: PathBuf,
+        /// What is needed, bytes.
+        wanted: u64,
+        /// What it may take, bytes.
+        limit: u64,
+    },
     /// The system gives no threads to work on.
     #[error("starting threads")]
     Threads {
@@ -320,6 +335,13 @@ impl StoreError {
             }
             Self::Text { action, path: path.to_path_buf(), source }
         }
+    }
+}
+
+fn gigabytes(bytes: &u64) -> String {
+    match *bytes as f64 {
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.2} GB", bytes / 1e9),
     }
 }
 

@@ -86,6 +86,7 @@ pub use bucket::commit::Committed;
 pub use bucket::entry::BUCKET_FORMAT;
 pub use bucket::fleet::Fleet;
 pub use bucket::gc::{Keeping, OpenPlan, Swept};
+pub use bucket::mirror::LocalCopy;
 pub use bucket::record::{DroppedPath, Plan, PlanCounts, PlannedDocument, PlannedFile, Work};
 pub use bucket::worker::{Worker, WorkerSummary};
 pub use codes::neutral::LazyNeutral;

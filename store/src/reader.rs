@@ -11,12 +11,13 @@ use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayou
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
+use crate::bucket::distant::Distant;
 use crate::bucket::lease::BucketLease;
 use crate::bucket::log;
 use crate::bucket::mirror::Mirror;
 use crate::bucket::objects::Objects;
 use crate::codes::passages::PassageCodes;
-use crate::codes::residual::Residuals;
+use crate::codes::residual::{Residuals, only_copy};
 use crate::codes::{damage, segments};
 use crate::error::StoreError;
 use crate::lance::addresses::Addresses;
@@ -74,7 +75,15 @@ struct InBucket {
     mirror: Mirror,
     /// A search found the copies of the codes damaged.
     doubted: AtomicBool,
+    /// Tells what is fetched in the background that nobody needs it any more.
+    over: Arc<AtomicBool>,
     _lease: BucketLease,
+}
+
+impl Drop for InBucket {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl AsyncReader {
@@ -91,8 +100,10 @@ impl AsyncReader {
         if let Home::Bucket(home) = &self.home {
             let InBucket { objects, mirror, doubted, .. } = &**home;
             let newer = log::newest_from(objects, self.snapshot.number + 1).await?;
-            // Damaged copies are fetched again and mapped anew.
-            if newer.is_none() && !doubted.load(Ordering::Relaxed) {
+            // Damaged copies are fetched again and mapped anew, those that made room are mapped anew.
+            let is_as_it_was =
+                || !doubted.load(Ordering::Relaxed) && !mirror.has_made_room(&self.snapshot.files);
+            if newer.is_none() && is_as_it_was() {
                 return Ok(None);
             }
             return Self::open_bucket(objects.clone(), mirror.clone()).await.map(Some);
@@ -105,8 +116,8 @@ impl AsyncReader {
         Self::open_after(&self.folder, self.sound.clone()).await.map(Some)
     }
 
-    /// Opens the newest snapshot of the index in the bucket of `objects`: its words and codes are
-    /// brought to `mirror`, each compared with its hash; its tables are read where they are.
+    /// Opens the newest snapshot of the index in the bucket of `objects`: its words and what searches
+    /// scan of its codes are brought to `mirror`; its tables are read where they are.
     pub async fn open_bucket(objects: Objects, mirror: Mirror) -> Result<Self, StoreError> {
         let (entry, lease) = BucketLease::take(&objects).await?;
         let mut snapshot = entry.snapshot.clone();
@@ -118,6 +129,9 @@ impl AsyncReader {
         let folder = mirror.folder().to_path_buf();
         let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
         mirror.tidy(&snapshot.files);
+        let over = Arc::new(AtomicBool::new(false));
+        let names = segments::readable(&snapshot).unwrap_or_default().to_vec();
+        mirror.fill(names, Arc::clone(&over));
         Ok(Self {
             folder,
             snapshot,
@@ -133,6 +147,7 @@ impl AsyncReader {
                 objects,
                 mirror,
                 doubted: AtomicBool::new(false),
+                over,
                 _lease: lease,
             })),
         })
@@ -276,7 +291,8 @@ impl AsyncReader {
             return Ok(Some(Arc::clone(open)));
         }
         let names = self.snapshot.codes.as_deref().unwrap_or_default();
-        let open = Arc::new(Residuals::open(&self.folder, names)?);
+        let codes = segments::open(&self.folder, names).map_err(only_copy)?;
+        let open = Arc::new(Residuals::over(self.reachable(codes)));
         Ok(Some(Arc::clone(self.residuals.get_or_init(|| open))))
     }
 
@@ -311,7 +327,18 @@ impl AsyncReader {
     /// The codes of this snapshot, mapped; `None` when it has none, or those of an earlier version.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
         let names = segments::readable(&self.snapshot);
-        names.map(|names| segments::open(&self.folder, names)).transpose()
+        names.map(|names| Ok(self.reachable(segments::open(&self.folder, names)?))).transpose()
+    }
+
+    /// Lets `codes` of an index in a bucket fetch what the files here lack.
+    fn reachable(&self, codes: Segments) -> Segments {
+        match &self.home {
+            Home::Folder { .. } => codes,
+            Home::Bucket(home) => {
+                let names = self.snapshot.codes.clone().unwrap_or_default();
+                codes.with_elsewhere(Arc::new(Distant::new(home.mirror.clone(), names)))
+            }
+        }
     }
 
     /// The codes of the passages, mapped; `None` when the index has none.

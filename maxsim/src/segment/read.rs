@@ -189,11 +189,16 @@ impl Segment {
     /// # Panics
     /// When there is no such page, or pages are in residual codes.
     pub fn page(&self, index: usize) -> Result<Int8View<'_>, SegmentError> {
+        Ok(self.page_of(index, self.checked_data(index)?.1))
+    }
+
+    /// As [`page`](Self::page), of its `data`.
+    pub(super) fn page_of<'a>(&self, index: usize, data: &'a [u8]) -> Int8View<'a> {
         assert!(self.residual.is_none(), "int8 codes");
-        let (entry, data) = self.checked_data(index)?;
+        let entry = self.entry(index);
         let (codes, rest) = data.split_at(entry.vectors() * self.dim().next_multiple_of(4));
         let scales = floats(&rest[..entry.vectors() * size_of::<f32>()]).into();
-        Ok(Int8View::new(self.dim(), codes, scales, entry.error.get(), entry.length.get()))
+        Int8View::new(self.dim(), codes, scales, entry.error.get(), entry.length.get())
     }
 
     /// The residual codes of page `index`. Their checksum is compared the first time.
@@ -204,12 +209,16 @@ impl Segment {
     /// # Panics
     /// When there is no such page, or pages are in int8.
     pub fn residual_page(&self, index: usize) -> Result<ResidualView<'_>, SegmentError> {
+        Ok(self.residual_page_of(index, self.checked_data(index)?.1))
+    }
+
+    /// As [`residual_page`](Self::residual_page), of its `data`.
+    pub(super) fn residual_page_of<'a>(&self, index: usize, data: &'a [u8]) -> ResidualView<'a> {
         let bits = self.residual.as_ref().expect("residual codes").bits();
-        let (entry, data) = self.checked_data(index)?;
-        let (n, dim) = (entry.vectors(), self.dim());
+        let (n, dim) = (self.entry(index).vectors(), self.dim());
         let (codes, rest) = data.split_at(n * bits.row_bytes(dim));
         let (scales, rest) = rest.split_at(n * size_of::<f16>());
-        Ok(ResidualView { bits, dim, centres: &rest[..n], codes, scales: scales.as_chunks().0 })
+        ResidualView { bits, dim, centres: &rest[..n], codes, scales: scales.as_chunks().0 }
     }
 
     /// The vectors that the residual codes of page `index` stand for, with their places, rounded to
@@ -221,11 +230,20 @@ impl Segment {
     /// # Panics
     /// When there is no such page, or pages are in int8.
     pub fn vectors(&self, index: usize) -> Result<PageVectors, SegmentError> {
+        self.vectors_in(index, self.checked_data(index)?.1)
+    }
+
+    /// As [`vectors`](Self::vectors), of its `data`.
+    pub(super) fn vectors_in(
+        &self,
+        index: usize,
+        data: &[u8],
+    ) -> Result<PageVectors, SegmentError> {
         let coder = self.residual.as_ref().expect("residual codes");
         let damaged = |_| SegmentError::Page(self.id(index));
-        let rows = coder.decode_view(&self.residual_page(index)?);
+        let rows = coder.decode_view(&self.residual_page_of(index, data));
         let vectors = PageVectors::from_f32(self.dim(), &rows).map_err(damaged)?;
-        let (entry, data) = self.checked_data(index)?;
+        let entry = self.entry(index);
         if !entry.has_places() {
             return Ok(vectors);
         }
@@ -233,6 +251,74 @@ impl Segment {
         let places = &data[before..][..entry.vectors() * size_of::<u32>()];
         let places = places.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four));
         vectors.with_places(places.collect()).map_err(damaged)
+    }
+
+    /// Where the lists begin in a file that ends with `end`: all from there on is what
+    /// [`open`](Self::open) reads.
+    ///
+    /// # Errors
+    /// [`SegmentError::NotOne`].
+    pub fn lists_start(end: &[u8]) -> Result<u64, SegmentError> {
+        let (_, trailer) = Trailer::read_from_suffix(end).map_err(|_| SegmentError::NotOne)?;
+        match [MAGIC_INT8, MAGIC_RESIDUAL].contains(&trailer.magic) {
+            true => Ok(trailer.lists.get()),
+            false => Err(SegmentError::NotOne),
+        }
+    }
+
+    /// Where the lists and all that follows lie in the file: to its end.
+    pub fn lists(&self) -> Range<u64> {
+        self.lists as u64..self.all().len() as u64
+    }
+
+    /// Where the codes of page `index` lie in the file.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn data_range(&self, index: usize) -> Range<u64> {
+        let entry = self.entry(index);
+        let length = entry.vectors() * self.vector_bytes(entry);
+        entry.start() as u64..(entry.start() + length.next_multiple_of(ALIGN)) as u64
+    }
+
+    /// Where the sketches lie in the file, in order: a few ranges, whatever the number of pages.
+    pub fn sketch_ranges(&self) -> Vec<Range<u64>> {
+        let row = sketch_row_bytes(self.dim());
+        let of_page = |entry: &Entry| {
+            let (rows, scales) = (entry.rows_start(), entry.scales_start());
+            let (rows_end, scales_end) =
+                (rows + entry.rows() * row, scales + entry.rows() * size_of::<f16>());
+            [rows as u64..rows_end as u64, scales as u64..scales_end as u64]
+        };
+        let mut ranges: Vec<_> = self.entries().iter().flat_map(of_page).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        joined(ranges)
+    }
+
+    /// Whether the sketches of all pages are as they were written.
+    pub fn are_sketches_sound(&self) -> bool {
+        let mut first = 0;
+        while first < self.pages {
+            match self.sketches(first..self.pages) {
+                Ok((_, rows)) => first += rows.len(),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether the codes of page `index` are in the file as they were written. A file that has a part
+    /// of a segment has zeros in place of the others, which are not.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn has(&self, index: usize) -> bool {
+        self.checked_data(index).is_ok()
+    }
+
+    /// Whether `data` are the codes of page `index`.
+    pub(super) fn is_data_of(&self, index: usize, data: &[u8]) -> bool {
+        crc32c::crc32c(data) == self.entry(index).crc.get()
     }
 
     /// The entry of page `index` and its data, whose checksum is compared the first time.
@@ -311,6 +397,18 @@ impl Segment {
         assert!(index < self.pages, "page {index} of a segment of {}", self.pages);
         &self.entries()[index]
     }
+}
+
+/// `ranges`, which are in order, with neighbours made one.
+pub(super) fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// Numbers at any address.

@@ -2,11 +2,14 @@
 //! segments replaced or dropped.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 
 use pagesight_core::{PageId, PageVectors, QueryVectors};
 
 use pagesight_simd::Instructions;
 
+use super::elsewhere::Elsewhere;
 use super::read::{Segment, SegmentError};
 use crate::background::Background;
 use crate::codes::{Int8View, ResidualQuery, SketchCoder, SketchQuery};
@@ -24,10 +27,17 @@ pub struct Slot {
 }
 
 /// The segments of one snapshot, the oldest first, and the pages that are left of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Segments {
     segments: Vec<Segment>,
     living: Vec<Slot>,
+    pub(super) elsewhere: Option<Arc<dyn Elsewhere>>,
+}
+
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segments({:?}, {} living pages)", self.segments, self.living.len())
+    }
 }
 
 impl Segments {
@@ -46,7 +56,18 @@ impl Segments {
             return Err(SegmentError::Kinds);
         }
         let living = living(&segments);
-        Ok(Self { segments, living })
+        Ok(Self { segments, living, elsewhere: None })
+    }
+
+    /// Says where codes come from that the files here have no copy of; see [`here`](Self::here).
+    #[must_use]
+    pub fn with_elsewhere(self, elsewhere: Arc<dyn Elsewhere>) -> Self {
+        Self { elsewhere: Some(elsewhere), ..self }
+    }
+
+    /// Whether all codes are in the files, for all that is known here.
+    pub fn are_whole(&self) -> bool {
+        self.elsewhere.is_none()
     }
 
     /// The living pages, in the order in which they lie in the files.
@@ -54,7 +75,7 @@ impl Segments {
         &self.living
     }
 
-    /// The codes of a page.
+    /// The codes of a page, which must be in the file: [`here`](Self::here) sees to that.
     ///
     /// # Errors
     /// [`SegmentError::Page`].

@@ -15,9 +15,9 @@ use std::sync::OnceLock;
 
 use pagesight_core::seam::QueryEncoder;
 use pagesight_core::{NeutralQuestions, PageId, PageVectors, QueryToken, QueryVectors};
-use pagesight_maxsim::{DimMismatch, Neutral, Segments, Slot};
-use rayon::prelude::*;
+use pagesight_maxsim::{DimMismatch, Here, Neutral, Segments, Slot};
 
+use super::each::each;
 use super::error::CodesError;
 use crate::error::QueryError;
 
@@ -80,16 +80,16 @@ impl Backgrounds {
         } else {
             Vec::new()
         };
-        let measure = |slot: &Slot| -> Result<f32, CodesError> {
+        let measure = |here: &Here<'_>, slot: &Slot| -> Result<f32, CodesError> {
             let background = if codes.are_residual() {
-                neutral.of_score(codes.score_residual(&residual, slot)?)
+                neutral.of_score(here.score_residual(&residual, slot)?)
             } else {
-                neutral.measure_code(&codes.page(slot)?)?
+                neutral.measure_code(&here.page(slot)?)?
             };
             Ok(background.per_token)
         };
-        let found: Result<Vec<f32>, CodesError> = codes.living().par_iter().map(measure).collect();
-        for (slot, per_token) in codes.living().iter().zip(found?) {
+        let found = each(codes, codes.living(), measure)?;
+        for (slot, per_token) in codes.living().iter().zip(found) {
             measured[slot.segment as usize][slot.index as usize] = per_token;
         }
         Ok(Some(self.coded.get_or_init(|| Coded::Measured(measured))))

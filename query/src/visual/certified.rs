@@ -14,11 +14,12 @@ use std::time::Instant;
 
 use pagesight_core::seam::VectorSource;
 use pagesight_core::{Found, PageId, PageVectors, QueryVectors, Scale};
-use pagesight_maxsim::{ExactQuery, Int8Query, Segments, Slot};
+use pagesight_maxsim::{ExactQuery, Here, Int8Query, Segments, Slot};
 use rayon::prelude::*;
 
 use super::background::{OfCodes, off};
 use super::best::{at_rank, keep_best};
+use super::each::each;
 use super::error::CodesError;
 use super::scan::most;
 use super::work::{Code, Work};
@@ -71,12 +72,11 @@ impl Coded {
     ) -> Result<Self, CodesError> {
         let start = Instant::now();
         let coded = Int8Query::new(query);
-        let score = |slot: &Slot| -> Result<Scored, CodesError> {
-            let page = codes.page(slot)?;
+        let score = |here: &Here<'_>, slot: &Slot| -> Result<Scored, CodesError> {
+            let page = here.page(slot)?;
             Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page), off(background, slot)))
         };
-        let scored: Result<Vec<Scored>, CodesError> = slots.par_iter().map(score).collect();
-        let mut scored = scored?;
+        let mut scored = each(codes, slots, score)?;
         let all = scored.iter().map(|page| page.score);
         let scale = Scale::of(all, scored.len(), most(query, background.is_some()));
         let depth = Depth { certain: depth.certain.min(scored.len()), ..depth };
@@ -129,13 +129,19 @@ impl Coded {
             Ok::<(), CodesError>(())
         };
         compare(&scored[..certain], &mut best)?;
-        let closer = |page: &Scored| -> Result<Scored, CodesError> {
-            let view = codes.page(&page.slot)?;
-            Ok(Scored::new(page.slot, exact.score_code(&view)?, exact.bound_code(&view), page.off))
+        let closer = |here: &Here<'_>, slot: &Slot| {
+            let view = here.page(slot)?;
+            Ok((exact.score_code(&view)?, exact.bound_code(&view)))
         };
-        let in_question = scored[certain..].par_iter().filter(|page| reaches(page, &best, certain));
-        let in_question: Result<Vec<Scored>, CodesError> = in_question.map(closer).collect();
-        let mut in_question = in_question?;
+        let in_question: Vec<&Scored> =
+            scored[certain..].iter().filter(|page| reaches(page, &best, certain)).collect();
+        let slots: Vec<Slot> = in_question.iter().map(|page| page.slot).collect();
+        let closer = each(codes, &slots, closer)?;
+        let mut in_question: Vec<Scored> = in_question
+            .iter()
+            .zip(closer)
+            .map(|(page, (score, bound))| Scored::new(page.slot, score, bound, page.off))
+            .collect();
         in_question
             .sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.slot.id.cmp(&b.slot.id)));
         let mut rest = &in_question[..];

@@ -1,6 +1,6 @@
 //! Why codes did not answer.
 
-use pagesight_maxsim::{DimMismatch, SegmentError};
+use pagesight_maxsim::{DimMismatch, HereError, SegmentError};
 
 use crate::error::QueryError;
 
@@ -27,5 +27,14 @@ impl From<DimMismatch> for CodesError {
 impl From<SegmentError> for CodesError {
     fn from(error: SegmentError) -> Self {
         Self::Damaged(error.to_string())
+    }
+}
+
+impl From<HereError> for CodesError {
+    fn from(error: HereError) -> Self {
+        match error {
+            HereError::Damaged(error) => error.into(),
+            error => Self::Failed(QueryError::Vectors(error.into())),
+        }
     }
 }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use pagesight_core::seam::{DocumentFilter, VectorSource};
 use pagesight_core::{Found, PageId, PageVectors, QueryVectors, Scale};
-use pagesight_maxsim::{DimMismatch, ExactQuery, Int8Query, Segments, Slot};
+use pagesight_maxsim::{DimMismatch, ExactQuery, Here, Int8Query, Segments, Slot};
 use rayon::prelude::*;
 
 use super::Ranked;
 use super::background::{OfCodes, OfVectors, off};
 use super::best::keep_best;
+use super::each::each;
 use super::error::CodesError;
 use super::work::{Code, Work};
 use crate::error::QueryError;
@@ -91,10 +92,13 @@ pub(super) fn by_code(
     let off = |slot: &Slot| off(background, slot);
     if codes.are_residual() {
         let queries = codes.residual_queries(query)?;
-        let score = |slot: &Slot| Ok((slot.id, codes.score_residual(&queries, slot)? - off(slot)));
-        return slots.par_iter().map(score).collect();
+        let score = |here: &Here<'_>, slot: &Slot| {
+            Ok((slot.id, here.score_residual(&queries, slot)? - off(slot)))
+        };
+        return each(codes, slots, score);
     }
     let coded = Int8Query::new(query);
-    let score = |slot: &Slot| Ok((slot.id, coded.score(codes.page(slot)?)? - off(slot)));
-    slots.par_iter().map(score).collect()
+    let score =
+        |here: &Here<'_>, slot: &Slot| Ok((slot.id, coded.score(here.page(slot)?)? - off(slot)));
+    each(codes, slots, score)
 }

@@ -58,6 +58,7 @@ pub struct Address {
     scheme: Scheme,
     bucket: String,
     prefix: String,
+    clear_http: bool,
 }
 
 impl Address {
@@ -105,7 +106,8 @@ impl Address {
                 "its prefix has an empty part, a part of dots, or a mark that is none",
             ));
         }
-        Ok(Some(Self { scheme: kind, bucket: bucket.into(), prefix: prefix.into() }))
+        let (bucket, prefix) = (bucket.into(), prefix.into());
+        Ok(Some(Self { scheme: kind, bucket, prefix, clear_http: false }))
     }
 
     /// As [`parse`](Self::parse), of what stands where a folder may stand.
@@ -114,6 +116,18 @@ impl Address {
     /// As [`parse`](Self::parse).
     pub fn of(place: &Path) -> Result<Option<Self>, StoreError> {
         place.to_str().map_or(Ok(None), Self::parse)
+    }
+
+    /// Says whether the store may be spoken to in the clear: where it is this machine, for one. Else it
+    /// is the cloud's own variable, `AWS_ALLOW_HTTP` of S3, that allows it.
+    #[must_use]
+    pub fn with_clear_http(self, allowed: bool) -> Self {
+        Self { clear_http: allowed, ..self }
+    }
+
+    /// Whether the store may be spoken to in the clear.
+    pub(crate) fn allows_clear_http(&self) -> bool {
+        self.clear_http
     }
 
     /// Refuses an address that this build was made without.

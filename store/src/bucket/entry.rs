@@ -23,7 +23,7 @@ pub const BUCKET_FORMAT: u32 = 7;
 pub(crate) const MANIFESTS: &str = "manifests/";
 
 /// Files of one manifest; a manifest of so many is about 10 MB.
-const MOST_FILES: usize = 50_000;
+pub(super) const MOST_FILES: usize = 50_000;
 
 /// Manifests of one snapshot; more are written anew as few.
 const MOST_MANIFESTS: usize = 32;

@@ -32,6 +32,8 @@ struct State {
     dead: bool,
     /// Conditions of puts are passed over.
     careless: bool,
+    /// What was asked, each kind of request with the folder of its object.
+    asked: Vec<(&'static str, String)>,
 }
 
 impl Faults {
@@ -64,14 +66,21 @@ impl Faults {
         self.0.lock().unwrap().puts
     }
 
-    fn request(&self) -> Result<()> {
-        let state = self.0.lock().unwrap();
+    /// What was asked since this was called last.
+    pub fn asked(&self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+
+    fn request(&self, kind: &'static str, path: &Path) -> Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let name = path.as_ref().strip_prefix("some/index/").unwrap_or_default();
+        state.asked.push((kind, name.into()));
         if state.dead { Err(permanent()) } else { Ok(()) }
     }
 
     /// What happens at this put.
-    fn next_put(&self) -> Result<Option<&'static str>> {
-        self.request()?;
+    fn next_put(&self, path: &Path) -> Result<Option<&'static str>> {
+        self.request("put", path)?;
         let mut state = self.0.lock().unwrap();
         state.puts += 1;
         let Some((_, what)) = state.fault.filter(|(at, _)| *at == state.puts) else {
@@ -108,7 +117,7 @@ pub(super) async fn objects(name: &str, faults: &Faults) -> Objects {
         object_store_wrapper: Some(Arc::new(faults.clone())),
         ..ObjectStoreParams::default()
     };
-    let objects = Objects::open_with(&address, params).await.unwrap();
+    let objects = Objects::open_with(&address, params.clone(), params).await.unwrap();
     objects.with_patience(Duration::from_secs(2))
 }
 
@@ -145,7 +154,7 @@ impl ObjectStore for Faulty {
         payload: PutPayload,
         mut options: PutOptions,
     ) -> Result<PutResult> {
-        let fault = self.faults.next_put()?;
+        let fault = self.faults.next_put(path)?;
         if self.faults.0.lock().unwrap().careless {
             options.mode = PutMode::Overwrite;
         }
@@ -174,7 +183,7 @@ impl ObjectStore for Faulty {
         path: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        match self.faults.next_put()? {
+        match self.faults.next_put(path)? {
             Some("before" | "conflict" | "after") => Err(passing()),
             Some(_) => Err(permanent()),
             None => self.store.put_multipart_opts(path, options).await,
@@ -182,12 +191,12 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.faults.request()?;
+        self.faults.request("get", path)?;
         self.store.get_opts(path, options).await
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.faults.request()?;
+        self.faults.request("get", path)?;
         self.store.get_ranges(path, ranges).await
     }
 
@@ -195,26 +204,26 @@ impl ObjectStore for Faulty {
         &self,
         paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        if let Err(error) = self.faults.request() {
+        if let Err(error) = self.faults.request("delete", &Path::default()) {
             return Box::pin(futures::stream::iter([Err(error)]));
         }
         self.store.delete_stream(paths)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if let Err(error) = self.faults.request() {
+        if let Err(error) = self.faults.request("list", prefix.unwrap_or(&Path::default())) {
             return Box::pin(futures::stream::iter([Err(error)]));
         }
         self.store.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.faults.request()?;
+        self.faults.request("list", prefix.unwrap_or(&Path::default()))?;
         self.store.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.faults.request()?;
+        self.faults.request("copy", from)?;
         self.store.copy_opts(from, to, options).await
     }
 }

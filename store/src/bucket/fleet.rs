@@ -242,12 +242,12 @@ impl Fleet {
         wait(commit::commit(&self.objects, &self.tables, id, partial, &self.scratch))
     }
 
-    /// Removes what nothing needs.
+    /// Joins small files of words and codes, and removes what nothing needs.
     ///
     /// # Errors
     /// [`StoreError::Plan`] for one that cannot be abandoned; what cannot be read, put or removed.
     pub fn collect_garbage(&self, keeping: &Keeping) -> Result<Swept, StoreError> {
-        wait(gc::collect(&self.objects, &self.tables, keeping))
+        wait(gc::collect(&self.objects, &self.tables, keeping, &self.scratch))
     }
 
     /// The open plans, and how many readers say that they are there.

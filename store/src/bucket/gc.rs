@@ -7,6 +7,7 @@
 //! it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::coder::CODERS;
@@ -15,8 +16,8 @@ use super::entry::{Closed, Entry};
 use super::lease::{Held, LEASES};
 use super::log::{self, LATEST, SNAPSHOTS, Slot};
 use super::objects::{Listed, Objects, TRIAL_NAME};
-use super::random;
 use super::record::{self, plan_of};
+use super::{join, random};
 use crate::error::StoreError;
 use crate::lance::detached::TablePlace;
 
@@ -56,9 +57,11 @@ pub struct Swept {
     pub held: u64,
     /// Plans that are not committed yet.
     pub open_plans: u64,
+    /// Many small files of words or codes were made few.
+    pub joined: bool,
 }
 
-/// Removes what nothing needs.
+/// Joins small files, and removes what nothing needs.
 ///
 /// # Errors
 /// [`StoreError::Conditions`], [`StoreError::Plan`] for one that cannot be abandoned; what cannot be
@@ -67,16 +70,20 @@ pub(crate) async fn collect(
     objects: &Objects,
     tables: &TablePlace,
     keeping: &Keeping,
+    scratch: &Path,
 ) -> Result<Swept, StoreError> {
     objects.try_conditions().await?;
     if let Some(id) = &keeping.abandon {
         record::read_plan(objects, id).await?;
     }
+    let missing = || StoreError::Missing { path: objects.shown() };
+    let newest = log::newest(objects).await?.ok_or_else(missing)?;
+    // What cannot be joined now stays as it is: garbage is collected all the same.
+    let joined = join::join(objects, &newest, scratch).await.ok().flatten();
     for _ in 0..ATTEMPTS {
-        let missing = || StoreError::Missing { path: objects.shown() };
         let newest = log::newest(objects).await?.ok_or_else(missing)?;
         if let Some(swept) = attempt(objects, tables, keeping, newest).await? {
-            return Ok(swept);
+            return Ok(Swept { joined: joined.is_some(), ..swept });
         }
     }
     let what = "others publish faster than garbage can be collected: try again";

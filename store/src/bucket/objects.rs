@@ -6,6 +6,7 @@
 //! tried before anything depends on it: see [`Objects::try_conditions`].
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,8 +23,13 @@ use crate::error::StoreError;
 use crate::lance::detached::TablePlace;
 use crate::snapshot::contents::FileMark;
 
-/// How long a request is tried again before it counts as failed.
+/// How long a request is tried again before it counts as failed, by those who write and those who open
+/// an index; and by searches, which somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE_OF_SEARCHES: Duration = Duration::from_secs(10);
+
+/// What a single try may take of it: the client tries again by itself, for so long.
+const TRY: Duration = Duration::from_secs(5);
 
 /// The first wait between two tries, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -32,11 +38,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long the store may take to say how it takes conditions.
 const TRIAL: Duration = Duration::from_secs(25);
 
-/// Larger files are put in parts of this size, bytes; S3 wants at least 5 MiB.
-const PART: usize = 8 << 20;
+/// Larger files are put in parts of this size, bytes: large ones, since each is a request that is paid
+/// for. S3 takes 10,000 of them.
+const PART: usize = 32 << 20;
 
 /// Parts of one file under way at once.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
+
+/// Ranges of objects read at once.
+const RANGES: usize = 32;
 
 /// Objects removed at once.
 const REMOVED: usize = 16;
@@ -77,37 +87,52 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Opens the bucket of `address`, without a request to it.
+    /// Opens the bucket of `address`, without a request to it, for those who write.
     ///
     /// # Errors
     /// [`StoreError::NotBuilt`], and [`StoreError::Bucket`] where credentials or region cannot be
     /// found.
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
-        address.check_built()?;
-        // The client tries again too; ours must come to its turn.
-        let mut options = HashMap::from([
-            ("client_max_retries".to_string(), "6".to_string()),
-            ("client_retry_timeout".to_string(), "20".to_string()),
-        ]);
-        if is_loopback() {
-            options.insert("allow_http".to_string(), "true".to_string());
-        }
-        let accessor = Arc::new(StorageOptionsAccessor::with_static_options(options));
-        let params = ObjectStoreParams {
-            storage_options_accessor: Some(accessor),
-            ..ObjectStoreParams::default()
-        };
-        Self::open_with(address, params).await
+        Self::open_for(address, PATIENCE).await
     }
 
-    /// As [`open`](Self::open), with what wraps the store in tests.
+    /// As [`open`](Self::open), for searches: what these read of tables they do not wait a minute for.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_for_searches(address: &Address) -> Result<Self, StoreError> {
+        Self::open_for(address, PATIENCE_OF_SEARCHES).await
+    }
+
+    async fn open_for(address: &Address, of_tables: Duration) -> Result<Self, StoreError> {
+        address.check_built()?;
+        // The client's own tries are few where this one tries again, and all that there is for tables.
+        let params = |tries: u32, time: Duration| {
+            let mut options = HashMap::from([
+                ("client_max_retries".to_string(), tries.to_string()),
+                ("client_retry_timeout".to_string(), time.as_secs().to_string()),
+            ]);
+            if address.allows_clear_http() {
+                options.insert("allow_http".to_string(), "true".to_string());
+            }
+            let accessor = Arc::new(StorageOptionsAccessor::with_static_options(options));
+            ObjectStoreParams {
+                storage_options_accessor: Some(accessor),
+                ..ObjectStoreParams::default()
+            }
+        };
+        Self::open_with(address, params(2, TRY), params(20, of_tables - TRY)).await
+    }
+
+    /// As [`open`](Self::open), with what opens the store, and what opens tables.
     pub async fn open_with(
         address: &Address,
+        own: ObjectStoreParams,
         params: ObjectStoreParams,
     ) -> Result<Self, StoreError> {
         let registry = Arc::new(ObjectStoreRegistry::default());
         let url = address.lance_url();
-        let opened = LanceStore::from_uri_and_params(Arc::clone(&registry), &url, &params).await;
+        let opened = LanceStore::from_uri_and_params(Arc::clone(&registry), &url, &own).await;
         let (store, prefix) = opened.map_err(|source| StoreError::Bucket {
             action: "opening",
             place: address.to_string(),
@@ -117,8 +142,7 @@ impl Objects {
         Ok(Self { address, registry, params, store, prefix, patience: PATIENCE })
     }
 
-    /// Gives up sooner, in tests.
-    #[cfg(test)]
+    /// Asks for so long where a store is out of reach.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -154,6 +178,12 @@ impl Objects {
         StoreError::Bucket { action, place, source: Box::new(source) }
     }
 
+    /// Whether there is time for another try after `wait`: for a whole one, so that all of it together
+    /// takes no longer than it may.
+    fn has_time(&self, start: Instant, wait: Duration) -> bool {
+        start.elapsed() + wait + TRY.min(self.patience / 4) < self.patience
+    }
+
     /// Does `work` until it succeeds, fails for good, or patience ends.
     async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Error>
     where
@@ -162,7 +192,7 @@ impl Objects {
         let (start, mut wait) = (Instant::now(), FIRST_WAIT);
         loop {
             match work().await {
-                Err(error) if is_passing(&error) && start.elapsed() + wait < self.patience => {
+                Err(error) if is_passing(&error) && self.has_time(start, wait) => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -197,6 +227,37 @@ impl Objects {
         bytes.map(|bytes| bytes.to_vec()).map_err(|error| self.failed("reading", name, error))
     }
 
+    /// The bytes of each of `wanted`, an object and a range of it, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`], also for an object that is shorter.
+    pub async fn get_ranges(
+        &self,
+        wanted: &[(String, Range<u64>)],
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut reading = Vec::with_capacity(wanted.len());
+        for (name, range) in wanted {
+            reading.push(self.get_range(name, range.clone()));
+        }
+        futures::stream::iter(reading).buffered(RANGES).try_collect().await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let path = self.at(name);
+        let length = range.end - range.start;
+        let read = || async {
+            let bytes = self.store().get_range(&path, range.clone()).await?;
+            let is_short = bytes.len() as u64 != length;
+            let source = || format!("{} bytes came, {length} were asked for", bytes.len()).into();
+            if is_short {
+                return Err(Error::Generic { store: "range", source: source() });
+            }
+            Ok(bytes)
+        };
+        let bytes = self.patiently(read).await;
+        bytes.map(|bytes| bytes.to_vec()).map_err(|error| self.failed("reading", name, error))
+    }
+
     /// Writes `name` into `file` and returns the BLAKE3 of what came.
     ///
     /// # Errors
@@ -207,7 +268,7 @@ impl Objects {
         loop {
             match self.fetch_once(&path, file).await {
                 Ok(hash) => return hash,
-                Err(error) if is_passing(&error) && start.elapsed() + wait < self.patience => {
+                Err(error) if is_passing(&error) && self.has_time(start, wait) => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -280,6 +341,13 @@ impl Objects {
         put.map(drop).map_err(|error| self.failed("writing", name, error))
     }
 
+    /// As [`put`](Self::put), without a copy of `bytes`.
+    #[cfg(test)]
+    pub async fn put_shared(&self, name: &str, bytes: bytes::Bytes) -> Result<(), StoreError> {
+        let put = self.store().put(&self.at(name), PutPayload::from_bytes(bytes)).await;
+        put.map(drop).map_err(|error| self.failed("writing", name, error))
+    }
+
     /// Puts `bytes` under `name` where nothing has that name. The bytes must be of this caller alone
     /// (they hold a nonce): an object with the same bytes is our own, whose answer was lost.
     ///
@@ -304,7 +372,7 @@ impl Objects {
             if let Some(there) = self.get(name).await? {
                 return Ok(if there == bytes { Put::Done } else { Put::Taken(there) });
             }
-            if start.elapsed() + wait >= self.patience {
+            if !self.has_time(start, wait) {
                 return Err(self.failed("writing", name, error));
             }
             tokio::time::sleep(wait).await;
@@ -326,7 +394,7 @@ impl Objects {
         loop {
             match self.upload_parts(name, file).await? {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) && start.elapsed() + wait < self.patience => {
+                Err(error) if is_passing(&error) && self.has_time(start, wait) => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -488,18 +556,6 @@ impl Objects {
         let place = self.address.to_string();
         StoreError::Conditions { place, what, source: Some(Box::new(error)) }
     }
-}
-
-/// Whether the store that the environment names is this machine: then nothing that is said to it in
-/// the clear leaves the machine. Where the environment names the cloud, only its variables say so; the
-/// cloud's own client reads them too.
-fn is_loopback() -> bool {
-    let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let endpoint = names.iter().find_map(|name| std::env::var(name).ok());
-    let host = endpoint.as_deref().and_then(|url| url.strip_prefix("http://")).unwrap_or_default();
-    let host = host.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |h| h.0);
-    ["127.0.0.1", "localhost", "[::1]"].contains(&host)
 }
 
 /// Whether the store says that something has the name.

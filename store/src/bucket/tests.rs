@@ -6,15 +6,18 @@ use std::path::Path;
 use pagesight_core::seam::{Batch, PageSink, TextIndex, VectorSource};
 use pagesight_core::testing::{document_record, page_record};
 use pagesight_core::{DocumentId, DocumentRecord, ModelId, ModelRecord, PageId, PageRecord};
+use pagesight_maxsim::{HereError, Slot};
 use tempfile::TempDir;
 
 use super::faults::{Faults, objects};
 use super::fleet::Fleet;
 use super::gc::Keeping;
 use super::log;
-use super::mirror::Mirror;
+use super::mirror::{LocalCopy, Mirror};
 use super::objects::Objects;
 use super::record::{DroppedPath, Plan, PlannedDocument, PlannedFile, Work};
+use super::room::Room;
+use super::sparse::Pieces;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
 use crate::runtime::wait;
@@ -23,22 +26,31 @@ use crate::{Reader, Writer};
 const QUESTIONS: [&str; 6] =
     ["apple", "orchard harvest", "number3", "zebra", "doc2", "apple number1 zebra"];
 
-fn model() -> ModelRecord {
+pub(super) fn model() -> ModelRecord {
     ModelRecord::new(ModelId("test-model".into()), 2)
 }
 
-fn id(name: &str) -> DocumentId {
+pub(super) fn id(name: &str) -> DocumentId {
     DocumentId::of(name.as_bytes())
 }
 
 /// A document of three pages: its record and its pages, which depend on its content alone.
 fn document(path: &str, content: &str) -> (DocumentRecord, Vec<PageRecord>) {
+    document_of(path, content, 1)
+}
+
+/// The same, with so many times the vectors.
+fn document_of(path: &str, content: &str, times: usize) -> (DocumentRecord, Vec<PageRecord>) {
     let id = id(content);
     let mut record = document_record(path, id, 3);
     record.model = Some(model().id);
     let pages = (1..=3).map(|number| {
         let angle = f32::from(id.0[0]) + number as f32;
-        let rows = [angle.cos(), angle.sin(), angle.sin(), angle.cos()];
+        let row = |n: usize| {
+            let (sin, cos) = (angle + n as f32 / times as f32).sin_cos();
+            [cos, sin, sin, cos]
+        };
+        let rows: Vec<f32> = (0..times).flat_map(row).collect();
         let words = ["apple", "orchard", "harvest", "zebra"][(id.0[1] as usize + number) % 4];
         let text =
             format!("{content} {words} number{number} {}", "filler ".repeat(id.0[2] as usize % 5));
@@ -53,23 +65,26 @@ fn planned(path: &str, content: &str) -> PlannedDocument {
 }
 
 /// The fleet and what it works in.
-struct Bench {
-    faults: Faults,
-    objects: Objects,
-    fleet: Fleet,
+pub(super) struct Bench {
+    /// How many vectors pages have, as times those of others.
+    times: usize,
+    pieces: Pieces,
+    pub faults: Faults,
+    pub objects: Objects,
+    pub fleet: Fleet,
     place: TempDir,
 }
 
 impl Bench {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let (faults, place) = (Faults::default(), tempfile::tempdir().unwrap());
         let objects = wait(async { Ok(objects(name, &faults).await) }).unwrap();
         let fleet = Fleet::over(objects.clone(), place.path());
-        Self { faults, objects, fleet, place }
+        Self { times: 1, pieces: Pieces::default(), faults, objects, fleet, place }
     }
 
     /// Plans to read `documents`, of path and content, in `shards`.
-    fn plan(&self, documents: &[(&str, &str)], shards: usize) -> Result<Plan, StoreError> {
+    pub fn plan(&self, documents: &[(&str, &str)], shards: usize) -> Result<Plan, StoreError> {
         self.plan_with(documents, shards, |_| {})
     }
 
@@ -102,7 +117,7 @@ impl Bench {
             if known.iter().any(|record| record.path == path) {
                 continue;
             }
-            let (record, pages) = document(&path, contents[&*path]);
+            let (record, pages) = document_of(&path, contents[&*path], self.times);
             let dropped_pages = record.document.into_iter().collect();
             let documents = vec![record];
             let batch = Batch { documents, pages, dropped_pages, ..Batch::default() };
@@ -125,8 +140,16 @@ impl Bench {
     }
 
     fn reader(&self) -> Reader {
-        let mirror = Mirror::new(&self.place.path().join("local"), &self.objects);
-        Reader::over(wait(AsyncReader::open_bucket(self.objects.clone(), mirror)).unwrap())
+        self.reader_with(&self.local()).unwrap()
+    }
+
+    fn local(&self) -> LocalCopy {
+        LocalCopy::in_folder(self.place.path().join("local"))
+    }
+
+    fn reader_with(&self, local: &LocalCopy) -> Result<Reader, StoreError> {
+        let mirror = Mirror::new(local, &self.objects).with_pieces(self.pieces);
+        wait(AsyncReader::open_bucket(self.objects.clone(), mirror)).map(Reader::over)
     }
 
     fn sweep(&self) -> super::gc::Swept {
@@ -166,18 +189,32 @@ impl Bench {
 
 /// One machine with the same documents in a folder.
 fn one_machine(place: &Path, documents: &[(&str, &str)]) -> Reader {
+    one_machine_of(place, documents, 1)
+}
+
+fn one_machine_of(place: &Path, documents: &[(&str, &str)], times: usize) -> Reader {
     let folder = place.join(format!("one-{}", super::random()));
     let mut writer = Writer::create(&folder).unwrap();
     writer.set_model(model()).unwrap();
     let (mut records, mut pages) = (Vec::new(), BTreeMap::new());
     for (path, content) in documents {
-        let (record, of_document) = document(path, content);
+        let (record, of_document) = document_of(path, content, times);
         records.push(record);
         pages.extend(of_document.into_iter().map(|page| (page.id, page)));
     }
     let pages = pages.into_values().collect();
     writer.commit(Batch { documents: records, pages, ..Batch::default() }).unwrap();
     Reader::open(&folder).unwrap()
+}
+
+/// The codes of all pages, wherever they are.
+fn coded(reader: &Reader) -> BTreeMap<PageId, Vec<u32>> {
+    let codes = reader.codes().unwrap().unwrap();
+    let here = codes.here(codes.living()).unwrap();
+    let rows = |slot: &Slot| {
+        here.page(slot).unwrap().to_rows().iter().map(|value| value.to_bits()).collect()
+    };
+    codes.living().iter().map(|slot| (slot.id, rows(slot))).collect()
 }
 
 /// Both have the same documents, pages, vectors and codes, and find the same by words.
@@ -203,10 +240,6 @@ fn check_same(fleet: &Reader, one: &Reader) {
     assert_eq!(fleet.snapshot().pages(), one.snapshot().pages());
     let ids: Vec<PageId> = pages.keys().copied().collect();
     assert_eq!(fleet.pages(&ids).unwrap(), one.pages(&ids).unwrap());
-    let coded = |reader: &Reader| -> BTreeSet<PageId> {
-        let codes = reader.codes().unwrap().unwrap();
-        codes.living().iter().map(|slot| slot.id).collect()
-    };
     assert_eq!(coded(fleet), coded(one));
     for question in QUESTIONS {
         let found = |reader: &Reader| reader.search_text(question, 1000, None).unwrap().pages;
@@ -309,6 +342,28 @@ fn an_open_shard_is_named_and_a_partial_commit_takes_what_is_there() {
 }
 
 #[test]
+fn workers_readers_and_committers_need_no_more_rights_than_the_policies_give() {
+    let bench = Bench::new("fleet-rights");
+    bench.all(&SOME[..2], 1).unwrap();
+    let plan = bench.plan(&SOME[2..], 1).unwrap();
+    bench.faults.asked();
+    bench.work(&plan, 0, &SOME).unwrap();
+    let asked = bench.faults.asked();
+    assert!(asked.iter().all(|(kind, _)| ["get", "put"].contains(kind)), "{asked:?}");
+    bench.fleet.commit(&plan.id, false).unwrap();
+    assert!(bench.faults.asked().iter().all(|(kind, _)| *kind != "delete" && *kind != "copy"));
+    let reader = bench.reader();
+    check_same(&reader, &one_machine(bench.place.path(), &SOME));
+    assert!(reader.newer().unwrap().is_none());
+    drop(reader);
+    for (kind, name) in bench.faults.asked() {
+        let is_allowed =
+            ["get", "list"].contains(&kind) || (kind == "put" && name.starts_with("leases/"));
+        assert!(is_allowed, "{kind} {name}");
+    }
+}
+
+#[test]
 fn two_workers_at_one_shard_do_the_work_once() {
     let bench = Bench::new("fleet-two");
     let plan = bench.plan(&SOME, 1).unwrap();
@@ -391,6 +446,121 @@ fn a_reader_keeps_its_snapshot_while_garbage_is_collected() {
 }
 
 #[test]
+fn the_lease_of_a_reader_that_was_killed_runs_out() {
+    let bench = Bench::new("fleet-killed-reader");
+    bench.all(&SOME[..2], 1).unwrap();
+    std::mem::forget(bench.reader());
+    bench.all(&SOME[2..], 1).unwrap();
+    assert_eq!(bench.sweep().held, 1);
+    let none = std::time::Duration::ZERO;
+    let keeping = Keeping { keep: none, lease: none, ..Keeping::default() };
+    assert_eq!(bench.fleet.collect_garbage(&keeping).unwrap().held, 0);
+    bench.check_closure();
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &SOME));
+}
+
+#[test]
+fn a_reader_goes_on_with_what_it_holds_while_the_store_is_out_of_reach() {
+    let bench = Bench::new("fleet-out-of-reach");
+    bench.all(&SOME, 1).unwrap();
+    let (reader, one) = (bench.reader(), one_machine(bench.place.path(), &SOME));
+    let ids: Vec<PageId> = coded(&one).into_keys().collect();
+    assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
+    bench.faults.at_put(1, "die");
+    assert!(wait(bench.objects.put("x", Vec::new())).is_err());
+    assert!(reader.newer().is_err());
+    for question in QUESTIONS {
+        let found = |reader: &Reader| reader.search_text(question, 1000, None).unwrap().pages;
+        assert_eq!(found(&reader), found(&one), "{question}");
+    }
+    assert_eq!(coded(&reader), coded(&one));
+    // What was shown before is shown still.
+    assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
+    bench.faults.heal();
+    assert!(reader.newer().unwrap().is_none());
+}
+
+#[test]
+fn files_that_are_gone_or_damaged_are_named_and_words_answer_without_codes() {
+    let bench = Bench::new("fleet-damaged");
+    bench.all(&SOME, 2).unwrap();
+    let named = |begin: &str| {
+        bench.names().into_iter().find(|name| name.starts_with(begin)).expect("there is one")
+    };
+    let verify = || {
+        let mirror = Mirror::new(&bench.local(), &bench.objects);
+        let verified = crate::upkeep::verify::verify_bucket(bench.objects.clone(), mirror);
+        let damage = wait(verified).unwrap().damage;
+        damage.into_iter().map(|damage| damage.file).collect::<BTreeSet<String>>()
+    };
+    assert!(verify().is_empty());
+    let codes = named("codes/");
+    let bytes = wait(bench.objects.get_required(&codes)).unwrap();
+    for change in ["damaged", "gone"] {
+        if change == "gone" {
+            wait(bench.objects.remove(std::slice::from_ref(&codes))).unwrap();
+        } else {
+            let mut bytes = bytes.clone();
+            let last = bytes.len() - 70;
+            bytes[last] ^= 1;
+            wait(bench.objects.put(&codes, bytes)).unwrap();
+        }
+        assert!(verify().contains(&codes), "{change}");
+        std::fs::remove_dir_all(bench.place.path().join("local")).unwrap();
+        super::mirror::forget();
+        let (reader, one) = (bench.reader(), one_machine(bench.place.path(), &SOME));
+        assert!(matches!(reader.codes(), Err(StoreError::Codes { .. })), "{change}");
+        assert!(!reader.search_text("apple", 10, None).unwrap().pages.is_empty());
+        let mut seen = 0;
+        reader.scan(None, &mut |batch| seen += batch.len()).unwrap();
+        assert_eq!(seen as u64, one.snapshot().pages());
+    }
+    wait(bench.objects.put(&codes, bytes)).unwrap();
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &SOME));
+    let words = named("text/");
+    wait(bench.objects.remove(std::slice::from_ref(&words))).unwrap();
+    assert!(verify().contains(&words));
+    std::fs::remove_dir_all(bench.place.path().join("local")).unwrap();
+    let error = bench.reader_with(&bench.local()).err().unwrap().to_string();
+    assert!(error.contains(&words), "{error}");
+}
+
+#[test]
+fn a_cleanup_by_lance_itself_takes_nothing_that_a_snapshot_needs() {
+    let bench = Bench::new("fleet-foreign");
+    bench.all(&SOME[..3], 1).unwrap();
+    let plan = bench
+        .plan_with(&SOME[3..], 1, |work| {
+            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
+        })
+        .unwrap();
+    bench.work(&plan, 0, &SOME).unwrap();
+    bench.fleet.commit(&plan.id, false).unwrap();
+    let one = one_machine(bench.place.path(), &SOME[1..]);
+    for name in ["documents", "pages"] {
+        wait(async {
+            let table = bench.objects.tables().open(name, None).await?;
+            let dataset = table.dataset().await?;
+            let cleaned = dataset.cleanup_old_versions(
+                lancedb::table::Duration::zero(),
+                Some(true),
+                Some(false),
+            );
+            let removed = cleaned.await.expect("a cleanup");
+            assert!(removed.old_versions > 0, "{removed:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+    check_same(&bench.reader(), &one);
+    // And pages are added as before.
+    bench.all(&[("g.pdf", "doc7")], 1).unwrap();
+    let mut more = SOME[1..].to_vec();
+    more.push(("g.pdf", "doc7"));
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &more));
+}
+
+#[test]
 fn a_plan_is_the_same_when_it_is_made_again_and_can_be_abandoned() {
     let bench = Bench::new("fleet-plan");
     let plan = bench.plan(&SOME, 2).unwrap();
@@ -466,8 +636,7 @@ fn a_damaged_local_copy_is_fetched_again() {
     drop(bench.reader());
     let mut changed = 0;
     for folder in ["text", "codes"] {
-        let folder =
-            Mirror::new(&bench.place.path().join("local"), &bench.objects).folder().join(folder);
+        let folder = Mirror::new(&bench.local(), &bench.objects).folder().join(folder);
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let mut bytes = std::fs::read(&path).unwrap();
@@ -487,6 +656,219 @@ fn a_damaged_local_copy_is_fetched_again() {
     let again = reader.newer().unwrap().expect("opened anew");
     assert_eq!(again.snapshot().number(), reader.snapshot().number());
     check_same(&again, &one);
+}
+
+/// An index that grew by one document a commit; some are dropped and changed.
+fn grown(name: &str) -> (Bench, Vec<(&'static str, &'static str)>) {
+    let bench = Bench::new(name);
+    let mut documents: Vec<(&str, &str)> = SOME.to_vec();
+    documents.extend([("f.pdf", "doc6"), ("g.pdf", "doc7"), ("h.pdf", "doc8"), ("i.pdf", "doc9")]);
+    for document in &documents {
+        bench.all(&[*document], 1).unwrap();
+    }
+    let dropped = DroppedPath { path: "b/b.pdf".into(), document: Some(id("doc2")) };
+    let changed = [("c.pdf", "doc3 changed")];
+    let plan = bench.plan_with(&changed, 1, |work| work.dropped = vec![dropped]).unwrap();
+    bench.work(&plan, 0, &changed).unwrap();
+    bench.fleet.commit(&plan.id, false).unwrap();
+    documents.remove(1);
+    documents[1] = changed[0];
+    (bench, documents)
+}
+
+#[test]
+fn small_files_are_joined_and_all_is_found_as_before() {
+    let (bench, documents) = grown("joined");
+    let one = one_machine(bench.place.path(), &documents);
+    let held = bench.reader();
+    let files = |kind: &str| {
+        bench
+            .names()
+            .iter()
+            .filter(|name| name.starts_with(kind) && !name.ends_with(".store"))
+            .count()
+    };
+    let (codes, words) = (files("codes/"), files("text/"));
+    let newest = bench.fleet.newest().unwrap().unwrap();
+    assert!(newest.codes.as_ref().unwrap().len() > 9);
+    assert!(bench.sweep().joined);
+    let newest = bench.fleet.newest().unwrap().unwrap();
+    assert_eq!(newest.codes.as_ref().unwrap().len(), 1);
+    check_same(&held, &one);
+    check_same(&held.newer().unwrap().unwrap(), &one);
+    drop(held);
+    assert!(!bench.sweep().joined, "there is nothing left to join");
+    bench.check_closure();
+    assert!(files("codes/") == 1 && files("text/") < words / 4, "{codes} {words}");
+    check_same(&bench.reader(), &one);
+    // And it goes on from there.
+    bench.all(&[("j.pdf", "doc10")], 1).unwrap();
+    let mut documents = documents;
+    documents.push(("j.pdf", "doc10"));
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &documents));
+}
+
+#[test]
+fn joining_may_stop_at_some_puts() {
+    joining_stops(11);
+}
+
+#[test]
+#[ignore = "minutes: `make fleet` runs it"]
+fn joining_may_stop_at_any_put() {
+    joining_stops(1);
+}
+
+fn joining_stops(step: usize) {
+    let (counted, documents) = grown("joined-counted");
+    let one = one_machine(counted.place.path(), &documents);
+    let before = counted.faults.puts();
+    assert!(counted.sweep().joined);
+    let puts = counted.faults.puts() - before;
+    assert!(puts > 8, "{puts}");
+    for nth in (1..=puts).step_by(step) {
+        let (bench, _) = grown(&format!("joined-{nth}-{step}"));
+        let keeping = Keeping { keep: std::time::Duration::ZERO, ..Keeping::default() };
+        bench.faults.at_put(nth, if nth % 2 == 0 { "die" } else { "die-after" });
+        let _ = bench.fleet.collect_garbage(&keeping);
+        bench.faults.heal();
+        check_same(&bench.reader(), &one);
+        bench.sweep();
+        bench.sweep();
+        bench.check_closure();
+        check_same(&bench.reader(), &one);
+    }
+}
+
+#[test]
+fn a_commit_and_a_sweep_that_joins_at_once_lose_nothing() {
+    let (bench, mut documents) = grown("joined-race");
+    let more = [("j.pdf", "doc10"), ("k.pdf", "doc11"), ("l.pdf", "doc12")];
+    let plans: Vec<Plan> = more.iter().map(|one| bench.plan(&[*one], 1).unwrap()).collect();
+    plans.iter().for_each(|plan| bench.work(plan, 0, &more).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| bench.sweep());
+        scope.spawn(|| bench.sweep());
+        for plan in &plans {
+            scope.spawn(|| bench.fleet.commit(&plan.id, false).unwrap());
+        }
+    });
+    documents.extend(more);
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &documents));
+    bench.sweep();
+    bench.check_closure();
+    check_same(&bench.reader(), &one_machine(bench.place.path(), &documents));
+}
+
+/// Files come in pieces, however small they are.
+fn in_pieces(name: &str) -> Bench {
+    Bench { times: 2000, pieces: Pieces { small: 0, end: 100 }, ..Bench::new(name) }
+}
+
+/// How many pages have their codes in the files here, of how many.
+fn here(reader: &Reader) -> (usize, usize) {
+    let codes = reader.codes().unwrap().unwrap();
+    let has = |slot: &&Slot| codes.segments()[slot.segment as usize].has(slot.index as usize);
+    (codes.living().iter().filter(has).count(), codes.living().len())
+}
+
+#[test]
+fn codes_come_when_they_are_compared_and_stay() {
+    let bench = in_pieces("sparse-compared");
+    bench.all(&SOME, 2).unwrap();
+    let one = one_machine_of(bench.place.path(), &SOME, bench.times);
+    let reader = bench.reader();
+    assert_eq!(here(&reader), (0, 15));
+    let codes = reader.codes().unwrap().unwrap();
+    assert!(codes.segments().iter().all(pagesight_maxsim::Segment::are_sketches_sound));
+    codes.here(&codes.living()[3..5]).unwrap();
+    assert_eq!(here(&reader), (2, 15));
+    check_same(&reader, &one);
+    assert_eq!(here(&reader), (15, 15));
+    drop(reader);
+    // After a restart, and with the store out of reach, what is here is here.
+    super::mirror::forget();
+    let again = bench.reader();
+    assert_eq!(here(&again), (15, 15));
+    bench.faults.at_put(1, "die");
+    assert!(wait(bench.objects.put("x", Vec::new())).is_err());
+    assert_eq!(coded(&again), coded(&one));
+}
+
+#[test]
+fn codes_that_are_not_here_and_cannot_be_fetched_are_an_error() {
+    let bench = in_pieces("sparse-gone");
+    bench.all(&SOME[..2], 1).unwrap();
+    let reader = bench.reader();
+    bench.faults.at_put(1, "die");
+    assert!(wait(bench.objects.put("x", Vec::new())).is_err());
+    let codes = reader.codes().unwrap().unwrap();
+    assert!(matches!(codes.here(codes.living()), Err(HereError::Elsewhere(_))));
+    bench.faults.heal();
+    assert!(codes.here(codes.living()).is_ok());
+}
+
+#[test]
+fn all_codes_come_in_the_background_where_that_is_wanted() {
+    let bench = in_pieces("sparse-fill");
+    bench.all(&SOME, 2).unwrap();
+    let reader = bench.reader_with(&LocalCopy { fill: true, ..bench.local() }).unwrap();
+    let start = std::time::Instant::now();
+    while here(&reader).0 < 15 {
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", here(&reader));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_copy_keeps_to_its_room_and_answers_the_same() {
+    let bench = in_pieces("sparse-room");
+    bench.all(&SOME, 5).unwrap();
+    let one = one_machine_of(bench.place.path(), &SOME, bench.times);
+    let with = |most_bytes| LocalCopy { most_bytes: Some(most_bytes), ..bench.local() };
+    let error = bench.reader_with(&with(1000)).err().unwrap();
+    let StoreError::NoRoom { wanted, limit: 1000, .. } = error else { panic!("{error}") };
+    assert!(wanted > 1000, "{wanted}");
+    // A copy without the codes of pages, and one with all.
+    let on_disk = || {
+        let folder = Mirror::new(&bench.local(), &bench.objects).folder().to_path_buf();
+        Room::of(&folder, Some(0)).used()
+    };
+    drop(bench.reader());
+    let least = on_disk();
+    check_same(&bench.reader(), &one);
+    let most = on_disk();
+    assert!(most > least + 200_000, "{least} {most}");
+    // In between: it is made to fit, and codes that there is no room for are compared too.
+    let between = with((least + most) / 2);
+    super::mirror::forget();
+    let mut reader = bench.reader_with(&between).unwrap();
+    for _ in 0..3 {
+        check_same(&reader, &one);
+        reader = reader.newer().unwrap().unwrap_or(reader);
+        assert!(on_disk() <= (least + most) / 2, "{least} {} {most}", on_disk());
+    }
+    assert!(here(&reader).0 < 15);
+}
+
+#[test]
+fn flipped_bits_of_a_copy_in_pieces_change_no_answer() {
+    let bench = in_pieces("sparse-flipped");
+    bench.all(&SOME, 2).unwrap();
+    let one = one_machine_of(bench.place.path(), &SOME, bench.times);
+    check_same(&bench.reader(), &one);
+    let folder = Mirror::new(&bench.local(), &bench.objects).folder().join("codes");
+    for round in 0..8 {
+        super::mirror::forget();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = (bytes.len() - 1) * round / 7;
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        check_same(&bench.reader(), &one);
+    }
 }
 
 #[test]

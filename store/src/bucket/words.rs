@@ -106,15 +106,8 @@ pub(crate) async fn rewrite(
     (pages, names): (&[PageRecord], &HashMap<DocumentId, Vec<String>>),
     begin: &str,
 ) -> Result<(String, BTreeMap<String, FileMark>), StoreError> {
-    fs::create_dir_all(scratch).map_err(StoreError::io("making", scratch))?;
     let before = segments(scratch, meta)?;
-    let wanted = files_of(files, &before);
-    let mut fetching = Vec::with_capacity(wanted.len());
-    for (name, mark) in &wanted {
-        fetching.push(fetch(objects, scratch, name, mark));
-    }
-    let fetched = futures::stream::iter(fetching).buffer_unordered(FETCHED);
-    fetched.try_collect::<Vec<PathBuf>>().await?;
+    fetch_all(objects, scratch, &files_of(files, &before)).await?;
     let mut writer = TextWriter::open(scratch, Some(meta))?;
     let words = pages.iter().map(|page| PageWords {
         id: page.id,
@@ -126,6 +119,75 @@ pub(crate) async fn rewrite(
     writer.merge(usize::MAX).await?;
     let after = writer.meta();
     let new: BTreeSet<String> = segments(scratch, &after)?.difference(&before).cloned().collect();
+    let put = put_all(objects, scratch, &new, begin).await?;
+    Ok((after, put))
+}
+
+/// Makes one of the segments `small` of the list `meta`, none of which has deletion marks. `files` are
+/// those of the segments, and new ones are put as [`rewrite`] does.
+///
+/// # Errors
+/// As [`rewrite`].
+pub(crate) async fn merge(
+    objects: &Objects,
+    scratch: &Path,
+    meta: &str,
+    files: &BTreeMap<String, FileMark>,
+    small: &BTreeSet<String>,
+    begin: &str,
+) -> Result<(String, BTreeMap<String, FileMark>), StoreError> {
+    fetch_all(objects, scratch, &files_of(files, small)).await?;
+    let (others, of_small) = parted(scratch, meta, small)?;
+    let mut writer = TextWriter::open(scratch, Some(&of_small))?;
+    writer.merge(1).await?;
+    let merged = writer.meta();
+    let new: BTreeSet<String> = segments(scratch, &merged)?.difference(small).cloned().collect();
+    let put = put_all(objects, scratch, &new, begin).await?;
+    Ok((joined(scratch, &others, [&*merged])?, put))
+}
+
+/// The list `meta` without the segments `small`, and with these alone.
+fn parted(
+    path: &Path,
+    meta: &str,
+    small: &BTreeSet<String>,
+) -> Result<(String, String), StoreError> {
+    let list = read(path, meta)?;
+    let all = list["segments"].as_array().ok_or_else(|| torn(path))?.clone();
+    let is_small = |segment: &Value| {
+        let id = segment["segment_id"].as_str().unwrap_or_default().replace('-', "");
+        small.contains(&id)
+    };
+    let (of_small, others): (Vec<Value>, Vec<Value>) = all.into_iter().partition(is_small);
+    let with = |segments: Vec<Value>| {
+        let mut list = list.clone();
+        list["segments"] = segments.into();
+        list.to_string()
+    };
+    Ok((with(others), with(of_small)))
+}
+
+async fn fetch_all(
+    objects: &Objects,
+    scratch: &Path,
+    wanted: &BTreeMap<String, FileMark>,
+) -> Result<(), StoreError> {
+    fs::create_dir_all(scratch).map_err(StoreError::io("making", scratch))?;
+    let mut fetching = Vec::with_capacity(wanted.len());
+    for (name, mark) in wanted {
+        fetching.push(fetch(objects, scratch, name, mark));
+    }
+    let fetched = futures::stream::iter(fetching).buffer_unordered(FETCHED);
+    fetched.try_collect::<Vec<PathBuf>>().await.map(drop)
+}
+
+/// Puts the files of the segments `new` under names that begin with `begin`.
+async fn put_all(
+    objects: &Objects,
+    scratch: &Path,
+    new: &BTreeSet<String>,
+    begin: &str,
+) -> Result<BTreeMap<String, FileMark>, StoreError> {
     let mut put = BTreeMap::new();
     for entry in fs::read_dir(scratch).map_err(StoreError::io("reading", scratch))? {
         let path = entry.map_err(StoreError::io("reading", scratch))?.path();
@@ -142,7 +204,7 @@ pub(crate) async fn rewrite(
         objects.upload(&name, &path).await?;
         put.insert(name, mark);
     }
-    Ok((after, put))
+    Ok(put)
 }
 
 async fn fetch(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use futures::{StreamExt, TryStreamExt};
 use pagesight_core::seam::{Batch, BoxError, PageSink};
 use pagesight_core::{DocumentId, DocumentRecord, ModelId, PageVectors};
 use pagesight_maxsim::SketchCoder;
@@ -21,6 +22,9 @@ use crate::error::StoreError;
 use crate::lance::detached::fragments_of;
 use crate::runtime::wait;
 use crate::writer::AsyncWriter;
+
+/// Files of a part put at once.
+const UPLOADED: usize = 4;
 
 /// What a worker did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -280,6 +284,7 @@ pub(super) async fn lay_out(
 ) -> Result<(), StoreError> {
     let mut number = 0;
     let mut data_names: BTreeMap<String, String> = BTreeMap::new();
+    let mut uploads: Vec<(String, PathBuf)> = Vec::new();
     for (name, mark) in &writer.snapshot.files {
         let new = if let Some(file) = name.strip_prefix("pages.lance/data/") {
             let new = match number {
@@ -297,12 +302,17 @@ pub(super) async fn lay_out(
             // The tables' own lists of files, the ledger, the pointer: of this machine.
             continue;
         };
-        objects.upload(&new, &folder.join(name)).await?;
+        uploads.push((new.clone(), folder.join(name)));
         if let Some(codes) = new.strip_prefix("codes/") {
             part.codes = Some(codes.to_string());
         }
         part.files.insert(new, mark.clone());
     }
+    let mut uploading = Vec::with_capacity(uploads.len());
+    for (name, path) in &uploads {
+        uploading.push(objects.upload(name, path));
+    }
+    futures::stream::iter(uploading).buffer_unordered(UPLOADED).try_collect::<()>().await?;
     let open = writer.open.as_ref().expect("a writer is open after its commit");
     let renamed = |file: &str| data_names.get(file).cloned().unwrap_or_default();
     part.fragments = fragments_of(&open.pages, renamed).await?;

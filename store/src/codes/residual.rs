@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pagesight_core::{PageId, PageVectors};
-use pagesight_maxsim::Segments;
+use pagesight_maxsim::{HereError, SegmentError, Segments};
 
-use super::segments::open;
 use crate::error::StoreError;
 use crate::snapshot::names::CODES;
 
@@ -27,11 +26,10 @@ pub(crate) struct Residuals {
 }
 
 impl Residuals {
-    /// Maps the segments `names`.
-    pub fn open(index: &Path, names: &[String]) -> Result<Self, StoreError> {
-        let segments = open(index, names).map_err(only_copy)?;
+    /// In these segments.
+    pub fn over(segments: Segments) -> Self {
         let slots = segments.living().iter().enumerate().map(|(n, slot)| (slot.id, n)).collect();
-        Ok(Self { segments, slots })
+        Self { segments, slots }
     }
 
     /// Whether page `id` has vectors.
@@ -42,10 +40,15 @@ impl Residuals {
     /// The vectors of page `id`; `None` when it has none.
     pub fn vectors(&self, index: &Path, id: PageId) -> Option<Result<PageVectors, StoreError>> {
         let slot = &self.segments.living()[*self.slots.get(&id)?];
-        Some(self.segments.vectors(slot).map_err(|error| StoreError::DamagedPage {
+        let damaged = |error: SegmentError| StoreError::DamagedPage {
             path: index.join(CODES),
             page: id,
             what: error.to_string(),
-        }))
+        };
+        let here = self.segments.here(std::slice::from_ref(slot)).map_err(|error| match error {
+            HereError::Damaged(error) => damaged(error),
+            error => StoreError::Codes { path: index.join(CODES), source: Box::new(error) },
+        });
+        Some(here.and_then(|here| here.vectors(slot).map_err(damaged)))
     }
 }

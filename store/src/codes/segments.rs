@@ -61,7 +61,7 @@ pub(crate) fn open(index: &Path, names: &[String]) -> Result<Segments, StoreErro
 }
 
 /// Maps one segment.
-pub(super) fn map(index: &Path, name: &str) -> Result<Segment, StoreError> {
+pub(crate) fn map(index: &Path, name: &str) -> Result<Segment, StoreError> {
     let folder = index.join(CODES);
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Codes {
         path: folder.join(name),

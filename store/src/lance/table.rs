@@ -293,7 +293,7 @@ impl LanceTable {
     }
 
     /// What lancedb keeps of this version.
-    pub(super) async fn dataset(&self) -> Result<Arc<Dataset>, StoreError> {
+    pub(crate) async fn dataset(&self) -> Result<Arc<Dataset>, StoreError> {
         let dataset = self.table.dataset().expect("a table of Lance");
         dataset.get().await.map_err(StoreError::table("reading", &self.path))
     }

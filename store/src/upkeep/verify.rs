@@ -132,7 +132,7 @@ pub(crate) async fn verify_bucket(
         .filter(|(name, _)| !verified.damage.iter().any(|damage| damage.file == **name))
         .map(|(name, mark)| (name.clone(), mark.clone()))
         .collect();
-    mirror.bring(&sound).await?;
+    mirror.bring_whole(&sound).await?;
     let table = |name, version| of_bucket(objects.tables(), name, version);
     let documents = table("documents", snapshot.documents_version);
     let pages = table("pages", snapshot.pages_version);
