@@ -144,6 +144,9 @@ fn user_seconds() -> Result<f64, Failure> {
     Ok(ticks / 100.0)
 }
 
+/// Seconds of the rounds: ours, each with seconds of a core, and the peer's.
+type Rounds = (Vec<(f64, f64)>, Vec<f64>);
+
 /// Seconds of each round, in turns with the peer: ours with seconds of a core, and the peer's. The
 /// first round is not counted; its vectors are compared.
 fn measured(
@@ -152,7 +155,7 @@ fn measured(
     mut peer: Option<&mut Peer>,
     line: &str,
     dim: usize,
-) -> Result<(Vec<(f64, f64)>, Vec<f64>), Failure> {
+) -> Result<Rounds, Failure> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=rounds.max(1) {
         let start = Clock::now()?;

@@ -223,11 +223,8 @@ mod tests {
         let here = some.here(&slots).unwrap();
         let int8 = Int8Query::new(&q);
         for slot in &slots {
-            let expected = int8.score(&whole.page(slot).unwrap()).unwrap();
-            assert_eq!(
-                int8.score(&here.page(slot).unwrap()).unwrap().to_bits(),
-                expected.to_bits()
-            );
+            let expected = int8.score(whole.page(slot).unwrap()).unwrap();
+            assert_eq!(int8.score(here.page(slot).unwrap()).unwrap().to_bits(), expected.to_bits());
         }
         // Neighbours come together.
         assert_eq!(elsewhere.asked.lock().unwrap().len(), 3);

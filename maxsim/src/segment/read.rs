@@ -260,9 +260,10 @@ impl Segment {
     /// [`SegmentError::NotOne`].
     pub fn lists_start(end: &[u8]) -> Result<u64, SegmentError> {
         let (_, trailer) = Trailer::read_from_suffix(end).map_err(|_| SegmentError::NotOne)?;
-        match [MAGIC_INT8, MAGIC_RESIDUAL].contains(&trailer.magic) {
-            true => Ok(trailer.lists.get()),
-            false => Err(SegmentError::NotOne),
+        if [MAGIC_INT8, MAGIC_RESIDUAL].contains(&trailer.magic) {
+            Ok(trailer.lists.get())
+        } else {
+            Err(SegmentError::NotOne)
         }
     }
 

@@ -264,11 +264,12 @@ impl Mirror {
         };
         let file = outline.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let known = SCANNED.lock().expect("no panic under the lock").contains(&outline.key);
-        let there = match known {
-            true => map(&self.folder, file)
-                .ok()
-                .filter(|_| fs::metadata(&outline.path).is_ok_and(|meta| meta.len() == mark.bytes)),
-            false => sparse::sound(&self.folder, file, mark.bytes),
+        let there = if known {
+            let is_whole =
+                || fs::metadata(&outline.path).is_ok_and(|meta| meta.len() == mark.bytes);
+            map(&self.folder, file).ok().filter(|_| is_whole())
+        } else {
+            sparse::sound(&self.folder, file, mark.bytes)
         };
         if let Some(segment) = there {
             SCANNED.lock().expect("no panic under the lock").insert(outline.key.clone());
