@@ -349,6 +349,7 @@ impl<'a> Pipeline<'a> {
                 let (_, open) = self.later.remove(&found.path).expect("set aside before");
                 let pages = open.record.waiting_pages.len();
                 self.estimate.put_off(pages);
+                self.summary.pages_waiting += pages as u64;
                 let path = &found.path;
                 let text =
                     format!("{path}: the words of {pages} pages are still to be read: {failure}");
@@ -622,6 +623,9 @@ impl<'a> Pipeline<'a> {
     /// commit. Pages that wait for the encoder are left to the next run.
     pub fn finish(mut self, discovery: &Discovery, base: &Path) -> Result<Summary, IndexError> {
         self.summary.interrupted = self.options.stop.load(Ordering::Relaxed);
+        let left = self.open.values().chain(self.later.values().map(|(_, open)| open));
+        let left = left.map(|open| open.record.waiting_pages.len() as u64);
+        self.summary.pages_waiting += left.sum::<u64>();
         self.close_duplicates();
         // Dropped last: a file with another name has its new path in the ledger by now. A run that
         // was stopped has not seen all new paths and drops nothing.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::context::{self, PICTURE};
 use super::documents::listed;
 use super::fields::Fields;
-use super::pages::{cut_to, n_vectors, page_of};
+use super::pages::{MAP_CHANNELS, MapQuestion, cut_to, n_vectors, page_of};
 use super::problem::{Code, Problem};
 use super::search::{Asked, Most, query_of, run};
 use super::served::Served;
@@ -144,6 +144,10 @@ pub fn all() -> Vec<Tool> {
                         "description": "Characters to pass over; see next_offset",
                     },
                     "query": {"type": "string", "minLength": 1, "maxLength": 4096},
+                    "channel": {
+                        "type": "string", "enum": ["visual", "meaning"], "default": "visual",
+                        "description": "What the region of `query` is found by",
+                    },
                     "index": index,
                 },
                 "required": ["ref"],
@@ -360,6 +364,7 @@ async fn get_page(app: &Arc<App>, mut fields: Fields) -> Result<Answer, Problem>
     let region = fields.rectangle("region")?;
     let offset = fields.whole("text_offset", 0..=u64::from(u32::MAX), 0)? as usize;
     let query = fields.text("query")?.map(|text| query_of(&text, "query")).transpose()?;
+    let channel = fields.choice("channel", &MAP_CHANNELS)?;
     app.draws
         .run(app.deadline(), move |stop| {
             let page = page_at(&served, &named)?;
@@ -389,7 +394,7 @@ async fn get_page(app: &Arc<App>, mut fields: Fields) -> Result<Answer, Problem>
             }
             structured["region"] = Value::Null;
             if let Some(query) = query {
-                let question = served.index.encode(&query)?;
+                let question = MapQuestion::of(query, channel).encoded(&served, &page)?;
                 let found = page.regions_or_patches(&question, MapOf::Question, 1)?;
                 structured["region"] =
                     json!(found.first().map(|region| region_json(&served, &page, region, false)));
