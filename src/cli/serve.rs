@@ -121,6 +121,9 @@ pub struct ServeVerb {
     /// Leave `/mcp` out.
     #[arg(long)]
     pub no_mcp: bool,
+    /// Give agents a tool that answers, as /v1/ask does, beside those that search and read.
+    #[arg(long, conflicts_with = "no_mcp")]
+    pub mcp_ask: bool,
     /// How the log on stderr is written.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogChoice::Text)]
     pub log_format: LogChoice,
@@ -229,6 +232,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
         max_file_bytes: verb.max_file_size << 20,
         web: !verb.no_web,
         mcp: !verb.no_mcp,
+        mcp_ask: verb.mcp_ask,
         log: match verb.log_format {
             LogChoice::Text => LogFormat::Text,
             LogChoice::Json => LogFormat::Json,
@@ -313,6 +317,7 @@ fn of_indexes(
         max_file_bytes: 512 << 20,
         web: false,
         mcp: true,
+        mcp_ask: false,
         log: LogFormat::Text,
         quiet: true,
         log_queries: false,
