@@ -20,7 +20,7 @@ use crate::blocks::cache::Cache;
 use crate::blocks::elementwise::tanh;
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
-use crate::blocks::matmul::few;
+use crate::blocks::matmul::MOST_OF_FEW;
 use crate::blocks::quantize::{choose_precision, quantize};
 use crate::blocks::siglip::Siglip;
 use crate::checkpoint::Checkpoint;
@@ -261,7 +261,7 @@ impl PaliGemma {
             let mut going: Vec<&mut Writing<'_>> =
                 all.iter_mut().filter(|writing| !writing.is_done).collect();
             // In lots whose products are the same as those of one text alone.
-            for going in going.chunks_mut(few::MOST) {
+            for going in going.chunks_mut(MOST_OF_FEW) {
                 let last = |writing: &&mut Writing<'_>| {
                     writing.written.ids.last().copied().expect("a token was chosen")
                 };

@@ -15,9 +15,6 @@ use super::panel::half_to_f32;
 use super::tile::ROWS;
 use crate::blocks::lanes::LANES;
 
-/// The most positions for which this is the faster way.
-pub const MOST: usize = 8;
-
 /// Rows that are multiplied side by side.
 const SIDE: usize = 4;
 
@@ -233,7 +230,7 @@ fn chunks(format: Format, values: &[f32]) -> Vec<Halves> {
 }
 
 /// As [`product`](super::product()), for the first `positions` of the one group of `x`, at most
-/// [`MOST`]. The other positions of what `sink` gets are 0.
+/// [`MOST_OF_FEW`](super::tile::MOST_OF_FEW). The other positions of what `sink` gets are 0.
 pub fn product_of_few<const P: usize>(
     weights: [&Matrix; P],
     x: &Operand,
@@ -303,7 +300,7 @@ fn total(parts: &[f32; PARTS]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ALL, FORMATS, Noise, in_format};
-    use super::super::tile::Arithmetic;
+    use super::super::tile::{Arithmetic, MOST_OF_FEW};
     use super::*;
     use crate::blocks::lanes::Lanes;
 
@@ -358,7 +355,7 @@ mod tests {
         let mut noise = Noise::new(8);
         let (rows, width) = (70, 300);
         let values = noise.values(rows * width, 0.5);
-        let x = noise.values(MOST * width, 2.0);
+        let x = noise.values(MOST_OF_FEW * width, 2.0);
         for format in FORMATS {
             let weight = in_format(format, [rows, width], &values);
             let of = |x: &[f32]| {

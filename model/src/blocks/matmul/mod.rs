@@ -23,7 +23,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod factor;
-pub mod few;
+mod few;
 mod int16;
 mod kernel;
 mod matrix;
@@ -42,4 +42,4 @@ pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;
 pub use peak::peak;
 pub use product::product;
-pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE};
+pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, MOST_OF_WEIGHTS, ROWS, RUN, TILE};

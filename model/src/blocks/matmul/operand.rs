@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::factor::Factor;
 use super::panel;
-use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, RUN, TILE};
+use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, RUN, TILE};
 use crate::blocks::lanes::{LANES, Lanes, Line};
 use crate::blocks::zeros::Zeros;
 
@@ -52,13 +52,12 @@ impl Operand {
         Self { arithmetic, groups, width, lines, run, scales, few: None }
     }
 
-    /// The same with only so many positions, up to [`few::MOST`](super::few::MOST) of one group, whose
-    /// products are then those of [`product_of_few`](super::few::product_of_few). With more it stays
-    /// as it is. Whoever says so for a position says so whenever it is multiplied: sums are added in
-    /// another order.
+    /// The same with only so many positions, up to [`MOST_OF_FEW`] of one group, which go the way of
+    /// few when they are multiplied. With more it stays as it is. Whoever says so for a position says
+    /// so whenever it is multiplied: sums are added in another order.
     #[must_use]
     pub fn of_few(self, positions: usize) -> Self {
-        let few = (self.groups == 1 && positions <= super::few::MOST).then_some(positions);
+        let few = (self.groups == 1 && positions <= MOST_OF_FEW).then_some(positions);
         Self { few, ..self }
     }
 
