@@ -246,6 +246,17 @@ pub enum StoreError {
         /// The part.
         part: u64,
     },
+    /// A batch gives pages that were laid down before other words. What a part holds is never
+    /// rewritten, so a worker reads all of a page before it lays the page down.
+    #[error(
+        "shard {shard} cannot take new words for {pages} pages of before: a part is never rewritten"
+    )]
+    WordsOfPart {
+        /// The shard.
+        shard: usize,
+        /// How many pages.
+        pages: usize,
+    },
     /// What an index in a folder can do, and one in a bucket cannot.
     #[error("{place} lies in a bucket, where {what}")]
     NotInBucket {

@@ -196,6 +196,9 @@ impl Worker {
     }
 
     async fn lay_down(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        if !batch.words.is_empty() {
+            return Err(StoreError::WordsOfPart { shard: self.shard, pages: batch.words.len() });
+        }
         self.add_copies(&mut batch);
         let mut part = Part::new(&self.plan.id, self.shard, self.seq);
         part.documents.clone_from(&batch.documents);
@@ -327,7 +330,7 @@ impl PageSink for Worker {
 
     /// # Errors
     /// [`StoreError::PartTaken`] when another worker was first: [`go_on`](Worker::go_on) and read
-    /// again.
+    /// again. [`StoreError::WordsOfPart`] for a batch that gives pages of before other words.
     fn commit(&mut self, batch: Batch) -> Result<(), BoxError> {
         Ok(wait(self.lay_down(batch))?)
     }
