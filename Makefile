@@ -40,7 +40,7 @@ test: setup ## every test that needs nothing but this machine
 
 promises: setup ## promises that need root, strace and landlock; fails where they cannot run
 	cargo test --workspace --test main -- --ignored promises:: --skip torture_
-	cargo test -p pagesight-pdf --lib -- --ignored --nocapture sandbox
+	cargo test --workspace --lib -- --ignored --nocapture sandbox
 
 # All but those for GPUs, which need their makers' tools, and for clouds, below which most of the
 # database stack is compiled again. With the tests, so that dependencies have the features of the
@@ -63,7 +63,7 @@ api: setup ## the public names of the library, written anew into api.txt
 	@cargo xtask api --write
 
 test-meaning: setup ## the model of meaning that ships, against the reference
-	cargo test -p pagesight-model --lib -- --ignored minilm
+	cargo test --workspace --lib -- --ignored minilm
 
 test-training: ## the training recipe's own tests, in an environment of their own
 	@test -x .tools/training/bin/python || python3 -m venv .tools/training
