@@ -12,13 +12,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::blocks::elementwise::{
-    Visible, cap_rows, scale_lanes, softmax, softmax_bf16, softmax_int16,
-};
+use crate::blocks::elementwise::{cap_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{
     Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best, panel,
 };
+use crate::blocks::softmax::{Visible, softmax, softmax_bf16, softmax_int16};
 use crate::blocks::zeros::Zeros;
 
 /// How the width of an attention layer is divided into heads.
