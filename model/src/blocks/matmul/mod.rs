@@ -15,6 +15,7 @@
 //! numbers of 16 bits, AVX2 and a portable version for all three.
 //! [`Arithmetic::of_sixteen_bits`] says which type a precision of 16 bits takes where.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -34,10 +35,11 @@ mod product;
 pub mod tests;
 mod tile;
 
+pub use ahead::Ahead;
 pub use factor::Factor;
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;
 pub use peak::peak;
-pub use product::product;
+pub use product::{product, products};
 pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE};

@@ -207,7 +207,7 @@ impl Layer {
     fn asked(&self, arithmetic: Arithmetic, x: &Lanes, context: &Context) -> [Lanes; 3] {
         let y = Operand::made(arithmetic, x, |_, x, y| self.input_norm.apply(x, y));
         let [mut q, mut k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
+            Linear::apply_each([&self.query, &self.key, &self.value], &y, x.lengths());
         q.each_group(|group, rows| context.rotate(group, rows));
         k.each_group(|group, rows| context.rotate(group, rows));
         [q, k, v]
