@@ -12,6 +12,7 @@
 //! for a quick look.
 
 mod colpali;
+mod decoder;
 mod neomme;
 mod qwen;
 mod siglip;

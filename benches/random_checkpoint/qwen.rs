@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::decoder::Decoder;
 use crate::written::{
-    Tensor, add, biased, change, copy_tokenizer, fixture_file, keep, layer_norm, linear, norm,
-    read, write_json, write_shards,
+    Tensor, add, biased, change, fixture_file, keep, layer_norm, linear, norm, read, write_json,
+    write_processor, write_shards,
 };
 
 /// Bytes of a shard, as published.
@@ -27,18 +28,10 @@ struct Tower {
     patch: usize,
 }
 
-/// The sizes of a language model; `heads` of queries, and of keys and values.
-struct Text {
-    hidden: usize,
-    inner: usize,
-    layers: usize,
-    heads: [usize; 2],
-}
-
 const TOWER_2: Tower = Tower { hidden: 1280, inner: 5120, layers: 32, heads: 16, patch: 14 };
-const TEXT_2: Text = Text { hidden: 1536, inner: 8960, layers: 28, heads: [12, 2] };
+const TEXT_2: Decoder = Decoder { hidden: 1536, inner: 8960, layers: 28, heads: [12, 2] };
 const TOWER_2_5: Tower = Tower { hidden: 1280, inner: 3420, layers: 32, heads: 16, patch: 14 };
-const TEXT_2_5: Text = Text { hidden: 2048, inner: 11_008, layers: 36, heads: [16, 2] };
+const TEXT_2_5: Decoder = Decoder { hidden: 2048, inner: 11_008, layers: 36, heads: [16, 2] };
 
 /// Writes ColQwen2 over Qwen2-VL-2B, its towers cut to at most `most` layers, and returns its bytes.
 pub fn write_2(folder: &Path, most: usize) -> io::Result<usize> {
@@ -93,24 +86,20 @@ fn write_older(
     fixture: &str,
     mut all: Vec<Tensor>,
     tower: &Tower,
-    (text, most): (Text, usize),
+    (text, most): (Decoder, usize),
     vision: serde_json::Value,
 ) -> io::Result<usize> {
     const HEAD: usize = 128;
     const DIM: usize = 128;
-    let Text { hidden, inner, heads: [heads, keys], .. } = text;
+    let Decoder { hidden, inner, heads: [heads, keys], .. } = text;
     let (layers, joined) = (text.layers.min(most), MERGE * MERGE * tower.hidden);
     biased(&mut all, "visual.merger.mlp.0", [joined, joined], 1.0);
     biased(&mut all, "visual.merger.mlp.2", [joined, hidden], 1.0);
     add(&mut all, "model.embed_tokens.weight".into(), &[VOCABULARY, hidden], 0.0, 1.0);
     for n in 0..layers {
         let layer = format!("model.layers.{n}");
-        biased(&mut all, &format!("{layer}.self_attn.q_proj"), [hidden, heads * HEAD], 1.2);
-        biased(&mut all, &format!("{layer}.self_attn.k_proj"), [hidden, keys * HEAD], 1.2);
-        biased(&mut all, &format!("{layer}.self_attn.v_proj"), [hidden, keys * HEAD], 1.0);
-        linear(&mut all, &format!("{layer}.self_attn.o_proj"), [heads * HEAD, hidden], 0.4);
-        gated_mlp(&mut all, &layer, [hidden, inner]);
-        norms(&mut all, &layer, hidden, 1.0);
+        text.attention(&mut all, &layer, HEAD, true);
+        text.mlp_and_norms(&mut all, &layer, 1.0);
     }
     norm(&mut all, "model.norm", hidden, 1.0);
     biased(&mut all, "custom_text_proj", [hidden, DIM], 1.0);
@@ -132,7 +121,7 @@ fn write_older(
         "min_pixels": least, "max_pixels": largest, "patch_size": tower.patch,
         "size": { "shortest_edge": least, "longest_edge": largest },
     });
-    write_processor(folder, fixture, budget)?;
+    write_processor(folder, &format!("{fixture}/engine"), budget)?;
     Ok(total)
 }
 
@@ -140,7 +129,7 @@ fn write_older(
 /// returns its bytes.
 pub fn write_3_5_small(folder: &Path, most: usize) -> io::Result<usize> {
     let tower = Tower { hidden: 768, inner: 3072, layers: 12, heads: 12, patch: 16 };
-    let text = Text { hidden: 1024, inner: 3584, layers: 24, heads: [8, 2] };
+    let text = Decoder { hidden: 1024, inner: 3584, layers: 24, heads: [8, 2] };
     write_3_5(folder, tower, text, 16, most)
 }
 
@@ -148,7 +137,7 @@ pub fn write_3_5_small(folder: &Path, most: usize) -> io::Result<usize> {
 /// its bytes.
 pub fn write_3_5_large(folder: &Path, most: usize) -> io::Result<usize> {
     let tower = Tower { hidden: 1024, inner: 4096, layers: 24, heads: 16, patch: 16 };
-    let text = Text { hidden: 2560, inner: 9216, layers: 32, heads: [16, 4] };
+    let text = Decoder { hidden: 2560, inner: 9216, layers: 32, heads: [16, 4] };
     write_3_5(folder, tower, text, 32, most)
 }
 
@@ -156,7 +145,7 @@ pub fn write_3_5_large(folder: &Path, most: usize) -> io::Result<usize> {
 fn write_3_5(
     folder: &Path,
     tower: Tower,
-    text: Text,
+    text: Decoder,
     values: usize,
     most: usize,
 ) -> io::Result<usize> {
@@ -185,7 +174,7 @@ fn write_3_5(
     biased(&mut all, "visual.merger.linear_fc1", [joined, joined], 1.0);
     biased(&mut all, "visual.merger.linear_fc2", [joined, text.hidden], 1.0);
 
-    let Text { hidden, inner, heads: [heads, keys], .. } = text;
+    let Decoder { hidden, inner, heads: [heads, keys], .. } = text;
     let model = "language_model";
     add(&mut all, format!("{model}.embed_tokens.weight"), &[VOCABULARY, hidden], 0.0, 1.0);
     // Three delta nets, then attention, and again.
@@ -216,8 +205,7 @@ fn write_3_5(
             norm(&mut all, &format!("{attention}.q_norm"), HEAD, 0.0);
             norm(&mut all, &format!("{attention}.k_norm"), HEAD, 0.0);
         }
-        gated_mlp(&mut all, &layer, [hidden, inner]);
-        norms(&mut all, &layer, hidden, 0.0);
+        text.mlp_and_norms(&mut all, &layer, 0.0);
     }
     norm(&mut all, &format!("{model}.norm"), hidden, 0.0);
     biased(&mut all, "custom_text_proj", [hidden, DIM], 1.0);
@@ -253,7 +241,7 @@ fn write_3_5(
         "patch_size": tower.patch,
         "size": { "shortest_edge": 4 * feature, "longest_edge": 1024 * feature },
     });
-    write_processor(folder, FIXTURE, budget)?;
+    write_processor(folder, &format!("{FIXTURE}/engine"), budget)?;
     Ok(total)
 }
 
@@ -272,22 +260,4 @@ fn patches(tower: &Tower, is_biased: bool) -> Vec<Tensor> {
 fn attention_of_tower(all: &mut Vec<Tensor>, block: &str, hidden: usize) {
     biased(all, &format!("{block}.attn.qkv"), [hidden, 3 * hidden], 1.2);
     biased(all, &format!("{block}.attn.proj"), [hidden, hidden], 0.4);
-}
-
-fn gated_mlp(all: &mut Vec<Tensor>, layer: &str, [hidden, inner]: [usize; 2]) {
-    linear(all, &format!("{layer}.mlp.gate_proj"), [hidden, inner], 1.0);
-    linear(all, &format!("{layer}.mlp.up_proj"), [hidden, inner], 1.0);
-    linear(all, &format!("{layer}.mlp.down_proj"), [inner, hidden], 0.6);
-}
-
-fn norms(all: &mut Vec<Tensor>, layer: &str, hidden: usize, mean: f32) {
-    norm(all, &format!("{layer}.input_layernorm"), hidden, mean);
-    norm(all, &format!("{layer}.post_attention_layernorm"), hidden, mean);
-}
-
-fn write_processor(folder: &Path, fixture: &str, budget: serde_json::Value) -> io::Result<()> {
-    let mut processor = read(&fixture_file(fixture, "engine/preprocessor_config.json"))?;
-    change(&mut processor, budget);
-    write_json(folder, "preprocessor_config.json", &processor)?;
-    copy_tokenizer(folder, &format!("{fixture}/engine"))
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::decoder::Decoder;
 use crate::siglip::{Siglip, siglip};
 use crate::written::{
-    Tensor, add, biased, change, copy_tokenizer, fixture_file, linear, norm, read, write_json,
+    Tensor, add, biased, change, fixture_file, linear, norm, read, write_json, write_processor,
     write_shards,
 };
 
@@ -22,22 +23,14 @@ const SHUFFLE: usize = 4;
 const LONGEST: usize = 2048;
 const DIM: usize = 128;
 
-/// The sizes of ColSmol's language model.
-struct Llama {
-    hidden: usize,
-    inner: usize,
-    layers: usize,
-    heads: usize,
-    keys: usize,
-}
-
-const SMOL_256M: Llama = Llama { hidden: 576, inner: 1536, layers: 30, heads: 9, keys: 3 };
-const SMOL_500M: Llama = Llama { hidden: 960, inner: 2560, layers: 32, heads: 15, keys: 5 };
+/// ColSmol's language models.
+const SMOL_256M: Decoder = Decoder { hidden: 576, inner: 1536, layers: 30, heads: [9, 3] };
+const SMOL_500M: Decoder = Decoder { hidden: 960, inner: 2560, layers: 32, heads: [15, 5] };
 const SMOL_VOCABULARY: usize = 49_280;
 const HEAD: usize = 64;
 
 /// Ettin-150m, ColModernVBERT's language model.
-const MODERN: Llama = Llama { hidden: 768, inner: 1152, layers: 22, heads: 12, keys: 12 };
+const MODERN: Decoder = Decoder { hidden: 768, inner: 1152, layers: 22, heads: [12, 12] };
 const MODERN_VOCABULARY: usize = 50_408;
 
 /// Writes ColSmol-256M, its towers cut to at most `most` layers, and returns its bytes.
@@ -50,32 +43,20 @@ pub fn write_smol_500m(folder: &Path, most: usize) -> io::Result<usize> {
     write_smol(folder, &SMOL_500M, most)
 }
 
-fn write_smol(folder: &Path, text: &Llama, most: usize) -> io::Result<usize> {
+fn write_smol(folder: &Path, text: &Decoder, most: usize) -> io::Result<usize> {
     const FIXTURE: &str = "colsmol";
     let (tower, layers) = (tower(most), text.layers.min(most));
     let mut all = Vec::new();
     siglip(&mut all, "model.vision_model", &tower);
-    let Llama { hidden, inner, heads, keys, .. } = *text;
+    let Decoder { hidden, inner, heads: [heads, keys], .. } = *text;
     let shuffled = SHUFFLE * SHUFFLE * tower.hidden;
     linear(&mut all, "model.connector.modality_projection.proj", [shuffled, hidden], 1.0);
     let model = "model.text_model";
     add(&mut all, format!("{model}.embed_tokens.weight"), &[SMOL_VOCABULARY, hidden], 0.0, 1.0);
     for n in 0..layers {
         let layer = format!("{model}.layers.{n}");
-        for (name, sizes, gain) in [
-            ("self_attn.q_proj", [hidden, heads * HEAD], 1.2),
-            ("self_attn.k_proj", [hidden, keys * HEAD], 1.2),
-            ("self_attn.v_proj", [hidden, keys * HEAD], 1.0),
-            ("self_attn.o_proj", [heads * HEAD, hidden], 0.4),
-            ("mlp.gate_proj", [hidden, inner], 1.0),
-            ("mlp.up_proj", [hidden, inner], 1.0),
-            ("mlp.down_proj", [inner, hidden], 0.6),
-        ] {
-            linear(&mut all, &format!("{layer}.{name}"), sizes, gain);
-        }
-        for name in ["input_layernorm", "post_attention_layernorm"] {
-            norm(&mut all, &format!("{layer}.{name}"), hidden, 1.0);
-        }
+        text.attention(&mut all, &layer, HEAD, false);
+        text.mlp_and_norms(&mut all, &layer, 1.0);
     }
     norm(&mut all, &format!("{model}.norm"), hidden, 1.0);
     biased(&mut all, "linear", [hidden, DIM], 1.0);
@@ -94,7 +75,7 @@ fn write_smol(folder: &Path, text: &Llama, most: usize) -> io::Result<usize> {
         }),
     );
     write_json(folder, "config.json", &config)?;
-    write_processor(folder, FIXTURE, "engine")?;
+    write_processor(folder, &format!("{FIXTURE}/engine"), pictures())?;
     Ok(total)
 }
 
@@ -104,7 +85,7 @@ pub fn write_modern(folder: &Path, most: usize) -> io::Result<usize> {
     let (tower, layers) = (tower(most), MODERN.layers.min(most));
     let mut all: Vec<Tensor> = Vec::new();
     siglip(&mut all, "vlm.vision_model", &tower);
-    let Llama { hidden, inner, heads, .. } = MODERN;
+    let Decoder { hidden, inner, heads: [heads, _], .. } = MODERN;
     let shuffled = SHUFFLE * SHUFFLE * tower.hidden;
     linear(&mut all, "vlm.connector.modality_projection", [shuffled, hidden], 1.0);
     let model = "vlm.text_model";
@@ -147,7 +128,7 @@ pub fn write_modern(folder: &Path, most: usize) -> io::Result<usize> {
         }),
     );
     write_json(folder, "config.json", &config)?;
-    write_processor(folder, FIXTURE, "hf")?;
+    write_processor(folder, &format!("{FIXTURE}/hf"), pictures())?;
     Ok(total)
 }
 
@@ -163,16 +144,10 @@ fn vision(tower: &Siglip) -> serde_json::Value {
     })
 }
 
-fn write_processor(folder: &Path, fixture: &str, layout: &str) -> io::Result<()> {
-    let file = fixture_file(fixture, &format!("{layout}/preprocessor_config.json"));
-    let mut processor = read(&file)?;
-    change(
-        &mut processor,
-        json!({
-            "size": { "longest_edge": LONGEST },
-            "max_image_size": { "longest_edge": TOWER.edge },
-        }),
-    );
-    write_json(folder, "preprocessor_config.json", &processor)?;
-    copy_tokenizer(folder, &format!("{fixture}/{layout}"))
+/// What the processors of all three are told.
+fn pictures() -> serde_json::Value {
+    json!({
+        "size": { "longest_edge": LONGEST },
+        "max_image_size": { "longest_edge": TOWER.edge },
+    })
 }

@@ -144,8 +144,17 @@ pub fn write_shards(folder: &Path, tensors: Vec<Tensor>, most: usize) -> io::Res
     Ok(total)
 }
 
+/// Writes the processor of the fixture `parity-FIXTURE` with `changes`, and copies its tokenizer.
+pub fn write_processor(folder: &Path, fixture: &str, changes: Value) -> io::Result<()> {
+    const NAME: &str = "preprocessor_config.json";
+    let mut processor = read(&fixture_file(fixture, NAME))?;
+    change(&mut processor, changes);
+    write_json(folder, NAME, &processor)?;
+    copy_tokenizer(folder, fixture)
+}
+
 /// Copies the files of a tokenizer from the fixture `parity-FIXTURE`.
-pub fn copy_tokenizer(folder: &Path, fixture: &str) -> io::Result<()> {
+fn copy_tokenizer(folder: &Path, fixture: &str) -> io::Result<()> {
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         fs::copy(fixture_file(fixture, name), folder.join(name))?;
     }

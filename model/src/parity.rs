@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use pagesight_core::PageImage;
-use pagesight_maxsim::maxsim_reference;
 use serde::Serialize;
 
 use crate::error::ModelError;
@@ -154,174 +153,11 @@ impl Stages {
     }
 }
 
-/// What a language model makes of one sequence, step by step; all tensors are `[positions, width]`.
-pub trait Steps {
-    /// Number of layers.
-    fn depth(&self) -> usize;
-
-    /// What layer `n` makes of `x`, where the first layer's input was `input`.
-    fn layer(&self, n: usize, input: &Tensor, x: &Tensor) -> Result<Tensor, ParityError>;
-
-    /// The last norm.
-    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError>;
-
-    /// The head.
-    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError>;
-
-    /// The vectors: the head, and rows of length 1.
-    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError>;
-}
-
-/// Where the rows of a sequence are in a batch of the reference.
-#[derive(Debug, Clone, Copy)]
-pub struct OfBatch {
-    /// Its number.
-    pub row: usize,
-    /// Its positions.
-    pub length: usize,
-    /// Whether the batch is padded before it, not after it.
-    pub padded_before: bool,
-}
-
-impl OfBatch {
-    /// The rows of the sequence in the tensor of a batch.
-    pub fn rows(self, batch: &Tensor) -> Result<Tensor, ParityError> {
-        let rows = batch.get(self.row)?;
-        let padding = rows.dim(0)?.saturating_sub(self.length);
-        let (start, count) = (if self.padded_before { padding } else { 0 }, rows.dim(0)? - padding);
-        Ok(rows.narrow(0, start, count)?.contiguous()?)
-    }
-}
-
 /// The largest differences inside a model, and of a vector's number.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerances {
     pub stage: f64,
     pub vectors: f64,
-}
-
-impl Stages {
-    /// The layers, the last norm and the head of one sequence, each fed with the reference's own
-    /// input; of a batch the row `of_batch`.
-    pub fn layers(
-        &mut self,
-        kind: &str,
-        steps: &dyn Steps,
-        of_batch: Option<OfBatch>,
-        tolerances: Tolerances,
-    ) -> Result<(), ParityError> {
-        let get = |stages: &Self, what: &str| -> Result<Option<Tensor>, ParityError> {
-            let name = format!("{kind}.{what}");
-            if !stages.has(&name) {
-                return Ok(None);
-            }
-            let tensor = stages.get(&name)?;
-            Ok(Some(match of_batch {
-                Some(of_batch) => of_batch.rows(&tensor)?,
-                None => tensor,
-            }))
-        };
-        let Some(input) = get(self, "lm.input")? else { return Ok(()) };
-        let stage = |what: &str| match of_batch {
-            Some(of_batch) => format!("{kind}{}.{what}", of_batch.row),
-            None => format!("{kind}.{what}"),
-        };
-        let mut x = input.clone();
-        for n in 0..steps.depth() {
-            x = steps.layer(n, &input, &x)?;
-            let what = format!("lm.layer.{n}");
-            if let Some(expected) = get(self, &what)? {
-                let worst = max_difference(&x, &expected)?;
-                self.report(&stage(&what), tolerances.stage, worst);
-                x = expected;
-            }
-        }
-        x = steps.output(&x)?;
-        if let Some(expected) = get(self, "lm.output")? {
-            let worst = max_difference(&x, &expected)?;
-            self.report(&stage("lm.output"), tolerances.stage, worst);
-            x = expected;
-        }
-        if let Some(expected) = get(self, "head.output")? {
-            let worst = max_difference(&steps.head(&x)?, &expected)?;
-            self.report(&stage("head.output"), tolerances.stage, worst);
-        }
-        if let Some(expected) = get(self, "embeddings")? {
-            let worst = max_difference(&steps.vectors(&x)?, &expected)?;
-            self.report(&stage("normalisation"), tolerances.vectors, worst);
-        }
-        Ok(())
-    }
-
-    /// The vectors of queries, `[sum of lengths, dim]`, against a batch of the reference; returns
-    /// those of each.
-    pub fn queries(
-        &mut self,
-        kind: &str,
-        rows: &Tensor,
-        lengths: &[usize],
-        padded_before: bool,
-        tolerance: f64,
-    ) -> Result<Vec<Tensor>, ParityError> {
-        let expected = self.get("hf.query.embeddings")?;
-        let (mut start, mut parts) = (0, Vec::new());
-        for (row, &length) in lengths.iter().enumerate() {
-            let part = rows.narrow(0, start, length)?.contiguous()?;
-            let of_batch = OfBatch { row, length, padded_before };
-            let worst = max_difference(&part, &of_batch.rows(&expected)?)?;
-            self.report(&format!("{kind}.query{row}.embeddings"), tolerance, worst);
-            parts.push(part);
-            start += length;
-        }
-        Ok(parts)
-    }
-
-    /// The ids, the mask and the model's input of a query of the batch `hf.query`.
-    pub fn query_input(
-        &mut self,
-        ids: &[u32],
-        input: &Tensor,
-        of_batch: OfBatch,
-        tolerance: f64,
-    ) -> Result<(), ParityError> {
-        let OfBatch { row, length, padded_before } = of_batch;
-        let worst =
-            max_difference(&id_tensor(ids)?, &of_batch.rows(&self.get("hf.query.input_ids")?)?)?;
-        self.report(&format!("hf.query{row}.input_ids"), 0.0, worst);
-        let mask = self.get("hf.query.attention_mask")?.get(row)?;
-        let width = mask.dim(0)?;
-        let is_seen = |i: usize| if padded_before { i + length >= width } else { i < length };
-        let seen: Vec<u32> = (0..width).map(|i| u32::from(is_seen(i))).collect();
-        let worst = max_difference(&id_tensor(&seen)?, &mask)?;
-        self.report(&format!("hf.query{row}.attention_mask"), 0.0, worst);
-        let worst = max_difference(input, &of_batch.rows(&self.get("hf.query.lm.input")?)?)?;
-        self.report(&format!("hf.query{row}.lm.input"), tolerance, worst);
-        Ok(())
-    }
-
-    /// MaxSim of each query with each page, or with `mean` its mean over the tokens of the query.
-    pub fn scores(
-        &mut self,
-        kind: &str,
-        queries: &[Tensor],
-        pages: &[Tensor],
-        mean: bool,
-    ) -> Result<(), ParityError> {
-        let pages = pages.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
-        let row = |query: &Tensor| -> Result<Tensor, ParityError> {
-            let (tokens, dim) = query.dims2()?;
-            let (query, parts) = (numbers(query)?, if mean { tokens as f32 } else { 1.0 });
-            let score = |page: &Vec<f32>| maxsim_reference(dim, &query, page) as f32 / parts;
-            let scores: Vec<f32> = pages.iter().map(score).collect();
-            Ok(Tensor::new(scores, &CandleDevice::Cpu)?)
-        };
-        let scores = queries.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        self.compare("hf.scores", 1e-4, &scores, None)?;
-        if let Some(report) = self.reports.last_mut() {
-            report.stage = format!("{kind}.scores");
-        }
-        Ok(())
-    }
 }
 
 /// The pictures `folder/images/page*.png`, by name.

@@ -12,13 +12,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::blocks::elementwise::{
-    Visible, cap_rows, scale_lanes, softmax, softmax_bf16, softmax_int16,
-};
+use crate::blocks::elementwise::{cap_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{
-    Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best, panel,
+    Ahead, Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best,
+    panel,
 };
+use crate::blocks::softmax::{Visible, softmax, softmax_bf16, softmax_int16};
 use crate::blocks::zeros::Zeros;
 
 /// How the width of an attention layer is divided into heads.
@@ -97,7 +97,7 @@ pub fn attend(
     k: &Lanes,
     v: &Lanes,
 ) -> Lanes {
-    let mut seen = Lanes::zeros(q.lengths(), q.width());
+    let mut seen = Lanes::to_be_written(q.lengths(), q.width());
     let writer = seen.writer();
     let (mut first_group, mut first_key) = (0, 0);
     for (&asking, &length) in q.lengths().iter().zip(k.lengths()) {
@@ -108,7 +108,7 @@ pub fn attend(
             .into_par_iter()
             .map(|head| Keys::new(arithmetic, heads.dim, head, (of_keys.clone(), length), k, v))
             .collect();
-        (0..heads.queries * groups).into_par_iter().for_each(|task| {
+        (0..heads.queries * groups).into_par_iter().with_max_len(2).for_each(|task| {
             let (head, group) = (task / groups, task % groups);
             let rows = head * heads.dim..(head + 1) * heads.dim;
             let seen: [Range<usize>; LANES] =
@@ -278,7 +278,7 @@ impl Keys {
                     lines: &self.keys[group * tiles * TILE..(group + 1) * tiles * TILE],
                     scales: &self.key_scales[group * runs..(group + 1) * runs],
                 };
-                kernel.multiply(keys, query, scores, false);
+                kernel.multiply(keys, query, scores, false, LANES, &mut Ahead::nothing());
             }
             let mut sums = [0.0; LANES];
             let per_group = self.arithmetic.tiles(LANES);
@@ -319,7 +319,7 @@ impl Keys {
                     lines: &values[first * per_group * TILE..last * per_group * TILE],
                     scales: &self.value_scales[tile * of_tile..][..runs],
                 };
-                kernel.multiply(values, weights, &mut mixed, false);
+                kernel.multiply(values, weights, &mut mixed, false, LANES, &mut Ahead::nothing());
                 scale_lanes(&mut mixed, &factor);
                 out.copy_from_slice(&mixed[..out.len()]);
             }

@@ -1,15 +1,15 @@
 //! Operations on activations that concern one position at a time: norms, activation functions,
-//! softmax, rotation.
+//! rotation.
 //!
-//! They are plain loops over rows of [`LANES`] positions (see [`lanes`](super::lanes)), which the
-//! compiler turns into vector instructions.
+//! They are plain loops over rows of [`LANES`] positions (see [`lanes`](super::lanes) and
+//! [`rows`](super::rows)), which the compiler turns into vector instructions.
 
 #![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
 
 use pagesight_simd::compiled_for_each_cpu;
 
-use crate::blocks::lanes::{LANES, Line};
-use crate::blocks::matmul::panel::whole_shares;
+use crate::blocks::lanes::LANES;
+use crate::blocks::rows::{Row, apart, each_lane, sum};
 
 /// Rows of values that [`add_weighted`] takes at once.
 pub const WEIGHED: usize = 8;
@@ -35,24 +35,6 @@ pub fn exp(x: f32) -> f32 {
     let value = y * f32::from_bits(power);
     // A NaN stays one.
     if x < LOWEST { 0.0 } else { value }
-}
-
-/// `2^x` for numbers that are rounded to bf16, or to as few bits, next. The relative error is below 3e-6, much less
-/// than that of the rounding. `x` must not be above 127; below -126 the result is the smallest
-/// normal number.
-#[inline(always)]
-fn exp2_for_bf16<const FUSED: bool>(x: f32) -> f32 {
-    const ROUNDING: f32 = 12_582_912.0;
-    // A NaN stays one.
-    let x = if x < -126.0 { -126.0 } else { x };
-    let shifted = x + ROUNDING;
-    let r = x - (shifted - ROUNDING);
-    // The polynomial with the smallest maximum of the relative error over [-0.5, 0.5].
-    let mut y = 0.009_570_102_f32;
-    for c in [0.055_917_863, 0.240_247_44, 0.693_121_8, 0.999_999_3] {
-        y = if FUSED { y.mul_add(r, c) } else { y * r + c };
-    }
-    y * f32::from_bits(shifted.to_bits().wrapping_add(127).wrapping_shl(23))
 }
 
 /// GELU by its tanh form (Hendrycks and Gimpel, arXiv 1606.08415), `gelu_pytorch_tanh` of the
@@ -101,32 +83,9 @@ pub fn exact_gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// The keys that each position of a group attends to: from, inclusive, and to, exclusive; at least
-/// one key each.
-#[derive(Debug, Clone, Copy)]
-pub struct Visible {
-    pub from: [u32; LANES],
-    pub to: [u32; LANES],
-}
-
-impl Visible {
-    /// The rows, of `rows`, that all positions attend to.
-    fn by_all(&self, rows: usize) -> std::ops::Range<usize> {
-        let start = self.from.iter().fold(0, |most, &n| most.max(n)) as usize;
-        let end = self.to.iter().fold(u32::MAX, |least, &n| least.min(n)) as usize;
-        let start = start.min(rows);
-        start..end.min(rows).max(start)
-    }
-
-    #[inline(always)]
-    fn has(&self, lane: usize, row: usize) -> bool {
-        self.from[lane] <= row as u32 && (row as u32) < self.to[lane]
-    }
-}
-
 compiled_for_each_cpu! {
     /// Applies `exact_gelu` to every number.
-    pub fn exact_gelu_rows(rows: &mut [[f32; LANES]]) {
+    pub fn exact_gelu_rows(rows: &mut [Row]) {
         for row in rows {
             for value in row {
                 *value = exact_gelu(*value);
@@ -135,7 +94,7 @@ compiled_for_each_cpu! {
     }
 
     /// `x sigmoid(1.702 x)`, the quick GELU of OpenAI's CLIP.
-    pub fn quick_gelu_rows(rows: &mut [[f32; LANES]]) {
+    pub fn quick_gelu_rows(rows: &mut [Row]) {
         for row in rows {
             for value in row {
                 *value /= 1.0 + exp(-1.702 * *value);
@@ -144,7 +103,7 @@ compiled_for_each_cpu! {
     }
 
     /// `gate` becomes `gate sigmoid(gate) up`.
-    pub fn silu_gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+    pub fn silu_gated_rows(gate: &mut [Row], up: &[Row]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             for i in 0..LANES {
                 gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
@@ -153,63 +112,53 @@ compiled_for_each_cpu! {
     }
 
     /// What is below 0 becomes 0, the rest its square, times `factor`.
-    pub fn squared_relu_rows(rows: &mut [[f32; LANES]], factor: f32) {
-        for row in rows {
-            for value in row {
-                let positive = if *value < 0.0 { 0.0 } else { *value };
-                *value = positive * positive * factor;
-            }
+    pub fn squared_relu_rows(rows: &mut [Row], factor: f32) {
+        for value in rows.as_flattened_mut() {
+            let positive = if *value < 0.0 { 0.0 } else { *value };
+            *value = positive * positive * factor;
         }
     }
 
     /// `y` becomes `a x + b z`.
-    pub fn mix_rows(x: &[[f32; LANES]], a: f32, z: &[[f32; LANES]], b: f32, y: &mut [[f32; LANES]]) {
-        for ((x, z), y) in x.iter().zip(z).zip(y) {
-            for i in 0..LANES {
-                y[i] = a * x[i] + b * z[i];
-            }
+    pub fn mix_rows(x: &[Row], a: f32, z: &[Row], b: f32, y: &mut [Row]) {
+        for ((x, z), y) in x.as_flattened().iter().zip(z.as_flattened()).zip(y.as_flattened_mut()) {
+            *y = a * x + b * z;
         }
     }
 
     /// Root mean square norm of each position without a weight, in place.
-    pub fn plain_rms_norm(rows: &mut [[f32; LANES]], eps: f32) {
+    pub fn plain_rms_norm(rows: &mut [Row], eps: f32) {
         let squares = sum(rows, |value, _| value * value);
-        let mut factor = [0.0; LANES];
-        for i in 0..LANES {
-            factor[i] = 1.0 / (squares[i] / rows.len() as f32 + eps).sqrt();
-        }
+        let width = rows.len() as f32;
+        let factor = each_lane(|i| 1.0 / (squares[i] / width + eps).sqrt());
         for row in rows {
-            for i in 0..LANES {
-                row[i] *= factor[i];
-            }
+            let x = *row;
+            *row = each_lane(|i| x[i] * factor[i]);
+            apart();
         }
     }
 
     /// Takes from `x` the given share of what lies along `direction`, for each position.
-    pub fn take_along(x: &mut [[f32; LANES]], direction: &[[f32; LANES]], share: f32) {
-        let mut along = [0.0; LANES];
-        let mut squares = [0.0; LANES];
+    pub fn take_along(x: &mut [Row], direction: &[Row], share: f32) {
+        let (mut along, mut squares) = ([0.0; LANES], [0.0; LANES]);
         for (x, direction) in x.iter().zip(direction) {
-            for i in 0..LANES {
-                along[i] += x[i] * direction[i];
-                squares[i] += direction[i] * direction[i];
-            }
+            let (x, v) = (*x, *direction);
+            along = each_lane(|i| along[i] + x[i] * v[i]);
+            squares = each_lane(|i| squares[i] + v[i] * v[i]);
+            apart();
         }
-        let mut factor = [0.0; LANES];
-        for i in 0..LANES {
-            // The least length that the reference divides by is 1e-12.
-            let squared = if squares[i] < 1e-24 { 1e-24 } else { squares[i] };
-            factor[i] = share * along[i] / squared;
-        }
-        for (x, direction) in x.iter_mut().zip(direction) {
-            for i in 0..LANES {
-                x[i] -= factor[i] * direction[i];
-            }
+        // The least length that the reference divides by is 1e-12.
+        let squared = each_lane(|i| if squares[i] < 1e-24 { 1e-24 } else { squares[i] });
+        let factor = each_lane(|i| share * along[i] / squared[i]);
+        for (row, direction) in x.iter_mut().zip(direction) {
+            let (x, v) = (*row, *direction);
+            *row = each_lane(|i| x[i] - factor[i] * v[i]);
+            apart();
         }
     }
 
     /// `x` becomes `factor sigmoid(gate) x`.
-    pub fn sigmoid_gate(x: &mut [[f32; LANES]], gate: &[[f32; LANES]], factor: f32) {
+    pub fn sigmoid_gate(x: &mut [Row], gate: &[Row], factor: f32) {
         for (x, gate) in x.iter_mut().zip(gate) {
             for i in 0..LANES {
                 x[i] *= factor / (1.0 + exp(-gate[i]));
@@ -218,7 +167,7 @@ compiled_for_each_cpu! {
     }
 
     /// Applies `gelu` to every number.
-    pub fn gelu_rows(rows: &mut [[f32; LANES]]) {
+    pub fn gelu_rows(rows: &mut [Row]) {
         for row in rows {
             for value in row {
                 *value = gelu(*value);
@@ -227,7 +176,7 @@ compiled_for_each_cpu! {
     }
 
     /// `gate` becomes `gelu(gate) * up`.
-    pub fn gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+    pub fn gated_rows(gate: &mut [Row], up: &[Row]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             for i in 0..LANES {
                 gate[i] = gelu(gate[i]) * up[i];
@@ -236,7 +185,7 @@ compiled_for_each_cpu! {
     }
 
     /// `gate` becomes `exact_gelu(gate) * up`.
-    pub fn exact_gated_rows(gate: &mut [[f32; LANES]], up: &[[f32; LANES]]) {
+    pub fn exact_gated_rows(gate: &mut [Row], up: &[Row]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             for i in 0..LANES {
                 gate[i] = exact_gelu(gate[i]) * up[i];
@@ -246,91 +195,78 @@ compiled_for_each_cpu! {
 
     /// Root mean square norm of each position (Zhang and Sennrich, arXiv 1910.07467), times
     /// `weight`, `[width]`, in f32.
-    pub fn rms_norm(x: &[[f32; LANES]], weight: &[f32], eps: f32, y: &mut [[f32; LANES]]) {
+    pub fn rms_norm(x: &[Row], weight: &[f32], eps: f32, y: &mut [Row]) {
         let squares = sum(x, |value, _| value * value);
-        let mut factor = [0.0; LANES];
-        for i in 0..LANES {
-            factor[i] = 1.0 / (squares[i] / x.len() as f32 + eps).sqrt();
-        }
+        let width = x.len() as f32;
+        let factor = each_lane(|i| 1.0 / (squares[i] / width + eps).sqrt());
         for ((x, y), weight) in x.iter().zip(y).zip(weight) {
-            for i in 0..LANES {
-                y[i] = x[i] * factor[i] * *weight;
-            }
+            let (x, weight) = (*x, *weight);
+            *y = each_lane(|i| x[i] * factor[i] * weight);
+            apart();
         }
     }
 
     /// Layer norm of each position (Ba et al., arXiv 1607.06450), in f32.
-    pub fn layer_norm(
-        x: &[[f32; LANES]],
-        weight: &[f32],
-        bias: &[f32],
-        eps: f32,
-        y: &mut [[f32; LANES]],
-    ) {
-        let n = x.len() as f32;
-        let mut mean = sum(x, |value, _| value);
-        for i in 0..LANES {
-            mean[i] /= n;
-        }
+    pub fn layer_norm(x: &[Row], weight: &[f32], bias: &[f32], eps: f32, y: &mut [Row]) {
+        let width = x.len() as f32;
+        let total = sum(x, |value, _| value);
+        let mean = each_lane(|i| total[i] / width);
         let squares = sum(x, |value, i| (value - mean[i]) * (value - mean[i]));
-        let mut factor = [0.0; LANES];
-        for i in 0..LANES {
-            factor[i] = 1.0 / (squares[i] / n + eps).sqrt();
-        }
-        for (row, ((x, y), weight)) in x.iter().zip(y).zip(weight).enumerate() {
-            for i in 0..LANES {
-                y[i] = (x[i] - mean[i]) * factor[i] * *weight + bias[row];
-            }
+        let factor = each_lane(|i| 1.0 / (squares[i] / width + eps).sqrt());
+        for (((x, y), weight), bias) in x.iter().zip(y).zip(weight).zip(bias) {
+            let (x, weight, bias) = (*x, *weight, *bias);
+            *y = each_lane(|i| (x[i] - mean[i]) * factor[i] * weight + bias);
+            apart();
         }
     }
 
     /// Rotates row `i` and row `i + n` of each head of `2 n` rows by the angles of each position;
     /// `cos` and `sin` are `[n, LANES]`.
-    pub fn rotate(rows: &mut [[f32; LANES]], cos: &[[f32; LANES]], sin: &[[f32; LANES]]) {
+    pub fn rotate(rows: &mut [Row], cos: &[Row], sin: &[Row]) {
         let half = cos.len();
         for head in rows.chunks_mut(2 * half) {
             let (low, high) = head.split_at_mut(half);
             for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                for i in 0..LANES {
-                    let (x, y) = (low[i], high[i]);
-                    low[i] = x * cos[i] - y * sin[i];
-                    high[i] = y * cos[i] + x * sin[i];
-                }
+                let (x, y, cos, sin) = (*low, *high, *cos, *sin);
+                *low = each_lane(|i| x[i] * cos[i] - y[i] * sin[i]);
+                *high = each_lane(|i| y[i] * cos[i] + x[i] * sin[i]);
+                apart();
             }
         }
     }
 
     /// Adds `y` to `x`, and a bias per row unless `bias` is empty.
-    pub fn add_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
+    pub fn add_rows(x: &mut [Row], y: &[Row], bias: &[f32]) {
         for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
             let bias = if bias.is_empty() { 0.0 } else { bias[row] };
-            for i in 0..LANES {
-                x[i] += y[i] + bias;
-            }
+            let (before, y) = (*x, *y);
+            *x = each_lane(|i| before[i] + (y[i] + bias));
+            apart();
         }
     }
 
     /// Sets `x` to `y`, plus a bias per row unless `bias` is empty.
-    pub fn copy_rows(x: &mut [[f32; LANES]], y: &[[f32; LANES]], bias: &[f32]) {
+    pub fn copy_rows(x: &mut [Row], y: &[Row], bias: &[f32]) {
         for (row, (x, y)) in x.iter_mut().zip(y).enumerate() {
             let bias = if bias.is_empty() { 0.0 } else { bias[row] };
-            for i in 0..LANES {
-                x[i] = y[i] + bias;
-            }
+            let y = *y;
+            *x = each_lane(|i| y[i] + bias);
+            apart();
         }
     }
 
     /// Multiplies every number with the factor of its position.
-    pub fn scale_lanes(rows: &mut [[f32; LANES]], factor: &[f32; LANES]) {
+    pub fn scale_lanes(rows: &mut [Row], factor: &Row) {
+        let factor = *factor;
         for row in rows {
-            for i in 0..LANES {
-                row[i] *= factor[i];
-            }
+            let x = *row;
+            *row = each_lane(|i| x[i] * factor[i]);
+            apart();
         }
     }
 
     /// A number `x` becomes `cap tanh(factor x / cap)`.
-    pub fn cap_rows(rows: &mut [[f32; LANES]], factor: f32, cap: f32) {
+    pub fn cap_rows(rows: &mut [Row], factor: f32, cap: f32) {
         let inner = factor / cap;
         for row in rows {
             for value in row {
@@ -340,29 +276,30 @@ compiled_for_each_cpu! {
     }
 
     /// Adds the products of a query, `[dim]`, with 32 keys, `[dim, LANES]`, to `scores`.
-    pub fn add_scores(query: &[f32], keys: &[[f32; LANES]], scores: &mut [f32; LANES]) {
+    pub fn add_scores(query: &[f32], keys: &[Row], scores: &mut Row) {
         // Four sums for each key make rounding errors small and keep the CPU busy.
         let mut parts = [[0.0f32; LANES]; 4];
         for (at, (query, keys)) in query.iter().zip(keys).enumerate() {
             let part = &mut parts[at % 4];
-            for i in 0..LANES {
-                part[i] += *query * keys[i];
-            }
+            let (before, query, keys) = (*part, *query, *keys);
+            *part = each_lane(|i| before[i] + query * keys[i]);
+            apart();
         }
-        for i in 0..LANES {
-            scores[i] += (parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]);
-        }
+        let before = *scores;
+        *scores = each_lane(|i| {
+            before[i] + ((parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]))
+        });
     }
 
     /// Adds values, each times its weight, to `sums`, `[WEIGHED, LANES]`: of each group of `values`,
     /// `[groups, width, LANES]`, the first [`WEIGHED`] rows from `start` on, or what there is of them.
     /// `weights` are `[groups, LANES]`.
     pub fn add_weighted(
-        values: &[[f32; LANES]],
+        values: &[Row],
         width: usize,
         start: usize,
-        weights: &[[f32; LANES]],
-        sums: &mut [[f32; LANES]; WEIGHED],
+        weights: &[Row],
+        sums: &mut [Row; WEIGHED],
     ) {
         let mut local = *sums;
         for (values, weights) in values.chunks_exact(width).zip(weights) {
@@ -383,183 +320,12 @@ compiled_for_each_cpu! {
         }
         *sums = local;
     }
-
-    /// The softmax over the rows of each position, times `scale`, without its division: scores
-    /// become `e^(scale (s - max))`, and `sums` their sums, in f32. The scores of rows that a
-    /// position does not attend to become 0.
-    pub fn softmax(
-        scores: &mut [[f32; LANES]],
-        scale: f32,
-        visible: &Visible,
-        sums: &mut [f32; LANES],
-    ) {
-        let (by_all, highest) = highest(scores, visible);
-        let mut partial = [[0.0; LANES]; 4];
-        for (row, scores) in scores.iter_mut().enumerate() {
-            let partial = &mut partial[row % 4];
-            if by_all.contains(&row) {
-                for i in 0..LANES {
-                    scores[i] = exp((scores[i] - highest[i]) * scale);
-                    partial[i] += scores[i];
-                }
-            } else {
-                for i in 0..LANES {
-                    let p = exp((scores[i] - highest[i]) * scale);
-                    scores[i] = if visible.has(i, row) { p } else { 0.0 };
-                    partial[i] += scores[i];
-                }
-            }
-        }
-        for i in 0..LANES {
-            sums[i] = (partial[0][i] + partial[1][i]) + (partial[2][i] + partial[3][i]);
-        }
-    }
-
-    /// As [`softmax`] with a factor for each position, but the results are rounded to bf16 and
-    /// written into the tiles of an operand: `lines` are those of pairs of rows. The number of rows
-    /// is even.
-    pub fn softmax_bf16(
-        scores: &[[f32; LANES]],
-        scales: &[f32; LANES],
-        visible: &Visible,
-        sums: &mut [f32; LANES],
-        lines: &mut [Line],
-    ) {
-        softmax_pairs::<FUSED, PairOfBf16>(scores, scales, visible, sums, lines);
-    }
-
-    /// As [`softmax_bf16`], but the results become whole numbers: 1 is the greatest that an
-    /// activation becomes.
-    pub fn softmax_int16(
-        scores: &[[f32; LANES]],
-        scales: &[f32; LANES],
-        visible: &Visible,
-        sums: &mut [f32; LANES],
-        lines: &mut [Line],
-    ) {
-        softmax_pairs::<FUSED, PairOfWhole>(scores, scales, visible, sums, lines);
-    }
-}
-
-/// What two results of a softmax become in a word of an operand. It is a trait because a closure
-/// that is called from two places becomes a function of its own, which is not compiled for the
-/// instruction set of its caller.
-trait Pair {
-    fn of(first: f32, second: f32) -> u32;
-}
-
-struct PairOfBf16;
-
-impl Pair for PairOfBf16 {
-    #[inline(always)]
-    fn of(first: f32, second: f32) -> u32 {
-        pair_of_weights(first, second)
-    }
-}
-
-struct PairOfWhole;
-
-impl Pair for PairOfWhole {
-    #[inline(always)]
-    fn of(first: f32, second: f32) -> u32 {
-        whole_shares(first, second)
-    }
-}
-
-#[inline(always)]
-fn softmax_pairs<const FUSED: bool, P: Pair>(
-    scores: &[[f32; LANES]],
-    scales: &[f32; LANES],
-    visible: &Visible,
-    sums: &mut [f32; LANES],
-    lines: &mut [Line],
-) {
-    let (by_all, highest) = highest(scores, visible);
-    let scales = scales.map(|scale| scale * std::f32::consts::LOG2_E);
-    let mut partial = [[0.0; LANES]; 2];
-    let pairs = scores.as_chunks::<2>().0.iter();
-    for (n, (pair, lines)) in pairs.zip(lines.as_chunks_mut::<2>().0).enumerate() {
-        let row = 2 * n;
-        let mut words = [0; LANES];
-        if by_all.start <= row && row + 1 < by_all.end {
-            for i in 0..LANES {
-                let [first, second] = [pair[0][i], pair[1][i]]
-                    .map(|s| exp2_for_bf16::<FUSED>((s - highest[i]) * scales[i]));
-                partial[0][i] += first;
-                partial[1][i] += second;
-                words[i] = P::of(first, second);
-            }
-        } else {
-            for i in 0..LANES {
-                let [first, second] = [(pair[0][i], row), (pair[1][i], row + 1)].map(|(s, row)| {
-                    // What is not attended to may be larger than all that is.
-                    let s = (s - highest[i]) * scales[i];
-                    let p = exp2_for_bf16::<FUSED>(if s > 0.0 { 0.0 } else { s });
-                    if visible.has(i, row) { p } else { 0.0 }
-                });
-                partial[0][i] += first;
-                partial[1][i] += second;
-                words[i] = P::of(first, second);
-            }
-        }
-        Line::set_both(lines, &words);
-    }
-    for i in 0..LANES {
-        sums[i] = partial[0][i] + partial[1][i];
-    }
-}
-
-/// Two numbers of at most 1 as a pair of bf16, ties away from zero; a NaN stays one.
-#[inline(always)]
-fn pair_of_weights(first: f32, second: f32) -> u32 {
-    let [first, second] = [first, second].map(|p| p.to_bits().wrapping_add(0x8000));
-    (first >> 16) | (second & 0xffff_0000)
-}
-
-/// The rows that all positions attend to, and the highest score that each attends to.
-#[inline(always)]
-fn highest(scores: &[[f32; LANES]], visible: &Visible) -> (std::ops::Range<usize>, [f32; LANES]) {
-    let by_all = visible.by_all(scores.len());
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for row in &scores[by_all.clone()] {
-        for i in 0..LANES {
-            highest[i] = if row[i] > highest[i] { row[i] } else { highest[i] };
-        }
-    }
-    for row in (0..by_all.start).chain(by_all.end..scores.len()) {
-        let scores = &scores[row];
-        for i in 0..LANES {
-            let counts = visible.has(i, row) && scores[i] > highest[i];
-            highest[i] = if counts { scores[i] } else { highest[i] };
-        }
-    }
-    (by_all, highest)
-}
-
-/// The sum of `of` over the rows, for each position. It is made in eight parts, which makes
-/// rounding errors small and keeps the CPU busy.
-#[inline(always)]
-fn sum(rows: &[[f32; LANES]], of: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
-    let mut parts = [[0.0f32; LANES]; 8];
-    for (row, values) in rows.iter().enumerate() {
-        let part = &mut parts[row % 8];
-        for i in 0..LANES {
-            part[i] += of(values[i], i);
-        }
-    }
-    let mut total = [0.0; LANES];
-    for i in 0..LANES {
-        let pairs: [f32; 4] = std::array::from_fn(|p| parts[2 * p][i] + parts[2 * p + 1][i]);
-        total[i] = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
-    }
-    total
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::blocks::lanes::Lanes;
-    use crate::blocks::matmul::MOST_OF_ACTIVATIONS;
     use crate::blocks::matmul::tests::Noise;
 
     /// GELU with the error function as a series of positive terms.
@@ -643,52 +409,6 @@ mod tests {
         assert!((f64::from(rows[1][9]) - expected[1]).abs() < 1e-6);
         assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
         assert!(exp(f32::NAN).is_nan() && exp(f32::INFINITY).is_finite());
-    }
-
-    #[test]
-    fn softmax_for_bf16_is_softmax_rounded() {
-        let mut noise = Noise::new(9);
-        let mut scores = [[0.0; LANES]; 8];
-        for row in &mut scores {
-            row.copy_from_slice(&noise.values(LANES, 40.0));
-        }
-        let first = |to| Visible { from: [0; LANES], to };
-        let causal = first(std::array::from_fn(|lane| 1 + lane as u32 % 8));
-        let window = Visible {
-            from: std::array::from_fn(|lane| (lane as u32 % 8).saturating_sub(2)),
-            to: std::array::from_fn(|lane| (lane as u32 % 8 + 3).min(8)),
-        };
-        let apart = Visible { from: causal.to.map(|to| to - 1), to: causal.to };
-        scores[0][7] = f32::NAN;
-        for seen in [first([8; LANES]), first([5; LANES]), causal, window, apart] {
-            let (mut sums, mut exact_sums) = ([0.0; LANES], [0.0; LANES]);
-            let mut lines = [Line([0; 16]); 8];
-            softmax_bf16(&scores, &[0.3; LANES], &seen, &mut sums, &mut lines);
-            let (mut whole_sums, mut whole) = ([0.0; LANES], [Line([0; 16]); 8]);
-            softmax_int16(&scores, &[0.3; LANES], &seen, &mut whole_sums, &mut whole);
-            let mut exact = scores;
-            softmax(&mut exact, 0.3, &seen, &mut exact_sums);
-            for lane in 0..LANES {
-                if seen.has(lane, 0) {
-                    assert_eq!(sums[lane].is_nan(), exact_sums[lane].is_nan());
-                }
-                if lane != 7 {
-                    assert!((sums[lane] / exact_sums[lane] - 1.0).abs() < 1e-5);
-                    assert_eq!(sums[lane], whole_sums[lane]);
-                }
-                for row in 0..8 {
-                    let word = lines[row / 2 * 2 + lane / 16].0[lane % 16];
-                    let bits = if row % 2 == 0 { word << 16 } else { word & 0xffff_0000 };
-                    let (got, exact) = (f32::from_bits(bits), exact[row][lane]);
-                    let near = (got - exact).abs() <= exact * 0.003_92 + 2e-38;
-                    assert!(near || got.is_nan() && exact.is_nan(), "{row} {lane}: {got} {exact}");
-                    let word = whole[row / 2 * 2 + lane / 16].0[lane % 16];
-                    let got = if row % 2 == 0 { word & 0xffff } else { word >> 16 };
-                    let near = (got as f32 - exact * MOST_OF_ACTIVATIONS).abs() < 0.52;
-                    assert!(near || exact.is_nan(), "{row} {lane}: {got} {exact}");
-                }
-            }
-        }
     }
 
     #[test]

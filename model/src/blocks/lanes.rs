@@ -16,7 +16,7 @@ pub const LANES: usize = 32;
 #[repr(C, align(64))]
 pub struct Line(pub [u32; 16]);
 
-// SAFETY: numbers, which are 0 where their bytes are; a line is shorter than a page.
+// SAFETY: whole numbers; a line is shorter than a page.
 unsafe impl Plain for Line {}
 
 impl Line {
@@ -38,7 +38,7 @@ pub struct Lanes {
     values: Zeros<[f32; LANES]>,
 }
 
-// SAFETY: numbers, which are 0 where their bytes are.
+// SAFETY: numbers in f32, any bits of which are one or none.
 unsafe impl Plain for [f32; LANES] {}
 
 /// Number of groups of a sequence.
@@ -51,6 +51,12 @@ impl Lanes {
     pub fn zeros(lengths: &[usize], width: usize) -> Self {
         let groups: usize = lengths.iter().map(|&n| groups_of(n)).sum();
         Self { width, lengths: lengths.into(), values: Zeros::new(groups * width) }
+    }
+
+    /// As [`zeros`](Self::zeros), for one who writes all lanes of all groups before any is read.
+    pub fn to_be_written(lengths: &[usize], width: usize) -> Self {
+        let groups: usize = lengths.iter().map(|&n| groups_of(n)).sum();
+        Self { width, lengths: lengths.into(), values: Zeros::to_be_written(groups * width) }
     }
 
     /// From rows, `[sum of lengths, width]`.
@@ -148,6 +154,11 @@ impl Lanes {
         self.lengths.iter().map(|&n| groups_of(n)).sum()
     }
 
+    /// Number of positions of each group; the lanes past it mean nothing.
+    pub fn counts(&self) -> Vec<usize> {
+        parts(&self.lengths).into_iter().map(|(_, count)| count).collect()
+    }
+
     /// One group, `[width, LANES]`.
     pub fn group(&self, group: usize) -> &[[f32; LANES]] {
         &self.values[group * self.width..(group + 1) * self.width]
@@ -156,7 +167,7 @@ impl Lanes {
     /// Applies `change` to every group, `[width, LANES]`, in parallel.
     pub fn each_group(&mut self, change: impl Fn(usize, &mut [[f32; LANES]]) + Sync) {
         let groups = self.values.par_chunks_mut(self.width.max(1)).enumerate();
-        groups.for_each(|(group, rows)| change(group, rows));
+        groups.with_max_len(1).for_each(|(group, rows)| change(group, rows));
     }
 
     /// Sequences of the same lengths and another width; `make` fills each group, `[width, LANES]`,

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes};
-use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product};
+use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product, products};
 use crate::blocks::quantize::{Quantized, quantize};
 use crate::checkpoint::adapter::Factors;
 use crate::checkpoint::stored::Stored;
@@ -141,16 +141,28 @@ impl Linear {
 
     /// Applies the layer to `x`.
     pub fn apply(&self, x: &Operand, lengths: &[usize]) -> Lanes {
-        let change = self.change_of(x);
-        let mut y = Lanes::zeros(lengths, self.weight.rows());
-        let writer = y.writer();
-        product([&self.weight], x, |group, first, [products]| {
-            // SAFETY: `product` gives each group and rows once.
-            let y = unsafe { writer.rows(group, first, LANES) };
-            copy_rows(y, products, self.bias_from(first));
-            add_change(y, change.as_ref(), group, first);
-        });
+        let [y] = Self::apply_each([self], x, lengths);
         y
+    }
+
+    /// Applies each of several layers to the same `x`. Threads wait for each other once, not after
+    /// each.
+    pub fn apply_each<const N: usize>(
+        layers: [&Self; N],
+        x: &Operand,
+        lengths: &[usize],
+    ) -> [Lanes; N] {
+        let changes = layers.map(|layer| layer.change_of(x));
+        let mut all = layers.map(|layer| Lanes::to_be_written(lengths, layer.weight.rows()));
+        let writers = all.each_mut().map(Lanes::writer);
+        let weights = layers.map(|layer| [&layer.weight]);
+        products(&weights, x, |which, group, first, [products]| {
+            // SAFETY: `products` gives each group and rows of each weight once.
+            let y = unsafe { writers[which].rows(group, first, LANES) };
+            copy_rows(y, products, layers[which].bias_from(first));
+            add_change(y, changes[which].as_ref(), group, first);
+        });
+        all
     }
 
     /// What an adapter beside the weight adds for `x`.

@@ -12,6 +12,8 @@ pub mod matmul;
 pub mod norm;
 pub mod quantize;
 pub mod rotation;
+pub mod rows;
 pub mod self_attention;
 pub mod siglip;
+pub mod softmax;
 pub mod zeros;

@@ -45,8 +45,8 @@ impl SelfAttention {
 
     /// Adds what positions see to `x`, given what the layer reads of them.
     pub fn add_to(&self, arithmetic: Arithmetic, y: &Operand, x: &mut Lanes) {
-        let [q, k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(y, x.lengths()));
+        let read = [&self.query, &self.key, &self.value];
+        let [q, k, v] = Linear::apply_each(read, y, x.lengths());
         let seen = attend(arithmetic, self.heads, Mask::All, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
     }

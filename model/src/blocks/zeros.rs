@@ -13,7 +13,7 @@ use rayon::prelude::*;
 /// Plain numbers.
 ///
 /// # Safety
-/// All bytes zero are a value, and its alignment is at most [`PAGE`]'s.
+/// Any bytes are a value, and its alignment is at most [`PAGE`]'s.
 pub unsafe trait Plain: Copy + Send + Sync {}
 
 /// Zeros at first, `[len]`.
@@ -64,9 +64,24 @@ fn keep(map: MmapMut) {
 impl<T: Plain> Zeros<T> {
     /// So many.
     pub fn new(len: usize) -> Self {
+        Self::of(len, true)
+    }
+
+    /// So many for one who writes all of them before any is read: what is in them is zero, or of
+    /// someone before. In tests it is neither, so that a number that was forgotten is seen.
+    pub fn to_be_written(len: usize) -> Self {
+        let mut these = Self::of(len, false);
+        if cfg!(test) {
+            // SAFETY: any bytes are a value; those of ones are no number in f32.
+            unsafe { these.as_mut_ptr().write_bytes(0xff, len) };
+        }
+        these
+    }
+
+    fn of(len: usize, is_zero: bool) -> Self {
         let bytes = len.saturating_mul(size_of::<T>());
         if bytes >= LEAST
-            && let Some(memory) = Self::mapped(bytes, len)
+            && let Some(memory) = Self::mapped(bytes, len, is_zero)
         {
             return Self(memory);
         }
@@ -76,7 +91,7 @@ impl<T: Plain> Zeros<T> {
     }
 
     /// Memory of the system's own, `None` where it gives none.
-    fn mapped(bytes: usize, len: usize) -> Option<Memory<T>> {
+    fn mapped(bytes: usize, len: usize, is_zero: bool) -> Option<Memory<T>> {
         let whole = bytes.checked_next_multiple_of(PAGE)?.checked_add(PAGE)?;
         let (mut map, is_new) = match free(whole) {
             Some(map) => (map, false),
@@ -88,7 +103,7 @@ impl<T: Plain> Zeros<T> {
             // Advice alone: without large pages it is slower.
             #[cfg(target_os = "linux")]
             let _ = map.advise(memmap2::Advice::HugePage);
-        } else {
+        } else if is_zero {
             map[start..start + bytes].par_chunks_mut(PART).for_each(|part| part.fill(0));
         }
         Some(Memory::Large { map, start, len })
@@ -133,7 +148,7 @@ impl<T> DerefMut for Zeros<T> {
 
 impl<T: Plain> Clone for Zeros<T> {
     fn clone(&self) -> Self {
-        let mut copy = Self::new(self.len());
+        let mut copy = Self::to_be_written(self.len());
         copy.copy_from_slice(self);
         copy
     }
@@ -175,6 +190,18 @@ mod tests {
                 assert!(next.iter().all(|line| line.0 == [0; 16]), "{bytes}");
                 next.iter_mut().for_each(|line| line.0 = [u32::MAX; 16]);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_written_keeps_what_is_written() {
+        for len in [0, 3, LEAST / 64, 3 * PAGE / 64 + 2] {
+            let mut these = Zeros::<Line>::to_be_written(len);
+            assert!(these.iter().all(|line| line.0 == [u32::MAX; 16]));
+            these.iter_mut().enumerate().for_each(|(n, line)| line.0 = [n as u32; 16]);
+            assert!(these.clone().iter().enumerate().all(|(n, line)| line.0 == [n as u32; 16]));
+            drop(these);
+            assert!(Zeros::<Line>::new(len).iter().all(|line| line.0 == [0; 16]));
         }
     }
 

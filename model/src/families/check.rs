@@ -3,62 +3,22 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{Device as CandleDevice, Tensor};
 use pagesight_core::ModelSource;
+use pagesight_maxsim::maxsim_reference;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::blocks::linear::{lanes, tensor};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::device::Device;
-use crate::error::ModelError;
+use crate::families::staged::Staged;
 use crate::options::{LoadOptions, RecipeChoice};
 use crate::parity::{
-    OfBatch, ParityError, Stages, Steps, Tolerances, id_tensor, max_difference, page_pictures,
+    ParityError, Stages, Tolerances, id_tensor, max_difference, numbers, page_pictures,
 };
 use crate::precision::Precision;
-
-/// A model that can be stopped between any two of its steps.
-pub trait Staged {
-    /// What its language model reads: ids, and what it needs to know beside them.
-    type Sequence;
-
-    /// Whether the reference pads a batch of questions before them, not after them.
-    const PADDED_BEFORE: bool;
-
-    /// Whether the reference scores by the mean over the tokens of a question, not by the sum.
-    const MEAN: bool;
-
-    /// A question with what the recipe puts around it.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`].
-    fn question(&self, text: &str) -> Result<Self::Sequence, ModelError>;
-
-    /// The ids of a sequence.
-    fn ids(sequence: &Self::Sequence) -> &[u32];
-
-    /// What the first layer reads of a question, `[positions, width]`.
-    ///
-    /// # Errors
-    /// [`ParityError::Model`].
-    fn input(&self, question: &Self::Sequence) -> Result<Tensor, ParityError>;
-
-    /// The vectors of questions, encoded in one batch, `[sum of positions, dim]`.
-    ///
-    /// # Errors
-    /// [`ParityError::Model`].
-    fn encode(&self, questions: &[Self::Sequence]) -> Result<Tensor, ParityError>;
-
-    /// The vectors of page `n`, `[positions, dim]`, from the reference's own resized picture on.
-    ///
-    /// # Errors
-    /// [`ParityError`].
-    fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError>;
-
-    /// The language model, layer by layer, on a sequence.
-    fn steps<'a>(&'a self, sequence: &'a Self::Sequence) -> impl Steps + 'a;
-}
 
 /// `fixture.json`: what all families have, and what is `F`, the family's own.
 #[derive(Deserialize)]
@@ -99,6 +59,27 @@ pub fn open(
         ..LoadOptions::default()
     };
     Ok((Checkpoint::open(&ModelSource::Folder(folder.into()), &options)?, options))
+}
+
+/// Where the rows of a sequence are in a batch of the reference.
+#[derive(Debug, Clone, Copy)]
+struct OfBatch {
+    /// Its number.
+    row: usize,
+    /// Its positions.
+    length: usize,
+    /// Whether the batch is padded before it, not after it.
+    padded_before: bool,
+}
+
+impl OfBatch {
+    /// The rows of the sequence in the tensor of a batch.
+    fn rows(self, batch: &Tensor) -> Result<Tensor, ParityError> {
+        let rows = batch.get(self.row)?;
+        let padding = rows.dim(0)?.saturating_sub(self.length);
+        let (start, count) = (if self.padded_before { padding } else { 0 }, rows.dim(0)? - padding);
+        Ok(rows.narrow(0, start, count)?.contiguous()?)
+    }
 }
 
 /// A model beside the tensors of its reference.
@@ -160,7 +141,60 @@ impl<M: Staged> Check<M> {
     ) -> Result<(), ParityError> {
         let kind = format!("hf.page{n}");
         self.stages.compare_one(&format!("{kind}.lm.input"), self.tolerances.stage, input)?;
-        self.stages.layers(&kind, &self.model.steps(sequence), None, self.tolerances)
+        self.layers(&kind, sequence, None)
+    }
+
+    /// The layers, the last norm and the head of one sequence, each fed with the reference's own
+    /// input; of a batch the row `of_batch`.
+    fn layers(
+        &mut self,
+        kind: &str,
+        sequence: &M::Sequence,
+        of_batch: Option<OfBatch>,
+    ) -> Result<(), ParityError> {
+        let (model, tolerances) = (&self.model, self.tolerances);
+        let get = |stages: &Stages, what: &str| -> Result<Option<Tensor>, ParityError> {
+            let name = format!("{kind}.{what}");
+            if !stages.has(&name) {
+                return Ok(None);
+            }
+            let tensor = stages.get(&name)?;
+            Ok(Some(match of_batch {
+                Some(of_batch) => of_batch.rows(&tensor)?,
+                None => tensor,
+            }))
+        };
+        let Some(input) = get(&self.stages, "lm.input")? else { return Ok(()) };
+        let name = |what: &str| match of_batch {
+            Some(of_batch) => format!("{kind}{}.{what}", of_batch.row),
+            None => format!("{kind}.{what}"),
+        };
+        let input = lanes(&input)?;
+        let mut x = input.clone();
+        for n in 0..=model.depth() {
+            let what;
+            if n < model.depth() {
+                x = model.layer(n, sequence, &input, &x)?;
+                what = format!("lm.layer.{n}");
+            } else {
+                x = model.output(&x);
+                what = "lm.output".into();
+            }
+            if let Some(expected) = get(&self.stages, &what)? {
+                let worst = max_difference(&tensor(&x)?, &expected)?;
+                self.stages.report(&name(&what), tolerances.stage, worst);
+                x = lanes(&expected)?;
+            }
+        }
+        if let Some(expected) = get(&self.stages, "head.output")? {
+            let worst = max_difference(&model.head().forward(&tensor(&x)?)?, &expected)?;
+            self.stages.report(&name("head.output"), tolerances.stage, worst);
+        }
+        if let Some(expected) = get(&self.stages, "embeddings")? {
+            let worst = max_difference(&model.vectors(&x)?, &expected)?;
+            self.stages.report(&name("normalisation"), tolerances.vectors, worst);
+        }
+        Ok(())
     }
 
     /// The vectors of page `n` from end to end, against those called `expected`.
@@ -190,13 +224,33 @@ impl<M: Staged> Check<M> {
         for (row, sequence) in self.sequences()?.iter().enumerate() {
             let length = M::ids(sequence).len();
             let of_batch = OfBatch { row, length, padded_before: M::PADDED_BEFORE };
-            let input = self.model.input(sequence)?;
-            let stage = self.tolerances.stage;
-            self.stages.query_input(M::ids(sequence), &input, of_batch, stage)?;
-            let steps = self.model.steps(sequence);
-            self.stages.layers("hf.query", &steps, Some(of_batch), self.tolerances)?;
+            self.question_input(sequence, of_batch)?;
+            self.layers("hf.query", sequence, Some(of_batch))?;
         }
         self.whole_questions("hf", pages)
+    }
+
+    /// The ids, the mask and the model's input of a question.
+    fn question_input(
+        &mut self,
+        sequence: &M::Sequence,
+        of_batch: OfBatch,
+    ) -> Result<(), ParityError> {
+        let OfBatch { row, length, padded_before } = of_batch;
+        let stages = &mut self.stages;
+        let expected = of_batch.rows(&stages.get("hf.query.input_ids")?)?;
+        let worst = max_difference(&id_tensor(M::ids(sequence))?, &expected)?;
+        stages.report(&format!("hf.query{row}.input_ids"), 0.0, worst);
+        let mask = stages.get("hf.query.attention_mask")?.get(row)?;
+        let width = mask.dim(0)?;
+        let is_seen = |i: usize| if padded_before { i + length >= width } else { i < length };
+        let seen: Vec<u32> = (0..width).map(|i| u32::from(is_seen(i))).collect();
+        let worst = max_difference(&id_tensor(&seen)?, &mask)?;
+        stages.report(&format!("hf.query{row}.attention_mask"), 0.0, worst);
+        let expected = of_batch.rows(&stages.get("hf.query.lm.input")?)?;
+        let worst = max_difference(&tensor(&self.model.input(sequence)?)?, &expected)?;
+        stages.report(&format!("hf.query{row}.lm.input"), self.tolerances.stage, worst);
+        Ok(())
     }
 
     /// The vectors of the questions from end to end, encoded in one batch, and their scores.
@@ -206,17 +260,60 @@ impl<M: Staged> Check<M> {
         pages: &[Tensor],
     ) -> Result<Vec<Tensor>, ParityError> {
         let sequences = self.sequences()?;
-        let rows = self.model.encode(&sequences)?;
-        let lengths: Vec<usize> = sequences.iter().map(|s| M::ids(s).len()).collect();
-        let tolerance = self.tolerances.vectors;
-        let asked = self.stages.queries(kind, &rows, &lengths, M::PADDED_BEFORE, tolerance)?;
-        self.stages.scores(kind, &asked, pages, M::MEAN)?;
+        let expected = self.stages.get("hf.query.embeddings")?;
+        let mut asked = Vec::new();
+        for (row, part) in self.encoded(&sequences)?.into_iter().enumerate() {
+            let length = M::ids(&sequences[row]).len();
+            let of_batch = OfBatch { row, length, padded_before: M::PADDED_BEFORE };
+            let worst = max_difference(&part, &of_batch.rows(&expected)?)?;
+            let name = format!("{kind}.query{row}.embeddings");
+            self.stages.report(&name, self.tolerances.vectors, worst);
+            asked.push(part);
+        }
+        self.scores(kind, &asked, pages)?;
         Ok(asked)
     }
 
+    /// The vectors of questions that are encoded in one batch, `[positions, dim]` of each.
+    fn encoded(&self, questions: &[M::Sequence]) -> Result<Vec<Tensor>, ParityError> {
+        let ids: Vec<&[u32]> = questions.iter().map(M::ids).collect();
+        let rows = self.model.encode_texts(&ids)?;
+        let dim = rows.len() / ids.iter().map(|ids| ids.len()).sum::<usize>().max(1);
+        let mut rest = rows.as_slice();
+        let parts = ids.iter().map(|ids| {
+            let (part, after) = rest.split_at(ids.len() * dim);
+            rest = after;
+            Ok(Tensor::from_slice(part, (ids.len(), dim), &CandleDevice::Cpu)?)
+        });
+        parts.collect()
+    }
+
+    /// MaxSim of each question with each page, or its mean over the tokens of the question.
+    fn scores(
+        &mut self,
+        kind: &str,
+        questions: &[Tensor],
+        pages: &[Tensor],
+    ) -> Result<(), ParityError> {
+        let pages = pages.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
+        let row = |question: &Tensor| -> Result<Tensor, ParityError> {
+            let (tokens, dim) = question.dims2()?;
+            let (question, parts) = (numbers(question)?, if M::MEAN { tokens as f32 } else { 1.0 });
+            let score = |page: &Vec<f32>| maxsim_reference(dim, &question, page) as f32 / parts;
+            let scores: Vec<f32> = pages.iter().map(score).collect();
+            Ok(Tensor::new(scores, &CandleDevice::Cpu)?)
+        };
+        let scores = questions.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        self.stages.compare("hf.scores", 1e-4, &scores, None)?;
+        if let Some(report) = self.stages.reports.last_mut() {
+            report.stage = format!("{kind}.scores");
+        }
+        Ok(())
+    }
+
     fn sequences(&self) -> Result<Vec<M::Sequence>, ParityError> {
-        let sequences = self.queries.iter().map(|text| self.model.question(text));
-        Ok(sequences.collect::<Result<_, _>>()?)
+        let sequences = self.queries.iter().map(|text| Ok(M::text(self.model.query(text)?.ids)));
+        sequences.collect()
     }
 
     /// Another layout of the same weights from end to end: pages, questions and scores.
@@ -252,7 +349,7 @@ impl<M: Staged> Check<M> {
                 let ids = id_tensor(M::ids(&sequence))?;
                 self.stages.compare_one(&name("input_ids"), 0.0, &ids)?;
             }
-            let rows = self.model.encode(&[sequence])?;
+            let rows = self.encoded(&[sequence])?.remove(0);
             self.stages.compare_one(&name("embeddings"), self.tolerances.vectors, &rows)?;
         }
         Ok(())

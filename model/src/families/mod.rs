@@ -15,6 +15,8 @@ mod opened;
 mod processor_file;
 pub mod recipe;
 mod retriever;
+#[cfg(feature = "parity")]
+mod staged;
 #[cfg(test)]
 mod testing;
 mod vector_recipe;

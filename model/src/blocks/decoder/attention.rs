@@ -65,8 +65,8 @@ impl Attention {
         x: &mut Lanes,
     ) {
         let dim = self.heads.dim;
-        let [mut q, mut k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(y, x.lengths()));
+        let read = [&self.query, &self.key, &self.value];
+        let [mut q, mut k, v] = Linear::apply_each(read, y, x.lengths());
         let mut gates = None;
         if let Some([of_queries, of_keys]) = &self.gated {
             let both = q;
@@ -87,15 +87,17 @@ impl Attention {
         };
         q.each_group(turn);
         k.each_group(turn);
-        let mut seen = attend(arithmetic, self.heads, mask, &q, &k, &v);
-        if let Some(gates) = gates {
-            seen.each_group(|group, rows| {
+        let seen = attend(arithmetic, self.heads, mask, &q, &k, &v);
+        let y = match gates {
+            Some(gates) => Operand::made(arithmetic, &seen, |group, seen, y| {
+                y.copy_from_slice(seen);
                 let gates = gates.group(group).chunks_exact(2 * dim);
-                for (head, gates) in rows.chunks_exact_mut(dim).zip(gates) {
+                for (head, gates) in y.chunks_exact_mut(dim).zip(gates) {
                     sigmoid_gate(head, &gates[dim..], 1.0);
                 }
-            });
-        }
-        self.out.add_to(&Operand::round(arithmetic, &seen), x);
+            }),
+            None => Operand::round(arithmetic, &seen),
+        };
+        self.out.add_to(&y, x);
     }
 }

@@ -72,10 +72,8 @@ impl DeltaNet {
 
     /// Adds what positions read from the matrices to `x`, given what the layer reads of them.
     pub fn add_to(&self, arithmetic: Arithmetic, y: &Operand, x: &mut Lanes) {
-        let lengths = x.lengths();
-        let [mixed, strength, decay] =
-            [&self.mixed, &self.strength, &self.decay].map(|linear| linear.apply(y, lengths));
-        let mut gate = self.gate.apply(y, lengths);
+        let read = [&self.mixed, &self.gate, &self.strength, &self.decay];
+        let [mixed, mut gate, strength, decay] = Linear::apply_each(read, y, x.lengths());
         let read = self.read(&mixed, &strength.to_rows(), &decay.to_rows());
         let width = self.sizes.value_dim;
         gate.each_group(|group, gate| {
@@ -103,7 +101,7 @@ impl DeltaNet {
             let rows = &rows[first * width..(first + length) * width];
             let rows = convolve(rows, width, &self.convolution, reach);
             let groups = length.div_ceil(LANES);
-            (0..values).into_par_iter().for_each(|head| {
+            (0..values).into_par_iter().with_max_len(1).for_each(|head| {
                 let key = head / (values / keys) * key_dim;
                 let of = |n: usize| (first + n) * values + head;
                 let head_of = |n: usize| Head {

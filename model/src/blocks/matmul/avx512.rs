@@ -1,4 +1,5 @@
-//! AVX-512: 32 positions are two registers; up to 12 rows of the result stay in registers.
+//! AVX-512: 32 positions are two registers; up to 12 rows of the result stay in registers. Of a group
+//! with up to 16 positions only the first register is multiplied, with up to 16 rows.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
@@ -6,6 +7,7 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
+use super::ahead::Ahead;
 use super::tile::{ROWS, TILE};
 use crate::blocks::lanes::{LANES, Line};
 
@@ -17,12 +19,21 @@ pub unsafe fn multiply_f32(
     b: &[[Line; TILE]],
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
+    count: usize,
+    ahead: &mut Ahead<'_>,
 ) {
-    // SAFETY: the feature is there; 12 + 12 + 8 = ROWS.
+    // SAFETY: the feature is there; 12 + 12 + 8 = 16 + 16 = ROWS.
     unsafe {
-        rows_f32::<0, 12>(a, b, c, add);
-        rows_f32::<12, 12>(a, b, c, add);
-        rows_f32::<24, 8>(a, b, c, add);
+        if count > LANES / 2 {
+            ahead.divide(3 * a.len());
+            rows_f32::<0, 12, 2>(a, b, c, add, ahead);
+            rows_f32::<12, 12, 2>(a, b, c, add, ahead);
+            rows_f32::<24, 8, 2>(a, b, c, add, ahead);
+        } else {
+            ahead.divide(2 * a.len());
+            rows_f32::<0, 16, 1>(a, b, c, add, ahead);
+            rows_f32::<16, 16, 1>(a, b, c, add, ahead);
+        }
     }
 }
 
@@ -34,12 +45,21 @@ pub unsafe fn multiply_bf16(
     b: &[[Line; TILE]],
     c: &mut [[f32; LANES]; ROWS],
     add: bool,
+    count: usize,
+    ahead: &mut Ahead<'_>,
 ) {
-    // SAFETY: as above.
+    // SAFETY: the features are there; 12 + 12 + 8 = 16 + 16 = ROWS.
     unsafe {
-        rows_bf16::<0, 12>(a, b, c, add);
-        rows_bf16::<12, 12>(a, b, c, add);
-        rows_bf16::<24, 8>(a, b, c, add);
+        if count > LANES / 2 {
+            ahead.divide(3 * a.len());
+            rows_bf16::<0, 12, 2>(a, b, c, add, ahead);
+            rows_bf16::<12, 12, 2>(a, b, c, add, ahead);
+            rows_bf16::<24, 8, 2>(a, b, c, add, ahead);
+        } else {
+            ahead.divide(2 * a.len());
+            rows_bf16::<0, 16, 1>(a, b, c, add, ahead);
+            rows_bf16::<16, 16, 1>(a, b, c, add, ahead);
+        }
     }
 }
 
@@ -48,40 +68,51 @@ pub unsafe fn multiply_bf16(
 /// pointers, so that nothing is checked between the products in a build with assertions.
 macro_rules! rows {
     ($name:ident, $features:literal, $broadcast:expr, $multiply:expr) => {
-        /// Rows `FIRST ..` of the product, `R` of them.
+        /// Rows `FIRST ..` of the product, `R` of them, for the positions of `V` registers. Those of
+        /// the other become 0.
         ///
         /// # Safety
         /// The features of the function above.
         #[target_feature(enable = $features)]
-        unsafe fn $name<const FIRST: usize, const R: usize>(
+        unsafe fn $name<const FIRST: usize, const R: usize, const V: usize>(
             a: &[[Line; TILE]],
             b: &[[Line; TILE]],
             c: &mut [[f32; LANES]; ROWS],
             add: bool,
+            ahead: &mut Ahead<'_>,
         ) {
-            let mut sums = [[_mm512_setzero_ps(); 2]; R];
+            let mut sums = [[_mm512_setzero_ps(); V]; R];
             if add {
                 for r in 0..R {
                     // SAFETY: 128 bytes are 128 bytes.
-                    sums[r] = unsafe { transmute::<[f32; LANES], [__m512; 2]>(c[FIRST + r]) };
+                    let both = unsafe { transmute::<[f32; LANES], [__m512; 2]>(c[FIRST + r]) };
+                    for v in 0..V {
+                        sums[r][v] = both[v];
+                    }
                 }
             }
             for (a, b) in a.iter().zip(b) {
+                ahead.fetch();
                 for word in 0..16 {
                     // SAFETY: 64 bytes are 64 bytes.
-                    let [low, high] = unsafe {
+                    let x = unsafe {
                         transmute::<[Line; 2], [__m512; 2]>([b[2 * word], b[2 * word + 1]])
                     };
                     for r in 0..R {
                         let weight = $broadcast(a[FIRST + r].0[word]);
-                        sums[r][0] = $multiply(sums[r][0], weight, low);
-                        sums[r][1] = $multiply(sums[r][1], weight, high);
+                        for v in 0..V {
+                            sums[r][v] = $multiply(sums[r][v], weight, x[v]);
+                        }
                     }
                 }
             }
             for r in 0..R {
+                let mut both = [_mm512_setzero_ps(); 2];
+                for v in 0..V {
+                    both[v] = sums[r][v];
+                }
                 // SAFETY: 128 bytes are 128 bytes.
-                c[FIRST + r] = unsafe { transmute::<[__m512; 2], [f32; LANES]>(sums[r]) };
+                c[FIRST + r] = unsafe { transmute::<[__m512; 2], [f32; LANES]>(both) };
             }
         }
     };

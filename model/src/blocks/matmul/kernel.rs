@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use pagesight_simd::amx::Tiles;
 use pagesight_simd::{Extension, Instructions};
 
+use super::ahead::Ahead;
 use super::factor::Factor;
 use super::tile::{Arithmetic, ROWS};
 #[cfg(target_arch = "x86_64")]
@@ -63,7 +64,9 @@ impl Kernel {
     }
 
     /// Multiplies `a`, `[tiles, 32 rows, 16 words]`, with `b`, `[tiles, 16 words, 32 positions]`.
-    /// The product replaces `c`, `[32 rows, 32 positions]`, or with `add` is added to it.
+    /// The product replaces `c`, `[32 rows, 32 positions]`, or with `add` is added to it. Of the
+    /// positions the first `count` matter; the others get any number that is one. What is `ahead` is
+    /// fetched meanwhile.
     ///
     /// # Panics
     /// When `a` and `b` are of different lengths or not whole tiles, or lack the scales of whole
@@ -74,8 +77,13 @@ impl Kernel {
         b: Factor<'_, LANES>,
         c: &mut [[f32; LANES]; ROWS],
         add: bool,
+        count: usize,
+        ahead: &mut Ahead<'_>,
     ) {
         assert_eq!(a.lines.len(), b.lines.len(), "as many tiles");
+        if self.instructions != Instructions::Avx512 || self.arithmetic == Arithmetic::Int16 {
+            ahead.fetch_all();
+        }
         if self.arithmetic == Arithmetic::Int16 {
             return self.multiply_whole(a, b, c, add);
         }
@@ -91,12 +99,12 @@ impl Kernel {
             // `available`.
             #[cfg(target_arch = "x86_64")]
             (Arithmetic::Bf16, Instructions::Avx512) => unsafe {
-                avx512::multiply_bf16(a, b, c, add);
+                avx512::multiply_bf16(a, b, c, add, count, ahead);
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             (Arithmetic::F32, Instructions::Avx512) => unsafe {
-                avx512::multiply_f32(a, b, c, add);
+                avx512::multiply_f32(a, b, c, add, count, ahead);
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use super::ahead::Ahead;
 use super::tile::{Arithmetic, ROWS, RUN};
 use crate::blocks::lanes::LANES;
 use crate::checkpoint::stored::Stored;
@@ -185,20 +186,18 @@ impl Matrix {
         values
     }
 
-    /// Prefetches the numbers of `rows`; rows past the end are left out.
-    pub fn prefetch(&self, rows: Range<usize>, columns: Range<usize>) {
-        #[cfg(target_arch = "x86_64")]
-        for row in rows.start..rows.end.min(self.rows) {
-            let row = self.row(row);
-            let end = self.format.row_bytes(columns.end.min(self.columns));
-            let start = self.format.row_bytes(columns.start).min(end);
-            for byte in row[start..end].iter().step_by(64) {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                // SAFETY: a hint, and the address is inside the row.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *byte).cast()) };
-            }
+    /// The numbers of some columns of `rows`, to be fetched ahead; rows past the end are left out.
+    pub fn ahead(&self, rows: Range<usize>, columns: Range<usize>) -> Ahead<'_> {
+        let stride = self.format.row_bytes(self.columns);
+        let end = self.format.row_bytes(columns.end.min(self.columns));
+        let start = self.format.row_bytes(columns.start).min(end);
+        let rows = rows.start.min(self.rows)..rows.end.min(self.rows);
+        if rows.is_empty() {
+            return Ahead::nothing();
         }
-        let _ = (rows, columns);
+        let first = (self.first + rows.start) * stride + start;
+        let last = (self.first + rows.end - 1) * stride + end;
+        Ahead::new(&self.bytes.get()[first..last], stride, end - start)
     }
 
     /// Multiplies products with the scales of their rows, when rows have one. `first` is the first

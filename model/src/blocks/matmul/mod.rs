@@ -16,6 +16,7 @@
 //! written, go another way ([`few`]).
 //! [`Arithmetic::of_sixteen_bits`] says which type a precision of 16 bits takes where.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -36,10 +37,11 @@ mod product;
 pub mod tests;
 mod tile;
 
+pub use ahead::Ahead;
 pub use factor::Factor;
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;
 pub use peak::peak;
-pub use product::product;
+pub use product::{product, products};
 pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, MOST_OF_WEIGHTS, ROWS, RUN, TILE};

@@ -1,5 +1,7 @@
 //! Operands: the activations that weights are multiplied with, rounded and laid out in tiles.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::factor::Factor;
@@ -10,14 +12,14 @@ use crate::blocks::zeros::Zeros;
 
 /// Number of tiles of a panel, 2 kB each. With many groups a panel must stay in the first-level
 /// cache, which two threads may share. With few groups memory is the limit, so that a panel takes
-/// long runs of a row.
+/// longer runs of a row.
 pub const fn panel_tiles(groups: usize) -> usize {
-    if groups > FEW { 8 } else { 64 }
+    if groups > FEW { 8 } else { 16 }
 }
 
 /// Up to this many groups, weights are used so few times that memory is the limit: a query, or a
 /// few.
-pub const FEW: usize = 4;
+const FEW: usize = 4;
 
 /// Activations in lanes, rounded to the type that is multiplied.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Operand {
     pub arithmetic: Arithmetic,
     pub groups: usize,
     pub width: usize,
+    /// Positions of each group.
+    counts: Arc<[usize]>,
     /// By block of the inner width, then by group, then by tile of the block.
     lines: Zeros<Line>,
     /// Tiles of whole numbers that share scales: [`RUN`] where a group is written at once, 1 where
@@ -37,19 +41,24 @@ pub struct Operand {
 }
 
 impl Operand {
-    /// Zeros for `groups` groups of `width` rows; written by [`Filler`], a group at once.
-    pub fn new(arithmetic: Arithmetic, groups: usize, width: usize) -> Self {
-        Self::with_run(arithmetic, groups, width, RUN)
+    /// For the positions of `x` and `width` rows, all of which [`Filler`] has to write, a group at
+    /// once.
+    pub fn new(arithmetic: Arithmetic, x: &Lanes, width: usize) -> Self {
+        Self::with_run(arithmetic, x.counts().into(), width, RUN)
     }
 
-    fn with_run(arithmetic: Arithmetic, groups: usize, width: usize, run: usize) -> Self {
+    fn with_run(arithmetic: Arithmetic, counts: Arc<[usize]>, width: usize, run: usize) -> Self {
+        let groups = counts.len();
         let tiles = arithmetic.tiles(width);
-        let lines = Zeros::new(groups * tiles * TILE);
+        // Whole tiles are written; of the last one that is not, the rest stays zero.
+        let are_whole = width.is_multiple_of(arithmetic.tile_width());
+        let lines = groups * tiles * TILE;
+        let lines = if are_whole { Zeros::to_be_written(lines) } else { Zeros::new(lines) };
         let scales = match arithmetic {
             Arithmetic::Int16 => vec![[0.0; LANES]; groups * tiles.div_ceil(run)],
             Arithmetic::F32 | Arithmetic::Bf16 => Vec::new(),
         };
-        Self { arithmetic, groups, width, lines, run, scales, few: None }
+        Self { arithmetic, groups, width, counts, lines, run, scales, few: None }
     }
 
     /// The same with only so many positions, up to [`MOST_OF_FEW`] of one group, which go the way of
@@ -98,9 +107,9 @@ impl Operand {
 
     /// Rounds `x`.
     pub fn round(arithmetic: Arithmetic, x: &Lanes) -> Self {
-        let mut operand = Self::new(arithmetic, x.groups(), x.width());
+        let mut operand = Self::new(arithmetic, x, x.width());
         let filler = operand.filler();
-        (0..x.groups()).into_par_iter().for_each(|group| {
+        (0..x.groups()).into_par_iter().with_max_len(1).for_each(|group| {
             // SAFETY: a task a group.
             unsafe { filler.fill(group, 0, x.group(group)) };
         });
@@ -114,10 +123,10 @@ impl Operand {
         x: &Lanes,
         make: impl Fn(usize, &[[f32; LANES]], &mut [[f32; LANES]]) + Sync,
     ) -> Self {
-        let mut operand = Self::new(arithmetic, x.groups(), x.width());
+        let mut operand = Self::new(arithmetic, x, x.width());
         let filler = operand.filler();
         let rows = || vec![[0.0; LANES]; x.width()];
-        (0..x.groups()).into_par_iter().for_each_init(rows, |rows, group| {
+        (0..x.groups()).into_par_iter().with_max_len(2).for_each_init(rows, |rows, group| {
             make(group, x.group(group), rows);
             // SAFETY: a task a group.
             unsafe { filler.fill(group, 0, rows) };
@@ -125,10 +134,16 @@ impl Operand {
         operand
     }
 
-    /// Zeros for the same positions and another width; a tile or several are written at once.
+    /// For the same positions and another width; all rows have to be written, a tile or several at
+    /// once.
     pub fn like(&self, width: usize) -> Self {
         let few = self.few;
-        Self { few, ..Self::with_run(self.arithmetic, self.groups, width, 1) }
+        Self { few, ..Self::with_run(self.arithmetic, self.counts.clone(), width, 1) }
+    }
+
+    /// Positions of a group.
+    pub fn count(&self, group: usize) -> usize {
+        self.counts[group]
     }
 
     /// Block `block` of a group.

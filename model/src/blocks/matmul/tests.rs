@@ -189,6 +189,33 @@ fn a_position_gets_the_same_numbers_alone_and_in_any_batch() {
 }
 
 #[test]
+fn several_weights_at_once_give_what_each_gives() {
+    let mut noise = Noise::new(7);
+    for (positions, columns) in [(1, 40), (37, 700), (900, 300)] {
+        let x = noise.values(positions * columns, 1.0);
+        let lanes = Lanes::from_rows(&[positions], columns, &x);
+        let weights = [100, 1, 700, 32].map(|rows| {
+            in_format(Format::Bf16, [rows, columns], &noise.values(rows * columns, 1.0))
+        });
+        for arithmetic in ALL {
+            let operand = Operand::round(arithmetic, &lanes);
+            let mut all =
+                weights.each_ref().map(|weight| Lanes::zeros(&[positions], weight.rows()));
+            let writers = all.each_mut().map(Lanes::writer);
+            products(&weights.each_ref().map(|w| [w]), &operand, |which, group, first, [rows]| {
+                // SAFETY: each group and rows of each weight once.
+                let y = unsafe { writers[which].rows(group, first, ROWS) };
+                crate::blocks::elementwise::copy_rows(y, rows, &[]);
+            });
+            for (got, weight) in all.iter().zip(&weights) {
+                let expected = multiply(best(arithmetic), weight, &operand, &[positions]);
+                assert_eq!(got.to_rows(), expected, "{arithmetic:?} {positions} {columns}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_number_that_is_none_stays_none() {
     let weight = f32_matrix([1, 2], &[1.0, 1.0]);
     for arithmetic in ALL {
@@ -216,7 +243,7 @@ fn whole_numbers_that_come_tile_by_tile_have_a_scale_each() {
         let weight = in_format(Format::Bf16, [rows, columns], &values);
         let expected = obvious(Arithmetic::Int16, &weight, positions, &x, 32);
         let lanes = Lanes::from_rows(&[positions], columns, &x);
-        let mut operand = Operand::new(Arithmetic::Int16, lanes.groups(), 1).like(columns);
+        let mut operand = Operand::new(Arithmetic::Int16, &lanes, 1).like(columns);
         let filler = operand.filler();
         for group in 0..lanes.groups() {
             for (tile, rows) in lanes.group(group).chunks(32).enumerate() {

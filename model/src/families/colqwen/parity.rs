@@ -7,10 +7,9 @@ use pagesight_core::PictureSize;
 use pagesight_simd::resize;
 use serde::Deserialize;
 
-use crate::blocks::linear::{lanes, tensor};
-use crate::error::ModelError;
-use crate::families::check::{Check, Fixture, Staged, open};
-use crate::families::colqwen::cpu::CpuModel;
+use crate::blocks::lanes::Lanes;
+use crate::blocks::linear::{Linear, lanes, tensor};
+use crate::families::check::{Check, Fixture, open};
 use crate::families::colqwen::model::{self, ColQwen};
 use crate::families::colqwen::names::FAMILY_3_5;
 use crate::families::colqwen::pictures::{fitted, patches};
@@ -18,10 +17,11 @@ use crate::families::colqwen::processor::{Budget, Processor};
 use crate::families::colqwen::recipe::ColQwenRecipe;
 use crate::families::colqwen::sequence::Sequence;
 use crate::families::recipe::FamilyRecipe;
+use crate::families::staged::Staged;
 use crate::options::RecipeChoice;
 use crate::parity::{
-    ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, max_difference,
-    numbers, read_image, tensor_image,
+    ParityError, StageReport, Stages, Tolerances, id_tensor, image_tensor, max_difference, numbers,
+    read_image, tensor_image,
 };
 
 #[derive(Deserialize)]
@@ -164,23 +164,17 @@ impl Check<ColQwen> {
 
 impl Staged for ColQwen {
     type Sequence = Sequence;
-    const PADDED_BEFORE: bool = true;
-    const MEAN: bool = false;
 
-    fn question(&self, text: &str) -> Result<Sequence, ModelError> {
-        Ok(Sequence::text(self.tokens.query(&self.recipe, text)?.ids))
+    fn text(ids: Vec<u32>) -> Sequence {
+        Sequence::text(ids)
     }
 
     fn ids(sequence: &Sequence) -> &[u32] {
         &sequence.ids
     }
 
-    fn input(&self, question: &Sequence) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.inputs(std::slice::from_ref(question))?)?)
-    }
-
-    fn encode(&self, questions: &[Sequence]) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.encode_texts(questions)?)
+    fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
+        Ok(self.cpu.inputs(std::slice::from_ref(question))?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
@@ -190,35 +184,29 @@ impl Staged for ColQwen {
         Ok(self.cpu.encode_page(&pixels, grid, &sequence)?)
     }
 
-    fn steps<'a>(&'a self, sequence: &'a Sequence) -> impl Steps + 'a {
-        OfSequence { cpu: &self.cpu, sequence }
-    }
-}
-
-/// The model, given a sequence.
-struct OfSequence<'a> {
-    cpu: &'a CpuModel,
-    sequence: &'a Sequence,
-}
-
-impl Steps for OfSequence<'_> {
     fn depth(&self) -> usize {
         self.cpu.text.depth()
     }
 
-    fn layer(&self, n: usize, _: &Tensor, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.text.layer(n, &lanes(x)?, &self.sequence.positions))?)
+    fn layer(
+        &self,
+        n: usize,
+        sequence: &Sequence,
+        _: &Lanes,
+        x: &Lanes,
+    ) -> Result<Lanes, ParityError> {
+        Ok(self.cpu.text.layer(n, x, &sequence.positions))
     }
 
-    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.text.finish(&lanes(x)?))?)
+    fn output(&self, x: &Lanes) -> Lanes {
+        self.cpu.text.finish(x)
     }
 
-    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.head.forward(x)?)
+    fn head(&self) -> &Linear {
+        &self.cpu.head
     }
 
-    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.rows(&lanes(x)?)?)
+    fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.rows(x)?)
     }
 }

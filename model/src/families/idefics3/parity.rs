@@ -10,20 +10,20 @@ use pagesight_simd::resize;
 use serde::Deserialize;
 
 use crate::blocks::lanes::Lanes;
-use crate::blocks::linear::{lanes, tensor};
+use crate::blocks::linear::{Linear, tensor};
 use crate::error::ModelError;
-use crate::families::check::{Check, Fixture, Staged, open};
-use crate::families::idefics3::cpu::CpuModel;
+use crate::families::check::{Check, Fixture, open};
 use crate::families::idefics3::model::{self, TilesModel};
 use crate::families::idefics3::processor::Processor;
 use crate::families::idefics3::recipe::TilesRecipe;
 use crate::families::idefics3::sequence::Sequence;
 use crate::families::idefics3::tiles::{TileGrid, fitted, tiles, whole_tiles};
+use crate::families::staged::Staged;
 use crate::families::whole_page::WholePageRecipe;
 use crate::options::RecipeChoice;
 use crate::parity::{
-    ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, items,
-    max_difference, numbers, read_image, tensor_image,
+    ParityError, StageReport, Stages, Tolerances, id_tensor, image_tensor, items, max_difference,
+    numbers, read_image, tensor_image,
 };
 
 #[derive(Deserialize)]
@@ -256,23 +256,17 @@ impl TilesModel {
 
 impl Staged for TilesModel {
     type Sequence = Sequence;
-    const PADDED_BEFORE: bool = true;
-    const MEAN: bool = false;
 
-    fn question(&self, text: &str) -> Result<Sequence, ModelError> {
-        Ok(Sequence::text(self.tokens.query(&self.recipe, text)?.ids))
+    fn text(ids: Vec<u32>) -> Sequence {
+        Sequence::text(ids)
     }
 
     fn ids(sequence: &Sequence) -> &[u32] {
         &sequence.ids
     }
 
-    fn input(&self, question: &Sequence) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.input(std::slice::from_ref(question), &[])?)?)
-    }
-
-    fn encode(&self, questions: &[Sequence]) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.encode_texts(questions)?)
+    fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
+        Ok(self.cpu.input(std::slice::from_ref(question), &[])?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
@@ -281,34 +275,23 @@ impl Staged for TilesModel {
         Ok(self.cpu.encode_page(&pixels, &sequence)?)
     }
 
-    fn steps<'a>(&'a self, _: &'a Sequence) -> impl Steps + 'a {
-        OfSequence { cpu: &self.cpu }
-    }
-}
-
-/// The language model; positions are counted, so that it needs nothing of a sequence.
-struct OfSequence<'a> {
-    cpu: &'a CpuModel,
-}
-
-impl Steps for OfSequence<'_> {
     fn depth(&self) -> usize {
         self.cpu.depth()
     }
 
-    fn layer(&self, n: usize, _: &Tensor, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.layer(n, &lanes(x)?))?)
+    fn layer(&self, n: usize, _: &Sequence, _: &Lanes, x: &Lanes) -> Result<Lanes, ParityError> {
+        Ok(self.cpu.layer(n, x))
     }
 
-    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(tensor(&self.cpu.finish(&lanes(x)?))?)
+    fn output(&self, x: &Lanes) -> Lanes {
+        self.cpu.finish(x)
     }
 
-    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.head.forward(x)?)
+    fn head(&self) -> &Linear {
+        &self.cpu.head
     }
 
-    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.rows(&lanes(x)?)?)
+    fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.rows(x)?)
     }
 }

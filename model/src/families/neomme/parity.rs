@@ -8,17 +8,16 @@ use pagesight_simd::resize;
 use serde::Deserialize;
 
 use crate::blocks::lanes::Lanes;
-use crate::blocks::linear::tensor;
-use crate::error::ModelError;
-use crate::families::check::{Check, Fixture, Staged, open};
-use crate::families::neomme::cpu::CpuModel;
+use crate::blocks::linear::{Linear, tensor};
+use crate::families::check::{Check, Fixture, open};
 use crate::families::neomme::model::{self, NeoMme};
 use crate::families::neomme::pictures::{fitted, patches};
 use crate::families::neomme::processor::{Limits, Processor};
 use crate::families::neomme::sequence::Sequence;
+use crate::families::staged::Staged;
 use crate::parity::{
-    ParityError, StageReport, Stages, Steps, Tolerances, id_tensor, image_tensor, numbers,
-    read_image, tensor_image,
+    ParityError, StageReport, Stages, Tolerances, id_tensor, image_tensor, numbers, read_image,
+    tensor_image,
 };
 
 #[derive(Deserialize)]
@@ -119,7 +118,7 @@ impl Check<NeoMme> {
         let sensitive = if is_white { OF_WHITE_PAGES } else { stage };
         self.stages.compare_one(&name("patch_embeddings"), sensitive, &features)?;
         let features = numbers(&self.stages.get(&name("patch_embeddings"))?)?;
-        let input = self.model.cpu.input(&sequence, &features)?;
+        let input = tensor(&self.model.cpu.input(&sequence, &features)?)?;
         self.page_layers(n, &sequence, &input)?;
         self.whole_page(n, "hf", "hf", if is_white { OF_WHITE_PAGES } else { vectors })
     }
@@ -130,20 +129,16 @@ impl Staged for NeoMme {
     const PADDED_BEFORE: bool = false;
     const MEAN: bool = true;
 
-    fn question(&self, text: &str) -> Result<Sequence, ModelError> {
-        Ok(Sequence::text(self.tokens.query(&self.recipe, text)?.ids))
+    fn text(ids: Vec<u32>) -> Sequence {
+        Sequence::text(ids)
     }
 
     fn ids(sequence: &Sequence) -> &[u32] {
         &sequence.ids
     }
 
-    fn input(&self, question: &Sequence) -> Result<Tensor, ParityError> {
+    fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
         Ok(self.cpu.input(question, &[])?)
-    }
-
-    fn encode(&self, questions: &[Sequence]) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.encode(questions, &[])?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
@@ -153,35 +148,29 @@ impl Staged for NeoMme {
         Ok(self.cpu.encode(&[Sequence::page(&self.tokens, grid)], &features)?)
     }
 
-    fn steps<'a>(&'a self, sequence: &'a Sequence) -> impl Steps + 'a {
-        OfSequence { cpu: &self.cpu, sequence }
-    }
-}
-
-/// The model, given a sequence.
-struct OfSequence<'a> {
-    cpu: &'a CpuModel,
-    sequence: &'a Sequence,
-}
-
-impl Steps for OfSequence<'_> {
     fn depth(&self) -> usize {
         self.cpu.depth()
     }
 
-    fn layer(&self, n: usize, input: &Tensor, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.layer(n, self.sequence, input, x)?)
+    fn layer(
+        &self,
+        n: usize,
+        sequence: &Sequence,
+        input: &Lanes,
+        x: &Lanes,
+    ) -> Result<Lanes, ParityError> {
+        Ok(self.cpu.layer(n, sequence, input, x)?)
     }
 
-    fn output(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.output(x)?)
+    fn output(&self, x: &Lanes) -> Lanes {
+        self.cpu.output(x)
     }
 
-    fn head(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.head.forward(x)?)
+    fn head(&self) -> &Linear {
+        &self.cpu.head
     }
 
-    fn vectors(&self, x: &Tensor) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.vectors(x)?)
+    fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
+        Ok(self.cpu.rows(x)?)
     }
 }

@@ -208,7 +208,7 @@ impl Layer {
         let y = Operand::made(arithmetic, x, |_, x, y| self.input_norm.apply(x, y));
         let y = context.narrowed(y);
         let [mut q, mut k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
+            Linear::apply_each([&self.query, &self.key, &self.value], &y, x.lengths());
         q.each_group(|group, rows| context.rotate(group, rows));
         k.each_group(|group, rows| context.rotate(group, rows));
         [q, k, v]

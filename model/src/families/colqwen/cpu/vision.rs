@@ -152,8 +152,8 @@ impl Layer {
 
     fn forward(&self, arithmetic: Arithmetic, x: &mut Lanes, context: &Context) {
         let y = Operand::made(arithmetic, x, |_, x, y| self.norms[0].apply(x, y));
-        let [mut q, mut k, v] =
-            [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
+        let read = [&self.query, &self.key, &self.value];
+        let [mut q, mut k, v] = Linear::apply_each(read, &y, x.lengths());
         for x in [&mut q, &mut k] {
             x.each_group(|group, rows| {
                 for head in rows.chunks_exact_mut(self.heads.dim) {

@@ -100,8 +100,8 @@ impl Layer {
             mix_rows(x, self.shares[0], shared.input.group(group), self.shares[1], y);
             plain_rms_norm(y, self.eps);
         });
-        let [mut q, mut k, mut v, gate] = [&self.query, &self.key, &self.value, &self.gate]
-            .map(|linear| linear.apply(&y, x.lengths()));
+        let read = [&self.query, &self.key, &self.value, &self.gate];
+        let [mut q, mut k, mut v, gate] = Linear::apply_each(read, &y, x.lengths());
         let (dim, shared_by) = (self.heads.dim, self.heads.queries / self.heads.keys);
         let angles = if self.kind.full { &shared.full } else { &shared.sliding };
         for x in [&mut q, &mut k] {
@@ -116,16 +116,17 @@ impl Layer {
             v.each_group(|group, rows| add_rows(rows, shared.values.group(group), &[]));
         }
         let mask = self.kind.window.map_or(Mask::All, Mask::Window);
-        let mut seen = attend(self.arithmetic, self.heads, mask, &q, &k, &v);
-        seen.each_group(|group, rows| {
+        let seen = attend(self.arithmetic, self.heads, mask, &q, &k, &v);
+        let y = Operand::made(self.arithmetic, &seen, |group, seen, y| {
+            y.copy_from_slice(seen);
             let values = v.group(group);
-            for (n, (head, share)) in rows.chunks_exact_mut(dim).zip(&self.excluded).enumerate() {
+            for (n, (head, share)) in y.chunks_exact_mut(dim).zip(&self.excluded).enumerate() {
                 let at = n / shared_by * dim;
                 take_along(head, &values[at..at + dim], *share);
             }
-            sigmoid_gate(rows, gate.group(group), self.residual);
+            sigmoid_gate(y, gate.group(group), self.residual);
         });
-        self.out.add_to(&Operand::round(self.arithmetic, &seen), x);
+        self.out.add_to(&y, x);
         let y = Operand::made(self.arithmetic, x, |_, x, y| {
             y.copy_from_slice(x);
             plain_rms_norm(y, self.eps);

@@ -134,7 +134,7 @@ impl CpuModel {
     }
 
     /// Applies the head and scales rows to length 1.
-    fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
+    pub fn rows(&self, x: &Lanes) -> CandleResult<Tensor> {
         let rows = self.head.apply(&self.head.operand(x), x.lengths());
         unit_rows(&tensor(&rows)?, LEAST_LENGTH)
     }
@@ -148,35 +148,30 @@ impl CpuModel {
         self.layers.len()
     }
 
-    /// The input of the first layer, `[positions, hidden]`.
-    pub fn input(&self, sequence: &Sequence, features: &[f32]) -> CandleResult<Tensor> {
-        tensor(&self.embed(std::slice::from_ref(sequence), features)?)
+    /// The input of the first layer.
+    pub fn input(&self, sequence: &Sequence, features: &[f32]) -> CandleResult<Lanes> {
+        self.embed(std::slice::from_ref(sequence), features)
     }
 
-    /// What layer `n` makes of `x`, given the input of the first layer; both `[positions, hidden]`.
+    /// What layer `n` makes of `x`, given the input of the first layer.
     pub fn layer(
         &self,
         n: usize,
         sequence: &Sequence,
-        input: &Tensor,
-        x: &Tensor,
-    ) -> CandleResult<Tensor> {
-        let shared = self.shared(std::slice::from_ref(sequence), lanes(input)?)?;
-        let mut x = lanes(x)?;
+        input: &Lanes,
+        x: &Lanes,
+    ) -> CandleResult<Lanes> {
+        let shared = self.shared(std::slice::from_ref(sequence), input.clone())?;
+        let mut x = x.clone();
         self.layers[n].forward(&mut x, &shared);
-        tensor(&x)
+        Ok(x)
     }
 
-    /// The last norm of `[positions, hidden]`.
-    pub fn output(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let mut x = lanes(x)?;
+    /// The last norm.
+    pub fn output(&self, x: &Lanes) -> Lanes {
+        let mut x = x.clone();
         self.finish(&mut x);
-        tensor(&x)
-    }
-
-    /// The vectors of `[positions, hidden]`.
-    pub fn vectors(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.rows(&lanes(x)?)
+        x
     }
 }
 
