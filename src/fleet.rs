@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::open::Opening;
+use crate::sample;
 use crate::sync::neutral;
 
 pub use pagesight_store::{Address, Committed, Keeping, OpenPlan, Plan, PlanCounts, Swept};
@@ -330,6 +331,11 @@ impl Fleet {
         let base = folder.canonicalize().map_err(missing)?;
         let engines = self.engines(&options, model)?;
         let paths = worker.paths();
+        let named = worker.sample()?.to_vec();
+        if engines.encoder.is_some() && !named.is_empty() {
+            let sampled = sample::vectors(&engines, &base, &named, &options).map_err(of_store)?;
+            sampled.map_or(Ok(()), |pages| worker.fit_coder(pages))?;
+        }
         let summary = loop {
             match read_files(&mut worker, &engines, &base, &paths, &options, tell) {
                 Ok(summary) => break summary,

@@ -126,6 +126,7 @@ mod recent;
 pub mod records;
 mod reference;
 pub mod region;
+mod sample;
 pub mod search;
 #[cfg(feature = "serve")]
 mod serve;
