@@ -11,6 +11,7 @@ mod puts;
 mod readers;
 mod rights;
 mod sleeper;
+mod tuning;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
