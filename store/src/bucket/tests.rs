@@ -10,6 +10,7 @@ mod plans;
 mod puts;
 mod readers;
 mod rights;
+mod shares;
 mod sleeper;
 mod tuning;
 mod workers;
