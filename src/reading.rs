@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use pagesight_core::{Rect, TextSource};
-use pagesight_model::{Decoding, PaliGemma, Task};
+use pagesight_model::{Decoding, MaskDecoder, ObjectMask, PaliGemma, Task};
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -24,6 +24,18 @@ pub struct Found {
     pub rect: Rect,
     /// The words of the page in it.
     pub words: String,
+    /// What of the rectangle it covers; `None` where no mask was written or decoded.
+    pub mask: Option<PlacedMask>,
+}
+
+/// Which pixels of a drawn part of a page belong to a thing.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PlacedMask {
+    /// Where the box of the mask is, points. It is that of the thing, up to a pixel.
+    pub rect: Rect,
+    /// The pixels of the picture that the model saw.
+    pub mask: ObjectMask,
 }
 
 /// What was read.
@@ -38,6 +50,8 @@ pub struct Reading {
     pub text: String,
     /// Things with their places, for a task that looks for some.
     pub objects: Vec<Found>,
+    /// Things whose mask was written, and for which no decoder was at hand.
+    pub undecoded: usize,
     /// How sure the model was, 0 to 1; `None` for words that no model gave.
     pub probability: Option<f32>,
     /// How long it took.
@@ -60,11 +74,11 @@ impl Reading {
             Some(region) => joined(&page.words()?, region),
         };
         let (task, objects, time) = ("words".into(), Vec::new(), start.elapsed());
-        Ok(Self { task, source, text, objects, probability: None, time })
+        Ok(Self { task, source, text, objects, undecoded: 0, probability: None, time })
     }
 
     /// What `model` reads on `page`, or in `region` of it, points. Each piece of the text is given to
-    /// `reader` as it comes, which may end it.
+    /// `reader` as it comes, which may end it. With `masks` what is cut out of the page is decoded.
     ///
     /// # Errors
     /// What drawing the page says, and [`Error::Model`].
@@ -73,6 +87,7 @@ impl Reading {
         region: Option<Rect>,
         model: &PaliGemma,
         task: &Task,
+        masks: Option<&MaskDecoder>,
         stop: &Arc<AtomicBool>,
         reader: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Self, Error> {
@@ -91,21 +106,37 @@ impl Reading {
         let written = model.write_to(&picture, task, Decoding::GREEDY, reader)?;
         let found = written.objects();
         let words = if found.objects.is_empty() { Vec::new() } else { page.words()? };
-        let objects = found.objects.iter().map(|object| {
-            let [x0, y0, x1, y1] = object.location.parts().map(|part| part as f32);
-            let (wide, high) = (seen.x1 - seen.x0, seen.y1 - seen.y0);
-            let rect = Rect {
-                x0: seen.x0 + x0 * wide,
-                y0: seen.y0 + y0 * high,
-                x1: seen.x0 + x1 * wide,
-                y1: seen.y0 + y1 * high,
-            };
-            Found { name: object.name.clone(), rect, words: joined(&words, rect) }
-        });
+        let (wide, high) = (seen.x1 - seen.x0, seen.y1 - seen.y0);
+        let placed = |[x0, y0, x1, y1]: [f32; 4]| Rect {
+            x0: seen.x0 + x0 * wide,
+            y0: seen.y0 + y0 * high,
+            x1: seen.x0 + x1 * wide,
+            y1: seen.y0 + y1 * high,
+        };
+        let (across, down) = (picture.width_px(), picture.height_px());
+        let on_page = |mask: ObjectMask| {
+            let (w, h) = (across as f32, down as f32);
+            let [left, top, right, bottom] = mask.box_px.map(|px| px as f32);
+            PlacedMask { rect: placed([left / w, top / h, right / w, bottom / h]), mask }
+        };
+        let mut objects = Vec::with_capacity(found.objects.len());
+        for object in &found.objects {
+            let rect = placed(object.location.parts().map(|part| part as f32));
+            let mask = masks.map(|decoder| decoder.mask(object, across, down)).transpose()?;
+            objects.push(Found {
+                name: object.name.clone(),
+                rect,
+                words: joined(&words, rect),
+                mask: mask.flatten().map(on_page),
+            });
+        }
+        let has_codes = found.objects.iter().filter(|object| object.codes.is_some());
+        let undecoded = if masks.is_some() { 0 } else { has_codes.count() };
         Ok(Self {
             task: task.to_string(),
             source: "paligemma",
-            objects: objects.collect(),
+            objects,
+            undecoded,
             probability: Some(written.mean_probability()),
             text: written.text,
             time: start.elapsed(),
@@ -118,7 +149,12 @@ impl Reading {
             .objects
             .iter()
             .map(|found| {
-                json!({ "name": found.name, "rect_pt": rect_pt(found.rect), "words": found.words })
+                json!({
+                    "name": found.name,
+                    "rect_pt": rect_pt(found.rect),
+                    "words": found.words,
+                    "mask": found.mask.as_ref().map(PlacedMask::json),
+                })
             })
             .collect();
         json!({
@@ -131,6 +167,17 @@ impl Reading {
             "objects": objects,
             "probability": self.probability,
             "ms": ms(self.time),
+        })
+    }
+}
+
+impl PlacedMask {
+    fn json(&self) -> Value {
+        let [left, top, right, bottom] = self.mask.box_px;
+        json!({
+            "rect_pt": rect_pt(self.rect),
+            "size_px": [right - left, bottom - top],
+            "runs": self.mask.runs(),
         })
     }
 }

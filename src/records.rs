@@ -183,7 +183,11 @@ pub fn run_line(summary: &Summary, time: Duration) -> Value {
             "partial": summary.documents_partial,
             "failed": summary.documents_failed,
         },
-        "pages": {"indexed": summary.pages_indexed, "failed": summary.pages_failed},
+        "pages": {
+            "indexed": summary.pages_indexed,
+            "failed": summary.pages_failed,
+            "waiting": summary.pages_waiting,
+        },
         "interrupted": summary.interrupted,
         "emptied": emptied,
         "seconds": seconds(time),

@@ -413,6 +413,62 @@ fn a_page_is_read_whole_and_in_part() {
     assert_eq!(place.run(&["read", "invoice.pdf#1", "--task", "caption"]).code, 2);
 }
 
+/// The small model was taught to cut a person out of this picture, which is the whole page here.
+#[test]
+fn what_is_cut_out_of_a_page_has_a_mask() {
+    let place = Place::new();
+    let fixture = fixtures().join("parity-paligemma");
+    let picture = image::open(fixture.join("images/image2.png")).unwrap().to_rgb8();
+    let (width, height) = picture.dimensions();
+    let hex: String = picture.as_raw().iter().map(|byte| format!("{byte:02x}")).collect();
+    let dictionary = format!(
+        "/Type/XObject/Subtype/Image/Width {width}/Height {height}/ColorSpace/DeviceRGB\
+         /BitsPerComponent 8/Filter/ASCIIHexDecode"
+    );
+    let whole = pdf(&[
+        catalog(),
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>".into(),
+        page(&format!("0 0 {width} {height}"), "/Contents 4 0 R/Resources<</XObject<</X 5 0 R>>>>"),
+        stream("", &format!("{width} 0 0 {height} 0 0 cm /X Do")),
+        stream(&dictionary, &format!("{hex}>")),
+    ]);
+    fs::write(place.path().join("person.pdf"), whole).unwrap();
+    let index = ["index", "--model", "none", "--meaning", "off", "--no-ocr", "."];
+    assert_eq!(place.run(&index).code, 0);
+    let model = fixture.join("pg1-112").display().to_string();
+    let masks = fixture.join("mask/vae.npz").display().to_string();
+    let segment = ["--task", "segment person", "--answer-model", &model, "--json"];
+    let command = [&["read", "person.pdf#1"], &segment[..]].concat();
+    // Without the decoder there are boxes, and the way to masks is said.
+    let ran = place.run(&command);
+    let line: Value = serde_json::from_str(ran.out.trim()).expect(&ran.err);
+    assert_eq!(line["objects"][0]["mask"], Value::Null, "{line}");
+    assert!(ran.err.contains("1 masks are codes alone: --mask-decoder"), "{}", ran.err);
+    let with = [&command[..], &["--mask-decoder", &masks, "--mask-image", "person.png"]].concat();
+    let line = &place.json(0, &with)[0];
+    let object = &line["objects"][0];
+    assert_eq!(object["name"], "person");
+    let numbers = |value: &Value| -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect()
+    };
+    let (rect, cut) = (numbers(&object["rect_pt"]), numbers(&object["mask"]["rect_pt"]));
+    assert!(rect.iter().zip(&cut).all(|(a, b)| (a - b).abs() < 1.0), "{rect:?} {cut:?}");
+    let size = numbers(&object["mask"]["size_px"]);
+    let runs = numbers(&object["mask"]["runs"]);
+    assert_eq!(runs.iter().sum::<f64>(), size[0] * size[1]);
+    // The picture is white in the same pixels.
+    let drawn = image::open(place.path().join("person.png")).unwrap().to_rgb8();
+    assert_eq!(drawn.width(), 224);
+    let white = drawn.pixels().filter(|pixel| pixel.0 == [255; 3]).count();
+    let inside = runs.iter().skip(1).step_by(2).sum::<f64>() as usize;
+    assert!(inside > 0 && white == inside, "{white} {inside}");
+    let lying = place.path().join("lying.npz");
+    fs::write(&lying, &fs::read(&masks).unwrap()[..1_000]).unwrap();
+    let lying = lying.display().to_string();
+    let ran = place.run(&[&command[..], &["--mask-decoder", &lying]].concat());
+    assert!(ran.code == 2 && ran.err.contains("lying.npz"), "{}", ran.err);
+}
+
 /// The small model was never taught to read these pages: that it answers at all is what is seen.
 #[test]
 fn a_paligemma_of_this_machine_reads_and_answers() {

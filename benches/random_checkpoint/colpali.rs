@@ -1,6 +1,7 @@
-//! PaliGemma 3B at 448 px as in `vidore/colpali-v1.3-hf`: names, shapes, two shards with an index, a
-//! config.json with the published omissions, 5.9 GB. The tokenizer is the small one of
-//! `fixtures/parity` with `<image>` at its real id.
+//! PaliGemma 3B at 448 px, as in `vidore/colpali-v1.3-hf` and, to answer questions, as in
+//! `google/paligemma-3b-mix-448`: names, shapes, two shards with an index, a config.json with the
+//! published omissions, 5.9 GB. The tokenizers are the small ones of the fixtures with `<image>` at
+//! its real id.
 
 use std::io;
 use std::path::Path;
@@ -24,8 +25,17 @@ const SHARD: usize = 4_990_000_000;
 /// Writes the checkpoint, both towers cut to at most `most` layers, and returns its bytes.
 pub fn write(folder: &Path, most: usize) -> io::Result<usize> {
     let (vision_layers, layers) = (most.min(27), most.min(18));
-    let total = write_shards(folder, tensors(vision_layers, layers), SHARD)?;
-    write_json(folder, "config.json", &config(vision_layers, layers))?;
+    let mut all = tensors("vlm.", vision_layers, layers);
+    add(&mut all, "embedding_proj_layer.weight".into(), &[128, HIDDEN], 0.0, keep(HIDDEN));
+    add(&mut all, "embedding_proj_layer.bias".into(), &[128], 0.0, 0.02);
+    let total = write_shards(folder, all, SHARD)?;
+    let config = json!({
+        "architectures": ["ColPaliForRetrieval"], "embedding_dim": 128,
+        "initializer_range": 0.02, "is_composition": false, "model_type": "colpali",
+        "text_config": text_config(layers), "torch_dtype": "bfloat16",
+        "vlm_config": paligemma_config(vision_layers, layers),
+    });
+    write_json(folder, "config.json", &config)?;
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity/hf");
     let mut preprocessor = read(&fixture.join("preprocessor_config.json"))?;
     preprocessor["size"] = json!({ "height": EDGE, "width": EDGE });
@@ -66,7 +76,40 @@ pub fn write(folder: &Path, most: usize) -> io::Result<usize> {
     Ok(total)
 }
 
-fn tensors(vision_layers: usize, layers: usize) -> Vec<Tensor> {
+/// Writes the model that answers, both towers cut to at most `most` layers, and returns its bytes.
+pub fn write_answerer(folder: &Path, most: usize) -> io::Result<usize> {
+    let (vision_layers, layers) = (most.min(27), most.min(18));
+    let total = write_shards(folder, tensors("", vision_layers, layers), SHARD)?;
+    let mut config = paligemma_config(vision_layers, layers);
+    config["architectures"] = json!(["PaliGemmaForConditionalGeneration"]);
+    config["torch_dtype"] = json!("bfloat16");
+    write_json(folder, "config.json", &config)?;
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/parity-paligemma/pg1-112");
+    let mut preprocessor = read(&fixture.join("preprocessor_config.json"))?;
+    preprocessor["size"] = json!({ "height": EDGE, "width": EDGE });
+    preprocessor["image_seq_length"] = json!(1024);
+    write_json(folder, "preprocessor_config.json", &preprocessor)?;
+    let generation = read(&fixture.join("generation_config.json"))?;
+    write_json(folder, "generation_config.json", &generation)?;
+    let mut tokenizer = read(&fixture.join("tokenizer.json"))?;
+    let mut added =
+        std::mem::take(tokenizer["added_tokens"].as_array_mut().expect("as the fixture has it"));
+    for token in &mut added {
+        if token["content"] == "<image>" {
+            token["id"] = json!(IMAGE);
+        }
+        // A token that is no word of the model gets the next number, whatever it says.
+        let content = token["content"].as_str().expect("a word").to_string();
+        tokenizer["model"]["vocab"][content] = token["id"].clone();
+    }
+    tokenizer["added_tokens"] = added.into();
+    write_json(folder, "tokenizer.json", &tokenizer)?;
+    Ok(total)
+}
+
+/// The weights of PaliGemma; `before` is what all their names begin with.
+fn tensors(before: &str, vision_layers: usize, layers: usize) -> Vec<Tensor> {
     let mut all = Vec::new();
     let tower = Siglip {
         hidden: VISION,
@@ -75,13 +118,13 @@ fn tensors(vision_layers: usize, layers: usize) -> Vec<Tensor> {
         edge: EDGE,
         patch: PATCH,
     };
-    siglip(&mut all, "vlm.vision_tower.vision_model", &tower);
+    siglip(&mut all, &format!("{before}vision_tower.vision_model"), &tower);
     let mut add =
         |name, shape: &[usize], mean, deviation| add(&mut all, name, shape, mean, deviation);
-    let projector = "vlm.multi_modal_projector.linear";
+    let projector = format!("{before}multi_modal_projector.linear");
     add(format!("{projector}.weight"), &[HIDDEN, VISION], 0.0, keep(VISION));
     add(format!("{projector}.bias"), &[HIDDEN], 0.0, 0.02);
-    let language = "vlm.language_model.model";
+    let language = format!("{before}language_model.model");
     add(format!("{language}.embed_tokens.weight"), &[VOCABULARY, HIDDEN], 0.0, keep(HIDDEN));
     for n in 0..layers {
         let layer = format!("{language}.layers.{n}");
@@ -101,33 +144,29 @@ fn tensors(vision_layers: usize, layers: usize) -> Vec<Tensor> {
         }
     }
     add(format!("{language}.norm.weight"), &[HIDDEN], 0.0, 0.1);
-    add("embedding_proj_layer.weight".into(), &[128, HIDDEN], 0.0, keep(HIDDEN));
-    add("embedding_proj_layer.bias".into(), &[128], 0.0, 0.02);
     all
 }
 
-fn config(vision_layers: usize, layers: usize) -> Value {
+fn text_config(layers: usize) -> Value {
     // head_dim, rope_theta, eps and activations are left out, as published.
-    let text = json!({
+    json!({
         "hidden_size": HIDDEN, "intermediate_size": INNER, "model_type": "gemma",
         "num_attention_heads": 8, "num_hidden_layers": layers, "num_image_tokens": 1024,
         "num_key_value_heads": 1, "torch_dtype": "bfloat16", "vocab_size": VOCABULARY,
-    });
+    })
+}
+
+fn paligemma_config(vision_layers: usize, layers: usize) -> Value {
     json!({
-        "architectures": ["ColPaliForRetrieval"], "embedding_dim": 128,
-        "initializer_range": 0.02, "is_composition": false, "model_type": "colpali",
-        "text_config": text, "torch_dtype": "bfloat16",
-        "vlm_config": {
-            "bos_token_id": 2, "eos_token_id": 1, "hidden_size": HIDDEN, "ignore_index": -100,
-            "image_token_index": IMAGE, "model_type": "paligemma", "pad_token_id": 0,
-            "projection_dim": HIDDEN, "text_config": text,
-            "vision_config": {
-                "hidden_size": VISION, "image_size": EDGE, "intermediate_size": VISION_INNER,
-                "model_type": "siglip_vision_model", "num_attention_heads": 16,
-                "num_hidden_layers": vision_layers, "num_image_tokens": 1024, "patch_size": PATCH,
-                "projection_dim": HIDDEN, "projector_hidden_act": "gelu_fast",
-                "vision_use_head": false,
-            },
+        "bos_token_id": 2, "eos_token_id": 1, "hidden_size": HIDDEN, "ignore_index": -100,
+        "image_token_index": IMAGE, "model_type": "paligemma", "pad_token_id": 0,
+        "projection_dim": HIDDEN, "text_config": text_config(layers),
+        "vision_config": {
+            "hidden_size": VISION, "image_size": EDGE, "intermediate_size": VISION_INNER,
+            "model_type": "siglip_vision_model", "num_attention_heads": 16,
+            "num_hidden_layers": vision_layers, "num_image_tokens": 1024, "patch_size": PATCH,
+            "projection_dim": HIDDEN, "projector_hidden_act": "gelu_fast",
+            "vision_use_head": false,
         },
     })
 }

@@ -26,8 +26,9 @@ use std::path::{Path, PathBuf};
 type Write = fn(&Path, usize) -> io::Result<usize>;
 
 /// All families, and the sizes of each that are published.
-const FAMILIES: [(&str, Write); 9] = [
+const FAMILIES: [(&str, Write); 10] = [
     ("colpali", colpali::write),
+    ("paligemma", colpali::write_answerer),
     ("neomme", neomme::write),
     ("colqwen2", qwen::write_2),
     ("colqwen2.5", qwen::write_2_5),

@@ -159,6 +159,10 @@ pub struct Summary {
     pub pages_indexed: u64,
     /// Pages that failed in this run.
     pub pages_failed: u64,
+    /// Pages that this run has left to be found by their looks: the next one reads their words. There
+    /// are some when it was stopped before it came to them, and when their document could not be read
+    /// a second time.
+    pub pages_waiting: u64,
     /// Records with failures, by path; their reasons are inside.
     pub failures: Vec<DocumentRecord>,
     /// Folders that held documents and hold none now; nothing of them was dropped, unless that was

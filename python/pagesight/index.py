@@ -43,7 +43,8 @@ class Summary:
 
     @property
     def pages(self) -> dict[str, int]:
-        """How many were ``indexed`` and have ``failed``."""
+        """How many were ``indexed``, have ``failed``, and are ``waiting``: found by their looks, and
+        read by the next run."""
         return dict(self._data["pages"])
 
     @property
@@ -65,6 +66,11 @@ class Summary:
     def pages_failed(self) -> int:
         """Pages that could not be read."""
         return int(self._data["pages"]["failed"])
+
+    @property
+    def pages_waiting(self) -> int:
+        """Pages that are found by their looks alone; the next run reads their words by OCR."""
+        return int(self._data["pages"]["waiting"])
 
     @property
     def interrupted(self) -> bool:

@@ -181,7 +181,7 @@ fn page(index: &Index, path: &str, number: u32) -> Result<Page, Error> {
 }
 
 /// Writes beside the file and renames, so that a failure leaves nothing half done.
-fn save(image: &PageImage, file: &Path) -> Result<()> {
+pub fn save(image: &PageImage, file: &Path) -> Result<()> {
     let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if !["png", "webp"].contains(&ending.as_str()) {
         return Err(hinted(

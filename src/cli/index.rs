@@ -442,6 +442,7 @@ fn report(index: &Index, verb: &IndexVerb, summary: &Summary, time: Duration) ->
             eprintln!("hint: --drop-emptied drops documents whose folder holds none any more");
             Outcome::SomeFailed
         }
+        Summary { pages_waiting: 1.., .. } => Outcome::SomeFailed,
         _ if !found_any => Outcome::NothingFound,
         _ => Outcome::Done,
     })
@@ -476,6 +477,11 @@ pub fn human(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Res
         for record in &summary.failures {
             writeln!(out, "  {}", failure_line(record))?;
         }
+    }
+    if summary.pages_waiting > 0 {
+        let pages = summary.pages_waiting;
+        let pages = if pages == 1 { "1 page is" } else { &format!("{pages} pages are") };
+        writeln!(out, "{pages} found by looks alone; the next run reads the words by OCR")?;
     }
     if summary.interrupted {
         writeln!(out, "interrupted: run the same command again to go on")?;

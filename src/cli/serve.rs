@@ -130,6 +130,9 @@ pub struct ServeVerb {
     /// Leave `/mcp` out.
     #[arg(long)]
     pub no_mcp: bool,
+    /// Give agents a tool that answers, as /v1/ask does, beside those that search and read.
+    #[arg(long, conflicts_with = "no_mcp")]
+    pub mcp_ask: bool,
     /// How the log on stderr is written.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogChoice::Text)]
     pub log_format: LogChoice,
@@ -239,6 +242,7 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
         max_file_bytes: verb.max_file_size << 20,
         web: !verb.no_web && verb.part.is_none(),
         mcp: !verb.no_mcp && verb.part.is_none(),
+        mcp_ask: verb.mcp_ask,
         log: match verb.log_format {
             LogChoice::Text => LogFormat::Text,
             LogChoice::Json => LogFormat::Json,
@@ -324,6 +328,7 @@ fn of_indexes(
         max_file_bytes: 512 << 20,
         web: false,
         mcp: true,
+        mcp_ask: false,
         log: LogFormat::Text,
         quiet: true,
         log_queries: false,

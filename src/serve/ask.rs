@@ -9,7 +9,7 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
 use pagesight::Error;
-use pagesight::ask::{Budget, Evidence};
+use pagesight::ask::{Budget, Evidence, Said};
 use pagesight_core::chain;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Sender, channel};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use super::admission::StopOnDrop;
 use super::answerer::Answerer;
 use super::call::Call;
+use super::fields::Fields;
 use super::problem::Problem;
 use super::search::{Asked, Most};
 use super::state::Shared;
@@ -27,23 +28,67 @@ pub const FIELDS: [&str; 7] = ["query", "k", "channel", "paths", "documents", "a
 /// Events that wait for a reader who is slower than the model.
 const WAITING: usize = 64;
 
-/// `POST /v1/ask`.
-pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<Body>, Problem> {
-    let mut fields = call.json(&FIELDS).await?;
+/// The question in `fields`, and the pages that may answer it.
+///
+/// # Errors
+/// A [`Problem`] that names a field, and what the search says.
+async fn retrieved(app: &Shared, fields: &mut Fields) -> Result<Evidence, Problem> {
     let served = app.index(fields.text("index")?.as_deref())?.clone();
     let is_sent = matches!(app.options.answerer, Answerer::Endpoint(_));
     let default_k = if is_sent { 4 } else { 1 };
     let most = Most { k: 20, default_k, regions: 0, default_regions: 0 };
-    let asked = Asked::read(&mut fields, &served, most)?;
-    let is_json = takes_lines(&call.headers);
-    // Whoever answers may take a minute, so answers wait for each other and not for searches.
-    let place = app.asks.enter().await?;
+    let asked = Asked::read(fields, &served, most)?;
     let budget = is_sent.then(Budget::default);
     let evidence = app.searches.run(app.deadline(), move |stop| {
         let answer = asked.search(&served)?.run()?;
         Ok(Evidence::of(&asked.query, &answer, budget, stop)?)
     });
-    let evidence = evidence.await?;
+    evidence.await
+}
+
+/// What the answerer of the server says of `evidence`, with its citations checked. Each piece of it is
+/// given to `reader`, which may end it, and so may `stop`.
+fn said(
+    answerer: &Answerer,
+    evidence: &Evidence,
+    stop: &Arc<AtomicBool>,
+    reader: &mut dyn FnMut(&str),
+) -> Result<Said, Error> {
+    match answerer {
+        _ if evidence.context.sources.is_empty() => Ok(evidence.passage()),
+        Answerer::Passage => Ok(evidence.passage()),
+        Answerer::Endpoint(endpoint) => evidence.ask(endpoint, stop, reader).map_err(Error::from),
+        Answerer::Local(local) => {
+            local.model().and_then(|model| evidence.ask_model(&model, stop, reader))
+        }
+    }
+}
+
+/// The whole answer to the question in `fields`: its words, and the object that ends `/v1/ask`.
+///
+/// # Errors
+/// A [`Problem`] that names a field, and what the search and the answerer say.
+pub async fn whole(app: &Shared, fields: &mut Fields) -> Result<(String, Value), Problem> {
+    let _place = app.asks.enter().await?;
+    let evidence = retrieved(app, fields).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let _guard = StopOnDrop(Arc::clone(&stop));
+    let asking = Arc::clone(app);
+    let answered = tokio::task::spawn_blocking(move || {
+        let said = said(&asking.options.answerer, &evidence, &stop, &mut |_| ())?;
+        let object = evidence.said_json(&said);
+        Ok::<_, Problem>((said.text, object))
+    });
+    answered.await.map_err(|error| Problem::internal(format!("a panic: {error}")))?
+}
+
+/// `POST /v1/ask`.
+pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<Body>, Problem> {
+    let mut fields = call.json(&FIELDS).await?;
+    let is_json = takes_lines(&call.headers);
+    // Whoever answers may take a minute, so answers wait for each other and not for searches.
+    let place = app.asks.enter().await?;
+    let evidence = retrieved(&app, &mut fields).await?;
     let (to, from) = channel(WAITING);
     let stop = Arc::new(AtomicBool::new(false));
     let guard = StopOnDrop(Arc::clone(&stop));
@@ -54,17 +99,7 @@ pub async fn post(State(app): State<Shared>, mut call: Call) -> Result<Response<
         send(&to, &stop, retrieved);
         let mut reader =
             |piece: &str| send(&to, &stop, json!({ "v": 1, "type": "delta", "text": piece }));
-        let said = match &asking.options.answerer {
-            _ if evidence.context.sources.is_empty() => Ok(evidence.passage()),
-            Answerer::Passage => Ok(evidence.passage()),
-            Answerer::Endpoint(endpoint) => {
-                evidence.ask(endpoint, &stop, &mut reader).map_err(Error::from)
-            }
-            Answerer::Local(local) => {
-                local.model().and_then(|model| evidence.ask_model(&model, &stop, &mut reader))
-            }
-        };
-        let last = match said {
+        let last = match said(&asking.options.answerer, &evidence, &stop, &mut reader) {
             Ok(said) => {
                 // In the order of the command line: what every object has comes first.
                 let mut answer = json!({ "v": 1, "type": "answer" });

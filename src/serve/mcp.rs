@@ -68,7 +68,7 @@ impl ServerHandler for Agent {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools: Vec<Value> = tools::all()
+        let tools: Vec<Value> = tools::of(&self.0)
             .into_iter()
             .map(|tool| {
                 json!({

@@ -50,6 +50,8 @@ pub struct Options {
     pub max_file_bytes: u64,
     pub web: bool,
     pub mcp: bool,
+    /// Whether agents may have questions answered too.
+    pub mcp_ask: bool,
     pub log: LogFormat,
     pub quiet: bool,
     pub log_queries: bool,

@@ -216,7 +216,7 @@ fn set(response: &mut Response<Body>, name: axum::http::HeaderName, value: &str)
 
 /// A map as it was asked for.
 struct AskedMap {
-    question: Asked,
+    question: MapQuestion,
     of: MapOf,
     width: u32,
     json: bool,
@@ -226,7 +226,7 @@ struct AskedMap {
 
 /// The question of a map or of regions.
 #[derive(Debug, Clone)]
-enum Asked {
+pub enum MapQuestion {
     Words(String),
     /// Words, for the meaning of the page's text.
     Meaning(String),
@@ -248,7 +248,7 @@ pub const MAP: [&str; 10] = [
 ];
 
 /// Of what a map is made.
-const CHANNELS: [(&str, Channel); 2] =
+pub const MAP_CHANNELS: [(&str, Channel); 2] =
     [("visual", Channel::Patches), ("meaning", Channel::Passages)];
 
 impl AskedMap {
@@ -256,17 +256,18 @@ impl AskedMap {
         let dim = served.index.snapshot().model().map(|model| model.dim);
         let vectors = fields.vectors("query_vectors", dim)?;
         let query = fields.text("query")?.map(|text| query_of(&text, "query")).transpose()?;
-        let question = match (query, vectors, fields.choice("channel", &CHANNELS)?) {
+        let question = match (query, vectors, fields.choice("channel", &MAP_CHANNELS)?) {
             (_, Some(_), Channel::Passages) => {
                 return Err(Problem::bad(
                     "channel",
                     "vectors of your own are compared with patches",
                 ));
             }
-            (query, Some(vectors), _) => {
-                Asked::Vectors(EncodedQuestion::of_vectors(vectors, query.unwrap_or_default()))
-            }
-            (Some(query), None, channel) => Asked::of(query, channel),
+            (query, Some(vectors), _) => MapQuestion::Vectors(EncodedQuestion::of_vectors(
+                vectors,
+                query.unwrap_or_default(),
+            )),
+            (Some(query), None, channel) => MapQuestion::of(query, channel),
             (None, None, _) => {
                 return Err(Problem::bad("query", "`query` is missing: what is asked"));
             }
@@ -295,12 +296,17 @@ impl AskedMap {
     }
 }
 
-impl Asked {
-    fn of(query: String, channel: Channel) -> Self {
+impl MapQuestion {
+    /// A question in words, for the vectors of `channel`.
+    pub fn of(query: String, channel: Channel) -> Self {
         if channel == Channel::Passages { Self::Meaning(query) } else { Self::Words(query) }
     }
 
-    fn encoded(&self, served: &Served, page: &Page) -> Result<EncodedQuestion, Problem> {
+    /// As the model of its channel sees it, for a map of `page`.
+    ///
+    /// # Errors
+    /// For a page without vectors of pictures, and what loading the model says.
+    pub fn encoded(&self, served: &Served, page: &Page) -> Result<EncodedQuestion, Problem> {
         match self {
             Self::Vectors(question) => Ok(question.clone()),
             // A page without vectors has no map, whatever the model.
@@ -410,7 +416,8 @@ pub async fn regions(State(app): State<Shared>, call: Call) -> Result<Json<Value
     let served = app.index(fields.text("index")?.as_deref())?.clone();
     let query = fields.text("query")?;
     let query = query.ok_or_else(|| Problem::bad("query", "`query` is missing: what is asked"))?;
-    let asked = Asked::of(query_of(&query, "query")?, fields.choice("channel", &CHANNELS)?);
+    let asked =
+        MapQuestion::of(query_of(&query, "query")?, fields.choice("channel", &MAP_CHANNELS)?);
     let word = fields.whole_if("word", 0..=u64::from(u32::MAX))?;
     let of = word.map_or(MapOf::Question, |word| MapOf::Word(word as usize));
     let n = fields.whole("n", 1..=5, 3)? as usize;

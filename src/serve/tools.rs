@@ -11,10 +11,11 @@ use pagesight::search::{Page, Rect};
 use pagesight::{Index, PageRef};
 use serde_json::{Map, Value, json};
 
+use super::ask;
 use super::context::{self, PICTURE};
 use super::documents::listed;
 use super::fields::Fields;
-use super::pages::{cut_to, n_vectors, page_of};
+use super::pages::{MAP_CHANNELS, MapQuestion, cut_to, n_vectors, page_of};
 use super::problem::{Code, Problem};
 use super::search::{Asked, Most, query_of, run};
 use super::served::Served;
@@ -49,6 +50,7 @@ pub struct Answer {
 }
 
 /// A tool as it is described to agents.
+#[derive(Clone)]
 pub struct Tool {
     pub name: &'static str,
     pub title: &'static str,
@@ -57,8 +59,47 @@ pub struct Tool {
     pub output: Value,
 }
 
-/// The tools. All their schemas are in every conversation, so they are short.
-pub fn all() -> Vec<Tool> {
+/// The tools of a server. All their schemas are in every conversation, so they are short.
+pub fn of(app: &App) -> Vec<Tool> {
+    let mut tools = all();
+    if app.options.mcp_ask {
+        tools.push(asks());
+    }
+    tools
+}
+
+/// The tool that answers, for agents that are to be spared the pages.
+fn asks() -> Tool {
+    let text = || json!({"type": "string"});
+    Tool {
+        name: "ask",
+        title: "Answer a question",
+        description: "Answers from the pages that are found, each sentence with the pages that it \
+                      cites and how far their words support it. For your own reading use `search`.",
+        input: json!({
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "minLength": 1, "maxLength": 4096},
+                "k": {"type": "integer", "minimum": 1, "maximum": 20, "description": "Pages"},
+                "paths": {"type": "array", "items": text()},
+                "index": text(),
+            },
+            "required": ["query"],
+            "additionalProperties": false,
+        }),
+        output: json!({
+            "type": "object",
+            "properties": {
+                "text": text(), "answered": {"type": "boolean"}, "answerer": text(),
+                "sentences": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["text", "answered", "sentences"],
+        }),
+    }
+}
+
+/// The tools that only look.
+fn all() -> Vec<Tool> {
     let text = || json!({"type": "string"});
     let index = json!({"type": "string", "description": "Index name; default: the first"});
     let paths = json!({
@@ -144,6 +185,10 @@ pub fn all() -> Vec<Tool> {
                         "description": "Characters to pass over; see next_offset",
                     },
                     "query": {"type": "string", "minLength": 1, "maxLength": 4096},
+                    "channel": {
+                        "type": "string", "enum": ["visual", "meaning"], "default": "visual",
+                        "description": "What the region of `query` is found by",
+                    },
                     "index": index,
                 },
                 "required": ["ref"],
@@ -222,7 +267,7 @@ pub async fn call(
     name: &str,
     arguments: Map<String, Value>,
 ) -> Option<Result<Answer, Problem>> {
-    let tool = all().into_iter().find(|tool| tool.name == name)?;
+    let tool = of(app).into_iter().find(|tool| tool.name == name)?;
     let known: Vec<String> =
         tool.input["properties"].as_object().into_iter().flat_map(|p| p.keys().cloned()).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -234,8 +279,37 @@ pub async fn call(
         "search" => search(app, fields).await,
         "get_page" => get_page(app, fields).await,
         "list_documents" => list_documents(app, fields).await,
+        "ask" => answer(app, fields).await,
         _ => status(app).await,
     })
+}
+
+async fn answer(app: &Arc<App>, mut fields: Fields) -> Result<Answer, Problem> {
+    let (text, structured) = ask::whole(app, &mut fields).await?;
+    // Each page once, in the order in which the answer cites them.
+    let mut cited: Vec<(String, String)> = Vec::new();
+    for cite in cites_of(&structured) {
+        let name = citation(cite);
+        let reference = cite["ref"].as_str().unwrap_or_default();
+        if !cited.iter().any(|(other, _)| other == reference) {
+            cited.push((reference.into(), name));
+        }
+    }
+    let mut said = if structured["answered"] == true {
+        text
+    } else {
+        format!("no answer was found{}{text}", if text.is_empty() { "" } else { ": " })
+    };
+    for (number, (reference, name)) in cited.iter().enumerate() {
+        said.push_str(&format!("\n{}. {name} ({reference})", number + 1));
+    }
+    Ok(Answer { text: said, structured, links: Vec::new(), picture: None })
+}
+
+/// All citations of an answer.
+fn cites_of(answer: &Value) -> impl Iterator<Item = &Value> {
+    let sentences = answer["sentences"].as_array().into_iter().flatten();
+    sentences.flat_map(|sentence| sentence["cites"].as_array().into_iter().flatten())
 }
 
 /// The address of a page for agents.
@@ -360,6 +434,7 @@ async fn get_page(app: &Arc<App>, mut fields: Fields) -> Result<Answer, Problem>
     let region = fields.rectangle("region")?;
     let offset = fields.whole("text_offset", 0..=u64::from(u32::MAX), 0)? as usize;
     let query = fields.text("query")?.map(|text| query_of(&text, "query")).transpose()?;
+    let channel = fields.choice("channel", &MAP_CHANNELS)?;
     app.draws
         .run(app.deadline(), move |stop| {
             let page = page_at(&served, &named)?;
@@ -389,7 +464,7 @@ async fn get_page(app: &Arc<App>, mut fields: Fields) -> Result<Answer, Problem>
             }
             structured["region"] = Value::Null;
             if let Some(query) = query {
-                let question = served.index.encode(&query)?;
+                let question = MapQuestion::of(query, channel).encoded(&served, &page)?;
                 let found = page.regions_or_patches(&question, MapOf::Question, 1)?;
                 structured["region"] =
                     json!(found.first().map(|region| region_json(&served, &page, region, false)));
@@ -514,7 +589,7 @@ mod tests {
 
     #[test]
     fn schemas_are_short_and_closed() {
-        let tools = all();
+        let tools = [all(), vec![asks()]].concat();
         let bytes: usize = tools
             .iter()
             .map(|tool| {

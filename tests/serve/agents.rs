@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::shared;
+use super::{Server, shared};
 use crate::Place;
 
 /// Lines to a program that speaks MCP on stdin and stdout, and what it answers.
@@ -112,4 +112,43 @@ fn agents_find_read_and_are_told_what_is_wrong() {
     }
     let origin = [&headers[..], &[("Origin", "http://evil.example")]].concat();
     assert_eq!(server.ask("POST", "/mcp", &origin, body.to_string().as_bytes()).status, 403);
+}
+
+#[test]
+fn an_agent_may_have_a_question_answered_where_the_server_says_so() {
+    let place = Place::with(&["form.pdf"]);
+    assert_eq!(
+        place.run(&["index", "--model", "none", "--meaning", "off", "--no-ocr", "."]).code,
+        0
+    );
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json, text/event-stream"),
+        ("MCP-Protocol-Version", "2025-06-18"),
+    ];
+    let call = |server: &Server, method: &str, params: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        server.ask("POST", "/mcp", &headers, body.to_string().as_bytes()).json()
+    };
+    let ask = |arguments: Value| json!({"name": "ask", "arguments": arguments});
+    let server = Server::start(&place, &[]);
+    let refused = call(&server, "tools/call", ask(json!({"query": "travel expenses"})));
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    let server = Server::start(&place, &["--mcp-ask"]);
+    let tools = call(&server, "tools/list", json!({}));
+    let tools = tools["result"]["tools"].as_array().unwrap();
+    assert!(tools.iter().any(|tool| tool["name"] == "ask"), "{tools:?}");
+    let told = call(&server, "tools/call", ask(json!({"query": "report of travel expenses"})));
+    let told = &told["result"];
+    let answer = &told["structuredContent"];
+    assert_eq!((&answer["answered"], &answer["answerer"]), (&json!(true), &json!("passage")));
+    let cited = &answer["sentences"][0]["cites"][0];
+    assert_eq!(cited["path"], "form.pdf", "{told}");
+    let text = told["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains(answer["text"].as_str().unwrap()), "{text}");
+    assert!(text.contains(cited["ref"].as_str().unwrap()), "{text}");
+    let nothing = call(&server, "tools/call", ask(json!({"query": "zyxwv"})));
+    assert_eq!(nothing["result"]["structuredContent"]["answered"], false);
+    let wrong = call(&server, "tools/call", ask(json!({"query": ""})));
+    assert_eq!(wrong["result"]["isError"], true);
 }

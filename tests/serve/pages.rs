@@ -165,6 +165,21 @@ fn maps_of_meaning_are_made_of_the_words() {
     let regions = server.ok(&format!("{url}/regions?query=travel&channel=meaning"));
     assert_eq!(regions["model_id"], meant["model_id"]);
     assert!(!regions["regions"].as_array().unwrap().is_empty());
+    // An agent is shown the same part of the page as a program.
+    let call = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "get_page", "arguments": {
+            "ref": reference, "include": ["text"], "query": "travel", "channel": "meaning",
+        }},
+    });
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json, text/event-stream"),
+        ("MCP-Protocol-Version", "2025-06-18"),
+    ];
+    let told = server.ask("POST", "/mcp", &headers, call.to_string().as_bytes()).json();
+    let told = &told["result"]["structuredContent"]["region"];
+    assert_eq!(told["rect_pt"], regions["regions"][0]["rect_pt"], "{told}");
     let wrong = server.get(&format!("{url}/heatmap?query=travel&channel=words"));
     assert_eq!((wrong.status, wrong.code().as_str()), (422, "invalid_value"));
     let own = json!({"query_vectors": [vec![0.1; 128]], "channel": "meaning"});

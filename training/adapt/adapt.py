@@ -25,6 +25,7 @@ import torch  # noqa: E402
 
 import card  # noqa: E402
 from collection import Refusal, check, pages_of, read_documents, some_pages, split  # noqa: E402
+from labelled import labelled_on, pages_asked, read_labelled  # noqa: E402
 from lora import PARTS, Adapter, digest_of  # noqa: E402
 from model import Nano  # noqa: E402
 from progress import Progress  # noqa: E402
@@ -49,6 +50,9 @@ def arguments():
     parser.add_argument("folder", metavar="FOLDER", help="folder of PDFs with words")
     parser.add_argument("--out", required=True, metavar="ADAPTER", help="folder to write; it must not be there or be empty")
     parser.add_argument("--base", default=str(ROOT / "model/nano"), help="the folder of nano")
+    parser.add_argument("--queries", metavar="FILE",
+                        help="questions of yours with their pages, as `pagesight eval` reads them: they are measured "
+                             "where their documents are held out, and help to choose the step")
     parser.add_argument("--general", default=str(ROOT / "fixtures/pdf"),
                         help="folder of ordinary PDFs that must be found as well as before ['' for none]")
     parser.add_argument("--examples", type=int, default=2048, help="windows of pages to learn from")
@@ -67,10 +71,10 @@ def arguments():
 class Examination:
     """Pages and questions by which models are compared; the figures of nano itself are kept."""
 
-    def __init__(self, documents, pages, each, edge, pieces, progress, name, seed):
+    def __init__(self, documents, pages, each, edge, pieces, progress, name, seed, asked=()):
         self.pieces, self.progress, self.name = pieces, progress, name
-        chosen = some_pages(documents, pages, seed)
-        self.questions = questions_of(chosen, each, seed)
+        chosen = some_pages(documents, pages, seed, pages_asked(asked))
+        self.questions = questions_of(chosen, each, seed) + list(labelled_on(asked, chosen))
         self.pages = Pages(chosen, edge, progress.counting(f"drawing the {name}"))
 
     def ranks(self, nano):
@@ -141,17 +145,22 @@ def adapt(args, progress):
     for line in failed:
         progress.say(f"left out: {line}")
     check(documents)
+    asked = read_labelled(args.queries, documents) if args.queries else []
     train, choice, held = split(documents, args.seed)
     progress.say(f"{len(train)} documents to learn from ({pages_of(train)} pages), {len(choice)} to choose the step by "
                  f"({pages_of(choice)}), {len(held)} held out ({pages_of(held)})")
     pieces, base = Pieces(str(Path(args.base) / "tokenizer.json")), Nano.open(args.base)
     edge = base.size.edge
 
-    def examination(documents, pages, each, name):
-        return Examination(documents, pages, each, edge, pieces, progress, name, args.seed)
+    def examination(documents, pages, each, name, asked=()):
+        return Examination(documents, pages, each, edge, pieces, progress, name, args.seed, asked)
 
-    chosen = examination(choice, CHOICE_PAGES, EACH // 2, "pages of the choice")
-    test = examination(held, HELD_PAGES, EACH, "held-out pages")
+    chosen = examination(choice, CHOICE_PAGES, EACH // 2, "pages of the choice", asked)
+    test = examination(held, HELD_PAGES, EACH, "held-out pages", asked)
+    if asked:
+        of = [sum(question["kind"] == "labelled" for question in some.questions) for some in (test, chosen)]
+        progress.say(f"of {len(asked)} questions in {args.queries} {of[0]} are about held-out pages and {of[1]} choose the step; "
+                     "the others are about documents to learn from, and are not asked")
     for documents_, of in ((chosen, "of the choice"), (test, "held out")):
         if len(documents_.questions) < FEWEST_QUESTIONS:
             raise Refusal(f"the documents {of} give {len(documents_.questions)} questions that one page alone answers; "
@@ -194,12 +203,12 @@ def adapt(args, progress):
     return result, adapter, sides, test
 
 
-def labelled(test):
+def written(test):
     """The questions on held-out pages as `pagesight eval` reads them."""
     for number, question in enumerate(test.questions):
-        document, page, _ = test.pages.pages[question["page"]]
-        yield {"id": f"{question['kind']}-{number:03}", "query": question["query"], "doc": document.name, "pages": [page],
-               "kind": question["kind"]}
+        pages = [test.pages.pages[at] for at in question.get("pages", [question["page"]])]
+        yield {"id": f"{question['kind']}-{number:03}", "query": question["query"], "doc": pages[0][0].name,
+               "pages": [number for _, number, _ in pages], "kind": question["kind"]}
 
 
 def main():
@@ -217,7 +226,7 @@ def main():
     card.write(result, out)
     (out / "documents.json").write_text(json.dumps(sides, indent=2, ensure_ascii=False) + "\n")
     with open(out / "heldout.jsonl", "w") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in labelled(test))
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in written(test))
     for name in ("ndcg5", "recall5"):
         print(f"{name.replace('5', '@5'):9} {card.change(result['held_out'][name]).replace(' | ', '  ')}")
     if result["general"]:

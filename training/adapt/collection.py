@@ -158,13 +158,16 @@ def pages_of(documents):
     return sum(len(document.pages) for document in documents)
 
 
-def some_pages(documents, most, seed=0):
-    """At most `most` pages `(document, number, words)` of `documents`, drawn evenly."""
+def some_pages(documents, most, seed=0, asked=frozenset()):
+    """At most `most` pages `(document, number, words)` of `documents`: those that are `asked` for, `(name,
+    number)`, and of the others some that are drawn evenly."""
     pages = [(d, number, words) for d in documents for number, words in d.pages]
     if len(pages) <= most:
         return pages
-    chosen = random.Random(seed).sample(range(len(pages)), most)
-    return [pages[i] for i in sorted(chosen)]
+    first = [i for i, (document, number, _) in enumerate(pages) if (document.name, number) in asked][:most]
+    others = sorted(set(range(len(pages))) - set(first))
+    chosen = random.Random(seed).sample(others, most - len(first))
+    return [pages[i] for i in sorted(first + chosen)]
 
 
 def drawn(pages, scale=(1.0, 1.0)):

@@ -25,13 +25,18 @@ from transformers import ColPaliForRetrieval, ColPaliProcessor  # noqa: E402
 
 import card  # noqa: E402
 from collection import Document, Refusal, check, pages_of, some_pages, split  # noqa: E402
+from labelled import labelled_on, pages_asked, read_labelled  # noqa: E402
 from lora import LowRank, save  # noqa: E402
 from progress import Progress  # noqa: E402
-from ranking import ndcg5  # noqa: E402
+from ranking import ndcg5, rank_of  # noqa: E402
 
 PIXELS = 1100
 """The longer side of a page's picture, before the model's processor squeezes it."""
 TEMPERATURE = 0.02
+NEGATIVES, FIRST, LAST, ALIKE = 3, 10, 100, 0.95
+"""Of a batch so many pages for each that was drawn are those that the model takes for it most easily: of the
+ranks from FIRST to LAST by its questions, and with a score under ALIKE of its own, since a page that is more
+alike may answer too."""
 SHORTEST, LONGEST = 6, 80
 """Letters of a line that is asked."""
 
@@ -133,15 +138,15 @@ class Retriever:
         return self.encode(self.processor.process_queries(texts))
 
     @torch.no_grad()
-    def ranks(self, images, questions, together=8):
-        pages = [self.pages(images[i : i + together])[0] for i in range(0, len(images), together)]
-        pages, ranks = torch.cat(pages), []
+    def scores(self, images, questions, together=8):
+        """For each question the score of each page, on the CPU."""
+        pages = torch.cat([self.pages(images[i : i + together])[0] for i in range(0, len(images), together)])
         for i in range(0, len(questions), together):
             some = questions[i : i + together]
-            scores = maxsim(*self.queries([q["query"] for q in some]), pages)
-            for question, row in zip(some, scores):
-                ranks.append(1 + int((row > row[question["page"]]).sum()))
-        return ranks
+            yield from maxsim(*self.queries([q["query"] for q in some]), pages).cpu()
+
+    def ranks(self, images, questions):
+        return [rank_of(row.tolist(), question) for question, row in zip(questions, self.scores(images, questions))]
 
 
 def maxsim(queries, real, pages):
@@ -150,14 +155,39 @@ def maxsim(queries, real, pages):
     return (scores * real[:, None]).sum(2) / real.sum(1, keepdim=True)
 
 
+def mined(retriever, images, questions):
+    """For each page the pages that are hard to tell from it, hardest first. It may be long: the model looks at
+    all pages once."""
+    hard = {}
+    for question, row in zip(questions, retriever.scores(images, questions)):
+        own, right = row[question["page"]], question.get("pages", [question["page"]])
+        order = [at for at in row.argsort(descending=True).tolist() if at not in right]
+        # The best ranks may be right too; where there are few pages, what is there must do.
+        order = order[min(FIRST, len(order) // 2) : LAST]
+        hard.setdefault(question["page"], []).extend(at for at in order if row[at] < ALIKE * own)
+    return {page: list(dict.fromkeys(others)) for page, others in hard.items()}
+
+
+def batch_of(rng, of_page, hard, batch):
+    """Pages with questions, each once: some that are drawn, and for each those that are hard to tell from it."""
+    chosen, waiting = [], sorted(of_page)
+    rng.shuffle(waiting)
+    for page in waiting:
+        near = [other for other in hard.get(page, ()) if other in of_page][: 4 * NEGATIVES]
+        for at in [page, *rng.sample(near, min(NEGATIVES, len(near)))]:
+            if at not in chosen and len(chosen) < batch:
+                chosen.append(at)
+    return chosen
+
+
 def learn(retriever, images, questions, batch, rate, ends, curve, look, seed):
     """Steps until the clock is at `ends`; `look` measures after more and more examples, and `curve` is
     filled. Goes back to the best point."""
+    best, of_page, hard = None, {}, mined(retriever, images, questions)
     rng, examples, began, seconds, next_look = random.Random(seed), 0, time.time(), 0.0, 0
     stepper = torch.optim.AdamW(retriever.parameters(), lr=rate, weight_decay=0.0)
-    best, of_page = None, {}
     for question in questions:
-        of_page.setdefault(question["page"], []).append(question["query"])
+        of_page.setdefault(question["page"], []).append(question)
     while True:
         last = time.time() >= ends
         if examples >= next_look or last:
@@ -170,13 +200,16 @@ def learn(retriever, images, questions, batch, rate, ends, curve, look, seed):
             began += time.time() - since
         if last:
             break
-        chosen = rng.sample(sorted(of_page), min(batch, len(of_page)))
+        chosen = batch_of(rng, of_page, hard, batch)
         share = min((examples / batch + 1) / 10, max(ends - time.time(), 0) / max(0.5 * (ends - began), 1), 1)
         for group in stepper.param_groups:
             group["lr"] = rate * share
         pages, _ = retriever.pages([images[at] for at in chosen])
-        queries, real = retriever.queries([rng.choice(of_page[at]) for at in chosen])
-        scores = maxsim(queries, real, pages) / TEMPERATURE
+        asked = [rng.choice(of_page[at]) for at in chosen]
+        queries, real = retriever.queries([question["query"] for question in asked])
+        # Another right page of a question is not to be pushed away.
+        also = [[at != own and at in question.get("pages", ()) for at in chosen] for own, question in zip(chosen, asked)]
+        scores = maxsim(queries, real, pages).masked_fill(torch.tensor(also, device=pages.device), -torch.inf) / TEMPERATURE
         loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(chosen), device=scores.device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(retriever.parameters(), 1.0)
@@ -194,6 +227,8 @@ def arguments():
     parser.add_argument("--base", required=True)
     parser.add_argument("--name", required=True, help="of the base, on the hub or as a path from the adapter")
     parser.add_argument("--out", required=True)
+    parser.add_argument("--queries", metavar="FILE", help="questions of yours with their pages, as `pagesight eval` reads "
+                        "them: learned from, and measured where their documents are held out")
     parser.add_argument("--minutes", type=float, default=7)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rank", type=int, default=32)
@@ -209,13 +244,17 @@ def adapt(args, progress):
     began = time.time()
     documents = read_texts(args.folder)
     check(documents)
+    asked = read_labelled(args.queries, documents) if args.queries else []
     train, choice, held = split(documents, args.seed)
     progress.say(f"{pages_of(train)} pages to learn from, {pages_of(choice)} to choose by, {pages_of(held)} held out")
     sets = {}
     ordinary = read_texts(args.general) if args.general else []
     for side, of, most, each in (("train", train, 1000, 4), ("choice", choice, 40, 1), ("held", held, 200, 2), ("general", ordinary, 40, 1)):
-        pages = some_pages(of, most, args.seed)
-        sets[side] = (pages, Pictures(pages).images, questions_of(pages, each, args.seed))
+        pages = some_pages(of, most, args.seed, pages_asked(asked))
+        questions = questions_of(pages, each, args.seed)
+        # Names of ordinary documents may be those of others.
+        questions += labelled_on(asked, pages) if side != "general" else []
+        sets[side] = (pages, Pictures(pages).images, questions)
     retriever = Retriever(args.base, args.rank, "cuda" if torch.cuda.is_available() else "cpu", args.seed)
     progress.say(f"{len(sets['train'][2])} questions to learn from; the model is loaded")
 
@@ -260,8 +299,9 @@ def main():
     card.write(result, out)
     with open(out / "heldout.jsonl", "w") as file:
         for number, question in enumerate(questions):
-            document, page, _ = pages[question["page"]]
-            line = {"id": f"line-{number:03}", "query": question["query"], "doc": document.name, "pages": [page]}
+            right = [pages[at] for at in question.get("pages", [question["page"]])]
+            line = {"id": f"{question['kind']}-{number:03}", "query": question["query"], "doc": right[0][0].name,
+                    "pages": [page for _, page, _ in right]}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     print(f"nDCG@5    {card.change(result['held_out']['ndcg5']).replace(' | ', '  ')}")
     if result["refused"]:

@@ -55,7 +55,8 @@ class Pages:
         self.edge = edge
 
     def rank(self, nano, pieces, questions, progress=lambda done, of: None):
-        """For each question the rank, from 1 on, of the page that it was made of."""
+        """For each question the rank, from 1 on, of the page that it was made of, or of the best one of the
+        `pages` that answer it."""
         vectors = []
         for number, picture in enumerate(self.pictures):
             vectors.append(page_vectors(nano, slices_of(picture, self.edge)))
@@ -66,9 +67,15 @@ class Pages:
             similar = query_vectors(nano, pieces, question["query"]) @ every.T
             # A page without ink has no vector and comes last.
             scores = [part.amax(1).sum().item() if part.shape[1] else -math.inf for part in similar.split(count, 1)]
-            own = scores[question["page"]]
-            ranks.append(1 + sum(other > own for other in scores))
+            ranks.append(rank_of(scores, question))
         return ranks
+
+
+def rank_of(scores, question):
+    """The rank of the best right page by `scores`, one a page."""
+    right = question.get("pages", [question["page"]])
+    own = max(scores[at] for at in right)
+    return 1 + sum(other > own for other in scores)
 
 
 def ndcg5(ranks):

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -16,11 +17,12 @@ import torch
 
 import card
 from collection import Document, Refusal, check, read_documents, some_pages, split
+from labelled import labelled_on, pages_asked, read_labelled
 from lora import CONFIG, PARTS, WEIGHTS, Adapter, digest_of
 from model import Nano
 from pages import PageBuilder
 from questions import questions_of
-from ranking import Pages, difference, ndcg5, page_vectors, slices_of
+from ranking import Pages, difference, ndcg5, page_vectors, rank_of, slices_of
 from safetensors.torch import load_file
 from teach import WINDOWS, Teacher, store_of
 from tokens import Pieces
@@ -161,6 +163,43 @@ class Documents(unittest.TestCase):
             self.assertEqual([at for at, there in enumerate(has) if there], [question["page"]])
 
 
+    def test_pages_that_are_asked_for_are_among_the_drawn_ones(self):
+        documents = made([any_text(n) for n in range(30)])
+        asked = {("7.pdf", 1), ("21.pdf", 1)}
+        names = [document.name for document, _, _ in some_pages(documents, 5, 0, asked)]
+        self.assertEqual(len(set(names)), 5)
+        self.assertLessEqual({"7.pdf", "21.pdf"}, set(names))
+
+
+class Labelled(unittest.TestCase):
+    documents = made([any_text(n) for n in range(4)])
+
+    def read(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "queries.jsonl"
+            file.write_text(text)
+            return read_labelled(file, self.documents)
+
+    def test_questions_stand_where_their_pages_are(self):
+        labelled = self.read('{"id": "a", "query": " who? ", "doc": "2.pdf", "pages": [3, 1]}\n\n{"query": "b", "doc": "0.pdf", "pages": [1]}\n')
+        self.assertEqual(pages_asked(labelled), {("2.pdf", 3), ("2.pdf", 1), ("0.pdf", 1)})
+        pages = some_pages(self.documents[1:], 9)
+        self.assertEqual(list(labelled_on(labelled, pages)), [{"query": "who?", "page": 1, "pages": [1], "kind": "labelled"}])
+
+    def test_what_is_no_question_is_named_with_its_line(self):
+        good = '{"query": "b", "doc": "0.pdf", "pages": [1]}\n'
+        for line, reason in (("{", "line 2 is no question"), ('{"query": "b", "doc": "0.pdf"}', "line 2 is no question"),
+                             ('{"query": " ", "doc": "0.pdf", "pages": [1]}', "has words"), ("[]", "line 2 is no question"),
+                             ('{"query": "b", "doc": "0.pdf", "pages": [0]}', "from 1 on"),
+                             ('{"query": "b", "doc": "9.pdf", "pages": [1]}', "no document 9.pdf")):
+            with self.assertRaisesRegex(Refusal, reason):
+                self.read(good + line)
+
+    def test_the_best_of_several_right_pages_counts(self):
+        self.assertEqual(rank_of([1, 4, 3, 2], {"page": 0, "pages": [0, 2]}), 2)
+        self.assertEqual(rank_of([1, 4, 3, 2], {"page": 0}), 4)
+
+
 class AVerdict(unittest.TestCase):
     questions = [{"kind": "word", "query": str(n), "page": n} for n in range(40)]
 
@@ -236,6 +275,21 @@ class ALargeModel(unittest.TestCase):
         before = retriever.ranks(images, questions)
         retriever.switch(True)
         self.assertEqual(retriever.ranks(images, questions), before)
+        # Pages that are hard to tell apart are others than the right one, with less than its score.
+        scores = list(retriever.scores(images, questions))
+        # All pages look alike to this model.
+        self.assertFalse(any(large.mined(retriever, images, questions).values()))
+        with mock.patch.object(large, "ALIKE", 1.0):
+            hard = large.mined(retriever, images, questions)
+        self.assertTrue(any(hard.values()))
+        for page, others in hard.items():
+            rows = [row for row, question in zip(scores, questions) if question["page"] == page]
+            for other in others:
+                self.assertNotEqual(other, page)
+                self.assertTrue(any(row[other] < row[page] for row in rows))
+        of_page = {question["page"]: [question] for question in questions}
+        chosen = large.batch_of(large.random.Random(0), of_page, hard, 4)
+        self.assertEqual((len(chosen), len(set(chosen))), (4, 4))
         frozen = retriever.layers["embedding_proj_layer"].linear.weight.clone()
         curve = []
         kept = large.learn(retriever, images, questions, 4, 1e-2, large.time.time() + 10, curve,

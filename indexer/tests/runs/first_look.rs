@@ -154,13 +154,14 @@ fn what_a_run_cannot_come_back_to_waits_for_the_next() {
     let (mut place, _) = place(Some(Duration::ZERO));
     let (scan, mut warnings) = (place.path("scan.pdf"), Vec::new());
     fs::remove_file(place.path("the same scan.pdf")).unwrap();
-    place
+    let summary = place
         .run_told(&mut |event| match event {
             Event::Looked { .. } => fs::write(&scan, b"something else").unwrap(),
             Event::Warning { text } => warnings.push(text),
             _ => {}
         })
         .unwrap();
+    assert_eq!((summary.pages_waiting, summary.failures.len()), (2, 0));
     let expected =
         "scan.pdf: the words of 2 pages are still to be read: changed while it was read: run again";
     assert_eq!(warnings, [expected]);
@@ -172,7 +173,7 @@ fn what_a_run_cannot_come_back_to_waits_for_the_next() {
     place.write("scan.pdf", &["- 7 -", "- 8 -"]);
     place.engines.ocr = None;
     place.options.ocr = pagesight_core::OcrChoice::Off;
-    place.run();
+    assert_eq!(place.run().pages_waiting, 0);
     let record = place.record("scan.pdf").unwrap();
     assert_eq!((record.status, record.waiting_pages.len()), (DocumentStatus::Ok, 0));
 }

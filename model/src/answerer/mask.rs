@@ -54,6 +54,25 @@ impl ObjectMask {
         self.inside[((y - top) * (right - left) + x - left) as usize] == 1
     }
 
+    /// The box row by row as lengths of runs: pixels outside the thing, pixels inside, outside again,
+    /// and so on. The first is 0 where the box begins inside.
+    ///
+    /// ```
+    /// # use pagesight_model::{MaskDecoder, Object, Location};
+    /// # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/parity-paligemma/mask/vae.npz");
+    /// # let decoder = MaskDecoder::load(file.as_ref())?;
+    /// let object = Object::new(Location([0, 0, 1023, 1023]), "logo".into(), Some([7; 16]));
+    /// let mask = decoder.mask(&object, 90, 120)?.expect("it has codes");
+    /// assert_eq!(mask.runs().iter().sum::<usize>(), mask.inside.len());
+    /// assert_eq!(mask.runs().iter().skip(1).step_by(2).sum::<usize>(), mask.area());
+    /// # Ok::<(), pagesight_model::ModelError>(())
+    /// ```
+    pub fn runs(&self) -> Vec<usize> {
+        let runs = self.inside.chunk_by(|a, b| a == b).map(<[u8]>::len);
+        let starts_inside = self.inside.first() == Some(&1);
+        starts_inside.then_some(0).into_iter().chain(runs).collect()
+    }
+
     /// Pixels of the thing.
     pub fn area(&self) -> usize {
         self.inside.iter().filter(|&&inside| inside == 1).count()

@@ -20,6 +20,7 @@ use crate::blocks::cache::Cache;
 use crate::blocks::elementwise::tanh;
 use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
+use crate::blocks::matmul::MOST_OF_FEW;
 use crate::blocks::quantize::{choose_precision, quantize};
 use crate::blocks::siglip::Siglip;
 use crate::checkpoint::Checkpoint;
@@ -259,7 +260,8 @@ impl PaliGemma {
             }
             let mut going: Vec<&mut Writing<'_>> =
                 all.iter_mut().filter(|writing| !writing.is_done).collect();
-            for going in going.chunks_mut(LANES) {
+            // In lots whose products are the same as those of one text alone.
+            for going in going.chunks_mut(MOST_OF_FEW) {
                 let last = |writing: &&mut Writing<'_>| {
                     writing.written.ids.last().copied().expect("a token was chosen")
                 };
@@ -390,7 +392,8 @@ impl PaliGemma {
 
     /// The logits of the positions of one sequence, at most [`LANES`], before the bound.
     pub(crate) fn logits(&self, x: &Lanes) -> Vec<Vec<f32>> {
-        self.output.apply_to_first(&self.output.operand(x), x.lengths()[0])
+        let positions = x.lengths()[0];
+        self.output.apply_to_first(&self.output.operand(x).of_few(positions), positions)
     }
 
     /// Logits as the model means them: bounded, for PaliGemma 2.

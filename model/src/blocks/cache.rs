@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::blocks::attention::Heads;
-use crate::blocks::elementwise::{add_scores, add_weighted, cap_rows};
+use crate::blocks::elementwise::{WEIGHED, add_scores, add_weighted, cap_rows};
 use crate::blocks::lanes::{LANES, Lanes, groups_of};
 
 /// Keys and values of one layer for one sequence. A copy shares the prefix.
@@ -100,18 +100,31 @@ impl Cache {
                 |highest, &score| if score > highest { score } else { highest },
             );
         let mut total = 0.0f64;
-        let mut sums = vec![[0.0; LANES]; heads.dim];
-        for (scores, (part, start, used)) in scores.iter_mut().zip(groups()) {
+        for (scores, (.., used)) in scores.iter_mut().zip(groups()) {
             for (lane, score) in scores.iter_mut().enumerate() {
                 *score = if lane < used { ((*score - highest) * scale).exp() } else { 0.0 };
             }
             total += scores.iter().map(|&weight| f64::from(weight)).sum::<f64>();
-            add_weighted(&part.values[start..start + heads.dim], scores, &mut sums);
         }
+        let (of_prefix, of_added) = scores.split_at(groups_of(self.prefix.length));
+        let weighed = [(&*self.prefix, of_prefix), (&self.added, of_added)];
         let factor = 1.0 / total;
-        sums.iter()
-            .map(|sums| (sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() * factor) as f32)
-            .collect()
+        let mut seen = Vec::with_capacity(heads.dim);
+        // A few rows at a time, whose sums stay in registers. The last rows may be some of those
+        // before them once more.
+        while seen.len() < heads.dim {
+            let first = seen.len().min(heads.dim.saturating_sub(WEIGHED));
+            let mut sums = [[0.0; LANES]; WEIGHED];
+            for (part, weights) in weighed {
+                let start = head * heads.dim + first;
+                add_weighted(&part.values, part.width, start, weights, &mut sums);
+            }
+            let sums = sums.iter().skip(seen.len() - first);
+            let sum = |lanes: &[f32; LANES]| lanes.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+            let left = heads.dim - seen.len();
+            seen.extend(sums.take(left).map(|lanes| (sum(lanes) * factor) as f32));
+        }
+        seen
     }
 }
 

@@ -11,6 +11,9 @@ use pagesight_simd::compiled_for_each_cpu;
 use crate::blocks::lanes::{LANES, Line};
 use crate::blocks::matmul::panel::whole_shares;
 
+/// Rows of values that [`add_weighted`] takes at once.
+pub const WEIGHED: usize = 8;
+
 /// `e^x`, relative error below 2e-7; 0 below -87.3, finite above 88.3. Source of the polynomial:
 /// Cephes `expf` (S. Moshier, 1992).
 #[inline(always)]
@@ -351,13 +354,34 @@ compiled_for_each_cpu! {
         }
     }
 
-    /// Adds 32 values, `[dim, LANES]`, each times its weight, to `sums`, `[dim, LANES]`.
-    pub fn add_weighted(values: &[[f32; LANES]], weights: &[f32; LANES], sums: &mut [[f32; LANES]]) {
-        for (values, sums) in values.iter().zip(sums) {
-            for i in 0..LANES {
-                sums[i] += weights[i] * values[i];
+    /// Adds values, each times its weight, to `sums`, `[WEIGHED, LANES]`: of each group of `values`,
+    /// `[groups, width, LANES]`, the first [`WEIGHED`] rows from `start` on, or what there is of them.
+    /// `weights` are `[groups, LANES]`.
+    pub fn add_weighted(
+        values: &[[f32; LANES]],
+        width: usize,
+        start: usize,
+        weights: &[[f32; LANES]],
+        sums: &mut [[f32; LANES]; WEIGHED],
+    ) {
+        let mut local = *sums;
+        for (values, weights) in values.chunks_exact(width).zip(weights) {
+            // A count that the compiler knows keeps the sums in registers.
+            if let Some(values) = values[start..].first_chunk::<WEIGHED>() {
+                for row in 0..WEIGHED {
+                    for i in 0..LANES {
+                        local[row][i] += weights[i] * values[row][i];
+                    }
+                }
+            } else {
+                for (sums, values) in local.iter_mut().zip(&values[start..]) {
+                    for i in 0..LANES {
+                        sums[i] += weights[i] * values[i];
+                    }
+                }
             }
         }
+        *sums = local;
     }
 
     /// The softmax over the rows of each position, times `scale`, without its division: scores

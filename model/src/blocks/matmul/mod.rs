@@ -12,7 +12,8 @@
 //! task. Sums are f32 and run over the inner width in the same order, whatever the size of the
 //! task. Panels, operands and results consist of tiles of 32 cache lines. This is the same for all
 //! kernels: AMX and AVX-512 BF16 for bf16, AVX-512 for f32, AVX-512 VNNI and AVX-VNNI for whole
-//! numbers of 16 bits, AVX2 and a portable version for all three.
+//! numbers of 16 bits, AVX2 and a portable version for all three. A few positions, as when a text is
+//! written, go another way ([`few`]).
 //! [`Arithmetic::of_sixteen_bits`] says which type a precision of 16 bits takes where.
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +23,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod factor;
+mod few;
 mod int16;
 mod kernel;
 mod matrix;
@@ -40,4 +42,4 @@ pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;
 pub use peak::peak;
 pub use product::product;
-pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE};
+pub use tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, MOST_OF_WEIGHTS, ROWS, RUN, TILE};

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::factor::Factor;
 use super::panel;
-use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, RUN, TILE};
+use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, RUN, TILE};
 use crate::blocks::lanes::{LANES, Lanes, Line};
 use crate::blocks::zeros::Zeros;
 
@@ -32,6 +32,8 @@ pub struct Operand {
     run: usize,
     /// Of whole numbers: the scales of the positions, in the order of the lines.
     scales: Vec<[f32; LANES]>,
+    /// How many positions there are, when that is known to be few.
+    few: Option<usize>,
 }
 
 impl Operand {
@@ -47,7 +49,51 @@ impl Operand {
             Arithmetic::Int16 => vec![[0.0; LANES]; groups * tiles.div_ceil(run)],
             Arithmetic::F32 | Arithmetic::Bf16 => Vec::new(),
         };
-        Self { arithmetic, groups, width, lines, run, scales }
+        Self { arithmetic, groups, width, lines, run, scales, few: None }
+    }
+
+    /// The same with only so many positions, up to [`MOST_OF_FEW`] of one group, which go the way of
+    /// few when they are multiplied. With more it stays as it is. Whoever says so for a position says
+    /// so whenever it is multiplied: sums are added in another order.
+    #[must_use]
+    pub fn of_few(self, positions: usize) -> Self {
+        let few = (self.groups == 1 && positions <= MOST_OF_FEW).then_some(positions);
+        Self { few, ..self }
+    }
+
+    /// How many positions there are, when that is known to be few.
+    pub fn few(&self) -> Option<usize> {
+        self.few
+    }
+
+    /// The numbers of a position of the first group, as they were rounded.
+    pub fn values(&self, position: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.arithmetic.tiles(self.width) * TILE);
+        let blocks = self.arithmetic.tiles(self.width).div_ceil(panel_tiles(self.groups));
+        for block in 0..blocks {
+            let factor = self.block(block, 0);
+            let run = factor.run();
+            for (tile, lines) in factor.tiles().iter().enumerate() {
+                let scale = factor.scales.get(tile / run).map_or(1.0, |scales| scales[position]);
+                // A word of 16 positions a line, then of the other 16.
+                for pair in lines.as_chunks::<2>().0 {
+                    let word = pair[position / 16].0[position % 16];
+                    match self.arithmetic {
+                        Arithmetic::F32 => values.push(f32::from_bits(word)),
+                        Arithmetic::Bf16 => {
+                            let numbers = [word << 16, word & 0xffff_0000];
+                            values.extend(numbers.map(f32::from_bits));
+                        }
+                        Arithmetic::Int16 => {
+                            let numbers = [word as u16, (word >> 16) as u16];
+                            values.extend(numbers.map(|n| f32::from(n.cast_signed()) * scale));
+                        }
+                    }
+                }
+            }
+        }
+        values.truncate(self.width);
+        values
     }
 
     /// Rounds `x`.
@@ -81,7 +127,8 @@ impl Operand {
 
     /// Zeros for the same positions and another width; a tile or several are written at once.
     pub fn like(&self, width: usize) -> Self {
-        Self::with_run(self.arithmetic, self.groups, width, 1)
+        let few = self.few;
+        Self { few, ..Self::with_run(self.arithmetic, self.groups, width, 1) }
     }
 
     /// Block `block` of a group.

@@ -543,7 +543,7 @@ fn nibbles(bytes: &[u8; 16], scale: f32) -> [[f32; 16]; 2] {
 /// IEEE half to single, all values, without a branch: the exponent is corrected by a product,
 /// which also makes subnormal numbers right.
 #[inline(always)]
-fn half_to_f32(bits: u16) -> f32 {
+pub fn half_to_f32(bits: u16) -> f32 {
     let bits = u32::from(bits);
     let magnitude = (bits & 0x7fff) << 13;
     let value = f32::from_bits(magnitude) * f32::from_bits((254 - 15) << 23);

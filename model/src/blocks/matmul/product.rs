@@ -6,6 +6,7 @@ use std::ops::Range;
 use pagesight_simd::Instructions;
 use rayon::prelude::*;
 
+use super::few::product_of_few;
 use super::kernel::{Kernel, best};
 use super::matrix::Matrix;
 use super::operand::{FEW, Operand, panel_tiles};
@@ -27,7 +28,10 @@ pub fn product<const P: usize>(
     x: &Operand,
     sink: impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
-    product_with(best(x.arithmetic), weights, x, sink);
+    match x.few() {
+        Some(positions) => product_of_few(weights, x, positions, sink),
+        None => product_with(best(x.arithmetic), weights, x, sink),
+    }
 }
 
 pub fn product_with<const P: usize>(

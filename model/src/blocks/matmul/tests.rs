@@ -36,7 +36,7 @@ fn whole(values: &[f32], most: f32, of_scale: usize) -> Vec<f64> {
     values.chunks(of_scale).flat_map(of_run).collect()
 }
 
-const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int16];
+pub const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int16];
 
 /// Numbers of a row that share a scale.
 const OF_RUN: usize = RUN * Arithmetic::Int16.tile_width();
@@ -89,7 +89,7 @@ fn f32_matrix(shape: [usize; 2], values: &[f32]) -> Matrix {
     Matrix::owned(Format::F32, shape, bytes, Vec::new())
 }
 
-fn in_format(format: Format, shape: [usize; 2], values: &[f32]) -> Matrix {
+pub fn in_format(format: Format, shape: [usize; 2], values: &[f32]) -> Matrix {
     match format {
         Format::F32 => f32_matrix(shape, values),
         Format::Bf16 => {
@@ -116,7 +116,7 @@ fn multiply(
     y.to_rows()
 }
 
-const FORMATS: [Format; 6] =
+pub const FORMATS: [Format; 6] =
     [Format::F32, Format::Bf16, Format::F16, Format::Int16, Format::Q8, Format::Q4];
 
 /// What weights of a format are multiplied as.

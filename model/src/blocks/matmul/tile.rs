@@ -5,6 +5,9 @@ use pagesight_simd::{Extension, Instructions};
 /// Rows of a weight that one call of a kernel multiplies with 32 positions.
 pub const ROWS: usize = 32;
 
+/// The most positions whose weights are multiplied as they are stored.
+pub const MOST_OF_FEW: usize = 8;
+
 /// Lines of a tile, both of a panel and of an operand.
 pub const TILE: usize = 32;
 

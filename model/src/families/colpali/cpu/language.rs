@@ -182,7 +182,7 @@ impl Layer {
             (*x, q) = (x.keep(kept), q.keep(kept));
         }
         let seen = attend(arithmetic, self.heads, context.mask, &q, &k, &v);
-        self.answered(arithmetic, &seen, x);
+        self.answered(arithmetic, &seen, x, context);
         [k, v]
     }
 
@@ -200,12 +200,13 @@ impl Layer {
         }
         let caches: Vec<&Cache> = caches.iter().map(|cache| &**cache).collect();
         let seen = attend_cached(self.heads, &q, &caches);
-        self.answered(arithmetic, &seen, x);
+        self.answered(arithmetic, &seen, x, context);
     }
 
     /// Queries, keys and values, the first two turned.
     fn asked(&self, arithmetic: Arithmetic, x: &Lanes, context: &Context) -> [Lanes; 3] {
         let y = Operand::made(arithmetic, x, |_, x, y| self.input_norm.apply(x, y));
+        let y = context.narrowed(y);
         let [mut q, mut k, v] =
             [&self.query, &self.key, &self.value].map(|linear| linear.apply(&y, x.lengths()));
         q.each_group(|group, rows| context.rotate(group, rows));
@@ -214,13 +215,15 @@ impl Layer {
     }
 
     /// What follows attention: its output layer, and the MLP.
-    fn answered(&self, arithmetic: Arithmetic, seen: &Lanes, x: &mut Lanes) {
+    fn answered(&self, arithmetic: Arithmetic, seen: &Lanes, x: &mut Lanes, context: &Context) {
         let [attention, mlp] = match &self.post_norms {
             Some([attention, mlp]) => [Some(attention), Some(mlp)],
             None => [None, None],
         };
-        add(&self.out, &Operand::round(arithmetic, seen), attention, x);
+        let y = context.narrowed(Operand::round(arithmetic, seen));
+        add(&self.out, &y, attention, x);
         let y = Operand::made(arithmetic, x, |_, x, y| self.mlp_norm.apply(x, y));
+        let y = context.narrowed(y);
         add(&self.down, &Linear::apply_gated(&self.gate, &self.up, &y), mlp, x);
     }
 }
@@ -242,6 +245,8 @@ pub struct Context {
     groups: Vec<usize>,
     angles: Arc<Angles>,
     half: usize,
+    /// Of positions that go on with sequences of their own: how many there are.
+    few: Option<usize>,
 }
 
 /// `[groups of positions, head_dim / 2, LANES]`.
@@ -252,6 +257,14 @@ struct Angles {
 }
 
 impl Context {
+    /// `y` as it is multiplied where sequences go on: with few positions.
+    fn narrowed(&self, y: Operand) -> Operand {
+        match self.few {
+            Some(positions) => y.of_few(positions),
+            None => y,
+        }
+    }
+
     fn rotate(&self, group: usize, rows: &mut [[f32; LANES]]) {
         let angles = self.groups[group] * self.half..(self.groups[group] + 1) * self.half;
         rotate(rows, &self.angles.cos[angles.clone()], &self.angles.sin[angles]);
@@ -380,7 +393,13 @@ impl Language {
     fn contexts(&self, lengths: &[usize], mask: Mask<'static>) -> Context {
         let longest = lengths.iter().map(|&n| groups_of(n)).max().unwrap_or(0);
         let groups = lengths.iter().flat_map(|&n| 0..groups_of(n)).collect();
-        Context { mask, groups, angles: self.angles(longest), half: self.rotations.half() }
+        Context {
+            mask,
+            groups,
+            angles: self.angles(longest),
+            half: self.rotations.half(),
+            few: None,
+        }
     }
 
     /// What the layers share for one sequence whose positions are these, wherever they are.
@@ -396,7 +415,8 @@ impl Language {
             })
             .unzip();
         let angles = Arc::new(Angles { cos, sin });
-        Context { mask: Mask::All, groups: (0..groups).collect(), angles, half }
+        let few = Some(positions.len());
+        Context { mask: Mask::All, groups: (0..groups).collect(), angles, half, few }
     }
 
     /// The angles of at least `groups` groups. They are computed once.

@@ -1,0 +1,152 @@
+//! What do a page and each token cost when a PaliGemma writes about it, and what does PyTorch take?
+//!
+//! The checkpoint is a folder, e.g. one of `random_checkpoint FOLDER --family paligemma`: the real
+//! shapes, random weights. The page has the model's own size and is filled from a formula; the prompt
+//! is a question. A text of one token says what reading the page costs, one of more tokens what each
+//! of them adds. ROUNDS of both are timed after one that is not, in turns with the peer; medians are
+//! printed, with the share of what memory gives: for each token all weights of the language model
+//! are read once.
+//!
+//! The peer is `PaliGemmaForConditionalGeneration.generate` of transformers with its cache and
+//! PyTorch's attention, on as many threads, from pixels in numbers.
+//!
+//! ```text
+//! cargo run --release -p pagesight-model --example answering -- FOLDER PRECISION ROUNDS \
+//!     [--peer PYTHON f32|bf16]
+//! ```
+
+#[allow(dead_code, reason = "only those that encode compare vectors")]
+mod peer;
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use pagesight_core::{ModelSource, PageImage};
+use pagesight_model::{Decoding, LoadOptions, PaliGemma, Precision, Task};
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::peer::Peer;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const QUESTION: &str = "What is the total revenue in 2024?";
+
+/// Tokens of the longer text.
+const TOKENS: usize = 25;
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (folder, precision, rounds, peer) = match arguments.as_slice() {
+        [folder, precision, rounds] => (folder, precision, rounds, None),
+        [folder, precision, rounds, flag, python, theirs] if flag == "--peer" => {
+            (folder, precision, rounds, Some((python, theirs)))
+        }
+        _ => return Err("usage: answering FOLDER PRECISION ROUNDS [--peer PYTHON f32|bf16]".into()),
+    };
+    let (precision, rounds): (Precision, usize) = (precision.parse()?, rounds.parse()?);
+    let options = LoadOptions { precision: Some(precision), ..LoadOptions::default() };
+    let start = Instant::now();
+    let model = PaliGemma::load(&ModelSource::Folder(folder.into()), &options)?;
+    println!("{folder} in {precision}: loaded in {:.2} s", start.elapsed().as_secs_f64());
+    let edge = model.input_px();
+    let wave = |x: u32, y: u32, c: u32| ((x * (3 + c) + y * (7 + 2 * c)) ^ (x * y / 16)) as u8;
+    let rgb =
+        (0..edge).flat_map(|y| (0..edge).flat_map(move |x| (0..3).map(move |c| wave(x, y, c))));
+    let page = PageImage::new(edge, edge, rgb.collect())?;
+    let mut peer = match peer {
+        Some((python, theirs)) => {
+            Some(Peer::start(python, "answering_peer.py", &[folder, theirs])?)
+        }
+        None => None,
+    };
+    let task = Task::answer(QUESTION);
+    let (mut ours, mut theirs) = ([vec![], vec![]], [vec![], vec![]]);
+    for round in 0..=rounds {
+        for (at, tokens) in [1, TOKENS].into_iter().enumerate() {
+            let start = Instant::now();
+            let text = model.write(&page, &task, Decoding::GREEDY.with_most_tokens(tokens))?;
+            let took = start.elapsed().as_secs_f64();
+            if text.ids.len() < tokens {
+                return Err(format!("it ended after {} tokens", text.ids.len()).into());
+            }
+            if round > 0 {
+                ours[at].push(took);
+            }
+            let Some(peer) = &mut peer else { continue };
+            let said = peer.ask(&format!("write {tokens} {task}"))?;
+            let (took, ids) = said.split_once(' ').ok_or("no time and ids")?;
+            if round > 0 {
+                theirs[at].push(took.parse()?);
+            } else {
+                let ids: Vec<u32> = ids.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+                let same = ids.iter().zip(&text.ids).take_while(|(a, b)| a == b).count();
+                println!("of {tokens} tokens the peer writes the first {same} too");
+            }
+        }
+    }
+    let (page_s, token_s) = costs(&mut ours);
+    println!("page {page_s:.2} s, {:.2} tokens/s ({rounds} rounds)", 1.0 / token_s);
+    let (rate, bytes) = (memory_rate(), token_bytes(Path::new(folder), precision)?);
+    println!(
+        "a token reads {:.2} GB; memory gives {:.1} GB/s, so at most {:.2} tokens/s: {:.0} % of it",
+        bytes / 1e9,
+        rate / 1e9,
+        rate / bytes,
+        100.0 * bytes / token_s / rate
+    );
+    if peer.is_some() {
+        let (their_page, their_token) = costs(&mut theirs);
+        println!(
+            "PyTorch: page {their_page:.2} s, {:.2} tokens/s: we are {:.2} and {:.2} times as fast",
+            1.0 / their_token,
+            their_page / page_s,
+            their_token / token_s
+        );
+    }
+    Ok(())
+}
+
+/// Seconds of a page with the first token, and of each token after it, by medians.
+fn costs(rounds: &mut [Vec<f64>; 2]) -> (f64, f64) {
+    let [short, long] = rounds.each_mut().map(|seconds| {
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+    });
+    (short, (long - short) / (TOKENS - 1) as f64)
+}
+
+/// Bytes a second that all threads together read from memory: the best of five passes over 2 GB.
+fn memory_rate() -> f64 {
+    let numbers: Vec<u64> = (0..1 << 28).collect();
+    let pass = |_| {
+        let start = Instant::now();
+        let sum = |part: &[u64]| part.iter().fold(0u64, |sum, number| sum.wrapping_add(*number));
+        black_box(numbers.par_chunks(1 << 20).map(sum).reduce(|| 0, u64::wrapping_add));
+        (numbers.len() * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..5).map(pass).fold(0.0, f64::max)
+}
+
+/// Bytes of the matrices that each token reads: those of the layers, and the table as output layer.
+fn token_bytes(folder: &Path, precision: Precision) -> Result<f64, Failure> {
+    let config: Value = serde_json::from_slice(&fs::read(folder.join("config.json"))?)?;
+    let text = &config["text_config"];
+    let number = |key: &str| text[key].as_f64().ok_or_else(|| format!("config.json has no {key}"));
+    let (hidden, inner) = (number("hidden_size")?, number("intermediate_size")?);
+    let head = text["head_dim"].as_f64().unwrap_or(256.0);
+    let (heads, shared) = (number("num_attention_heads")?, number("num_key_value_heads")?);
+    let (looks, inside) = (hidden * head * 2.0 * (heads + shared), 3.0 * hidden * inner);
+    let table = number("vocab_size")? * hidden;
+    let (least, most) = match precision {
+        Precision::F32 => (4.0, 4.0),
+        // What is inside layers has half a byte a number and a scale of 16 bits for 32 of them; all
+        // else has 8 bits.
+        Precision::Q4 => (0.5 + 2.0 / 32.0, 1.0),
+        Precision::Q8 => (1.0, 1.0),
+        _ => (2.0, 2.0),
+    };
+    Ok(number("num_hidden_layers")? * (looks * most + inside * least) + table * most)
+}
