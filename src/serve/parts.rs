@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::Read;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pagesight::parts::{Ask, OtherSnapshot, PartsAt, Reply};
@@ -27,8 +29,10 @@ pub struct OverHttp {
     agent: ureq::Agent,
     urls: Vec<String>,
     token: Option<String>,
-    /// Until when parts that do not answer are asked again: they start at the same time as this.
+    /// Until when parts that have not answered yet are asked again: they start at the same time as this.
     patient: Instant,
+    /// All parts have answered once. One that does not answer from then on is down.
+    started: AtomicBool,
 }
 
 impl fmt::Debug for OverHttp {
@@ -69,7 +73,8 @@ impl OverHttp {
             .user_agent(concat!("pagesight/", env!("CARGO_PKG_VERSION")))
             .build();
         let patient = Instant::now() + STARTING;
-        Ok(Self { agent: config.into(), urls: known, token, patient })
+        let started = AtomicBool::new(false);
+        Ok(Self { agent: config.into(), urls: known, token, patient, started })
     }
 
     /// Asks one part, until it answers or nobody would wait any longer.
@@ -86,7 +91,7 @@ impl OverHttp {
                 }
                 // A connection that was kept may have been closed by a part that was started anew.
                 Err(_) if tries < 2 => {}
-                Err(_) if Instant::now() < self.patient => {
+                Err(_) if !self.started.load(Relaxed) && Instant::now() < self.patient => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Err(reason) => {
@@ -137,7 +142,9 @@ impl PartsAt for OverHttp {
             };
             asking.into_iter().map(|one| one.join().unwrap_or_else(|_| panicked())).collect()
         });
-        replies.into_iter().collect()
+        let replies: Result<Vec<Reply>, QueryError> = replies.into_iter().collect();
+        self.started.fetch_or(replies.is_ok(), Relaxed);
+        replies
     }
 }
 
