@@ -15,11 +15,13 @@ use pagesight_core::{
 use pagesight_indexer::{decode_path, read_attached};
 use pagesight_maxsim::Neutral;
 use pagesight_query::QueryError;
-use pagesight_store::{Address, LocalCopy};
+use pagesight_store::{Address, LocalCopy, Share};
 
 use crate::encoded::{EncodedQuestion, KEPT, Remembering, RememberingPassages};
 use crate::error::Error;
+use crate::former::Former;
 use crate::open::Opening;
+use crate::parts::PartsAt;
 use crate::placed::PlacedWords;
 use crate::recent::Recent;
 use crate::view::View;
@@ -36,6 +38,9 @@ pub(crate) struct Engine {
     /// What relative ledger paths begin at.
     pub base: PathBuf,
     latest: Mutex<Latest>,
+    /// Of a part of an index: what routers may ask for still.
+    pub former: Mutex<Former>,
+    keeps_former: bool,
     parts: Mutex<Parts>,
     /// Of an index in a bucket: how often a newer snapshot was looked for in vain.
     refresh_failed: Option<AtomicU64>,
@@ -110,12 +115,20 @@ impl Engine {
 
     /// Opens the newest snapshot of the index at `address`. Whoever holds the engine lets it look for
     /// newer ones: see [`refresh`](Self::refresh).
-    pub fn open_bucket(address: &Address, local: &LocalCopy, base: PathBuf) -> Result<Self, Error> {
+    pub fn open_bucket(
+        address: &Address,
+        local: &LocalCopy,
+        parts: Option<&Arc<dyn PartsAt>>,
+        base: PathBuf,
+    ) -> Result<Self, Error> {
         let folder = &local.folder;
         let made = std::fs::create_dir_all(folder);
         made.map_err(|source| Error::Io { action: "making", path: folder.clone(), source })?;
-        let view = View::open_bucket(address, local)?;
-        Ok(Self::over(view, PathBuf::from(address.to_string()), base, Some(AtomicU64::new(0))))
+        let view = View::open_bucket(address, local, parts)?;
+        let keeps_former = matches!(local.share, Share::Part { .. });
+        let folder = PathBuf::from(address.to_string());
+        let engine = Self::over(view, folder, base, Some(AtomicU64::new(0)));
+        Ok(Self { keeps_former, ..engine })
     }
 
     fn over(view: View, folder: PathBuf, base: PathBuf, refresh_failed: Option<AtomicU64>) -> Self {
@@ -124,6 +137,8 @@ impl Engine {
             folder,
             base,
             latest: Mutex::new(latest),
+            former: Mutex::default(),
+            keeps_former: false,
             parts: Mutex::default(),
             refresh_failed,
             questions: Recent::new(KEPT),
@@ -178,7 +193,10 @@ impl Engine {
         // that of an index which was made anew in this folder: what was seen is gone.
         let alone = Arc::ptr_eq(&seen, &latest.view);
         if let Some(view) = newer.filter(|view| alone || view.number() > latest.view.number()) {
-            latest.view = Arc::new(view);
+            let former = std::mem::replace(&mut latest.view, Arc::new(view));
+            if self.keeps_former {
+                locked(&self.former).keep(former);
+            }
         }
         Ok(())
     }

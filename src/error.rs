@@ -14,6 +14,8 @@ use pagesight_pdf::StartError;
 use pagesight_query::{HeatError, PathFilterError, QueryError};
 use pagesight_store::StoreError;
 
+use crate::parts::OtherSnapshot;
+
 #[cfg(feature = "ask")]
 use crate::endpoint::EndpointError;
 
@@ -58,6 +60,9 @@ pub enum Error {
     /// A search.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A part of an index was asked about a snapshot that it does not have.
+    #[error(transparent)]
+    OtherSnapshot(OtherSnapshot),
     /// Vectors and layout that do not belong together.
     #[error(transparent)]
     Vectors(#[from] VectorError),
@@ -192,6 +197,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether a search failed because a part of the index has another snapshot than its router.
+    pub(crate) fn is_of_another_snapshot(&self) -> bool {
+        let Self::Query(error) = self else { return false };
+        match error.of_part() {
+            Some(QueryError::Part { source, .. }) => source.is::<OtherSnapshot>(),
+            _ => false,
+        }
+    }
 }
 
 /// Who holds the model that was found.

@@ -24,14 +24,16 @@ use pagesight_model::LoadOptions;
 use pagesight_ocr::WeightSearch;
 #[cfg(feature = "pdf")]
 use pagesight_pdf::RenderOptions;
+use pagesight_query::measure::tune::Setting;
 use pagesight_store::{
-    DroppedPath, Fleet as Store, PlannedDocument, PlannedFile, StoreError, Work, Worker,
+    DroppedPath, Fleet as Store, PlannedDocument, PlannedFile, StoreError, Tuning, Work, Worker,
     WorkerSummary,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::open::Opening;
+use crate::sample;
 use crate::sync::neutral;
 
 pub use pagesight_store::{Address, Committed, Keeping, OpenPlan, Plan, PlanCounts, Swept};
@@ -330,6 +332,11 @@ impl Fleet {
         let base = folder.canonicalize().map_err(missing)?;
         let engines = self.engines(&options, model)?;
         let paths = worker.paths();
+        let named = worker.sample()?.to_vec();
+        if engines.encoder.is_some() && !named.is_empty() {
+            let sampled = sample::vectors(&engines, &base, &named, &options).map_err(of_store)?;
+            sampled.map_or(Ok(()), |pages| worker.fit_coder(pages))?;
+        }
         let summary = loop {
             match read_files(&mut worker, &engines, &base, &paths, &options, tell) {
                 Ok(summary) => break summary,
@@ -388,6 +395,18 @@ impl Fleet {
     /// [`Error::Store`].
     pub fn collect_garbage(&self, keeping: &Keeping) -> Result<Swept, Error> {
         Ok(self.store.collect_garbage(keeping)?)
+    }
+
+    /// Lets all searches of the index rank as `setting` says from now on; `None` leaves it to them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn apply(&self, setting: Option<&Setting>) -> Result<(), Error> {
+        let measured = self.store.newest()?.map_or(0, |snapshot| snapshot.number());
+        let tuning =
+            setting.map(|setting| Tuning::new(setting.compared, setting.quality, measured));
+        self.store.set_tuning(tuning.as_ref())?;
+        Ok(())
     }
 
     /// The open plans, and how many readers say that they are there.

@@ -22,6 +22,7 @@ use crate::encoded::EncodedQuestion;
 use crate::engine::{Engine, Meaning};
 use crate::error::Error;
 use crate::page::Page;
+use crate::parts::PartsAt;
 use crate::reference::{PageRef, document_digits};
 use crate::search::Search;
 use crate::sync;
@@ -34,7 +35,7 @@ pub use pagesight_indexer::{
     Summary, SyncOptions,
 };
 pub use pagesight_query::{PathFilter, PathFilterError};
-pub use pagesight_store::{FORMAT, LocalCopy, Snapshot, StoreError};
+pub use pagesight_store::{FORMAT, LocalCopy, Share, Snapshot, StoreError};
 
 pub use crate::engine::{Content, REFRESH};
 
@@ -109,7 +110,8 @@ impl Index {
     /// [`Error::Store`], e.g. when there is none, or this library was built without that cloud.
     pub fn open_bucket(address: &Address, options: &BucketOptions) -> Result<Self, Error> {
         let base = options.base.clone();
-        let engine = Arc::new(Engine::open_bucket(address, &options.local, base)?);
+        let parts = options.parts.as_ref();
+        let engine = Arc::new(Engine::open_bucket(address, &options.local, parts, base)?);
         let (weak, every) = (Arc::downgrade(&engine), options.refresh);
         let refreshing = move || {
             let mut waited = Duration::ZERO;
@@ -484,13 +486,17 @@ pub struct BucketOptions {
     /// The folder that paths of the ledger begin at on this machine: pictures of pages are drawn from
     /// the PDFs there.
     pub base: PathBuf,
+    /// The machines that have the words and codes, each a part of them: this one is their router. Its
+    /// [`LocalCopy::share`] is then nothing.
+    pub parts: Option<Arc<dyn PartsAt>>,
 }
 
 impl Default for BucketOptions {
     /// A folder among the temporary ones, every 5 s, and paths that begin at the current folder.
     fn default() -> Self {
         let local = LocalCopy::in_folder(std::env::temp_dir().join("pagesight"));
-        Self { local, refresh: Duration::from_secs(5), base: PathBuf::from(".") }
+        let base = PathBuf::from(".");
+        Self { local, refresh: Duration::from_secs(5), base, parts: None }
     }
 }
 

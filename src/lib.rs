@@ -108,6 +108,7 @@ mod engine;
 mod error;
 pub mod eval;
 pub mod fleet;
+mod former;
 pub mod hidden;
 pub mod index;
 #[cfg(feature = "cli")]
@@ -115,6 +116,8 @@ pub mod machine;
 mod meaning;
 mod open;
 mod page;
+mod part;
+pub mod parts;
 #[cfg(any(feature = "ask", feature = "cli"))]
 pub mod picture;
 mod placed;
@@ -126,6 +129,7 @@ mod recent;
 pub mod records;
 mod reference;
 pub mod region;
+mod sample;
 pub mod search;
 #[cfg(feature = "serve")]
 mod serve;

@@ -195,20 +195,25 @@ impl Search {
             channels: hit.channels.clone(),
             likelihood: ranking.likelihoods[at],
             matches: matches.iter().map(|found| placed(&record, found)).collect(),
-            snippet: self.snippet(view, &record, passage.as_ref()),
+            snippet: self.snippet(view, &record, passage.as_ref())?,
             passage,
             page: Page::new(Arc::clone(&self.engine), view, ranked.path_of(hit.page), record),
         })
     }
 
     /// The part of the page's text that answers the words of the question best.
-    fn snippet(&self, view: &View, page: &PageRecord, passage: Option<&Passage>) -> Snippet {
+    fn snippet(
+        &self,
+        view: &View,
+        page: &PageRecord,
+        passage: Option<&Passage>,
+    ) -> Result<Snippet, Error> {
         let words = self.question.words().unwrap_or_default();
-        let snippet = view.reader.snippet(words, &page.text);
+        let snippet = view.snippet(words, &page.text)?;
         match passage {
             // Where none of the words is on the page, it was found by what it means.
-            Some(passage) if snippet.marks.is_empty() => view.reader.snippet(words, &passage.text),
-            _ => snippet,
+            Some(passage) if snippet.marks.is_empty() => view.snippet(words, &passage.text),
+            _ => Ok(snippet),
         }
     }
 
@@ -236,6 +241,17 @@ impl Search {
     }
 
     fn rank(&self) -> Result<Ranked, Error> {
+        match self.rank_once() {
+            // A part has gone on to a newer snapshot, and so does its router.
+            Err(error) if error.is_of_another_snapshot() => {
+                self.engine.refresh()?;
+                self.rank_once()
+            }
+            ranked => ranked,
+        }
+    }
+
+    fn rank_once(&self) -> Result<Ranked, Error> {
         let view = self.engine.latest()?;
         let filter = if self.paths.is_empty() {
             None
@@ -282,7 +298,8 @@ impl Search {
             passages,
             encoder: remembering.as_ref().map(|encoder| encoder as &dyn QueryEncoder),
             backgrounds: Some(&view.backgrounds),
-            ..Sources::new(&view.reader, &view.reader)
+            parts: view.joined().filter(|_| effort != Effort::Exact),
+            ..Sources::new(&view.reader, view.text())
         };
         let request = Request {
             channels,

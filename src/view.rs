@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use pagesight_core::seam::TextIndex;
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
-use pagesight_query::{Backgrounds, Effort};
-use pagesight_store::{Address, LocalCopy, PassageCodes, Reader};
+use pagesight_query::{Backgrounds, Effort, Joined, Part, PartSources};
+use pagesight_store::{Address, JoinedWords, LocalCopy, PassageCodes, Reader, Snippet};
 
 use crate::error::Error;
+use crate::parts::{OfSnapshot, PartsAt};
 
 /// One snapshot with its ledger.
 pub(crate) struct View {
@@ -24,25 +26,43 @@ pub(crate) struct View {
     passages: OnceLock<Result<Option<PassageCodes>, String>>,
     /// What its pages give to any question.
     pub backgrounds: Backgrounds,
+    /// Where its pages lie, once somebody asks this part of an index.
+    part: OnceLock<Part>,
+    /// The machines that have its words and codes, where this one has none.
+    router: Option<Router>,
+}
+
+/// What a router knows of the parts of a snapshot.
+struct Router {
+    parts: Arc<dyn PartsAt>,
+    joined: Joined,
+    words: JoinedWords,
 }
 
 impl View {
     /// Opens the latest snapshot of the index in `folder`.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        Self::over(Reader::open(folder)?)
+        Self::over(Reader::open(folder)?, None)
     }
 
-    /// Opens the newest snapshot of the index at `address`, with its words and sketches in `local`.
-    pub fn open_bucket(address: &Address, local: &LocalCopy) -> Result<Self, Error> {
-        Self::over(Reader::open_bucket(address, local)?)
+    /// Opens the newest snapshot of the index at `address`, with its words and sketches in `local`, or in
+    /// `parts`.
+    pub fn open_bucket(
+        address: &Address,
+        local: &LocalCopy,
+        parts: Option<&Arc<dyn PartsAt>>,
+    ) -> Result<Self, Error> {
+        Self::over(Reader::open_bucket(address, local)?, parts)
     }
 
     /// The latest snapshot, when it is another one than this.
     pub fn newer(&self) -> Result<Option<Self>, Error> {
-        self.reader.newer()?.map(Self::over).transpose()
+        let parts = self.router.as_ref().map(|router| &router.parts);
+        self.reader.newer()?.map(|reader| Self::over(reader, parts)).transpose()
     }
 
-    fn over(reader: Reader) -> Result<Self, Error> {
+    fn over(reader: Reader, parts: Option<&Arc<dyn PartsAt>>) -> Result<Self, Error> {
+        let router = parts.map(|parts| Router::new(&reader, parts)).transpose()?;
         let records = reader.documents()?;
         let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
         for record in &records {
@@ -55,7 +75,46 @@ impl View {
         let neutral = model.map(|model| model.neutral.clone()).unwrap_or_default();
         let backgrounds = Backgrounds::new(neutral);
         let (codes, passages) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { reader, ledger, paths, codes, passages, backgrounds })
+        let part = OnceLock::new();
+        Ok(Self { reader, ledger, paths, codes, passages, backgrounds, part, router })
+    }
+
+    /// What ranks by words: the parts, where there are some.
+    pub fn text(&self) -> &dyn TextIndex {
+        match &self.router {
+            Some(router) => &router.joined,
+            None => &self.reader,
+        }
+    }
+
+    /// The parts, where this machine has none of the words and codes.
+    pub fn joined(&self) -> Option<&Joined> {
+        self.router.as_ref().map(|router| &router.joined)
+    }
+
+    /// The part of `text` that answers `query` best, its words marked.
+    ///
+    /// # Errors
+    /// What the parts say.
+    pub fn snippet(&self, query: &str, text: &str) -> Result<Snippet, Error> {
+        match &self.router {
+            None => Ok(self.reader.snippet(query, text)),
+            Some(router) => {
+                let have = router.joined.frequencies(query)?;
+                Ok(router.words.snippet(query, text, &have))
+            }
+        }
+    }
+
+    /// Where the pages of this part lie.
+    pub fn part(&self) -> &Part {
+        self.part.get_or_init(|| Part::of(self.codes().0))
+    }
+
+    /// What this part answers from.
+    pub fn part_sources(&self) -> PartSources<'_> {
+        let reader = &self.reader;
+        PartSources { vectors: reader, text: reader, words: reader, codes: self.codes().0 }
     }
 
     /// Number of the snapshot.
@@ -120,5 +179,14 @@ impl View {
             1 => Ok(found.remove(0)),
             _ => Err(Error::AmbiguousPath { path: path.into_owned(), candidates: found }),
         }
+    }
+}
+
+impl Router {
+    fn new(reader: &Reader, parts: &Arc<dyn PartsAt>) -> Result<Self, Error> {
+        let number = reader.snapshot().number();
+        let joined = Joined::open(Arc::new(OfSnapshot { parts: Arc::clone(parts), number }))?;
+        let words = JoinedWords::of([joined.words()]);
+        Ok(Self { parts: Arc::clone(parts), joined, words })
     }
 }

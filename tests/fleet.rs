@@ -27,16 +27,22 @@ struct Fleet {
 
 impl Fleet {
     fn new(files: &[&str]) -> Self {
+        let fleet = Self::in_folder(files);
+        // Each test has an index of its own.
+        let own = fleet.place.path().file_name().unwrap().to_string_lossy().replace('.', "-");
+        match std::env::var("PAGESIGHT_TEST_BUCKET") {
+            Ok(bucket) => Self { address: format!("{bucket}/{own}"), ..fleet },
+            Err(_) => fleet,
+        }
+    }
+
+    /// Whose bucket is a folder, whatever the others are.
+    fn in_folder(files: &[&str]) -> Self {
         let place = Place::new();
         for file in files {
             place.add(file, &format!("pdfs/{file}"));
         }
-        // Each test has an index of its own.
-        let own = place.path().file_name().unwrap().to_string_lossy().replace('.', "-");
-        let address = match std::env::var("PAGESIGHT_TEST_BUCKET") {
-            Ok(bucket) => format!("{bucket}/{own}"),
-            Err(_) => format!("file://{}", place.path().join("bucket/index").display()),
-        };
+        let address = format!("file://{}", place.path().join("bucket/index").display());
         Self { place, address }
     }
 
@@ -146,6 +152,31 @@ fn a_fleet_of_real_programs_finds_what_one_machine_finds() {
     let status = fleet.json(0, &["status"]);
     assert_eq!((&status["plans"], &status["leases"]), (&Value::Array(vec![]), &0.into()));
     assert_eq!(status["index"], fleet.address);
+}
+
+/// The coder of the index, around which all of its sketches are made.
+fn coder(fleet: &Fleet) -> Vec<u8> {
+    let folder = fleet.place.path().join("bucket/index/coders");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::read(files.remove(0)).unwrap()
+}
+
+#[test]
+fn the_sketches_of_an_index_do_not_depend_on_which_shard_was_begun_first() {
+    let files = ["form.pdf", "slides.pdf", "rotated.pdf"];
+    let coders = [[0, 1, 2], [2, 1, 0]].map(|order| {
+        // What lies in the bucket is looked at as files.
+        let fleet = Fleet::in_folder(&files);
+        let (plan, shards) = fleet.plan(&["--no-ocr", "--shards", "3"]);
+        for shard in order {
+            assert_eq!(fleet.shard(&plan, shard, shards).code, 0);
+        }
+        fleet.json(0, &["commit", "--plan", &plan]);
+        coder(&fleet)
+    });
+    assert_eq!(coders[0], coders[1]);
+    assert!(coders[0].iter().any(|&byte| byte != 0));
 }
 
 /// Workers and committers are killed at any moment, and started again.

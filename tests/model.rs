@@ -203,10 +203,10 @@ fn an_adapter_without_its_base_says_where_to_get_it() {
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("pagesight model fetch vidore/base"), "{}", ran.err);
     let base = checkpoint("orig");
-    assert_eq!(run(&place, &["model", "info", "adapter", "--base", &base]).code, 0);
-    assert_eq!(run(&place, &["model", "verify", "adapter", "--base", &base]).code, 0);
+    assert_eq!(run(&place, &["model", "info", "adapter", "--base-model", &base]).code, 0);
+    assert_eq!(run(&place, &["model", "verify", "adapter", "--base-model", &base]).code, 0);
     // Said once, an index remembers it.
-    let ran = run(&place, &["index", "--model", "adapter", "--base", &base, "."]);
+    let ran = run(&place, &["index", "--model", "adapter", "--base-model", &base, "."]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     for again in [&["index", "."][..], &["query", "--channel", "visual", "name"]] {
         let ran = run(&place, again);

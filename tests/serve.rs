@@ -6,6 +6,7 @@ mod agents;
 mod answers;
 mod jobs;
 mod pages;
+mod parts;
 mod refusals;
 mod searches;
 
@@ -56,7 +57,11 @@ impl Answer {
 
 impl Server {
     fn start(place: &Place, arguments: &[&str]) -> Self {
-        let whole = [&["serve", "--bind", "127.0.0.1:0", "--json"], arguments].concat();
+        Self::start_at(place, "127.0.0.1:0", arguments)
+    }
+
+    fn start_at(place: &Place, bind: &str, arguments: &[&str]) -> Self {
+        let whole = [&["serve", "--bind", bind, "--json"], arguments].concat();
         let mut command = place.command(&whole);
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();

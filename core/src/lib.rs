@@ -22,6 +22,7 @@
 const _: Option<&str> = option_env!("PAGESIGHT_CLONE");
 
 mod composed;
+mod corpus;
 mod document;
 mod encoded;
 mod error;
@@ -44,6 +45,7 @@ pub mod testing;
 mod turn;
 
 pub use composed::composed;
+pub use corpus::{FoundWords, Frequencies, WordFacts};
 pub use document::{Attachment, DocumentId, DocumentRecord, DocumentStatus, ParseDocumentIdError};
 pub use encoded::EncodedPage;
 pub use error::chain;
@@ -62,5 +64,5 @@ pub use passage::{EmbedderRecord, EncodedPassages, PassageQuestion};
 pub use phrases::phrases;
 pub use quality::{Fusion, Quality};
 pub use reading::{DrawSize, Filter, OcrChoice, OcrText, OcrWord, PageText, PageWord};
-pub use scale::{Found, Scale};
+pub use scale::{Found, Scale, Sums};
 pub use turn::Turn;

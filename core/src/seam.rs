@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::corpus::{FoundWords, Frequencies, WordFacts};
 use crate::document::{Attachment, DocumentId, DocumentRecord};
 use crate::encoded::EncodedPage;
 use crate::failure::{Failure, FailureKind};
@@ -386,4 +387,32 @@ pub trait TextIndex: Send + Sync {
         let _ = pages;
         Ok(HashSet::new())
     }
+}
+
+/// The words of some pages of a snapshot, of which other machines have the others. What all of them
+/// have together decides what a word is worth, so it is given with each question: the pages then have
+/// the scores that one machine with all pages gives them, to the last digit.
+///
+/// Implementors: the store's reader; what several of them say is joined in the query crate.
+pub trait WordsPart: Send + Sync {
+    /// What is known of the words of these pages.
+    fn facts(&self) -> WordFacts;
+
+    /// On how many of these pages what `query` looks up is. `all` are the facts of all pages.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn frequencies(&self, query: &str, all: &WordFacts) -> Result<Frequencies, BoxError>;
+
+    /// The `k` best of these pages that pass `filter`, by the facts and frequencies of all pages.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    fn search_words(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+        all: (&WordFacts, &Frequencies),
+    ) -> Result<FoundWords, BoxError>;
 }

@@ -45,7 +45,30 @@ pub enum QueryError {
     /// The words could not be read.
     #[error("the text index could not be read")]
     Text(#[source] BoxError),
+    /// A machine that has a part of the index does not answer. The others could, with a part of the
+    /// pages: a shorter answer that nobody could tell from a whole one, so there is none.
+    #[error("the part of the index at {part} does not answer")]
+    Part {
+        /// The machine.
+        part: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// The query vectors and the stored ones differ in length; the source names both.
     #[error("the query does not fit the stored vectors")]
     Dim(#[from] DimMismatch),
+}
+
+impl QueryError {
+    /// This error, or the one that it came from, where that is a part that does not answer.
+    pub fn of_part(&self) -> Option<&Self> {
+        match self {
+            Self::Part { .. } => Some(self),
+            Self::Text(source) | Self::Vectors(source) => {
+                source.downcast_ref::<Self>().and_then(Self::of_part)
+            }
+            _ => None,
+        }
+    }
 }

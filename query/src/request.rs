@@ -5,6 +5,7 @@ use pagesight_core::{Channel, Fusion, ModelId};
 use pagesight_maxsim::Segments;
 
 use crate::effort::Effort;
+use crate::parts::joined::Joined;
 use crate::passages::{PassageSource, PassageWeights};
 use crate::question::Question;
 use crate::verdict::Calibration;
@@ -20,6 +21,9 @@ pub struct Sources<'a> {
     pub text: &'a dyn TextIndex,
     /// Codes of all multi-vectors. Without them the multi-vectors themselves are scanned.
     pub codes: Option<&'a Segments>,
+    /// What has the codes in place of [`codes`](Self::codes), where several machines have a part of them
+    /// each. It has the words then, too.
+    pub parts: Option<&'a Joined>,
     /// The model, which encodes words for the patches. Without one, a question of words is asked in
     /// the words alone.
     pub encoder: Option<&'a dyn QueryEncoder>,
@@ -33,7 +37,15 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// Vectors and words, without codes and without a model.
     pub fn new(vectors: &'a dyn VectorSource, text: &'a dyn TextIndex) -> Self {
-        Self { vectors, text, codes: None, encoder: None, backgrounds: None, passages: None }
+        Self {
+            vectors,
+            text,
+            codes: None,
+            parts: None,
+            encoder: None,
+            backgrounds: None,
+            passages: None,
+        }
     }
 }
 

@@ -238,6 +238,7 @@ fn visual<'a>(
     Visual {
         source: sources.vectors,
         codes: sources.codes,
+        parts: sources.parts,
         query,
         depth,
         documents: request.documents,
@@ -343,8 +344,11 @@ fn explain_background(
     sources: &Sources<'_>,
     hits: &mut [Hit],
 ) -> Result<(), QueryError> {
-    let off = correction.of_vectors(sources.codes)?;
     let pages: Vec<PageId> = hits.iter().map(|hit| hit.page).collect();
+    let off = match sources.parts {
+        Some(parts) if parts.has_codes() => correction.of_pages(parts, &pages)?,
+        _ => correction.of_vectors(sources.codes)?,
+    };
     let unknown: Vec<PageId> = pages.into_iter().filter(|page| !off.knows(*page)).collect();
     let vectors = sources.vectors.vectors_of(&unknown).map_err(QueryError::Vectors)?;
     for hit in hits {

@@ -5,29 +5,34 @@
 //! * [`certified`] reads int8 codes and, where their error may matter, full-precision vectors. The
 //!   first ranks are exact.
 //! * [`sketched`] reads sketches, and the codes of the pages that look best. An approximation.
+//!
+//! Where several machines have the codes, [`parted`] asks them for the same.
 
-mod background;
-mod best;
-mod certified;
+pub(crate) mod background;
+pub(crate) mod best;
+pub(crate) mod certified;
 mod each;
-mod error;
-mod scan;
-mod sketched;
+pub(crate) mod error;
+mod parted;
+pub(crate) mod scan;
+pub(crate) mod sketched;
 mod work;
 
 use std::borrow::Cow;
 
 use pagesight_core::seam::{DocumentFilter, VectorSource};
-use pagesight_core::{Found, QueryVectors};
-use pagesight_maxsim::{Segment, Segments, Slot};
+use pagesight_core::{Found, PageId, QueryVectors, Scale};
+use pagesight_maxsim::{Segments, Slot};
 
 use crate::effort::Effort;
 use crate::error::QueryError;
 use crate::notice::Notice;
+use crate::parts::joined::Joined;
 pub use background::Backgrounds;
 pub(crate) use background::Correction;
-pub(crate) use certified::Coded;
+use certified::{Coded, Here};
 use error::CodesError;
+use parted::Parted;
 pub use work::{Code, Work};
 
 /// How much of a ranking is wanted.
@@ -42,11 +47,21 @@ pub(crate) struct Depth {
 /// The pages of a ranking with their scores, best first, and what was done for it.
 type Ranked = (Found, Work);
 
+/// A ranking by int8 codes, of which it is not settled which ranks are certain.
+pub(crate) enum Unsettled {
+    /// Of the codes of this machine.
+    Here(Coded<Slot>),
+    /// Of those of several.
+    Parts(Coded<PageId>),
+}
+
 /// A ranking by late interaction to be made.
 #[derive(Clone, Copy)]
 pub(crate) struct Visual<'a> {
     pub source: &'a dyn VectorSource,
     pub codes: Option<&'a Segments>,
+    /// What has the codes in their place.
+    pub parts: Option<&'a Joined>,
     pub query: &'a QueryVectors,
     pub depth: Depth,
     pub documents: DocumentFilter<'a>,
@@ -55,9 +70,9 @@ pub(crate) struct Visual<'a> {
 }
 
 impl Visual<'_> {
-    /// The best pages, ties by [`PageId`](pagesight_core::PageId), by MaxSim less what the
-    /// correction takes off. Codes are derived: where they are damaged the full-precision vectors of
-    /// all pages answer, and the notice says so.
+    /// The best pages, ties by [`PageId`], by MaxSim less what the correction takes off. Codes are
+    /// derived: where they are damaged the full-precision vectors of all pages answer, and the notice
+    /// says so.
     pub fn rank(&self) -> Result<(Ranked, Option<Notice>), QueryError> {
         let (ranked, unsettled, notice) = self.rank_by_code()?;
         match unsettled {
@@ -68,9 +83,20 @@ impl Visual<'_> {
 
     /// The same, but where int8 codes rank, by these alone: which of them are certain is left to
     /// [`settle`](Self::settle), which reads full-precision vectors.
-    pub fn rank_by_code(&self) -> Result<(Ranked, Option<Coded>, Option<Notice>), QueryError> {
-        let coded = self.codes.filter(|_| self.effort != Effort::Exact);
-        match coded.map(|codes| self.by_codes(codes)) {
+    pub fn rank_by_code(&self) -> Result<(Ranked, Option<Unsettled>, Option<Notice>), QueryError> {
+        let ranked = match (self.codes, self.parts()) {
+            _ if self.effort == Effort::Exact => None,
+            (_, Some(parts)) => {
+                let ranked = self.parted(parts).rank(self.depth, self.effort);
+                Some(ranked.map(|(ranked, coded)| (ranked, coded.map(Unsettled::Parts))))
+            }
+            (Some(codes), None) => {
+                let ranked = self.by_codes(codes);
+                Some(ranked.map(|(ranked, coded)| (ranked, coded.map(Unsettled::Here))))
+            }
+            (None, None) => None,
+        };
+        match ranked {
             Some(Ok((ranked, unsettled))) => Ok((ranked, unsettled, None)),
             Some(Err(CodesError::Failed(error))) => Err(error),
             Some(Err(CodesError::Damaged(reason))) => {
@@ -81,15 +107,31 @@ impl Visual<'_> {
     }
 
     /// Makes the first ranks certain.
-    pub fn settle(&self, coded: Coded) -> Result<(Ranked, Option<Notice>), QueryError> {
-        let Some(codes) = self.codes else { return Ok((coded.by_code(), None)) };
-        match coded.settle(codes, self.source, self.query) {
+    pub fn settle(&self, unsettled: Unsettled) -> Result<(Ranked, Option<Notice>), QueryError> {
+        let settled = match (unsettled, self.codes, self.parts()) {
+            (Unsettled::Here(coded), Some(codes), _) => {
+                coded.settle(&Here::new(codes, self.source, self.query))
+            }
+            (Unsettled::Parts(coded), _, Some(parts)) => coded.settle(&self.parted(parts)),
+            (Unsettled::Here(coded), ..) => Ok(coded.by_code()),
+            (Unsettled::Parts(coded), ..) => Ok(coded.by_code()),
+        };
+        match settled {
             Ok(ranked) => Ok((ranked, None)),
             Err(CodesError::Failed(error)) => Err(error),
             Err(CodesError::Damaged(reason)) => {
                 Ok((self.scan(None)?, Some(Notice::CodesDamaged { reason })))
             }
         }
+    }
+
+    /// The parts, where they have codes.
+    fn parts(&self) -> Option<&Joined> {
+        self.parts.filter(|parts| parts.codes().is_some())
+    }
+
+    fn parted<'a>(&'a self, parts: &'a Joined) -> Parted<'a> {
+        Parted::new(parts, self.query, self.documents, self.correction)
     }
 
     /// By the full-precision vectors of all pages. Codes that are not damaged know what is taken
@@ -103,20 +145,13 @@ impl Visual<'_> {
 
     /// By codes: as far as ranks are to be certain the same as [`scan`](Self::scan) gives once they
     /// are settled, unless the effort leaves pages out.
-    fn by_codes(&self, codes: &Segments) -> Result<(Ranked, Option<Coded>), CodesError> {
+    fn by_codes(&self, codes: &Segments) -> Result<(Ranked, Option<Coded<Slot>>), CodesError> {
         let Self { query, depth, documents, effort, correction, .. } = *self;
         let background = correction.map(|correction| correction.of_codes(codes));
         let background = background.transpose()?.flatten();
         let background = background.as_ref();
-        let slots = match documents {
-            None => Cow::Borrowed(codes.living()),
-            Some(within) => {
-                let passes = |slot: &&Slot| within.contains(&slot.id.document);
-                Cow::Owned(codes.living().iter().filter(passes).copied().collect())
-            }
-        };
-        let all: usize = codes.segments().iter().map(Segment::len).sum();
-        let bytes: usize = codes.segments().iter().map(Segment::bytes).sum();
+        let slots = within(codes, documents);
+        let (all, bytes) = codes.extent();
         // A page of residual codes takes as long as one of int8, in half of the bytes.
         let bytes = bytes / all.max(1) * slots.len() * if codes.are_residual() { 2 } else { 1 };
         let ranked = match effort.compared(slots.len(), bytes) {
@@ -134,6 +169,22 @@ impl Visual<'_> {
         };
         Ok((ranked, None))
     }
+}
+
+/// The pages of `codes` that pass `documents`, in the order of the files.
+pub(crate) fn within<'a>(codes: &'a Segments, documents: DocumentFilter<'_>) -> Cow<'a, [Slot]> {
+    match documents {
+        None => Cow::Borrowed(codes.living()),
+        Some(within) => {
+            let passes = |slot: &&Slot| within.contains(&slot.id.document);
+            Cow::Owned(codes.living().iter().filter(passes).copied().collect())
+        }
+    }
+}
+
+/// A ranking that was made.
+fn ranked(pages: Vec<(PageId, f32)>, scale: Scale, work: Work) -> Ranked {
+    (Found { pages, scale }, work)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub struct Loading {
     pub recipe: Option<PathBuf>,
     /// Whole weights that an adapter is merged into [default: the ones that it names].
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::DirPath)]
-    pub base: Option<PathBuf>,
+    pub base_model: Option<PathBuf>,
     /// Bits of the weights: f32, f16, bf16, q8 or q4 [default: the recipe's, else as the weights
     /// are]. An index keeps the one that it was made in.
     #[arg(long, value_name = "PRECISION")]
@@ -173,16 +173,16 @@ pub struct FetchModel {
     pub quiet: bool,
 }
 
-/// `3/40`: a shard, and how many there are.
+/// `3/40`: which shard or part, from 0, and how many there are.
 pub fn shard(text: &str) -> Result<(usize, usize), String> {
     let numbers = text.split_once('/').and_then(|(shard, of)| {
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         let (shard, of) = (digits(shard).then_some(shard)?, digits(of).then_some(of)?);
         Some((shard.parse().ok()?, of.parse().ok()?))
     });
-    numbers
-        .filter(|(shard, of)| shard < of)
-        .ok_or_else(|| format!("a shard and how many there are, e.g. 0/40 to 39/40, not {text:?}"))
+    numbers.filter(|(shard, of)| shard < of).ok_or_else(|| {
+        format!("which one, from 0, and how many there are, e.g. 0/40 to 39/40, not {text:?}")
+    })
 }
 
 #[cfg(test)]

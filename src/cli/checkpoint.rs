@@ -55,7 +55,7 @@ pub fn options(loading: &Loading) -> Result<LoadOptions> {
         precision: loading.precision,
         device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
-        base: loading.base.as_deref().map(find).transpose()?,
+        base: loading.base_model.as_deref().map(find).transpose()?,
         ..machine::loading()
     })
 }

@@ -42,13 +42,16 @@ pub struct IndexVerb {
     #[arg(required_unless_present = "plan", conflicts_with = "plan")]
     #[arg(value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
     pub folders: Vec<PathBuf>,
-    /// Of an index in a bucket: read a shard of this plan, which `pagesight plan` made. With it, --base
-    /// is the folder at which the plan's paths begin on this machine.
+    /// Of an index in a bucket: read a shard of this plan, which `pagesight plan` made.
     #[arg(long, value_name = "PLAN", requires = "shard")]
     pub plan: Option<String>,
     /// Which shard, from 0 on, and how many the plan has.
     #[arg(long, value_name = "I/N", requires = "plan", value_parser = args::shard)]
     pub shard: Option<(usize, usize)>,
+    /// The folder that the plan's paths are relative to on this machine [default: where the planner had
+    /// it].
+    #[arg(long, value_name = "DIR", requires = "plan", value_hint = ValueHint::DirPath)]
+    pub base: Option<PathBuf>,
     /// Understood, and says nothing new: what a shard lays down counts once it is committed.
     #[arg(long, requires = "plan", hide = true)]
     pub uncommitted: bool,

@@ -48,7 +48,7 @@ pub enum ModelAction {
     #[command(after_help = "Examples:\n  \
         pagesight model info                          the model of this index\n  \
         pagesight model info vidore/colpali-v1.3-hf\n  \
-        pagesight model info ~/adapter --base ~/colpaligemma-3b-pt-448-base --json")]
+        pagesight model info ~/adapter --base-model ~/colpaligemma-3b-pt-448-base --json")]
     Info(InfoTarget),
     /// Read all of a checkpoint: every tensor there, every hash that is known right, every number
     /// finite.
@@ -428,11 +428,11 @@ fn called(typed: &Path, source: &ModelSource) -> String {
 fn with_hint(error: ModelError) -> anyhow::Error {
     let hint = match &error {
         ModelError::NoBase { name, .. } => {
-            format!("`pagesight model fetch {name}` downloads it, --base DIR names it")
+            format!("`pagesight model fetch {name}` downloads it, --base-model DIR names it")
         }
         ModelError::OtherBase { .. } => {
-            "make it again with training/adapt/adapt.py of this version, or --base DIR names the \
-             folder of the weights that it was made for"
+            "make it again with training/adapt/adapt.py of this version, or --base-model DIR names \
+             the folder of the weights that it was made for"
                 .into()
         }
         ModelError::Pickle { .. } => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum, ValueHint};
+use pagesight::index::{BucketOptions, Share};
 use pagesight::model::LoadOptions;
 use pagesight::pdf::RenderOptions;
 
@@ -14,6 +15,7 @@ use super::args::{ModelChoice, Place, SandboxChoice};
 use super::{Outcome, checkpoint, hinted, locate, meaning, renderer, sandbox, weight_search};
 use crate::serve::answerer::{Answerer, Local};
 use crate::serve::options::{LogFormat, Options};
+use crate::serve::parts::OverHttp;
 
 /// Tokens have so many characters.
 const TOKEN: std::ops::RangeInclusive<usize> = 16..=512;
@@ -61,6 +63,13 @@ pub struct ServeVerb {
     #[arg(long, value_name = "SECONDS", default_value_t = locate::REFRESH.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub refresh: u64,
+    /// Of one index in a bucket: search part I, from 0, of N for a router, and answer nobody else.
+    #[arg(long, value_name = "I/N", value_parser = super::args::shard, conflicts_with_all = ["parts", "write"])]
+    pub part: Option<(usize, usize)>,
+    /// Of one index in a bucket: be the router of the servers at these addresses, which have all parts.
+    /// Where they want a token, it is in PAGESIGHT_PARTS_TOKEN.
+    #[arg(long, value_name = "URL,URL", value_delimiter = ',', conflicts_with = "write")]
+    pub parts: Vec<String>,
     /// Take index jobs, uploads and deletions.
     #[arg(long)]
     pub write: bool,
@@ -212,9 +221,10 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
             ));
         }
     }
-    let refresh = Duration::from_secs(verb.refresh);
+    let bucket = bucket(place, verb, &of_indexes)?;
     let options = Options {
-        bucket: locate::options(place, refresh, true),
+        bucket,
+        is_part: verb.part.is_some(),
         answerer,
         bind,
         token,
@@ -230,8 +240,8 @@ pub fn run(place: &Place, verb: &ServeVerb) -> Result<Outcome> {
         cache_bytes: (verb.cache as usize) << 20,
         grace: Duration::from_secs(verb.grace),
         max_file_bytes: verb.max_file_size << 20,
-        web: !verb.no_web,
-        mcp: !verb.no_mcp,
+        web: !verb.no_web && verb.part.is_none(),
+        mcp: !verb.no_mcp && verb.part.is_none(),
         mcp_ask: verb.mcp_ask,
         log: match verb.log_format {
             LogChoice::Text => LogFormat::Text,
@@ -300,6 +310,7 @@ fn of_indexes(
     Ok(Options {
         indexes: named,
         bucket: locate::options(place, locate::REFRESH, true),
+        is_part: false,
         answerer: Answerer::Passage,
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         token: None,
@@ -328,6 +339,32 @@ fn of_indexes(
         renderer,
         ocr_weights: weight_search(place),
     })
+}
+
+/// How an index in a bucket is read: whole, as one part, or by asking all parts.
+fn bucket(place: &Place, verb: &ServeVerb, of_indexes: &Options) -> Result<BucketOptions> {
+    let mut options = locate::options(place, Duration::from_secs(verb.refresh), true);
+    if verb.part.is_none() && verb.parts.is_empty() {
+        return Ok(options);
+    }
+    let only = &of_indexes.indexes[0].1;
+    if of_indexes.indexes.len() > 1 || locate::address(only)?.is_none() {
+        return Err(hinted(
+            "--part and --parts are for one index in a bucket",
+            "name it alone, e.g. `pagesight serve s3://BUCKET/PREFIX --part 0/4`",
+        ));
+    }
+    if let Some((at, of)) = verb.part {
+        options.local.share = Share::Part { at, of };
+    } else {
+        let token = token(None, "PAGESIGHT_PARTS_TOKEN")?;
+        let deadline = Duration::from_secs(verb.deadline);
+        let parts = OverHttp::new(&verb.parts, token, deadline);
+        let wrong = |what| hinted(what, "write --parts http://HOST:PORT,http://HOST:PORT");
+        options.parts = Some(Arc::new(parts.map_err(wrong)?));
+        options.local.share = Share::Nothing;
+    }
+    Ok(options)
 }
 
 fn address(bind: &str) -> Result<SocketAddr> {

@@ -68,7 +68,7 @@ fn one(
         check_flags(verb, &plan, options)?;
         load_model(fleet, verb, &plan)?;
     }
-    let base = verb.model.loading.base.as_deref();
+    let base = verb.base.as_deref();
     let every = verb.commit_every.map(|pages| pages as usize);
     let mut progress = Progress::new(verb, terminal);
     let read = fleet.index_shard(id, (shard, of), base, every, options, &mut |event| {
@@ -165,17 +165,8 @@ fn load_model(fleet: &Fleet, verb: &IndexVerb, plan: &Plan) -> Result<()> {
             )
         })?,
     };
-    // --base is the folder of the PDFs here.
-    let options = LoadOptions {
-        slices: verb.slices.clone(),
-        base: None,
-        ..checkpoint::options(&super::args::Loading {
-            base: None,
-            recipe: verb.model.loading.recipe.clone(),
-            precision: verb.model.loading.precision,
-            device: verb.model.loading.device,
-        })?
-    };
+    let options =
+        LoadOptions { slices: verb.slices.clone(), ..checkpoint::options(&verb.model.loading)? };
     let loaded = fleet.load_model(&source, &options, plan.model.clone());
     loaded.with_context(|| checkpoint::loading(&source))
 }

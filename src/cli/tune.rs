@@ -11,7 +11,7 @@ use serde_json::json;
 use super::args::{Measuring, Place, share};
 use super::query::open;
 use super::terminal::Terminal;
-use super::{Outcome, questions};
+use super::{Outcome, locate, questions};
 
 /// How deep rankings are compared.
 const DEPTH: usize = Tally::DEPTH;
@@ -48,13 +48,16 @@ pub struct TuneVerb {
 
 pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcome> {
     let index = open(place, &verb.measuring.model)?;
-    if index.is_in_bucket() && !verb.measuring.dry_run {
-        // Before it is measured for nothing.
-        index.check_writable()?;
-    }
+    let apply_to = |setting: Option<&Setting>| -> Result<()> {
+        match locate::bucket(place)? {
+            Some(address) => locate::fleet(place, &address)?.apply(setting)?,
+            None => index.apply(setting)?,
+        }
+        Ok(())
+    };
     let mut out = io::stdout().lock();
     if verb.reset {
-        index.apply(None).context("writing the setting")?;
+        apply_to(None).context("writing the setting")?;
         if verb.json {
             writeln!(out, "{}", json!({"v": 1, "type": "reset"}))?
         } else {
@@ -99,7 +102,7 @@ pub fn run(place: &Place, verb: &TuneVerb, terminal: &Terminal) -> Result<Outcom
         print_setting(&mut out, setting, Some(setting) == best, apply, verb.json)?;
     }
     if let Some(best) = best.filter(|_| apply) {
-        index.apply(Some(best)).context("writing the setting")?;
+        apply_to(Some(best)).context("writing the setting")?;
         if !verb.json {
             writeln!(out, "searches {}", chosen(best, compared.is_some()))?;
         }

@@ -27,6 +27,8 @@ mod mcp;
 mod meters;
 pub mod options;
 mod pages;
+mod part;
+pub mod parts;
 mod problem;
 mod routes;
 mod schema;

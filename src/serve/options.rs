@@ -26,6 +26,8 @@ pub struct Options {
     pub indexes: Vec<(String, PathBuf)>,
     /// How indexes in buckets are read.
     pub bucket: BucketOptions,
+    /// Whether the one index is served to a router alone, as a part.
+    pub is_part: bool,
     pub bind: SocketAddr,
     /// Full scope.
     pub token: Option<String>,

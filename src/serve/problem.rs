@@ -51,6 +51,7 @@ pub enum Code {
     Starting,
     Stopping,
     IndexUnavailable,
+    PartUnavailable,
     DrawFailed,
     Deadline,
 }
@@ -85,7 +86,11 @@ impl Code {
             Self::TooBusy => 429,
             Self::HeadersTooLarge => 431,
             Self::Internal => 500,
-            Self::Starting | Self::Stopping | Self::IndexUnavailable | Self::DrawFailed => 503,
+            Self::Starting
+            | Self::Stopping
+            | Self::IndexUnavailable
+            | Self::PartUnavailable
+            | Self::DrawFailed => 503,
             Self::Deadline => 504,
         }
     }
@@ -128,6 +133,7 @@ impl Code {
             Self::Starting => "starting",
             Self::Stopping => "stopping",
             Self::IndexUnavailable => "index_unavailable",
+            Self::PartUnavailable => "part_unavailable",
             Self::DrawFailed => "draw_failed",
             Self::Deadline => "deadline",
         }
@@ -170,6 +176,7 @@ impl Code {
             Self::Starting => "The server is starting",
             Self::Stopping => "The server is stopping",
             Self::IndexUnavailable => "The index cannot be read",
+            Self::PartUnavailable => "A part of the index does not answer",
             Self::DrawFailed => "The page cannot be drawn",
             Self::Deadline => "The answer took too long",
         }
@@ -363,6 +370,14 @@ impl From<Error> for Problem {
                 "the model that the index was made with is not on the server: ask the channel \
                      `text`",
             ),
+            Error::Query(error) if error.of_part().is_some() => Self {
+                retry_after_s: Some(1),
+                ..Self::new(
+                    Code::PartUnavailable,
+                    "a server with a part of the index does not answer, and an answer without its \
+                     pages would look like a whole one: try again",
+                )
+            },
             Error::Query(QueryError::NoWords) => {
                 Self::bad("query", "the channel `text` needs `query`")
             }

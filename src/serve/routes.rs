@@ -264,6 +264,7 @@ pub fn all() -> Vec<Route> {
             .json::<schema::SearchAnswer>(200, "Ranked pages; none when nothing was found.")
             .busy()
             .problems(&[Code::IndexNotFound, Code::NoModel, Code::AmbiguousRef])
+            .problems(&[Code::PartUnavailable])
     };
     let drawn = || [Code::DrawFailed, Code::FileGone, Code::FileChanged];
     let map = |id, description| {
@@ -393,6 +394,7 @@ pub fn all() -> Vec<Route> {
                 .json::<schema::ContextAnswer>(200, "The sources.")
                 .busy()
                 .problems(&[Code::IndexNotFound, Code::NoModel, Code::AmbiguousRef])
+                .problems(&[Code::PartUnavailable])
                 .problems(&drawn()),
         ),
         route(
@@ -657,6 +659,15 @@ pub fn router(with_web: bool) -> Router<Shared> {
             .route("/favicon.svg", get(web::icon));
     }
     router
+}
+
+/// The router of those routes that say how the server is: what a part of an index answers to others than
+/// its router.
+pub fn state() -> Router<Shared> {
+    const OF_STATE: [&str; 6] =
+        ["/healthz", "/livez", "/readyz", "/metrics", "/v1/status", "/v1/indexes"];
+    let of_state = all().into_iter().filter(|route| OF_STATE.contains(&route.path));
+    of_state.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
 /// OpenAPI 3.1, made from the routes and their types.

@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use pagesight::parts::Ask;
 use pagesight_core::chain;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +24,7 @@ use super::answerer::Answerer;
 use super::options::Options;
 use super::served::Served;
 use super::state::{App, Phase, Shared};
-use super::{layer, log, mcp, meters, routes, search};
+use super::{layer, log, mcp, meters, part, routes, search};
 
 /// Headers, and a body that does not come, end a connection after this.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -162,7 +163,11 @@ fn open(app: &App) -> Result<Vec<Served>> {
             }
         }
         let one = Served { name: name.clone(), index, is_default: served.is_empty() };
-        if let Err(error) = search::warm(&one) {
+        if options.is_part {
+            // Maps the codes and opens the words.
+            let number = one.index.snapshot().number();
+            one.index.answer_part(number, &Ask::facts()).with_context(what)?;
+        } else if let Err(error) = search::warm(&one) {
             // Words answer without the model; an index that cannot be searched at all is no index.
             let words = one.index.search("warm").channels([pagesight::search::Channel::Words]);
             words.run().with_context(what)?;
@@ -217,7 +222,11 @@ async fn upkeep(app: &Shared) {
 
 /// All routes with what is around them.
 fn router(app: &Shared) -> Router {
-    let mut router = routes::router(app.options.web);
+    let mut router = if app.options.is_part {
+        routes::state().merge(part::routes())
+    } else {
+        routes::router(app.options.web)
+    };
     if app.options.mcp {
         router = router.merge(mcp::routes(app));
     }

@@ -9,11 +9,11 @@ use std::sync::mpsc::sync_channel;
 
 use futures::FutureExt;
 use pagesight_core::seam::{
-    Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit,
+    Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit, WordsPart,
 };
 use pagesight_core::{
-    DocumentRecord, EmbedderRecord, EncodedPassages, Found, ModelRecord, PageId, PageRecord,
-    PageVectors,
+    DocumentRecord, EmbedderRecord, EncodedPassages, Found, FoundWords, Frequencies, ModelRecord,
+    PageId, PageRecord, PageVectors, WordFacts,
 };
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
@@ -218,6 +218,26 @@ impl TextIndex for Reader {
 
     fn wordless(&self, pages: &[PageId]) -> Result<HashSet<PageId>, BoxError> {
         Ok(self.0.text.wordless(pages)?)
+    }
+}
+
+impl WordsPart for Reader {
+    fn facts(&self) -> WordFacts {
+        self.0.text.facts().clone()
+    }
+
+    fn frequencies(&self, query: &str, all: &WordFacts) -> Result<Frequencies, BoxError> {
+        Ok(self.0.text.frequencies(query, all)?)
+    }
+
+    fn search_words(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+        all: (&WordFacts, &Frequencies),
+    ) -> Result<FoundWords, BoxError> {
+        Ok(self.0.text.search_part(query, k, filter, all)?)
     }
 }
 

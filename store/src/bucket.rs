@@ -19,8 +19,8 @@
 //! * [`parts`], [`changes`], [`words`], [`commit`]: parts become a snapshot.
 //! * [`lease`], [`gc`], [`join`]: readers hold what they read, the rest is removed, and what is small
 //!   is joined.
-//! * [`mirror`], [`sparse`], [`room`], [`distant`]: the copy of words and codes that a machine searches,
-//!   and what it lacks.
+//! * [`mirror`], [`sparse`], [`room`], [`distant`], [`share`]: the copy of words and codes that a machine
+//!   searches, what it lacks, and what other machines search in its place.
 //! * [`fleet`]: all of it for those who write.
 
 pub(crate) mod address;
@@ -43,6 +43,7 @@ pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod record;
 pub(crate) mod room;
+pub(crate) mod share;
 pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ use crate::bucket::lease::BucketLease;
 use crate::bucket::log;
 use crate::bucket::mirror::Mirror;
 use crate::bucket::objects::Objects;
+use crate::bucket::share::Share;
+use crate::bucket::words;
 use crate::codes::passages::PassageCodes;
 use crate::codes::residual::{Residuals, only_copy};
 use crate::codes::{damage, segments};
@@ -121,13 +123,21 @@ impl AsyncReader {
     pub async fn open_bucket(objects: Objects, mirror: Mirror) -> Result<Self, StoreError> {
         let (entry, lease) = BucketLease::take(&objects).await?;
         let mut snapshot = entry.snapshot.clone();
+        if snapshot.compact.is_some() && mirror.share() != Share::Whole {
+            let place = objects.address.to_string();
+            let what = "a compact index is not shared out over several machines: its codes are all that \
+                        there is of its vectors, so each replica has all of them";
+            return Err(StoreError::NotInBucket { place, what });
+        }
         snapshot.files = entry.files(&objects).await?;
         mirror.bring(&snapshot.files).await?;
         let places = objects.tables();
         let documents = places.open("documents", Some(snapshot.documents_version)).await?;
         let pages = places.open("pages", Some(snapshot.pages_version)).await?;
         let folder = mirror.folder().to_path_buf();
-        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
+        let share = mirror.share();
+        let text_meta = words::of_share(&objects.shown(), &snapshot.text_meta, share)?;
+        let text = TextReader::open(&folder.join(TEXT), &text_meta)?;
         mirror.tidy(&snapshot.files);
         let over = Arc::new(AtomicBool::new(false));
         let names = segments::readable(&snapshot).unwrap_or_default().to_vec();
@@ -326,8 +336,18 @@ impl AsyncReader {
 
     /// The codes of this snapshot, mapped; `None` when it has none, or those of an earlier version.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
-        let names = segments::readable(&self.snapshot);
-        names.map(|names| Ok(self.reachable(segments::open(&self.folder, names)?))).transpose()
+        let share = match &self.home {
+            Home::Folder { .. } => Share::Whole,
+            Home::Bucket(home) => home.mirror.share(),
+        };
+        let names = segments::readable(&self.snapshot).filter(|_| share != Share::Nothing);
+        let Some(names) = names else { return Ok(None) };
+        let codes = segments::open(&self.folder, names)?;
+        let codes = match share {
+            Share::Whole => codes,
+            share => codes.part(|at| share.has(&names[at])),
+        };
+        Ok(Some(self.reachable(codes)))
     }
 
     /// Lets `codes` of an index in a bucket fetch what the files here lack.

@@ -5,10 +5,12 @@
 //! * [`pinned`]: a tantivy directory that shows one snapshot.
 //! * [`writer`] and [`reader`]: words in, ranked pages out.
 //! * [`bm25`]: the scores of pages.
+//! * [`joined`]: what belongs to all pages where each machine has some of them.
 //! * [`snippet`]: the part of a page that shows why it was found.
 
 pub(crate) mod analysis;
 mod bm25;
+pub(crate) mod joined;
 mod pinned;
 pub(crate) mod reader;
 mod schema;

@@ -31,6 +31,8 @@ pub struct Slot {
 pub struct Segments {
     segments: Vec<Segment>,
     living: Vec<Slot>,
+    /// Which segments are searched here; `None` for all.
+    mine: Option<Vec<bool>>,
     pub(super) elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
@@ -56,13 +58,31 @@ impl Segments {
             return Err(SegmentError::Kinds);
         }
         let living = living(&segments);
-        Ok(Self { segments, living, elsewhere: None })
+        Ok(Self { segments, living, mine: None, elsewhere: None })
     }
 
     /// Says where codes come from that the files here have no copy of; see [`here`](Self::here).
     #[must_use]
     pub fn with_elsewhere(self, elsewhere: Arc<dyn Elsewhere>) -> Self {
         Self { elsewhere: Some(elsewhere), ..self }
+    }
+
+    /// Leaves the pages of those segments for which `is_mine` is true: the part of one machine, where
+    /// several have the segments of an index. The lists of the others say which pages later segments
+    /// replaced or dropped.
+    #[must_use]
+    pub fn part(mut self, is_mine: impl Fn(usize) -> bool) -> Self {
+        let mine: Vec<bool> = (0..self.segments.len()).map(is_mine).collect();
+        self.living.retain(|slot| mine[slot.segment as usize]);
+        self.mine = Some(mine);
+        self
+    }
+
+    /// Pages and bytes of the files that are searched here, replaced and dropped pages included.
+    pub fn extent(&self) -> (usize, usize) {
+        let is_mine = |at: usize| self.mine.as_ref().is_none_or(|mine| mine[at]);
+        let mine = self.segments.iter().enumerate().filter(|&(at, _)| is_mine(at));
+        mine.fold((0, 0), |(pages, bytes), (_, one)| (pages + one.len(), bytes + one.bytes()))
     }
 
     /// Whether all codes are in the files, for all that is known here.
@@ -249,6 +269,20 @@ mod tests {
         for (a, b) in all.living().iter().zip(again.living()) {
             assert_eq!(all.page(a), again.page(b));
         }
+    }
+
+    #[test]
+    fn parts_have_every_living_page_once() {
+        let first = segment(&[], &[(id(1, 1), 0.1), (id(1, 2), 0.2), (id(2, 1), 0.3)]);
+        let second = segment(&[2], &[(id(1, 2), 0.4), (id(3, 1), 0.5)]);
+        let third = segment(&[3], &[(id(3, 2), 0.6)]);
+        let whole = open(&[&first, &second, &third]);
+        let parts = [0, 1].map(|part| open(&[&first, &second, &third]).part(|at| at % 2 == part));
+        assert_eq!(ids(&parts[0]), [id(1, 1), id(3, 2)]);
+        // Its copy of the first segment is replaced by one that the other part has.
+        assert_eq!(ids(&parts[1]), [id(1, 2)]);
+        let extents = parts.each_ref().map(Segments::extent);
+        assert_eq!(whole.extent(), (extents[0].0 + extents[1].0, extents[0].1 + extents[1].1));
     }
 
     #[test]

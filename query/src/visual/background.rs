@@ -20,6 +20,8 @@ use pagesight_maxsim::{DimMismatch, Here, Neutral, Segments, Slot};
 use super::each::each;
 use super::error::CodesError;
 use crate::error::QueryError;
+use crate::parts::ask::{Answer, Off, Question};
+use crate::parts::joined::Joined;
 
 /// What the pages of one snapshot give to neutral questions. Kept with the snapshot: what an index
 /// of an earlier version does not have is measured by the first search that wants it.
@@ -31,7 +33,7 @@ pub struct Backgrounds {
 }
 
 /// Where the backgrounds of pages with codes are.
-enum Coded {
+pub(crate) enum Coded {
     /// In the files of the codes.
     Stored,
     /// Measured here, for each page of each file.
@@ -73,27 +75,30 @@ impl Backgrounds {
             return Ok(Some(self.coded.get_or_init(|| Coded::Stored)));
         }
         let Some(neutral) = self.neutral(encoder) else { return Ok(None) };
-        let mut measured: Vec<Vec<f32>> =
-            codes.segments().iter().map(|segment| vec![0.0; segment.len()]).collect();
-        let residual = if codes.are_residual() {
-            codes.residual_queries(neutral.vectors())?
-        } else {
-            Vec::new()
-        };
-        let measure = |here: &Here<'_>, slot: &Slot| -> Result<f32, CodesError> {
-            let background = if codes.are_residual() {
-                neutral.of_score(here.score_residual(&residual, slot)?)
-            } else {
-                neutral.measure_code(&here.page(slot)?)?
-            };
-            Ok(background.per_token)
-        };
-        let found = each(codes, codes.living(), measure)?;
-        for (slot, per_token) in codes.living().iter().zip(found) {
-            measured[slot.segment as usize][slot.index as usize] = per_token;
-        }
-        Ok(Some(self.coded.get_or_init(|| Coded::Measured(measured))))
+        let measured = measured(codes, neutral)?;
+        Ok(Some(self.coded.get_or_init(|| measured)))
     }
+}
+
+/// What each page of `codes` gives to `neutral` questions, measured by its codes.
+pub(crate) fn measured(codes: &Segments, neutral: &Neutral) -> Result<Coded, CodesError> {
+    let mut measured: Vec<Vec<f32>> =
+        codes.segments().iter().map(|segment| vec![0.0; segment.len()]).collect();
+    let residual =
+        if codes.are_residual() { codes.residual_queries(neutral.vectors())? } else { Vec::new() };
+    let measure = |here: &Here<'_>, slot: &Slot| -> Result<f32, CodesError> {
+        let background = if codes.are_residual() {
+            neutral.of_score(here.score_residual(&residual, slot)?)
+        } else {
+            neutral.measure_code(&here.page(slot)?)?
+        };
+        Ok(background.per_token)
+    };
+    let found = each(codes, codes.living(), measure)?;
+    for (slot, per_token) in codes.living().iter().zip(found) {
+        measured[slot.segment as usize][slot.index as usize] = per_token;
+    }
+    Ok(Coded::Measured(measured))
 }
 
 /// The alphabet that a letter is of, roughly: Latin, or its block of 256 letters.
@@ -140,6 +145,36 @@ impl<'a> Correction<'a> {
         Ok(coded.map(|coded| OfCodes { coded, codes, factor: self.factor }))
     }
 
+    /// For pages whose codes several machines have: as one machine with all of them takes it off.
+    pub(super) fn of_parts(&self, parts: &Joined) -> Off {
+        if parts.codes().is_some_and(|codes| codes.living > 0 && codes.measured.is_some()) {
+            return Off::Stored(self.factor.into());
+        }
+        let neutral = self.backgrounds.neutral(self.encoder);
+        neutral.map_or(Off::Nothing, |neutral| {
+            Off::Measured(self.factor.into(), neutral.vectors().into())
+        })
+    }
+
+    /// As [`of_vectors`](Self::of_vectors), of `pages` whose codes several machines have.
+    ///
+    /// # Errors
+    /// What the parts say.
+    pub fn of_pages(&self, parts: &Joined, pages: &[PageId]) -> Result<OfVectors<'_>, QueryError> {
+        let question = Question::Off { off: self.of_parts(parts), pages: pages.to_vec() };
+        let known = match parts.each(question, |answer| match answer {
+            Answer::Scores(off) => Some(Vec::from(off)),
+            _ => None,
+        }) {
+            Ok(of_parts) => of_parts.into_iter().flatten().collect(),
+            // Vectors tell what damaged codes do not.
+            Err(CodesError::Damaged(_)) => HashMap::new(),
+            Err(CodesError::Failed(error)) => return Err(error),
+        };
+        let neutral = self.backgrounds.neutral(if known.is_empty() { self.encoder } else { None });
+        Ok(OfVectors { known, neutral, factor: self.factor })
+    }
+
     /// For pages by their vectors: what the codes know of them, where there are codes, else what
     /// neutral questions measure.
     pub fn of_vectors<'b>(
@@ -163,6 +198,20 @@ pub(crate) struct OfCodes<'a> {
     coded: &'a Coded,
     codes: &'a Segments,
     factor: f32,
+}
+
+/// The backgrounds of codes that have them all.
+static STORED: Coded = Coded::Stored;
+
+impl<'a> OfCodes<'a> {
+    pub fn new(coded: &'a Coded, codes: &'a Segments, factor: f32) -> Self {
+        Self { coded, codes, factor }
+    }
+
+    /// Of codes that have the backgrounds of all pages.
+    pub fn stored(codes: &'a Segments, factor: f32) -> Self {
+        Self { coded: &STORED, codes, factor }
+    }
 }
 
 impl OfCodes<'_> {

@@ -3,7 +3,7 @@
 use pagesight_core::PageId;
 
 /// Adds `more` to the `depth` best so far, in order.
-pub(super) fn keep_best(best: &mut Vec<(PageId, f32)>, more: Vec<(PageId, f32)>, depth: usize) {
+pub(crate) fn keep_best(best: &mut Vec<(PageId, f32)>, more: Vec<(PageId, f32)>, depth: usize) {
     best.extend(more);
     best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     best.truncate(depth);

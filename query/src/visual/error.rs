@@ -5,7 +5,7 @@ use pagesight_maxsim::{DimMismatch, HereError, SegmentError};
 use crate::error::QueryError;
 
 /// Why the codes did not answer.
-pub(super) enum CodesError {
+pub(crate) enum CodesError {
     /// A page of the codes is damaged, or the full-precision vectors lack one.
     Damaged(String),
     /// Nothing else would answer either.

@@ -83,7 +83,7 @@ pub(super) fn rank_by_residual(
 }
 
 /// The scores of `slots` by their codes, int8 or residual, less what `background` takes off.
-pub(super) fn by_code(
+pub(crate) fn by_code(
     codes: &Segments,
     query: &QueryVectors,
     slots: &[Slot],

@@ -26,15 +26,9 @@ pub(super) fn rank(
     background: Option<&OfCodes<'_>>,
 ) -> Result<Ranked, CodesError> {
     let start = Instant::now();
-    let queries = codes.sketch_queries(query)?;
-    let mut scores = vec![0.0; slots.len()];
-    let parts = scores.par_chunks_mut(AT_A_TIME).zip(slots.par_chunks(AT_A_TIME));
-    parts.try_for_each(|(scores, slots)| -> Result<(), CodesError> {
-        scores.copy_from_slice(&codes.score_sketches(&queries, slots)?);
-        scores.iter_mut().zip(slots).for_each(|(score, slot)| *score -= off(background, slot));
-        Ok(())
-    })?;
-    let mut chosen = chosen(slots, &scores, count);
+    let scores = scores(codes, slots, query, background)?;
+    let chosen = chosen(slots, &scores, count);
+    let mut chosen: Vec<Slot> = chosen.into_iter().map(|(slot, _)| slot).collect();
     let again = if codes.are_residual() { Code::Residual } else { Code::Int8 };
     let mut work = Work { code: Code::Sketch, again, seen: slots.len(), ..Work::default() };
     (work.reranked, work.scan) = (chosen.len(), start.elapsed());
@@ -49,11 +43,29 @@ pub(super) fn rank(
     Ok((Found { pages: best, scale }, work))
 }
 
-/// The `count` best of `slots` by `scores`, ties by page, in any order.
-pub(super) fn chosen(slots: &[Slot], scores: &[f32], count: usize) -> Vec<Slot> {
+/// The scores of `slots` by their sketches, less what `background` takes off.
+pub(crate) fn scores(
+    codes: &Segments,
+    slots: &[Slot],
+    query: &QueryVectors,
+    background: Option<&OfCodes<'_>>,
+) -> Result<Vec<f32>, CodesError> {
+    let queries = codes.sketch_queries(query)?;
+    let mut scores = vec![0.0; slots.len()];
+    let parts = scores.par_chunks_mut(AT_A_TIME).zip(slots.par_chunks(AT_A_TIME));
+    parts.try_for_each(|(scores, slots)| -> Result<(), CodesError> {
+        scores.copy_from_slice(&codes.score_sketches(&queries, slots)?);
+        scores.iter_mut().zip(slots).for_each(|(score, slot)| *score -= off(background, slot));
+        Ok(())
+    })?;
+    Ok(scores)
+}
+
+/// The `count` best of `slots` by `scores`, with these, best first, ties by page.
+pub(crate) fn chosen(slots: &[Slot], scores: &[f32], count: usize) -> Vec<(Slot, f32)> {
     let last = at_rank(scores.to_vec(), count);
     let reaches = |(_, score): &(&Slot, &f32)| last.total_cmp(score).is_le();
     let mut best: Vec<(&Slot, &f32)> = slots.iter().zip(scores).filter(reaches).collect();
     best.sort_unstable_by(|a, b| b.1.total_cmp(a.1).then(a.0.id.cmp(&b.0.id)));
-    best.into_iter().take(count).map(|(slot, _)| *slot).collect()
+    best.into_iter().take(count).map(|(slot, score)| (*slot, *score)).collect()
 }

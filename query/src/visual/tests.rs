@@ -37,10 +37,11 @@ fn by_codes(
 ) -> Result<(Vec<(PageId, f32)>, Work), CodesError> {
     let correction = None;
     let codes = Some(codes);
-    let visual = Visual { source: store, codes, query, depth, documents, effort, correction };
+    let visual =
+        Visual { source: store, codes, parts: None, query, depth, documents, effort, correction };
     let codes = visual.codes.expect("given above");
     let (found, work) = match visual.by_codes(codes)? {
-        (_, Some(coded)) => coded.settle(codes, store, query)?,
+        (_, Some(coded)) => coded.settle(&certified::Here::new(codes, store, query))?,
         (ranked, None) => ranked,
     };
     Ok((found.pages, work))
@@ -152,6 +153,7 @@ proptest! {
                 Visual {
                     source: &store,
                     codes,
+                    parts: None,
                     query: &query,
                     depth,
                     documents: None,
@@ -278,7 +280,8 @@ fn what_is_not_settled_is_in_the_order_of_codes_and_reads_no_vectors() {
     let rank = |source, effort, certain| {
         let (codes, depth) = (Some(&codes), Depth { pages: 30, certain });
         let (query, documents, correction) = (&query, None, None);
-        let visual = Visual { source, codes, query, depth, documents, effort, correction };
+        let parts = None;
+        let visual = Visual { source, codes, parts, query, depth, documents, effort, correction };
         let ((found, work), coded, notice) = visual.rank_by_code().unwrap();
         assert_eq!(notice, None);
         (found, work, coded.map(|coded| visual.settle(coded)))
@@ -398,7 +401,8 @@ fn the_pages_of_the_best_scores_are_chosen() {
     let mut expected: Vec<usize> = (0..slots.len()).collect();
     expected.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(slots[a].id.cmp(&slots[b].id)));
     for count in [0, 1, 7, 30, 119, 120, 999] {
-        let mut got: Vec<PageId> = chosen(slots, &scores, count).iter().map(|s| s.id).collect();
+        let mut got: Vec<PageId> =
+            chosen(slots, &scores, count).iter().map(|(slot, _)| slot.id).collect();
         let mut best: Vec<PageId> = expected.iter().take(count).map(|&n| slots[n].id).collect();
         got.sort_unstable();
         best.sort_unstable();

@@ -2,8 +2,8 @@
 //! of their codes can be joined and an index does not depend on how its pages were shared out.
 //!
 //! `coders/<model>-<dim>.bin` is the mean, little-endian f32, and the BLAKE3 of it. Who needs it
-//! first takes it from the pages of a part and puts it where there is none; the others take what is
-//! there.
+//! first takes it from the first pages of documents that the plan names, or where none of them can be
+//! read from the pages of its part, and puts it where there is none; the others take what is there.
 
 use pagesight_core::{ModelRecord, PageVectors};
 use pagesight_maxsim::SketchCoder;

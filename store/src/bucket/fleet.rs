@@ -17,7 +17,7 @@ use crate::error::StoreError;
 use crate::lance::detached::{Detached, TablePlace};
 use crate::lance::schema::{documents_schema, pages_schema, read_ledger};
 use crate::runtime::wait;
-use crate::snapshot::contents::Snapshot;
+use crate::snapshot::contents::{Snapshot, Tuning};
 use crate::text::analysis::ANALYSIS;
 use crate::text::writer::TextWriter;
 use crate::upkeep::transfer::import as import_into_folder;
@@ -248,6 +248,33 @@ impl Fleet {
     /// [`StoreError::Plan`] for one that cannot be abandoned; what cannot be read, put or removed.
     pub fn collect_garbage(&self, keeping: &Keeping) -> Result<Swept, StoreError> {
         wait(gc::collect(&self.objects, &self.tables, keeping, &self.scratch))
+    }
+
+    /// Puts what searches are tuned to, or that they are left to themselves: a snapshot with the same
+    /// pages as the one before.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is no index, [`StoreError::Conditions`]; what cannot be read
+    /// or put.
+    pub fn set_tuning(&self, tuning: Option<&Tuning>) -> Result<Snapshot, StoreError> {
+        wait(async {
+            self.objects.try_conditions().await?;
+            loop {
+                let missing = || StoreError::Missing { path: self.objects.shown() };
+                let newest = log::newest(&self.objects).await?.ok_or_else(missing)?;
+                let snapshot = Snapshot {
+                    number: newest.snapshot.number + 1,
+                    created_s: now_s(),
+                    tuning: tuning.cloned(),
+                    ..newest.snapshot.clone()
+                };
+                let next = Entry { snapshot, nonce: random(), ..newest };
+                // Who comes second begins again on what the first published.
+                if log::publish(&self.objects, &next).await? {
+                    return Ok(next.snapshot);
+                }
+            }
+        })
     }
 
     /// The open plans, and how many readers say that they are there.

@@ -20,7 +20,9 @@ use pagesight_maxsim::Segment;
 
 use super::objects::Objects;
 use super::room::{Room, on_disk};
+use super::share::Share;
 use super::sparse::{self, Pieces};
+use super::words::segment_of;
 use crate::codes::segments::map;
 use crate::error::StoreError;
 use crate::runtime::runtime;
@@ -51,12 +53,15 @@ pub struct LocalCopy {
     /// Whether the codes of all pages are fetched in the background, as far as there is room; else only
     /// those that are compared.
     pub fill: bool,
+    /// What of an index is copied: the part that is searched here.
+    pub share: Share,
 }
 
 impl LocalCopy {
     /// Copies in `folder`, as large as the disk allows.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), most_bytes: None, fill: false }
+        let (folder, share) = (folder.into(), Share::Whole);
+        Self { folder, most_bytes: None, fill: false, share }
     }
 }
 
@@ -67,6 +72,7 @@ pub(crate) struct Mirror {
     objects: Objects,
     room: Arc<Room>,
     fill: bool,
+    share: Share,
     pieces: Pieces,
 }
 
@@ -77,6 +83,8 @@ struct Outline {
     key: (PathBuf, String),
     /// Where it lies until it is sound; `None` when it is here.
     part: Option<PathBuf>,
+    /// Whether its pages are searched here: of others the lists say which pages they replace and drop.
+    is_mine: bool,
     /// What it takes here whatever is searched, bytes.
     needed: u64,
     sketches: Vec<Range<u64>>,
@@ -86,11 +94,12 @@ impl Mirror {
     /// The copy of `objects` in `local`.
     pub fn new(local: &LocalCopy, objects: &Objects) -> Self {
         let name = blake3::hash(objects.address.to_string().as_bytes()).to_hex();
-        let name = format!("{}-{}", objects.address.name(), &name[..16]);
+        let ending = local.share.ending();
+        let name = format!("{}-{}{ending}", objects.address.name(), &name[..16]);
         let folder = local.folder.join(name);
         let room = Arc::new(Room::of(&folder, local.most_bytes));
-        let (objects, fill, pieces) = (objects.clone(), local.fill, Pieces::default());
-        Self { folder, objects, room, fill, pieces }
+        let (objects, pieces) = (objects.clone(), Pieces::default());
+        Self { folder, objects, room, fill: local.fill, share: local.share, pieces }
     }
 
     /// Fetches other pieces, in tests.
@@ -106,6 +115,11 @@ impl Mirror {
 
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// What of the index is searched here.
+    pub fn share(&self) -> Share {
+        self.share
     }
 
     /// Where the file that is called `name` in the bucket lies here; `None` for one that stays there.
@@ -135,7 +149,7 @@ impl Mirror {
         self.room.measure();
         let (codes, words): (Vec<_>, Vec<_>) = files
             .iter()
-            .filter(|(name, _)| self.place(name).is_some())
+            .filter(|(name, _)| self.place(name).is_some() && self.is_wanted(name))
             .partition(|(name, _)| name.starts_with(CODES));
         let mut outlining = Vec::with_capacity(codes.len());
         for (name, mark) in codes {
@@ -193,6 +207,15 @@ impl Mirror {
             brought.or_else(|error| if is_damage(&error) { Ok(()) } else { Err(error) })?;
         }
         self.bring_all(words.iter().copied()).await
+    }
+
+    /// Whether the file `name` is needed for what is searched here: of words those of its segments, of
+    /// codes the lists of all.
+    fn is_wanted(&self, name: &str) -> bool {
+        match segment_of(name) {
+            Some(segment) => self.share.has(segment),
+            None => self.share != Share::Nothing,
+        }
     }
 
     fn make_folders(&self) -> Result<(), StoreError> {
@@ -254,10 +277,12 @@ impl Mirror {
     async fn outline(&self, name: &str, mark: &FileMark) -> Result<Outline, StoreError> {
         let path = self.place(name).expect("codes have a place");
         let key = (path.clone(), mark.blake3.clone());
+        let is_mine = name.rsplit('/').next().is_some_and(|file| self.share.has(file));
         let mut outline = Outline {
             name: name.into(),
             key,
             part: None,
+            is_mine,
             needed: mark.bytes,
             sketches: Vec::new(),
             path,
@@ -269,12 +294,12 @@ impl Mirror {
                 || fs::metadata(&outline.path).is_ok_and(|meta| meta.len() == mark.bytes);
             map(&self.folder, file).ok().filter(|_| is_whole())
         } else {
-            sparse::sound(&self.folder, file, mark.bytes)
+            sparse::sound(&self.folder, file, mark.bytes, is_mine)
         };
         if let Some(segment) = there {
             SCANNED.lock().expect("no panic under the lock").insert(outline.key.clone());
             if mark.bytes > self.pieces.small {
-                outline.needed = scanned_bytes(&segment);
+                outline.needed = outline.scanned_bytes(&segment);
             }
             return Ok(outline);
         }
@@ -294,8 +319,10 @@ impl Mirror {
             let _ = fs::remove_file(&part);
         }
         let segment = outlined?;
-        outline.sketches = segment.sketch_ranges();
-        outline.needed = scanned_bytes(&segment);
+        outline.needed = outline.scanned_bytes(&segment);
+        if is_mine {
+            outline.sketches = segment.sketch_ranges();
+        }
         outline.part = Some(part);
         Ok(outline)
     }
@@ -363,7 +390,7 @@ impl Mirror {
         let Ok(runtime) = runtime() else { return };
         let mirror = self.clone();
         runtime.spawn(async move {
-            for name in names.into_iter().rev() {
+            for name in names.into_iter().rev().filter(|name| mirror.share.has(name)) {
                 let (folder, file) = (mirror.folder.clone(), name.clone());
                 let holes =
                     tokio::task::spawn_blocking(move || sparse::holes(&folder, &file)).await;
@@ -462,10 +489,14 @@ impl Mirror {
     }
 }
 
-/// What a search scans of a file: its lists and sketches, bytes.
-fn scanned_bytes(segment: &Segment) -> u64 {
-    let ranges = segment.sketch_ranges().into_iter().chain([segment.lists()]);
-    ranges.map(|range| range.end - range.start).sum()
+impl Outline {
+    /// What a search scans of a file: its lists, and where its pages are searched here its sketches,
+    /// bytes.
+    fn scanned_bytes(&self, segment: &Segment) -> u64 {
+        let sketches = if self.is_mine { segment.sketch_ranges() } else { Vec::new() };
+        let ranges = sketches.into_iter().chain([segment.lists()]);
+        ranges.map(|range| range.end - range.start).sum()
+    }
 }
 
 /// Whether an error of the codes says that they are damaged or gone, and not that they cannot be had

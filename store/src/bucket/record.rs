@@ -117,6 +117,11 @@ pub struct Plan {
     pub documents: PlanCounts,
     /// To be read, bytes.
     pub bytes: u64,
+    /// Ledger paths of documents spread over the plan: whoever needs the coder of the index first makes
+    /// it of their first pages, so that it does not depend on which shard was begun first. Empty for an
+    /// index of words alone.
+    #[serde(default)]
+    pub sample: Vec<String>,
     pub(crate) renamed: Vec<DocumentRecord>,
     pub(crate) dropped: Vec<DroppedPath>,
 }
@@ -133,6 +138,11 @@ const SHARD_BYTES: u64 = 256 << 20;
 
 /// Shards of a plan at most.
 const MOST_SHARDS: usize = 10_000;
+
+/// Documents whose first pages the coder of an index is made of. The mean of the vectors of two pages
+/// each is a mean of some ten thousand vectors; more documents would make the first worker of a plan
+/// wait for longer than their digits are worth, above all where a page takes a minute to encode.
+const SAMPLED: usize = 16;
 
 impl Plan {
     /// Cuts `work` into shards of about equal bytes; `None` when there is nothing to do.
@@ -160,6 +170,7 @@ impl Plan {
             renamed: work.renamed.len() as u64,
             dropped: work.dropped.len() as u64,
         };
+        let sample = if work.model.is_some() { sample(&work.documents) } else { Vec::new() };
         let mut plan = Self {
             v: 1,
             id: String::new(),
@@ -170,6 +181,7 @@ impl Plan {
             shards,
             documents,
             bytes,
+            sample,
             renamed: work.renamed,
             dropped: work.dropped,
         };
@@ -184,6 +196,18 @@ impl Plan {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a plan is plain data")
     }
+}
+
+/// Paths of [`SAMPLED`] of `documents`, which are in the order of their hashes: evenly spread, so that
+/// none of their folders or sizes counts more than the others.
+fn sample(documents: &[PlannedDocument]) -> Vec<String> {
+    let readable: Vec<&PlannedFile> = documents
+        .iter()
+        .filter(|planned| planned.document.is_some())
+        .filter_map(|planned| planned.files.first())
+        .collect();
+    let count = readable.len().min(SAMPLED);
+    (0..count).map(|n| readable[n * readable.len() / count].path.clone()).collect()
 }
 
 /// Cuts `documents`, in their order, into `count` shards of about equal bytes.
@@ -405,6 +429,26 @@ mod tests {
                 let fair = all / shards as u64;
                 assert!(bytes.abs_diff(fair) < 100 + count, "{bytes} of {fair}");
             }
+        }
+    }
+
+    #[test]
+    fn the_sample_of_a_plan_is_spread_over_all_of_it() {
+        let with_model = |count| Work {
+            model: Some(ModelRecord::new(pagesight_core::ModelId("m".into()), 2)),
+            ..work(count)
+        };
+        assert!(Plan::of(work(50)).unwrap().0.sample.is_empty(), "there is nothing to encode");
+        assert_eq!(Plan::of(with_model(3)).unwrap().0.sample.len(), 3);
+        let (plan, shards) = Plan::of(with_model(200)).unwrap();
+        assert_eq!(plan.sample.len(), SAMPLED);
+        let paths = |shard: &Shard| -> Vec<String> {
+            shard.documents.iter().map(|document| document.files[0].path.clone()).collect()
+        };
+        for shard in &shards {
+            let paths = paths(shard);
+            let of_shard = plan.sample.iter().filter(|path| paths.contains(path)).count();
+            assert!((3..=5).contains(&of_shard), "{of_shard} of {SAMPLED} in one of 4 shards");
         }
     }
 

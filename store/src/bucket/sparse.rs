@@ -35,14 +35,14 @@ impl Default for Pieces {
 /// What is fetched at once of what nobody waits for, bytes.
 const AT_ONCE: u64 = 8 << 20;
 
-/// Opens the file of codes `name` below the copy in `folder`; `None` where there is none whose lists and
-/// sketches are sound.
-pub(super) fn sound(folder: &Path, name: &str, bytes: u64) -> Option<Segment> {
+/// Opens the file of codes `name` below the copy in `folder`; `None` where there is none whose lists are
+/// sound, and where they are scanned its sketches.
+pub(super) fn sound(folder: &Path, name: &str, bytes: u64, scanned: bool) -> Option<Segment> {
     let path = folder.join(CODES).join(name);
     if fs::metadata(&path).ok()?.len() != bytes {
         return None;
     }
-    map(folder, name).ok().filter(Segment::are_sketches_sound)
+    map(folder, name).ok().filter(|segment| !scanned || segment.are_sketches_sound())
 }
 
 /// Makes a file of `length` bytes that is one hole.

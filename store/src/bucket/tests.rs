@@ -10,7 +10,9 @@ mod plans;
 mod puts;
 mod readers;
 mod rights;
+mod shares;
 mod sleeper;
+mod tuning;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,6 +14,7 @@ use pagesight_core::{DocumentId, PageRecord};
 use serde_json::Value;
 
 use super::objects::Objects;
+use super::share::Share;
 use crate::error::StoreError;
 use crate::snapshot::contents::FileMark;
 use crate::text::writer::{PageWords, TextWriter};
@@ -144,6 +145,16 @@ pub(crate) async fn merge(
     let new: BTreeSet<String> = segments(scratch, &merged)?.difference(small).cloned().collect();
     let put = put_all(objects, scratch, &new, begin).await?;
     Ok((joined(scratch, &others, [&*merged])?, put))
+}
+
+/// The list `meta` with those segments alone that are searched in `share`.
+///
+/// # Errors
+/// As [`segments`].
+pub(crate) fn of_share(path: &Path, meta: &str, share: Share) -> Result<String, StoreError> {
+    let mut mine = segments(path, meta)?;
+    mine.retain(|segment| share.has(segment));
+    Ok(parted(path, meta, &mine)?.1)
 }
 
 /// The list `meta` without the segments `small`, and with these alone.

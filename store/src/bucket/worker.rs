@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
 use pagesight_core::seam::{Batch, BoxError, PageSink};
-use pagesight_core::{DocumentId, DocumentRecord, ModelId, PageVectors};
+use pagesight_core::{DocumentId, DocumentRecord, ModelId, PageId, PageVectors};
 use pagesight_maxsim::SketchCoder;
 
 use super::entry::Closed;
@@ -127,6 +127,35 @@ impl Worker {
     pub fn paths(&self) -> Vec<String> {
         let first = |planned: &PlannedDocument| Some(planned.files.first()?.path.clone());
         self.documents.iter().filter_map(first).collect()
+    }
+
+    /// The documents whose first pages the coder of the index is to be made of; empty where it has one
+    /// already, or this shard has nothing left that needs it. [`fit_coder`](Self::fit_coder) takes
+    /// their vectors.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the bucket cannot be read.
+    pub fn sample(&mut self) -> Result<&[String], StoreError> {
+        let is_needed = !self.summary.done && !self.documents.is_empty() && self.sketches.is_none();
+        if let Some(model) = self.plan.model.as_ref().filter(|_| is_needed) {
+            self.sketches = wait(coder::there(&self.objects, model))?;
+        }
+        let is_needed = is_needed && self.sketches.is_none();
+        Ok(if is_needed { &self.plan.sample } else { &[] })
+    }
+
+    /// Makes the coder of the index of `pages`, in any order, and takes the one that another worker
+    /// was first with. Without pages nothing happens: the first part that has some makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be put.
+    pub fn fit_coder(&mut self, mut pages: Vec<(PageId, PageVectors)>) -> Result<(), StoreError> {
+        let Some(model) = &self.plan.model else { return Ok(()) };
+        // The last digit of a mean depends on the order.
+        pages.sort_unstable_by_key(|(page, _)| *page);
+        let vectors: Vec<&PageVectors> = pages.iter().map(|(_, vectors)| vectors).collect();
+        self.sketches = wait(coder::agreed(&self.objects, model, &vectors))?;
+        Ok(())
     }
 
     /// Gives the neutral questions that pages are measured with.

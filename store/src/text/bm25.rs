@@ -13,8 +13,9 @@
 //!
 //! (Robertson, Walker, Jones, Hancock-Beaulieu and Gatford 1994, "Okapi at TREC-3").
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
+use pagesight_core::{Frequencies, WordFacts};
 use tantivy::postings::{Postings, SegmentPostings};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term};
@@ -48,6 +49,8 @@ pub(crate) struct Columns {
     pub body: Field,
     /// The words of path and title.
     pub name: Field,
+    /// The names of stemmers, of pages of before.
+    pub stemmer: Field,
     /// Names of the fast fields.
     pub length: &'static str,
     pub language: &'static str,
@@ -68,24 +71,79 @@ struct Page {
 /// A page that was analysed before languages were kept: it may have stems of any.
 const ANY: u8 = u8::MAX;
 
-/// All pages of a snapshot, ready to be scored.
+/// The pages of a snapshot that this machine has, ready to be scored.
 pub(crate) struct Corpus {
     searcher: Searcher,
     columns: Columns,
     segments: Vec<Vec<Page>>,
+    facts: WordFacts,
+}
+
+/// Where a word is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Text,
+    Name,
+}
+
+/// What decides what a word is worth: of all pages that are ranked, wherever they are.
+pub(crate) struct Statistics {
     /// Living pages.
-    pages: u64,
+    pub pages: u64,
     average_length: f32,
     average_name: f32,
-    /// The languages of the pages, with how many are in each, most first.
-    languages: Vec<(Language, u64)>,
-    /// The same, and none for names and pages whose language is not known.
+    /// The languages of the pages, those of most first.
+    pub languages: Vec<Language>,
+    /// That of most pages; `None` where pages do not say theirs.
+    pub home: Option<Language>,
+    /// The languages of the pages, and none for names and pages whose language is not known.
     present: Languages,
+}
+
+impl Statistics {
+    pub fn of(facts: &WordFacts) -> Self {
+        let language = |stored: u64| Language::from_stored(stored);
+        let counted = facts.languages.iter().filter_map(|(&of, &n)| Some((language(of)?, n)));
+        let mut counted: Vec<(Language, u64)> = counted.collect();
+        counted.sort_by_key(|&(language, count)| (std::cmp::Reverse(count), language));
+        let mut languages: Vec<Language> = counted.into_iter().map(|(of, _)| of).collect();
+        let home = languages.first().copied();
+        let present = languages.iter().map(|&language| Languages::of(Some(language)));
+        let present = present.fold(Languages::of(None), Languages::with);
+        if languages.is_empty() {
+            languages = Language::all()
+                .filter(|&of| facts.stems.contains(&Language::stored(Some(of))))
+                .collect();
+        }
+        let average = |sum: u64| (sum as f64 / (facts.pages as f64).max(1.0)).max(1.0) as f32;
+        let (average_length, average_name) = (average(facts.words), average(facts.name_words));
+        Self { pages: facts.pages, average_length, average_name, languages, home, present }
+    }
+
+    /// What `query` asks of these pages.
+    pub fn question(&self, query: &str) -> Question {
+        Question::new(query, &self.languages, self.home)
+    }
+
+    fn idf(&self, with: u64) -> f32 {
+        let (all, with) = (self.pages as f32, with as f32);
+        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+    }
+}
+
+/// The terms of the words of `question`, in one order.
+pub(crate) fn terms(question: &Question) -> impl Iterator<Item = &str> {
+    question.words.iter().flat_map(terms_of)
+}
+
+/// The terms of a word, in one order.
+pub(crate) fn terms_of(word: &Asked) -> impl Iterator<Item = &str> {
+    word.forms.iter().flat_map(|(_, form)| form.terms()).map(String::as_str)
 }
 
 /// A page that was found, by its place: segment and number in it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct Scored {
     pub segment: usize,
     pub page: DocId,
     pub score: f32,
@@ -94,50 +152,40 @@ pub(crate) struct Found {
 impl Corpus {
     pub fn open(searcher: Searcher, columns: Columns) -> tantivy::Result<Self> {
         let mut segments = Vec::new();
-        let (mut pages, mut length, mut name_length) = (0, 0, 0);
-        let mut languages: BTreeMap<Language, u64> = BTreeMap::new();
+        let mut of_all = WordFacts::default();
         for segment in searcher.segment_readers() {
             let facts = facts(segment, columns)?;
             for page in segment.doc_ids_alive().map(|page| facts[page as usize]) {
-                pages += 1;
-                length += u64::from(page.length);
-                name_length += u64::from(page.name_length);
-                if let Some(language) = Language::from_stored(u64::from(page.language)) {
-                    *languages.entry(language).or_default() += 1;
+                of_all.pages += 1;
+                of_all.words += u64::from(page.length);
+                of_all.name_words += u64::from(page.name_length);
+                let stored = u64::from(page.language);
+                if Language::from_stored(stored).is_some() {
+                    *of_all.languages.entry(stored).or_default() += 1;
                 }
             }
             segments.push(facts);
         }
-        let mut languages: Vec<(Language, u64)> = languages.into_iter().collect();
-        languages.sort_by_key(|&(language, count)| (std::cmp::Reverse(count), language));
-        let present = languages.iter().map(|&(language, _)| Languages::of(Some(language)));
-        let present = present.fold(Languages::of(None), Languages::with);
-        let average = |sum: u64| (sum as f64 / (pages as f64).max(1.0)).max(1.0) as f32;
-        let (average_length, average_name) = (average(length), average(name_length));
-        Ok(Self {
-            searcher,
-            columns,
-            segments,
-            pages,
-            average_length,
-            average_name,
-            languages,
-            present,
-        })
+        if of_all.languages.is_empty() {
+            // Pages of before have the stemmer's name alone.
+            for language in Language::all() {
+                let Some(stemmer) = language.stemmer() else { continue };
+                let term = Term::from_field_text(columns.stemmer, &stemmer);
+                if searcher.doc_freq(&term)? > 0 {
+                    of_all.stems.insert(Language::stored(Some(language)));
+                }
+            }
+        }
+        Ok(Self { searcher, columns, segments, facts: of_all })
     }
 
     pub fn searcher(&self) -> &Searcher {
         &self.searcher
     }
 
-    /// Living pages.
-    pub fn pages(&self) -> u64 {
-        self.pages
-    }
-
-    /// The languages of the pages, with how many are in each, most first.
-    pub fn languages(&self) -> &[(Language, u64)] {
-        &self.languages
+    /// What is known of these pages.
+    pub fn facts(&self) -> &WordFacts {
+        &self.facts
     }
 
     /// Words of the text of a page.
@@ -145,37 +193,25 @@ impl Corpus {
         self.segments[segment][page as usize].length
     }
 
-    /// The pages that have a word of `question`, all of its phrases, and are `within`, in no order;
-    /// and the score of a page that says nothing but what is asked, over and over.
-    pub fn score(
+    /// Looks up what `question` asks, in one order: `visit` hears of each look-up which word it is of,
+    /// where it was looked for, and on which of these pages it is.
+    fn look_up(
         &self,
         question: &Question,
-        within: impl Fn(usize, DocId) -> bool,
-    ) -> tantivy::Result<(Vec<Found>, f32)> {
-        let mut most = 0.0;
+        all: &Statistics,
+        mut visit: impl FnMut(&Asked, Place, Vec<Vec<(DocId, f32)>>),
+    ) -> tantivy::Result<()> {
         let mut tallies: Vec<Tallies> =
             self.segments.iter().map(|s| Tallies::new(s.len())).collect();
-        let mut scores: Vec<Vec<f32>> = self.segments.iter().map(|s| vec![0.0; s.len()]).collect();
         let next = question.words.iter().skip(1).map(Some).chain([None]);
         for (word, next) in question.words.iter().zip(next) {
-            if self.present.without(word.idle) == Languages::default() {
+            if all.present.without(word.idle) == Languages::default() {
                 // It would be counted on most pages, for nothing.
                 continue;
             }
-            let weight = if word.is_part { PART } else { 1.0 };
-            let counts =
-                self.counts(self.columns.body, &word.forms, word.is_letter, &mut tallies)?;
-            let idf = self.idf(&counts) * weight;
-            most += idf * (K1 + 1.0);
-            for (segment, counts) in counts.iter().enumerate() {
-                for &(page, count) in counts {
-                    let facts = self.segments[segment][page as usize];
-                    if !word.idle.meets(facts.grammar()) {
-                        let length = facts.length as f32 / self.average_length;
-                        scores[segment][page as usize] += idf * saturated(count, length);
-                    }
-                }
-            }
+            let body = self.columns.body;
+            let counts = self.counts(body, &word.forms, word.is_letter, &mut tallies)?;
+            visit(word, Place::Text, counts);
             if word.idle.meets(Languages::of(None)) {
                 continue;
             }
@@ -184,16 +220,78 @@ impl Corpus {
             for form in alone.into_iter().chain(next.map(|next| word.joined(next))) {
                 let forms = [(Languages::every(), form)];
                 let counts = self.counts(self.columns.name, &forms, false, &mut tallies)?;
-                let idf = self.idf(&counts) * weight * NAME;
-                for (segment, counts) in counts.iter().enumerate() {
-                    for &(page, count) in counts {
-                        let length = self.segments[segment][page as usize].name_length as f32;
-                        let length = length / self.average_name;
-                        scores[segment][page as usize] += idf * saturated(count, length);
+                visit(word, Place::Name, counts);
+            }
+        }
+        Ok(())
+    }
+
+    /// On how many of these pages what `question` asks is; `all` are the statistics of all pages.
+    pub fn frequencies(
+        &self,
+        question: &Question,
+        all: &Statistics,
+    ) -> tantivy::Result<Frequencies> {
+        let mut frequencies = Frequencies::default();
+        self.look_up(question, all, |_, _, counts| {
+            frequencies.words.push(counts.iter().map(Vec::len).sum::<usize>() as u64);
+        })?;
+        for term in terms(question) {
+            frequencies.terms.push(self.pages_with(term)?);
+        }
+        Ok(frequencies)
+    }
+
+    /// On how many pages a term is, dropped ones included.
+    pub fn pages_with(&self, term: &str) -> tantivy::Result<u64> {
+        self.searcher.doc_freq(&Term::from_field_text(self.columns.body, term))
+    }
+
+    /// The pages that have a word of `question`, all of its phrases, and are `within`, in no order;
+    /// and the score of a page that says nothing but what is asked, over and over. What a word is worth
+    /// is decided by the statistics of `all` pages, and by how many `have` it; `None` where these are
+    /// all pages.
+    pub fn score(
+        &self,
+        question: &Question,
+        (all, have): (&Statistics, Option<&Frequencies>),
+        within: impl Fn(usize, DocId) -> bool,
+    ) -> tantivy::Result<(Vec<Scored>, f32)> {
+        let (mut most, mut at) = (0.0, 0);
+        let mut scores: Vec<Vec<f32>> = self.segments.iter().map(|s| vec![0.0; s.len()]).collect();
+        self.look_up(question, all, |word, place, counts| {
+            let with = match have {
+                Some(have) => have.words.get(at).copied().unwrap_or(0),
+                None => counts.iter().map(Vec::len).sum::<usize>() as u64,
+            };
+            at += 1;
+            let weight = if word.is_part { PART } else { 1.0 };
+            let idf = all.idf(with) * weight;
+            match place {
+                Place::Text => {
+                    most += idf * (K1 + 1.0);
+                    for (segment, counts) in counts.iter().enumerate() {
+                        for &(page, count) in counts {
+                            let facts = self.segments[segment][page as usize];
+                            if !word.idle.meets(facts.grammar()) {
+                                let length = facts.length as f32 / all.average_length;
+                                scores[segment][page as usize] += idf * saturated(count, length);
+                            }
+                        }
+                    }
+                }
+                Place::Name => {
+                    let idf = idf * NAME;
+                    for (segment, counts) in counts.iter().enumerate() {
+                        for &(page, count) in counts {
+                            let length = self.segments[segment][page as usize].name_length as f32;
+                            let length = length / all.average_name;
+                            scores[segment][page as usize] += idf * saturated(count, length);
+                        }
                     }
                 }
             }
-        }
+        })?;
         let mut found = Vec::new();
         for (segment, scores) in scores.into_iter().enumerate() {
             let quoted = self.with_phrases(segment, &question.phrases)?;
@@ -204,27 +302,11 @@ impl Corpus {
                 if has_all && within(segment, page) {
                     let is_contents = self.segments[segment][page as usize].is_contents;
                     let score = if is_contents { score * CONTENTS } else { score };
-                    found.push(Found { segment, page, score });
+                    found.push(Scored { segment, page, score });
                 }
             }
         }
         Ok((found, most))
-    }
-
-    /// The most pages that a term of `word` is on, those of dropped pages included.
-    pub fn most_pages(&self, word: &Asked) -> tantivy::Result<u64> {
-        let mut most = 0;
-        for term in word.forms.iter().flat_map(|(_, form)| form.terms()) {
-            let term = Term::from_field_text(self.columns.body, term);
-            most = most.max(self.searcher.doc_freq(&term)?);
-        }
-        Ok(most)
-    }
-
-    fn idf(&self, counts: &[Vec<(DocId, f32)>]) -> f32 {
-        let with: usize = counts.iter().map(Vec::len).sum();
-        let (all, with) = (self.pages as f32, with as f32);
-        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
     }
 
     /// For each segment, the living pages with a word, and how often they have it: other spellings

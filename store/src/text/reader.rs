@@ -4,21 +4,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::seam::DocumentFilter;
-use pagesight_core::{DocumentId, Found as Ranked, PageId, Scale};
+use pagesight_core::{DocumentId, Found, FoundWords, Frequencies, PageId, Sums, WordFacts};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocId, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
-use super::analysis::{Asked, Language, Question};
-use super::bm25::{Columns, Corpus, Found};
+use super::bm25::{Columns, Corpus, Scored, Statistics, terms};
 use super::pinned::PinnedDirectory;
 use super::schema::{CONTENTS, Fields, LANGUAGE, LENGTH, schema};
-use super::snippet::{Snippet, snippet};
+use super::snippet::{Snippet, snippet_of};
 use crate::error::StoreError;
-
-/// A word on more than one page in this many does not show why a page was found, when there are
-/// enough pages to say so.
-const MOST_PAGES: u64 = 3;
-const ENOUGH_PAGES: u64 = 20;
 
 /// A page with fewer words is not judged by them: a scan may have a stamp or a page number.
 const FEW_WORDS: u32 = 8;
@@ -28,8 +22,8 @@ pub(crate) struct TextReader {
     path: PathBuf,
     corpus: Corpus,
     fields: Fields,
-    /// The languages of the pages, those of most first.
-    languages: Vec<Language>,
+    /// Of the pages here, which are all unless other machines have the rest.
+    statistics: Statistics,
 }
 
 impl TextReader {
@@ -42,94 +36,107 @@ impl TextReader {
             let (_, fields) = schema();
             let index = Index::open(PinnedDirectory::open(folder, Some(meta))?)?;
             let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-            let (body, name) = (fields.body, fields.name);
+            let (body, name, stemmer) = (fields.body, fields.name, fields.language);
             let (length, language, contents) = (LENGTH, LANGUAGE, CONTENTS);
-            let columns = Columns { body, name, length, language, contents };
+            let columns = Columns { body, name, stemmer, length, language, contents };
             let corpus = Corpus::open(reader.searcher(), columns)?;
-            let mut languages: Vec<Language> =
-                corpus.languages().iter().map(|&(language, _)| language).collect();
-            if languages.is_empty() {
-                // Pages of before have the stemmer's name alone.
-                for language in Language::all() {
-                    let Some(stemmer) = language.stemmer() else { continue };
-                    let term = Term::from_field_text(fields.language, &stemmer);
-                    if corpus.searcher().doc_freq(&term)? > 0 {
-                        languages.push(language);
-                    }
-                }
-            }
-            Ok(Self { path: folder.to_path_buf(), corpus, fields, languages })
+            let statistics = Statistics::of(corpus.facts());
+            Ok(Self { path: folder.to_path_buf(), corpus, fields, statistics })
         };
         open().map_err(StoreError::text("opening", folder))
+    }
+
+    /// What is known of the words of these pages.
+    pub fn facts(&self) -> &WordFacts {
+        self.corpus.facts()
+    }
+
+    /// On how many of these pages what `query` looks up is, where `all` are the facts of all pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
+    pub fn frequencies(&self, query: &str, all: &WordFacts) -> Result<Frequencies, StoreError> {
+        self.frequencies_by(query, &Statistics::of(all))
+    }
+
+    fn frequencies_by(&self, query: &str, all: &Statistics) -> Result<Frequencies, StoreError> {
+        let counted = self.corpus.frequencies(&all.question(query), all);
+        counted.map_err(StoreError::text("searching", &self.path))
     }
 
     /// The part of `text` that answers `query` best, its words marked. Nothing is marked when no
     /// word of the query is in it: then the page was found by its path or title.
     pub fn snippet(&self, query: &str, text: &str) -> Snippet {
-        let question = self.question(query);
-        let language = Language::of(text);
-        let by_rare_words = snippet(&self.telling(&question), text, language);
-        if by_rare_words.marks.is_empty() {
-            snippet(&question.words.iter().collect::<Vec<_>>(), text, language)
-        } else {
-            by_rare_words
-        }
-    }
-
-    /// What `query` asks of these pages.
-    fn question(&self, query: &str) -> Question {
-        let home = self.corpus.languages().first().map(|&(language, _)| language);
-        Question::new(query, &self.languages, home)
-    }
-
-    /// The words of a question that tell pages apart: words on most pages say nothing, unless the
-    /// question has no others.
-    fn telling<'a>(&self, question: &'a Question) -> Vec<&'a Asked> {
-        let pages = self.corpus.pages().max(ENOUGH_PAGES);
         // A word that cannot be looked up is marked: a snippet is no place to fail.
-        let rare = |word: &&Asked| {
-            self.corpus.most_pages(word).map_or(true, |count| count * MOST_PAGES <= pages)
-        };
-        let telling: Vec<_> = question.words.iter().filter(rare).collect();
-        if telling.is_empty() { question.words.iter().collect() } else { telling }
+        let question = self.statistics.question(query);
+        let known = terms(&question).map(|term| self.corpus.pages_with(term).unwrap_or(0));
+        snippet_of(&question, text, self.statistics.pages, &known.collect::<Vec<u64>>())
     }
 
     /// The `k` best pages, best first, ties by [`PageId`], and the scale of the scores of all pages
     /// of `filter`.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
     pub fn search(
         &self,
         query: &str,
         k: usize,
         filter: DocumentFilter<'_>,
-    ) -> Result<Ranked, StoreError> {
-        let question = self.question(query);
+    ) -> Result<Found, StoreError> {
+        let FoundWords { pages, sums, searched, most } =
+            self.search_by(query, k, filter, (&self.statistics, None))?;
+        Ok(Found { pages, scale: sums.scale(searched, most) })
+    }
+
+    /// The `k` best of these pages by the facts and frequencies of all pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`].
+    pub fn search_part(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+        (all, have): (&WordFacts, &Frequencies),
+    ) -> Result<FoundWords, StoreError> {
+        self.search_by(query, k, filter, (&Statistics::of(all), Some(have)))
+    }
+
+    fn search_by(
+        &self,
+        query: &str,
+        k: usize,
+        filter: DocumentFilter<'_>,
+        (all, have): (&Statistics, Option<&Frequencies>),
+    ) -> Result<FoundWords, StoreError> {
+        let question = all.question(query);
         if question.words.is_empty() {
-            return Ok(Ranked::default());
+            return Ok(FoundWords::default());
         }
-        let search = || -> tantivy::Result<Ranked> {
+        let search = || -> tantivy::Result<FoundWords> {
             let within = filter.map(|documents| self.pages_of(documents)).transpose()?;
             let is_within = |segment: usize, page: DocId| {
                 within.as_ref().is_none_or(|within| within[segment][page as usize])
             };
-            let (mut found, most) = self.corpus.score(&question, is_within)?;
-            let pages = within.as_ref().map_or(self.corpus.pages() as usize, |within| {
+            let (mut found, most) = self.corpus.score(&question, (all, have), is_within)?;
+            let searched = within.as_ref().map_or(self.corpus.facts().pages as usize, |within| {
                 within.iter().flatten().filter(|&&is_within| is_within).count()
             });
-            // In the order of the files: sums of the same scores are the same to the last digit.
-            let scale = Scale::of(found.iter().map(|found| found.score), pages, most);
+            let sums: Sums = found.iter().map(|found| found.score).collect();
             found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
             // Pages that tie with the last one that counts come along: their ids decide.
             let last = found.get(k.max(1) - 1).map_or(0.0, |last| last.score);
             found.truncate(found.partition_point(|found| found.score >= last));
-            let mut hits = Vec::with_capacity(found.len());
-            for Found { segment, page, score } in found {
+            let mut pages = Vec::with_capacity(found.len());
+            for Scored { segment, page, score } in found {
                 let address = DocAddress::new(segment as u32, page);
                 let document: TantivyDocument = self.corpus.searcher().doc(address)?;
-                hits.extend(self.fields.page_of(&document).map(|page| (page, score)));
+                pages.extend(self.fields.page_of(&document).map(|page| (page, score)));
             }
-            hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            hits.truncate(k);
-            Ok(Ranked { pages: hits, scale })
+            pages.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            pages.truncate(k);
+            Ok(FoundWords { pages, sums, searched, most })
         };
         search().map_err(StoreError::text("searching", &self.path))
     }
@@ -198,6 +205,8 @@ impl TextReader {
 
 #[cfg(test)]
 mod tests {
+    use pagesight_core::Scale;
+
     use super::*;
     use crate::text::writer::{PageWords, TextWriter};
 
@@ -443,7 +452,7 @@ mod tests {
         assert!(all.scale.share(all.pages[0].1).unwrap() > 0.4);
         // A word that is nowhere is missing everywhere.
         let more = place.reader.search("white hill xyzzyqwv", 10, None).unwrap();
-        let share = |found: &Ranked| found.scale.share(found.pages[0].1).unwrap();
+        let share = |found: &Found| found.scale.share(found.pages[0].1).unwrap();
         assert!(share(&more) < share(&all));
         let none = place.reader.search("xyzzyqwv", 10, None).unwrap();
         assert!(none.pages.is_empty() && none.scale.most > 0.0);

@@ -3,7 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::analysis::{Analyser, Asked, Language, Languages};
+use super::analysis::{Analyser, Asked, Language, Languages, Question};
+use super::bm25::terms_of;
+
+/// A word on more than one page in this many does not show why a page was found, when there are
+/// enough pages to say so.
+const MOST_PAGES: u64 = 3;
+const ENOUGH_PAGES: u64 = 20;
 
 /// Characters of a snippet, about two lines of a terminal.
 const CHARS: usize = 160;
@@ -16,6 +22,32 @@ pub struct Snippet {
     pub text: String,
     /// Byte ranges of matching words in `text`, in order, apart.
     pub marks: Vec<Range<usize>>,
+}
+
+/// The part of `text` that answers `question` best: by the words that tell pages apart, else by all.
+/// `with` says on how many of `pages` each term of the question is, in their order.
+pub(super) fn snippet_of(question: &Question, text: &str, pages: u64, with: &[u64]) -> Snippet {
+    let language = Language::of(text);
+    let by_rare_words = snippet(&telling(question, pages, with), text, language);
+    if by_rare_words.marks.is_empty() {
+        snippet(&question.words.iter().collect::<Vec<_>>(), text, language)
+    } else {
+        by_rare_words
+    }
+}
+
+/// The words of a question that tell pages apart: words on most pages say nothing, unless the question
+/// has no others.
+fn telling<'a>(question: &'a Question, pages: u64, with: &[u64]) -> Vec<&'a Asked> {
+    let pages = pages.max(ENOUGH_PAGES);
+    let mut with = with.iter();
+    let rare = |word: &&Asked| {
+        // All of its terms, so that the next word begins at its own.
+        let most = terms_of(word).map(|_| with.next().copied().unwrap_or(0)).max();
+        most.unwrap_or(0) * MOST_PAGES <= pages
+    };
+    let telling: Vec<_> = question.words.iter().filter(rare).collect();
+    if telling.is_empty() { question.words.iter().collect() } else { telling }
 }
 
 /// The window of `text` with the most different words of a question, and of those the most words.

@@ -16,7 +16,7 @@ pub(super) fn in_pieces(name: &str) -> Bench {
 }
 
 /// How many pages have their codes in the files here, of how many.
-fn here(reader: &Reader) -> (usize, usize) {
+pub(super) fn here(reader: &Reader) -> (usize, usize) {
     let codes = reader.codes().unwrap().unwrap();
     let has = |slot: &&Slot| codes.segments()[slot.segment as usize].has(slot.index as usize);
     (codes.living().iter().filter(has).count(), codes.living().len())
