@@ -41,13 +41,21 @@ impl Opening {
         stored: Option<ModelRecord>,
     ) -> Result<Arc<dyn Model>, Error> {
         let mut options = options.clone();
+        let own = options.recipe.clone();
         if let Some(stored) = stored {
             options.recipe = options.recipe.or(recipe_of(&stored));
             if stored.source.as_ref() == Some(source) {
                 options.base = options.base.or(stored.base);
             }
         }
-        Ok(pagesight_model::load(source, &options)?)
+        let is_stored = own.is_none() && options.recipe.is_some();
+        let loaded = pagesight_model::load(source, &options);
+        // A recipe of another family does not fit. Which model it is instead says the model itself.
+        Ok(loaded.or_else(|error| {
+            options.recipe = own;
+            let other = is_stored.then(|| pagesight_model::load(source, &options));
+            other.and_then(Result::ok).ok_or(error)
+        })?)
     }
 
     /// Loads the model that an index remembers, from where it was.

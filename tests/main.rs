@@ -12,6 +12,7 @@ mod damage;
 mod documents;
 mod eval;
 mod examples;
+mod families;
 mod fleet;
 mod heat;
 mod hostile;
