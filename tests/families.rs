@@ -235,7 +235,7 @@ fn vectors_of_any_dim_are_kept_coded_and_found_exactly() {
             assert!(quality.overlap10 > 0.3, "dim {dim}, {code}: {}", quality.overlap10);
         }
         let verified = upkeep::verify(index.folder()).unwrap();
-        assert_eq!((verified.damage.len(), verified.pages), (0, u64::from(pages)));
+        assert_eq!((verified.damage.len(), verified.pages), (0, pages));
 
         // Residual codes alone, and what comes after.
         assert!(index.compact(overlap(COMPACT)).unwrap());

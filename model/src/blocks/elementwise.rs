@@ -4,8 +4,6 @@
 //! They are plain loops over rows of [`LANES`] positions (see [`lanes`](super::lanes) and
 //! [`rows`](super::rows)), which the compiler turns into vector instructions.
 
-#![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
-
 use pagesight_simd::compiled_for_each_cpu;
 
 use crate::blocks::lanes::LANES;

@@ -1,7 +1,5 @@
 //! The softmax of attention, over the keys that each position attends to.
 
-#![expect(clippy::needless_range_loop, reason = "lanes of several arrays by one index")]
-
 use std::ops::Range;
 
 use pagesight_simd::compiled_for_each_cpu;

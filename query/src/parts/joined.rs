@@ -15,6 +15,9 @@ use crate::visual::error::CodesError;
 /// Questions whose frequencies are kept: a search needs them for its ranking and again for its snippets.
 const KEPT: usize = 64;
 
+/// The best pages with their scores, the sums of the scores of all pages, and how many were scored.
+pub(crate) type Best = (Vec<(PageId, f32)>, Sums, usize);
+
 /// All parts of one snapshot of an index.
 pub struct Joined {
     parts: Arc<dyn Parts>,
@@ -96,11 +99,7 @@ impl Joined {
 
     /// Asks all parts for the best pages: the `depth` best of all, the sums of all scores, and how many
     /// were scored.
-    pub(crate) fn best(
-        &self,
-        question: Question,
-        depth: usize,
-    ) -> Result<(Vec<(PageId, f32)>, Sums, usize), CodesError> {
+    pub(crate) fn best(&self, question: Question, depth: usize) -> Result<Best, CodesError> {
         let of_parts = self.each(question, |answer| match answer {
             Answer::Best { pages, sums, seen } => Some((pages, sums, seen)),
             _ => None,

@@ -141,20 +141,19 @@ fn multiply<S: Stored, const FUSED: bool>(
             let bytes = &row[at * S::BYTES..(at + 1) * S::BYTES];
             fetch(bytes.as_ptr().wrapping_add(AHEAD));
             let [low, high] = S::read(bytes);
-            if S::OF_SCALE == 0 {
+            let Some(scale) = at.checked_div(S::OF_SCALE).map(|scale| scales[scale]) else {
                 for part in 0..PARTS {
                     sums[part] = add_product::<FUSED>(sums[part], low[part], x[0][part]);
                 }
                 for part in 0..PARTS {
                     sums[part] = add_product::<FUSED>(sums[part], high[part], x[1][part]);
                 }
-            } else {
-                let scale = scales[at / S::OF_SCALE];
-                for part in 0..PARTS {
-                    let sum = low[part] * x[0][part];
-                    let sum = add_product::<FUSED>(sum, high[part], x[1][part]);
-                    sums[part] = add_product::<FUSED>(sums[part], sum, scale);
-                }
+                continue;
+            };
+            for part in 0..PARTS {
+                let sum = low[part] * x[0][part];
+                let sum = add_product::<FUSED>(sum, high[part], x[1][part]);
+                sums[part] = add_product::<FUSED>(sums[part], sum, scale);
             }
         }
     }
