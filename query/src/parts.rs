@@ -12,7 +12,7 @@
 //! Every number that one machine would compute from all pages is computed here from sums of whole
 //! numbers, and every score by the code that one machine runs. So the answer is that of one machine, to
 //! the last bit, however the pages are shared out. A part that does not answer is an error
-//! ([`QueryError::Part`](crate::QueryError::Part)), never a shorter answer.
+//! ([`QueryError::Part`]), never a shorter answer.
 
 pub(crate) mod ask;
 pub(crate) mod joined;
