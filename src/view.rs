@@ -8,7 +8,7 @@ use pagesight_core::seam::TextIndex;
 use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
 use pagesight_maxsim::Segments;
 use pagesight_query::{Backgrounds, Effort, Joined, Part, PartSources};
-use pagesight_store::{Address, JoinedWords, LocalCopy, PassageCodes, Reader, Snippet};
+use pagesight_store::{Address, JoinedWords, LocalCopy, PassageCodes, Reader, Share, Snippet};
 
 use crate::error::Error;
 use crate::parts::{OfSnapshot, PartsAt};
@@ -114,7 +114,11 @@ impl View {
     /// What this part answers from.
     pub fn part_sources(&self) -> PartSources<'_> {
         let reader = &self.reader;
-        PartSources { vectors: reader, text: reader, words: reader, codes: self.codes().0 }
+        let part = match reader.share() {
+            Share::Part { at, of } => [at, of],
+            _ => [0, 1],
+        };
+        PartSources { part, vectors: reader, text: reader, words: reader, codes: self.codes().0 }
     }
 
     /// Number of the snapshot.

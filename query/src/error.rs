@@ -55,9 +55,24 @@ pub enum QueryError {
         #[source]
         source: BoxError,
     },
+    /// The machines that are asked do not have each part of the index once. The answers would be shorter
+    /// than those of one machine, or count pages twice, so there are none.
+    #[error(
+        "the parts that are asked say to be {}: each of as many as there are must be there once",
+        parts_said(got)
+    )]
+    NotAllParts {
+        /// What each says: which part it is, from 0, and how many there are.
+        got: Vec<[usize; 2]>,
+    },
     /// The query vectors and the stored ones differ in length; the source names both.
     #[error("the query does not fit the stored vectors")]
     Dim(#[from] DimMismatch),
+}
+
+fn parts_said(parts: &[[usize; 2]]) -> String {
+    let parts: Vec<String> = parts.iter().map(|[at, of]| format!("{at}/{of}")).collect();
+    parts.join(", ")
 }
 
 impl QueryError {

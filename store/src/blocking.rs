@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::bucket::address::Address;
 use crate::bucket::mirror::{LocalCopy, Mirror};
 use crate::bucket::objects::Objects;
+use crate::bucket::share::Share;
 use crate::codes::neutral::LazyNeutral;
 use crate::codes::passages::PassageCodes;
 use crate::error::StoreError;
@@ -130,6 +131,11 @@ impl Reader {
     /// [`StoreError::Codes`] when they are damaged.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
         self.0.codes()
+    }
+
+    /// Which part of the codes and words of the index it has.
+    pub fn share(&self) -> Share {
+        self.0.share()
     }
 
     /// Reports that a search found the codes damaged: the next run derives them again from the

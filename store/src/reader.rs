@@ -334,12 +334,17 @@ impl AsyncReader {
         Ok(found)
     }
 
-    /// The codes of this snapshot, mapped; `None` when it has none, or those of an earlier version.
-    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
-        let share = match &self.home {
+    /// Which part of the codes and words of the index it has.
+    pub fn share(&self) -> Share {
+        match &self.home {
             Home::Folder { .. } => Share::Whole,
             Home::Bucket(home) => home.mirror.share(),
-        };
+        }
+    }
+
+    /// The codes of this snapshot, mapped; `None` when it has none, or those of an earlier version.
+    pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
+        let share = self.share();
         let names = segments::readable(&self.snapshot).filter(|_| share != Share::Nothing);
         let Some(names) = names else { return Ok(None) };
         let codes = segments::open(&self.folder, names)?;

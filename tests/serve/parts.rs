@@ -138,6 +138,22 @@ fn a_part_that_is_down_is_said_and_its_return_is_seen() {
 }
 
 #[test]
+fn a_router_that_is_not_given_each_part_once_does_not_start() {
+    let bucket = Bucket::new(&["form.pdf", "slides.pdf"]);
+    let mut parts = bucket.parts(3);
+    let missing = parts.pop().unwrap();
+    let twin = bucket.serve(&["--part", "1/3"]);
+    for (more, said) in [(None, "0/3, 1/3:"), (Some(&twin), "0/3, 1/3, 1/3:")] {
+        let urls: Vec<String> =
+            parts.iter().chain(more).map(|part| format!("http://{}", part.address)).collect();
+        let arguments = ["serve", &bucket.address, "--bind", "127.0.0.1:0", "--local", "copies"];
+        let ran = bucket.place.run(&[&arguments[..], &["--parts", &urls.join(",")]].concat());
+        assert!(ran.code == 2 && ran.err.contains(said), "{} {}", ran.code, ran.err);
+    }
+    drop(missing);
+}
+
+#[test]
 fn a_router_and_its_parts_go_on_to_a_newer_snapshot_together() {
     let bucket = Bucket::new(&["form.pdf", "slides.pdf"]);
     let whole = bucket.serve(&[]);

@@ -135,6 +135,8 @@ pub(crate) enum Question {
 /// What is known of the pages of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
+    /// Which part it is, from 0, and how many there are.
+    pub part: [usize; 2],
     pub words: WordFacts,
     /// `None` where the pages have no codes.
     pub codes: Option<CodeFacts>,

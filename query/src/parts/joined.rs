@@ -30,14 +30,22 @@ impl Joined {
     /// Asks `parts` for their facts.
     ///
     /// # Errors
-    /// [`QueryError::Part`] where one does not answer.
+    /// [`QueryError::Part`] where one does not answer, [`QueryError::NotAllParts`] where some are missing
+    /// or stand twice: the answers would be shorter, or count pages twice.
     pub fn open(parts: Arc<dyn Parts>) -> Result<Self, QueryError> {
         let replies = parts.ask(&Ask(Question::Facts))?;
-        let facts = |reply: Reply| match reply.0 {
+        let facts = |(at, reply): (usize, Reply)| match reply.0 {
             Answer::Facts(facts) => Ok(facts),
-            _ => Err(senseless()),
+            _ => Err(senseless(at)),
         };
-        let facts: Vec<Facts> = replies.into_iter().map(facts).collect::<Result<_, _>>()?;
+        let facts = replies.into_iter().enumerate().map(facts);
+        let facts: Vec<Facts> = facts.collect::<Result<_, _>>()?;
+        let parts_said: Vec<[usize; 2]> = facts.iter().map(|part| part.part).collect();
+        let mut sorted = parts_said.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq((0..sorted.len()).map(|at| [at, sorted.len()])) {
+            return Err(QueryError::NotAllParts { got: parts_said });
+        }
         let words = facts.iter().map(|part| &part.words).fold(WordFacts::default(), WordFacts::and);
         let codes = facts.iter().filter_map(|part| part.codes).reduce(joined_codes);
         Ok(Self { parts, words, codes, kept: Mutex::default() })
@@ -90,11 +98,11 @@ impl Joined {
         read: impl Fn(Answer) -> Option<T>,
     ) -> Result<Vec<T>, CodesError> {
         let replies = self.parts.ask(&Ask(question))?;
-        let read = |reply: Reply| match reply.0 {
+        let read = |(at, reply): (usize, Reply)| match reply.0 {
             Answer::Damaged(reason) => Err(CodesError::Damaged(reason)),
-            answer => read(answer).ok_or_else(|| senseless().into()),
+            answer => read(answer).ok_or_else(|| senseless(at).into()),
         };
-        replies.into_iter().map(read).collect()
+        replies.into_iter().enumerate().map(read).collect()
     }
 
     /// Asks all parts for the best pages: the `depth` best of all, the sums of all scores, and how many
@@ -151,10 +159,13 @@ fn joined_codes(one: CodeFacts, other: CodeFacts) -> CodeFacts {
     }
 }
 
-/// An answer to another question than the one that was asked.
-fn senseless() -> QueryError {
-    let what = "a part answered another question than it was asked: is it of the same version?";
-    QueryError::Part { part: "unknown".into(), source: what.into() }
+/// An answer of the part at place `at` of those that were asked to another question.
+fn senseless(at: usize) -> QueryError {
+    let what = "it answered another question than it was asked: is it of the same version?";
+    QueryError::Part {
+        part: format!("place {} of those that were given", at + 1),
+        source: what.into(),
+    }
 }
 
 fn failed(error: CodesError) -> QueryError {

@@ -20,6 +20,8 @@ use crate::visual::{Depth, scan, sketched, within};
 /// What a part answers from, all of one snapshot.
 #[derive(Clone, Copy)]
 pub struct PartSources<'a> {
+    /// Which part it is, from 0, and how many there are.
+    pub part: [usize; 2],
     /// The stored multi-vectors.
     pub vectors: &'a dyn VectorSource,
     /// The words of the pages of this part.
@@ -139,7 +141,7 @@ impl Part {
             let (living, residual) = (codes.living().len(), codes.are_residual());
             CodeFacts { pages, bytes, living, residual, measured: self.measured }
         });
-        Facts { words: sources.words.facts(), codes }
+        Facts { part: sources.part, words: sources.words.facts(), codes }
     }
 
     /// Where those of `pages` lie that are of this part.

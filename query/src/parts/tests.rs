@@ -46,6 +46,8 @@ impl pagesight_core::seam::WordsPart for Silent {
 struct InOneProcess {
     store: FakeStore,
     parts: Vec<(Segments, Part)>,
+    /// Which parts they say to be.
+    said: Vec<[usize; 2]>,
     /// The one that does not answer.
     down: Option<usize>,
 }
@@ -56,7 +58,8 @@ impl InOneProcess {
             let part = Part::of(Some(&codes));
             (codes, part)
         };
-        Self { store, parts: parts.into_iter().map(part).collect(), down: None }
+        let said = (0..parts.len()).map(|at| [at, parts.len()]).collect();
+        Self { store, parts: parts.into_iter().map(part).collect(), said, down: None }
     }
 }
 
@@ -70,7 +73,9 @@ impl Parts for InOneProcess {
                 return Err(QueryError::Part { part: format!("part {at}"), source });
             }
             let (store, codes) = (&self.store, Some(codes));
-            let sources = PartSources { vectors: store, text: store, words: &Silent, codes };
+            let part_said = self.said[at];
+            let sources =
+                PartSources { part: part_said, vectors: store, text: store, words: &Silent, codes };
             let reply = serde_json::to_vec(&part.answer(&sources, &ask)?).unwrap();
             Ok(serde_json::from_slice(&reply).unwrap())
         };
@@ -218,6 +223,30 @@ fn a_part_that_does_not_answer_is_an_error_and_no_shorter_answer() {
     assert!(matches!(&error, QueryError::Part { part, .. } if part == "part 2"), "{error}");
     let text = QueryError::Text(Box::new(error));
     assert!(text.of_part().is_some());
+}
+
+#[test]
+fn parts_that_are_not_all_or_stand_twice_are_refused() {
+    let mut random = Rng::with_seed(4);
+    let pages: Vec<Vec<f32>> = (0..40).map(|_| noise(&mut random, 2)).collect();
+    let files = Files::new(&pages, 10, None, None);
+    for (said, is_whole) in [
+        ([[0, 3], [1, 3], [2, 3]], true),
+        ([[2, 3], [0, 3], [1, 3]], true),
+        ([[0, 4], [1, 4], [2, 4]], false),
+        ([[0, 3], [1, 3], [1, 3]], false),
+        ([[0, 1], [0, 1], [0, 1]], false),
+    ] {
+        let mut asked = InOneProcess::new(files.store.clone(), files.parts(3, 1));
+        asked.said = said.to_vec();
+        match Joined::open(Arc::new(asked)) {
+            Ok(_) => assert!(is_whole, "{said:?}"),
+            Err(error) => {
+                assert!(!is_whole, "{said:?}: {error}");
+                assert!(error.to_string().contains(&format!("{}/{}", said[1][0], said[1][1])));
+            }
+        }
+    }
 }
 
 #[test]
