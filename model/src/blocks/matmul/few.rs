@@ -5,14 +5,16 @@
 //! stored numbers of four rows at a time are multiplied with one position after the other, while they
 //! are in a cache, and what follows in memory is fetched meanwhile. Sums are f32, in 16 parts that are
 //! added in the end: another order than that of panels, and the same for any number of positions.
+//! Where the CPU multiplies pairs of bf16, weights of bf16 are multiplied as they are.
 
-use pagesight_simd::compiled_for_each_cpu;
+use pagesight_simd::{Instructions, compiled_for_each_cpu};
 use rayon::prelude::*;
 
+use super::kernel::best;
 use super::matrix::{Format, INT16_BLOCK, Matrix};
 use super::operand::Operand;
 use super::panel::half_to_f32;
-use super::tile::ROWS;
+use super::tile::{Arithmetic, ROWS};
 use crate::blocks::lanes::LANES;
 
 /// Rows that are multiplied side by side.
@@ -202,6 +204,18 @@ compiled_for_each_cpu! {
     }
 }
 
+/// The products of whole chunks of rows of bf16 with pairs of a position, added to `sums`.
+fn of_pairs(rows: &Rows<'_>, x: &[Pairs], sums: &mut Sums) {
+    debug_assert!(rows.iter().all(|row| row.len() >= x.len() * OfBf16::BYTES));
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: pairs are made only where the CPU multiplies them, and rows are as long as `x`.
+    unsafe {
+        super::avx512::add_pairs(rows, x, sums, AHEAD);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, sums);
+}
+
 /// A format's function for [`SIDE`] rows, bytes of a chunk, and chunks that share a scale.
 type OfFormat = (fn(&Rows<'_>, &Scales<'_>, &[Halves], &mut Sums), usize, usize);
 
@@ -216,16 +230,54 @@ fn of(format: Format) -> OfFormat {
     }
 }
 
-/// A position as chunks in the order in which `format` has its numbers, the last filled up with zeros.
-fn chunks(format: Format, values: &[f32]) -> Vec<Halves> {
-    let chunk = |values: &[f32]| {
-        let number = |at: usize| values.get(at).copied().unwrap_or(0.0);
-        match format {
-            Format::Q4 => [0, 1].map(|half| std::array::from_fn(|byte| number(2 * byte + half))),
-            _ => halves(number),
+/// A position as chunks in the order in which a format has its numbers, the last filled up with zeros.
+enum Chunks {
+    /// For weights that become f32.
+    Numbers(Vec<Halves>),
+    /// Pairs of bf16, for weights that stay such.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    Pairs(Vec<Pairs>),
+}
+
+/// The pairs of a chunk, the first number of each in the low half.
+type Pairs = [u32; PARTS];
+
+impl Chunks {
+    fn of(format: Format, arithmetic: Arithmetic, values: &[f32]) -> Self {
+        let chunks = values.chunks(CHUNK);
+        if format == Format::Bf16 && arithmetic == Arithmetic::Bf16 && multiplies_pairs() {
+            return Self::Pairs(chunks.map(pairs).collect());
         }
-    };
-    values.chunks(CHUNK).map(chunk).collect()
+        let chunk = |values: &[f32]| {
+            let number = |at: usize| values.get(at).copied().unwrap_or(0.0);
+            match format {
+                Format::Q4 => {
+                    [0, 1].map(|half| std::array::from_fn(|byte| number(2 * byte + half)))
+                }
+                _ => halves(number),
+            }
+        };
+        Self::Numbers(chunks.map(chunk).collect())
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Numbers(chunks) => chunks.len(),
+            Self::Pairs(chunks) => chunks.len(),
+        }
+    }
+}
+
+/// Numbers that bf16 has, two by two.
+fn pairs(values: &[f32]) -> Pairs {
+    let half = |at: usize| values.get(at).map_or(0, |value| value.to_bits() >> 16);
+    std::array::from_fn(|pair| half(2 * pair) | half(2 * pair + 1) << 16)
+}
+
+/// Whether the CPU multiplies pairs of bf16 without AMX, which is made for many positions.
+fn multiplies_pairs() -> bool {
+    cfg!(target_arch = "x86_64")
+        && matches!(best(Arithmetic::Bf16), Instructions::Avx512 | Instructions::Amx)
 }
 
 /// As [`product`](super::product()), for the first `positions` of the one group of `x`, at most
@@ -237,7 +289,8 @@ pub fn product_of_few<const P: usize>(
     sink: impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
     let values: Vec<Vec<f32>> = (0..positions).map(|position| x.values(position)).collect();
-    let xs: [Vec<Vec<Halves>>; P] =
+    let chunks = |format, values: &Vec<f32>| Chunks::of(format, x.arithmetic, values);
+    let xs: [Vec<Chunks>; P] =
         weights.map(|weight| values.iter().map(|x| chunks(weight.format(), x)).collect());
     let rows = weights[0].rows();
     (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|tile| {
@@ -257,7 +310,7 @@ pub fn product_of_few<const P: usize>(
 }
 
 /// The products of up to [`SIDE`] rows from `first` on with all positions; there is one at least.
-fn multiply_side(weight: &Matrix, first: usize, xs: &[Vec<Halves>], products: &mut [[f32; LANES]]) {
+fn multiply_side(weight: &Matrix, first: usize, xs: &[Chunks], products: &mut [[f32; LANES]]) {
     let (function, of_chunk, of_scale) = of(weight.format());
     let last = weight.rows() - 1;
     // Rows past the end are the last one once more, and left out below.
@@ -273,9 +326,21 @@ fn multiply_side(weight: &Matrix, first: usize, xs: &[Vec<Halves>], products: &m
     let rest_scales = scales.map(|scales| scales.get(whole / of_scale.max(1)..).unwrap_or(&[]));
     for (position, x) in xs.iter().enumerate() {
         let mut sums = [[0.0; PARTS]; SIDE];
-        function(&rows, &scales, &x[..whole], &mut sums);
-        if whole < x.len() {
-            function(&rest.each_ref().map(|rest| &rest[..]), &rest_scales, &x[whole..], &mut sums);
+        let rest = rest.each_ref().map(|rest| &rest[..]);
+        let is_left = whole < x.count();
+        match x {
+            Chunks::Numbers(x) => {
+                function(&rows, &scales, &x[..whole], &mut sums);
+                if is_left {
+                    function(&rest, &rest_scales, &x[whole..], &mut sums);
+                }
+            }
+            Chunks::Pairs(x) => {
+                of_pairs(&rows, &x[..whole], &mut sums);
+                if is_left {
+                    of_pairs(&rest, &x[whole..], &mut sums);
+                }
+            }
         }
         for (sums, products) in sums.iter().zip(products.iter_mut()).take(last + 1 - first) {
             products[position] = total(sums);
@@ -299,7 +364,7 @@ fn total(parts: &[f32; PARTS]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ALL, FORMATS, Noise, in_format};
-    use super::super::tile::{Arithmetic, MOST_OF_FEW};
+    use super::super::tile::MOST_OF_FEW;
     use super::*;
     use crate::blocks::lanes::Lanes;
 
