@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::Uri;
 
+use crate::agent::settings;
 use crate::endpoint::reply::Reading;
 
 pub use crate::endpoint::error::EndpointError;
@@ -172,15 +173,7 @@ impl Endpoint {
     }
 
     fn fetch(&self, body: String, to: &SyncSender<Piece>) {
-        let config = ureq::Agent::config_builder()
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(FIRST))
-            .user_agent(concat!("pagesight/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let config = settings(CONNECT).timeout_recv_response(Some(FIRST)).build();
         let agent: ureq::Agent = config.into();
         let mut request = agent
             .post(format!("{}/chat/completions", self.url))

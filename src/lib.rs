@@ -90,6 +90,8 @@
 #[cfg(feature = "cli")]
 extern crate self as pagesight;
 
+#[cfg(feature = "ask")]
+mod agent;
 mod answer;
 #[cfg(feature = "ask")]
 pub mod ask;

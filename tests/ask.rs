@@ -106,13 +106,14 @@ pub fn streamed(pieces: &[&str]) -> Vec<u8> {
     reply("200 OK", "content-type: text/event-stream\r\n", body.as_bytes())
 }
 
-/// A PDF of one page for each content stream, with a font and an image of one white pixel.
+/// A PDF of one page for each content stream, with a font and a state in which nothing is painted.
 fn drawn(contents: &[String]) -> Vec<u8> {
     let count = contents.len();
     let kids: Vec<String> = (0..count).map(|i| format!("{} 0 R", 3 + 2 * i)).collect();
     let mut objects =
         vec![catalog(), format!("<</Type/Pages/Kids[{}]/Count {count}>>", kids.join(" "))];
-    let font = "<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>";
+    let font = "<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>\
+                /ExtGState<</None<</Type/ExtGState/ca 0/CA 0>>>>>>";
     for (i, content) in contents.iter().enumerate() {
         let rest = format!("/Contents {} 0 R/Resources{font}", 4 + 2 * i);
         objects.extend([page("0 0 612 792", &rest), stream("", content)]);
@@ -343,7 +344,19 @@ fn hidden_words_are_left_out_and_listed() {
             "blue on blue",
             format!("0 0 1 rg 30 480 500 40 re f {}", at(40, 500, "0 0 1 rg /F 12 Tf")),
         ),
+        ("without opacity", format!("q /None gs {} Q", at(40, 500, "0 g /F 12 Tf"))),
+        ("outlined in white", at(40, 500, "1 G /F 12 Tf 1 Tr")),
+        ("a clip and no paint", format!("q {} Q", at(40, 500, "0 g /F 12 Tf 7 Tr"))),
+        ("squeezed flat", at(40, 500, "0 g /F 12 Tf 1 Tz")),
+        (
+            "below a picture",
+            format!(
+                "{} q 500 0 0 40 30 480 cm BI /W 1 /H 1 /CS /G /BPC 8 /F /AHx ID FF> EI Q",
+                at(40, 500, "0 g /F 12 Tf")
+            ),
+        ),
     ];
+    assert_eq!(ways.len(), 20);
     for (name, hidden) in &ways {
         let content = format!("{}\n0 g\n{hidden}", lines(BELLS));
         let file = format!("{}.pdf", name.replace(' ', "-"));
@@ -443,7 +456,11 @@ fn what_is_cut_out_of_a_page_has_a_mask() {
     let ran = place.run(&command);
     let line: Value = serde_json::from_str(ran.out.trim()).expect(&ran.err);
     assert_eq!(line["objects"][0]["mask"], Value::Null, "{line}");
-    assert!(ran.err.contains("1 masks are codes alone: --mask-decoder"), "{}", ran.err);
+    assert!(ran.err.contains("1 mask is a code alone: --mask-decoder"), "{}", ran.err);
+    // What cannot be written is refused before the model is looked for.
+    let task = ["read", "person.pdf#1", "--task", "segment person", "--answer-model", "/no/such"];
+    let ran = place.run(&[&task[..], &["--mask-image", "person.gif"]].concat());
+    assert!(ran.code == 2 && ran.err.contains("cannot write person.gif"), "{}", ran.err);
     let with = [&command[..], &["--mask-decoder", &masks, "--mask-image", "person.png"]].concat();
     let line = &place.json(0, &with)[0];
     let object = &line["objects"][0];

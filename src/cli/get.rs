@@ -180,8 +180,8 @@ fn page(index: &Index, path: &str, number: u32) -> Result<Page, Error> {
     }
 }
 
-/// Writes beside the file and renames, so that a failure leaves nothing half done.
-pub fn save(image: &PageImage, file: &Path) -> Result<()> {
+/// How the name of a picture that can be written ends.
+pub fn ending(file: &Path) -> Result<String> {
     let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if !["png", "webp"].contains(&ending.as_str()) {
         return Err(hinted(
@@ -189,6 +189,12 @@ pub fn save(image: &PageImage, file: &Path) -> Result<()> {
             "end the name in .png or .webp",
         ));
     }
+    Ok(ending)
+}
+
+/// Writes beside the file and renames, so that a failure leaves nothing half done.
+pub fn save(image: &PageImage, file: &Path) -> Result<()> {
+    let ending = ending(file)?;
     let mut name = file.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     let part = file.with_file_name(name);

@@ -56,6 +56,8 @@ pub fn run(place: &Place, verb: &ReadVerb) -> Result<Outcome> {
     if verb.mask_image.is_some() && verb.pages.len() > 1 {
         return Err(hinted("--mask-image writes one picture", "name one page"));
     }
+    // Before the model works for a picture that cannot be written.
+    verb.mask_image.as_deref().map(get::ending).transpose()?;
     let index = locate::open(place)?;
     index.set_renderer(renderer(place, &[]));
     let pages: Vec<Page> =
@@ -102,10 +104,12 @@ pub fn run(place: &Place, verb: &ReadVerb) -> Result<Outcome> {
             }
         }
         if reading.undecoded > 0 {
+            let (masks, pictures) = match reading.undecoded {
+                1 => ("1 mask is a code alone".into(), "a picture of it"),
+                count => (format!("{count} masks are codes alone"), "pictures of them"),
+            };
             eprintln!(
-                "{} masks are codes alone: --mask-decoder FILE, vae-oid.npz of PaliGemma's makers, \
-                 makes pictures of them",
-                reading.undecoded
+                "{masks}: --mask-decoder FILE, vae-oid.npz of PaliGemma's makers, makes {pictures}"
             );
         }
         if let Some(file) = &verb.mask_image {

@@ -11,6 +11,7 @@ use pagesight::search::QueryError;
 use ureq::http::Uri;
 
 use super::part::{AskOf, PATH, Said};
+use crate::agent::settings;
 
 /// How long it may take until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -61,16 +62,10 @@ impl OverHttp {
             }
             known.push(url.to_string());
         }
-        let config = ureq::Agent::config_builder()
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT))
+        let config = settings(CONNECT)
             .timeout_global(Some(deadline))
             .max_idle_connections(IDLE * known.len())
             .max_idle_connections_per_host(IDLE)
-            .user_agent(concat!("pagesight/", env!("CARGO_PKG_VERSION")))
             .build();
         let patient = Instant::now() + STARTING;
         let started = AtomicBool::new(false);
