@@ -8,11 +8,11 @@
 //! are read once.
 //!
 //! The peer is `PaliGemmaForConditionalGeneration.generate` of transformers with its cache and
-//! PyTorch's attention, on as many threads, from pixels in numbers.
+//! PyTorch's attention, on the same device and on as many threads, from pixels in numbers.
 //!
 //! ```text
 //! cargo run --release -p pagesight-model --example answering -- FOLDER PRECISION ROUNDS \
-//!     [--peer PYTHON f32|bf16]
+//!     [--device cpu|cuda|metal] [--peer PYTHON f32|bf16]
 //! ```
 
 #[allow(dead_code, reason = "only those that encode compare vectors")]
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use pagesight_core::{ModelSource, PageImage};
-use pagesight_model::{Decoding, LoadOptions, PaliGemma, Precision, Task};
+use pagesight_model::{Decoding, Device, LoadOptions, PaliGemma, Precision, Task};
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -38,19 +38,31 @@ const QUESTION: &str = "What is the total revenue in 2024?";
 const TOKENS: usize = 25;
 
 fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let device: Device = match arguments.iter().position(|argument| argument == "--device") {
+        Some(at) => {
+            let given: Vec<String> = arguments.drain(at..arguments.len().min(at + 2)).collect();
+            given.get(1).ok_or("--device cpu|cuda|metal")?.parse()?
+        }
+        None => Device::Cpu,
+    };
     let (folder, precision, rounds, peer) = match arguments.as_slice() {
         [folder, precision, rounds] => (folder, precision, rounds, None),
         [folder, precision, rounds, flag, python, theirs] if flag == "--peer" => {
             (folder, precision, rounds, Some((python, theirs)))
         }
-        _ => return Err("usage: answering FOLDER PRECISION ROUNDS [--peer PYTHON f32|bf16]".into()),
+        _ => {
+            return Err("usage: answering FOLDER PRECISION ROUNDS [--device cpu|cuda|metal] \
+                        [--peer PYTHON f32|bf16]"
+                .into());
+        }
     };
     let (precision, rounds): (Precision, usize) = (precision.parse()?, rounds.parse()?);
-    let options = LoadOptions { precision: Some(precision), ..LoadOptions::default() };
+    let options = LoadOptions { precision: Some(precision), device, ..LoadOptions::default() };
     let start = Instant::now();
     let model = PaliGemma::load(&ModelSource::Folder(folder.into()), &options)?;
-    println!("{folder} in {precision}: loaded in {:.2} s", start.elapsed().as_secs_f64());
+    let loaded = start.elapsed().as_secs_f64();
+    println!("{folder} in {precision} on {}: loaded in {loaded:.2} s", model.device());
     let edge = model.input_px();
     let wave = |x: u32, y: u32, c: u32| ((x * (3 + c) + y * (7 + 2 * c)) ^ (x * y / 16)) as u8;
     let rgb =
@@ -58,7 +70,8 @@ fn main() -> Result<(), Failure> {
     let page = PageImage::new(edge, edge, rgb.collect())?;
     let mut peer = match peer {
         Some((python, theirs)) => {
-            Some(Peer::start(python, "answering_peer.py", &[folder, theirs])?)
+            let device = device.to_string();
+            Some(Peer::start(python, "answering_peer.py", &[folder, theirs, &device])?)
         }
         None => None,
     };
@@ -88,19 +101,26 @@ fn main() -> Result<(), Failure> {
         }
     }
     let (page_s, token_s) = costs(&mut ours);
-    println!("page {page_s:.2} s, {:.2} tokens/s ({rounds} rounds)", 1.0 / token_s);
-    let (rate, bytes) = (memory_rate(), token_bytes(Path::new(folder), precision)?);
-    println!(
-        "a token reads {:.2} GB; memory gives {:.1} GB/s, so at most {:.2} tokens/s: {:.0} % of it",
-        bytes / 1e9,
-        rate / 1e9,
-        rate / bytes,
-        100.0 * bytes / token_s / rate
-    );
+    println!("page {page_s:.3} s, {:.2} tokens/s ({rounds} rounds)", 1.0 / token_s);
+    if device == Device::Cpu {
+        let (rate, bytes) = (memory_rate(), token_bytes(Path::new(folder), precision)?);
+        println!(
+            "a token reads {:.2} GB; memory gives {:.1} GB/s, so at most {:.2} tokens/s: {:.0} % of it",
+            bytes / 1e9,
+            rate / 1e9,
+            rate / bytes,
+            100.0 * bytes / token_s / rate
+        );
+    } else {
+        // A GPU has no weights of fewer than 16 bits.
+        let widened = if precision == Precision::F32 { precision } else { Precision::Bf16 };
+        let bytes = token_bytes(Path::new(folder), widened)?;
+        println!("a token reads {:.2} GB: {:.0} GB/s", bytes / 1e9, bytes / token_s / 1e9);
+    }
     if peer.is_some() {
         let (their_page, their_token) = costs(&mut theirs);
         println!(
-            "PyTorch: page {their_page:.2} s, {:.2} tokens/s: we are {:.2} and {:.2} times as fast",
+            "PyTorch: page {their_page:.3} s, {:.2} tokens/s: we are {:.2} and {:.2} times as fast",
             1.0 / their_token,
             their_page / page_s,
             their_token / token_s

@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
     }
     let [folder, precision, what, rounds, options @ ..] = arguments.as_slice() else {
         return Err("usage: encoding FOLDER PRECISION page|query|both ROUNDS [--device D] \
-                    [--batch N] [--peer PYTHON f32|bf16]"
+                    [--batch N,N] [--at-once N] [--peer PYTHON f32|bf16]"
             .into());
     };
     let option = |name: &str| {
@@ -67,12 +67,13 @@ fn main() -> Result<(), Failure> {
         Some(batches) => batches.split(',').map(str::parse).collect::<Result<_, _>>()?,
         None => vec![1],
     };
+    let at_once = first("--at-once").map(|at_once| at_once.parse()).transpose()?;
     let (pages, queries) = (what != "query", what != "page");
     let options = LoadOptions {
         precision: Some(precision),
         query_only: !pages,
         device,
-        gpu_slices: batches.iter().copied().max(),
+        gpu_slices: at_once.or(batches.iter().copied().max()),
         ..LoadOptions::default()
     };
     let start = Instant::now();

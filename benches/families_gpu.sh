@@ -6,8 +6,7 @@
 # EXAMPLES is the folder of the compiled examples (`cargo test -p pagesight-model --features cuda
 # --no-run` puts them in target/debug/examples); PYTHON has torch, transformers 5.24 and Pillow;
 # without it only pagesight is measured. Checkpoints are random, of the published sizes, one at a
-# time in TMPDIR (8 GB). ColPali is measured at batches of 1, 4 and 16 pages. A family that has no
-# kernels for a GPU says so in one line, and the next one follows.
+# time in TMPDIR (8 GB). Pages are measured alone and at batches of 4 and 16.
 set -u
 examples=$1
 python=${2:-}
@@ -28,7 +27,7 @@ for family in colpali neomme colsmol-256m colmodernvbert colqwen3.5 colqwen2.5; 
         timeout 150 "$examples/encoding" "$folder/model" bf16 both 10 --device cuda --batch 1,4,16 $(peer)
     else
         # shellcheck disable=SC2046
-        timeout 90 "$examples/page_cost" "$folder/model" bf16 10 --device cuda $(peer)
+        timeout 90 "$examples/page_cost" "$folder/model" bf16 10 --device cuda --batch 4,16 $(peer)
     fi
     rm -rf "$folder/model"
 done

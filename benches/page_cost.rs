@@ -6,13 +6,18 @@
 //! and the least are printed, with the share of the peak of products that is measured in the same
 //! run. Seconds of a core (user time of all threads) are what a busy machine leaves nearly unchanged.
 //!
+//! With `--batch`, so many pages are then given at once, each another one: what a GPU is for. It gets
+//! as many of them together, or those of `--at-once`. A page gives the same vectors alone and beside
+//! others, as near as is printed.
+//!
 //! With `--peer`, the reference in PyTorch encodes the same picture and the same question in turns
 //! with us, on as many threads. Its time is from pixels in numbers to vectors, ours from the bytes
 //! of a picture.
 //!
 //! ```text
 //! cargo run --release -p pagesight-model --example page_cost -- FOLDER|nano PRECISION ROUNDS \
-//!     [RECIPE] [--device cpu|cuda|metal] [--whole-numbers] [--peer PYTHON f32|bf16]
+//!     [RECIPE] [--device cpu|cuda|metal] [--batch N,N] [--at-once N] [--whole-numbers] \
+//!     [--peer PYTHON f32|bf16]
 //! ```
 //!
 //! PAGESIGHT_INSTRUCTIONS=avx2, avx2-vnni, avx512, avx512-vnni and so on measures what an older CPU
@@ -24,7 +29,7 @@ mod peer;
 use std::fs;
 use std::time::Instant;
 
-use pagesight_core::{ModelSource, PageImage, PageSize};
+use pagesight_core::{ModelSource, PageImage, PageSize, PictureSize};
 use pagesight_model::{Device, LoadOptions, Precision, RecipeChoice, inspect_checkpoint, peak};
 use pagesight_simd::Limit;
 
@@ -42,18 +47,24 @@ fn main() -> Result<(), Failure> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let peer = arguments.iter().position(|argument| argument == "--peer");
     let peer = peer.map_or(Vec::new(), |at| arguments.split_off(at).split_off(1));
-    let device: Device = match arguments.iter().position(|argument| argument == "--device") {
-        Some(at) => {
-            let given: Vec<String> = arguments.drain(at..arguments.len().min(at + 2)).collect();
-            given.get(1).ok_or("--device cpu|cuda|metal")?.parse()?
-        }
-        None => Device::Cpu,
+    let mut option = |name: &str| -> Result<Option<String>, Failure> {
+        let Some(at) = arguments.iter().position(|argument| argument == name) else {
+            return Ok(None);
+        };
+        let mut given = arguments.drain(at..arguments.len().min(at + 2));
+        Ok(Some(given.nth(1).ok_or_else(|| format!("{name} needs a value"))?))
     };
+    let device: Device = option("--device")?.map_or(Ok(Device::Cpu), |device| device.parse())?;
+    let batches = option("--batch")?.unwrap_or_default();
+    let batches = batches.split(',').filter(|batch| !batch.is_empty()).map(str::parse);
+    let batches: Vec<usize> = batches.collect::<Result<_, _>>()?;
+    let at_once = option("--at-once")?.map(|at_once| at_once.parse()).transpose()?;
     let (flags, arguments): (Vec<String>, Vec<String>) =
         arguments.into_iter().partition(|argument| argument.starts_with("--"));
     let [folder, precision, rounds, recipe @ ..] = arguments.as_slice() else {
         return Err("usage: page_cost FOLDER|nano PRECISION ROUNDS [RECIPE] [--whole-numbers] \
-                    [--device cpu|cuda|metal] [--peer PYTHON f32|bf16]"
+                    [--device cpu|cuda|metal] [--batch N,N] [--at-once N] \
+                    [--peer PYTHON f32|bf16]"
             .into());
     };
     let precision: Precision = precision.parse()?;
@@ -61,6 +72,7 @@ fn main() -> Result<(), Failure> {
     let options = LoadOptions {
         precision: Some(precision),
         device,
+        gpu_slices: at_once.or(batches.iter().copied().max()),
         whole_numbers: flags.iter().any(|flag| flag == "--whole-numbers").then_some(true),
         recipe: recipe.first().map(|name| RecipeChoice::Named(name.clone())),
         ..LoadOptions::default()
@@ -75,10 +87,7 @@ fn main() -> Result<(), Failure> {
     let (wall, core) = start.elapsed()?;
     println!("{} {precision}: loaded in {wall:.2} s, {core:.2} s of a core", info.family);
     let size = model.picture(PageSize { width_pt: 595.276, height_pt: 841.89 });
-    let wave = |x: u32, y: u32, c: u32| ((x * (3 + c) + y * (7 + 2 * c)) ^ (x * y / 16)) as u8;
-    let rgb = (0..size.height_px)
-        .flat_map(|y| (0..size.width_px).flat_map(move |x| (0..3).map(move |c| wave(x, y, c))));
-    let page = PageImage::new(size.width_px, size.height_px, rgb.collect())?;
+    let page = picture(size, 0)?;
     let work = info.page.operations as f64;
     let vectors = info.page.vectors;
     println!(
@@ -104,6 +113,29 @@ fn main() -> Result<(), Failure> {
     let line = format!("page {} {}", size.width_px, size.height_px);
     let (ours, theirs) = measured(rounds, encode, peer.as_mut(), &line, dim)?;
     let core = told("page", &ours, theirs, Some(work));
+    for &batch in &batches {
+        let pages: Vec<PageImage> =
+            (0..batch as u32).map(|seed| picture(size, seed)).collect::<Result<_, _>>()?;
+        let numbers = |pages: &[PageImage]| -> Result<Vec<f32>, Failure> {
+            let pages = model.encode_pages(pages)?;
+            let values = pages.iter().flat_map(|page| page.vectors().values());
+            Ok(values.map(|value| value.to_f32()).collect())
+        };
+        let line = format!("pages {} {} {batch}", size.width_px, size.height_px);
+        let encode = || numbers(&pages);
+        let (ours, theirs) = measured(rounds, encode, peer.as_mut(), &line, dim)?;
+        told(&format!("{batch} pages"), &ours, theirs, None);
+        let mut times: Vec<f64> = ours.iter().map(|(wall, _)| *wall).collect();
+        times.sort_by(f64::total_cmp);
+        let rate = batch as f64 / times[times.len() / 2];
+        let (together, alone) = (encode()?, numbers(&pages[batch - 1..])?);
+        let together = &together[together.len() - alone.len()..];
+        let apart = together.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!(
+            "       {rate:.2} pages a second, {:.1} TFLOP/s; beside others and alone {apart:.1e} apart",
+            rate * work / 1e12
+        );
+    }
     let ask = || Ok(model.encode_queries(&[QUESTION])?.remove(0).values().to_vec());
     let (ours, theirs) = measured(rounds, ask, peer.as_mut(), &format!("query {QUESTION}"), dim)?;
     told("query", &ours, theirs, None);
@@ -120,6 +152,17 @@ fn main() -> Result<(), Failure> {
     }
     println!("memory {}", memory());
     Ok(())
+}
+
+/// A page of waves, another one for each seed.
+fn picture(size: PictureSize, seed: u32) -> Result<PageImage, Failure> {
+    let PictureSize { width_px, height_px } = size;
+    let wave = |x: u32, y: u32, c: u32| {
+        ((x * (3 + c + seed) + y * (7 + 2 * c)) ^ (x * y / (16 + seed))) as u8
+    };
+    let rgb = (0..height_px)
+        .flat_map(|y| (0..width_px).flat_map(move |x| (0..3).map(move |c| wave(x, y, c))));
+    Ok(PageImage::new(width_px, height_px, rgb.collect())?)
 }
 
 /// Wall clock and user time of all threads.

@@ -2,7 +2,7 @@
 
     page_cost_peer.py FOLDER f32|bf16 cpu|cuda THREADS
 
-Reads `page WIDTH HEIGHT` and `query TEXT` on stdin, answers with seconds; `save FILE` writes the
+Reads `page WIDTH HEIGHT`, `pages WIDTH HEIGHT COUNT` (at once) and `query TEXT` on stdin, answers with seconds; `save FILE` writes the
 vectors of the last answer, f32 little-endian. Pixels come from a formula that both sides know, and
 ids from the checkpoint's tokenizer, so the work and the result are the same. The classes are those
 of transformers 5.24, with the head that colpali-engine puts on them; attention is PyTorch's own
@@ -32,10 +32,10 @@ def ids(text, special=False):
     return tokenizer.encode(text, add_special_tokens=special).ids
 
 
-def picture(width, height):
+def picture(width, height, seed=0):
     """[height, width, 3] u8."""
     y, x = numpy.mgrid[0:height, 0:width].astype(numpy.uint32)
-    waves = [(x * (3 + c) + y * (7 + 2 * c)) ^ (x * y // 16) for c in range(3)]
+    waves = [(x * (3 + c + seed) + y * (7 + 2 * c)) ^ (x * y // (16 + seed)) for c in range(3)]
     return (numpy.stack(waves, axis=-1) & 255).astype(numpy.uint8)
 
 
@@ -93,7 +93,7 @@ class NeoMME:
         return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
 
     def run(self, inputs):
-        return self.model(**inputs, output_dense=False).embeddings[0]
+        return self.model(**inputs, output_dense=False).embeddings.flatten(0, 1)
 
 
 class Qwen:
@@ -176,7 +176,7 @@ class Qwen:
 
     def run(self, inputs):
         hidden = self.model(**inputs, use_cache=False).last_hidden_state
-        return unit(self.head(hidden))[0]
+        return unit(self.head(hidden)).flatten(0, 1)
 
 
 def small(settings):
@@ -256,8 +256,9 @@ class Tiles:
 
     def run(self, inputs):
         if self.is_modern:
-            return self.model(**inputs).embeddings[0]
-        return unit(self.head(self.model(**inputs, use_cache=False).last_hidden_state))[0]
+            return self.model(**inputs).embeddings.flatten(0, 1)
+        hidden = self.model(**inputs, use_cache=False).last_hidden_state
+        return unit(self.head(hidden)).flatten(0, 1)
 
 
 FAMILIES = {
@@ -286,12 +287,27 @@ def timed(inputs):
     return time.perf_counter() - start
 
 
+def together(inputs):
+    """Inputs of pages of one size as a batch. Patches of NeoMME and Qwen have no axis of pages."""
+    batch = {}
+    for name in inputs[0]:
+        axis = 1 if name == "position_ids" else 0
+        batch[name] = torch.cat([page[name] for page in inputs], dim=axis)
+    return batch
+
+
 print("ready", flush=True)
 for line in sys.stdin:
     match line.rstrip("\n").split(" ", 1):
         case ["page", size]:
             if size not in pages:
                 pages[size] = peer.page(picture(*map(int, size.split(" "))))
+            print(timed(pages[size]), flush=True)
+        case ["pages", size]:
+            if size not in pages:
+                width, height, count = map(int, size.split(" "))
+                inputs = [peer.page(picture(width, height, seed)) for seed in range(count)]
+                pages[size] = together(inputs)
             print(timed(pages[size]), flush=True)
         case ["query", text]:
             print(timed(peer.query(text)), flush=True)

@@ -126,6 +126,8 @@ fn an_index_keeps_the_precision_that_it_was_made_in() {
     let model = of_type(&json(&place, 0, &made), "summary")[0]["model_id"].clone();
     let info = &json(&place, 0, &["model", "info", &hf, "--precision", "q8", "--json"])[0];
     assert_eq!((&info["model_id"], &info["precision"]), (&model, &"q8".into()));
+    let on_cpu = ["model", "info", &hf, "--device", "cpu", "--json"];
+    assert_eq!(json(&place, 0, &on_cpu)[0]["device"], "cpu");
     let ask = ["query", "--channel", "visual", "--json", "travel"];
     assert_eq!(of_type(&json(&place, 0, &ask), "summary")[0]["model_id"], model);
     json(&place, 0, &["index", "--json", "."]);

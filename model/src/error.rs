@@ -242,14 +242,6 @@ pub enum ModelError {
         /// The GPU asked for.
         device: Device,
     },
-    /// The family has no arithmetic for the GPU that was asked for.
-    #[error("models of the family {family} run on the CPU, not on {device}")]
-    DeviceFamily {
-        /// The GPU asked for.
-        device: Device,
-        /// The family.
-        family: &'static str,
-    },
     /// The GPU does not answer.
     #[error("{device} cannot be used: is there such a GPU, and its driver?")]
     Device {

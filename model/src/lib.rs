@@ -60,6 +60,7 @@ pub use device::{Device, UnknownDevice};
 pub use error::ModelError;
 pub use families::recipe::{Pooler, RecipeOrigin};
 pub use families::{load, recipe_names};
+pub use gpu::device_in_use;
 pub use options::{LoadOptions, RecipeChoice};
 pub use precision::{Precision, UnknownPrecision};
 

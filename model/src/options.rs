@@ -31,9 +31,9 @@ pub struct LoadOptions {
     pub whole_numbers: Option<bool>,
     /// Where it runs.
     pub device: Device,
-    /// Slices (model inputs; one a page for ColPali) that a GPU encodes at once [default: 4]. More
-    /// are faster and take more of its memory, 180 MB each for 3B parameters. A core of the CPU
-    /// encodes one at a time.
+    /// Inputs that a GPU encodes at once [default: 4]: slices of pages for ColPali (one a page by
+    /// default), whole pages for the other families. More are faster and take more of its memory,
+    /// 180 MB each for 3B parameters. A core of the CPU encodes one at a time.
     pub gpu_slices: Option<usize>,
     /// Loads only what queries need: the vision tower stays in its file, unread.
     pub query_only: bool,
@@ -45,6 +45,18 @@ pub struct LoadOptions {
     /// A file that remembers the hashes of weights files, so that gigabytes are not read at each
     /// start; it is made when it is not there.
     pub digests: Option<PathBuf>,
+}
+
+/// Inputs that a GPU encodes at once by default: four of ColPali's have 4,120 positions, which nearly
+/// fill a large GPU, and their activations take 0.7 GB. A core of the CPU encodes one at a time, so
+/// that the activations of a small model stay in its caches.
+const ON_A_GPU_AT_ONCE: usize = 4;
+
+impl LoadOptions {
+    /// Inputs that a GPU encodes at once.
+    pub(crate) fn on_a_gpu_at_once(&self) -> usize {
+        self.gpu_slices.unwrap_or(ON_A_GPU_AT_ONCE).max(1)
+    }
 }
 
 /// Which recipe to use instead of the checkpoint's own. The family of the model reads it.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use pagesight::Index;
 use pagesight::model::{
-    Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, inspect_checkpoint,
-    kernels, parity,
+    Embedder, EmbedderRecord, ModelSource, PassageEncoder, StageReport, device_in_use,
+    inspect_checkpoint, kernels, parity,
 };
 use pagesight::pdf::{Embedded, RendererPool, Tesseract};
 use serde_json::json;
@@ -255,9 +255,10 @@ fn model_of(place: &Place) -> Result<String, String> {
     };
     let name = checkpoint::name(source.as_ref());
     let Some(source) = source else { return Ok(name) };
-    let info = inspect_checkpoint(&source, &pagesight::machine::loading());
-    let info = info.map_err(|error| super::chain_of(&error))?;
-    Ok(format!("{name}: {} numbers", info.parameters))
+    let options = pagesight::machine::loading();
+    let info = inspect_checkpoint(&source, &options).map_err(|error| super::chain_of(&error))?;
+    let device = device_in_use(options.device).map_err(|error| super::chain_of(&error))?;
+    Ok(format!("{name}: {} numbers, runs on {device}", info.parameters))
 }
 
 fn causes(error: pagesight::Error) -> String {

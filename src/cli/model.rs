@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueHint};
 use indicatif::{HumanBytes, ProgressBar};
 use pagesight::model::{
-    HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, PageCost, RecipeChoice,
-    inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
+    Device, HubCache, LoadOptions, ModelEntry, ModelError, ModelInfo, ModelSource, PageCost,
+    RecipeChoice, device_in_use, inspect_checkpoint, quantize_checkpoint, verify_checkpoint,
 };
 use serde_json::json;
 
@@ -201,11 +201,14 @@ fn info(place: &Place, target: &InfoTarget) -> Result<Outcome> {
     let options = options(&target.loading)?;
     let Some(model) = &target.model else { return info_of_index(place, target.json, options) };
     let info = inspect(&find(model)?, &options)?;
+    let device = device(&options)?;
     let mut out = io::stdout().lock();
     if target.json {
-        writeln!(out, "{}", line("model", &info)?)?;
+        let mut line = line("model", &info)?;
+        line["device"] = json!(device.to_string());
+        writeln!(out, "{line}")?;
     } else {
-        describe(&mut out, &info)?;
+        describe(&mut out, &info, device)?;
     }
     Ok(Outcome::Done)
 }
@@ -238,11 +241,12 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
         (_, None) => Some(ModelSource::Nano),
     };
     let info = source.as_ref().map(|source| inspect(source, &options));
-    let name = checkpoint::name(source.as_ref());
+    let (name, device) = (checkpoint::name(source.as_ref()), device(&options)?);
     if as_json {
         let info = info.transpose()?.map(serde_json::to_value).transpose()?;
         let mut line = object("model", info.unwrap_or_else(|| json!({})));
         line["name"] = json!(name);
+        line["device"] = json!(device.to_string());
         line["index"] = json!(index.as_ref().map(|index| index.folder()));
         line["model_id_of_index"] = json!(stored.map(|stored| stored.id));
         writeln!(out, "{line}")?;
@@ -255,7 +259,7 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
     writeln!(out, "model       {name}")?;
     let info = info.transpose()?;
     if let Some(info) = &info {
-        describe(&mut out, info)?;
+        describe(&mut out, info, device)?;
     }
     if let Some(stored) = stored
         && info.is_some_and(|info| info.model_id != stored.id)
@@ -311,7 +315,12 @@ fn inspect(source: &ModelSource, options: &LoadOptions) -> Result<ModelInfo> {
         .with_context(|| format!("looking at {}", checkpoint::name(Some(source))))
 }
 
-fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
+/// The device that models run on here.
+fn device(options: &LoadOptions) -> Result<Device> {
+    device_in_use(options.device).map_err(with_hint)
+}
+
+fn describe(out: &mut impl Write, info: &ModelInfo, device: Device) -> io::Result<()> {
     let types: Vec<String> = info.types.keys().cloned().collect();
     writeln!(out, "family      {}", info.family)?;
     match &info.folder {
@@ -349,7 +358,7 @@ fn describe(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
         HumanBytes((vectors * info.dim * 2) as u64),
         operations as f64 / 1e12
     )?;
-    writeln!(out, "precision   {}", info.precision)?;
+    writeln!(out, "precision   {}, on {device}", info.precision)?;
     writeln!(out, "recipe      {}", printable(&info.recipe_origin))?;
     for (what, words) in &info.recipe_in_words {
         writeln!(out, "  {what:9} {}", printable(words))?;

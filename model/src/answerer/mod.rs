@@ -11,7 +11,9 @@
 //! whatever they spell.
 
 mod beams;
+mod cpu;
 mod decoding;
+mod gpu;
 mod mask;
 mod names;
 mod objects;
@@ -19,6 +21,7 @@ mod paligemma;
 #[cfg(feature = "parity")]
 pub mod parity;
 mod sampling;
+mod sequences;
 mod stops;
 mod stream;
 mod task;

@@ -8,36 +8,33 @@ use pagesight_core::{ModelSource, PageImage};
 use pagesight_simd::resize_bicubic;
 use serde::Deserialize;
 
-use crate::answerer::beams::Search;
+use crate::answerer::beams::{Beam, Search};
+use crate::answerer::cpu::CpuModel;
 use crate::answerer::decoding::{Choice, Decoding, Generated, Stop};
+use crate::answerer::gpu::GpuModel;
 use crate::answerer::names::NAMES;
 use crate::answerer::sampling::{Chance, Sampling, best, log_sum_exp};
+use crate::answerer::sequences::{Begun, Sequences};
 use crate::answerer::stops::stops;
 use crate::answerer::stream::TextStream;
 use crate::answerer::task::Task;
 use crate::answerer::tokens::AnswerTokens;
-use crate::blocks::cache::Cache;
 use crate::blocks::elementwise::tanh;
-use crate::blocks::lanes::{LANES, Lanes};
-use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
+use crate::blocks::lanes::LANES;
 use crate::blocks::matmul::MOST_OF_FEW;
-use crate::blocks::quantize::{choose_precision, quantize};
-use crate::blocks::siglip::Siglip;
+use crate::blocks::quantize::choose_precision;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::weights::Weights;
 use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::colpali::config::Config;
-use crate::families::colpali::cpu::language::Language;
 use crate::families::colpali::processor::normalisation;
+use crate::families::engine::Engine;
 use crate::families::normalisation::Normalisation;
+use crate::gpu;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
-
-/// The name of the table of tokens, which is also the output layer unless there is another.
-const TABLE: &str = "language_model.embed_tokens.weight";
-const OUTPUT: &str = "lm_head.weight";
 
 /// PaliGemma 1 or 2. All methods take `&self`, so threads can share it.
 ///
@@ -49,25 +46,14 @@ pub struct PaliGemma {
     pub(crate) config: Config,
     pub(crate) normalisation: Normalisation,
     pub(crate) tokens: AnswerTokens,
-    pub(crate) vision: Siglip,
-    pub(crate) projector: Linear,
-    pub(crate) language: Language,
-    output: Linear,
+    engine: Engine<CpuModel, GpuModel>,
     stops: BTreeSet<u32>,
     precision: Precision,
 }
 
-/// A sequence that can go on: its keys and values, and the logits of its next token, before the
-/// bound.
-#[derive(Debug, Clone)]
-pub(crate) struct Begun {
-    pub caches: Vec<Cache>,
-    pub logits: Vec<f32>,
-}
-
 /// A text that is being written.
-struct Writing<'a> {
-    caches: Vec<Cache>,
+struct Writing<'a, C> {
+    caches: C,
     logits: Vec<f32>,
     stream: TextStream<'a>,
     chance: Chance,
@@ -85,14 +71,14 @@ impl PaliGemma {
     /// `google/paligemma2-*` and what was made of them), or the base of a ColPali. Of an adapter the
     /// base is taken, without the adapter: that is what answers.
     ///
-    /// It runs on the CPU, in the precision of its weights unless `options` say another. Weights
-    /// that are not converted stay in their files, so a retriever over the same base shares their
-    /// memory.
+    /// It runs in the precision of its weights unless `options` say another. On the CPU weights that
+    /// are not converted stay in their files, so a retriever over the same base shares their memory.
     ///
     /// # Errors
     /// [`ModelError`] with file and key for whatever is missing, left over, of another shape, cut
     /// off, or not this model's; [`ModelError::Setting`] for a retriever into which its adapter was
-    /// merged, which holds no base.
+    /// merged, which holds no base; [`ModelError::Device`] and [`ModelError::DeviceNotBuilt`] for a
+    /// GPU asked for by name.
     ///
     /// ```
     /// use pagesight_core::{ModelSource, PageImage};
@@ -108,14 +94,11 @@ impl PaliGemma {
     /// # Ok::<(), pagesight_model::ModelError>(())
     /// ```
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self, ModelError> {
-        if matches!(options.device, Device::Cuda | Device::Metal) {
-            let device = options.device;
-            return Err(ModelError::DeviceFamily { device, family: "paligemma" });
-        }
         Self::of(&Checkpoint::open(source, options)?.without_adapter(), options)
     }
 
     fn of(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
+        let device = gpu::open(options.device)?;
         let file = checkpoint.file("config.json");
         let said: ModelType = read_json(&file)?;
         if let Some(got) = said.model_type.filter(|said| said != "paligemma") {
@@ -130,35 +113,21 @@ impl PaliGemma {
         }
         let config = Config::read(&file)?;
         let normalisation = normalisation(checkpoint, &config)?;
-        let vlm = &config.vlm_config;
-        let (text, seen) = (&vlm.text_config, &vlm.vision_config);
-        let tokens = AnswerTokens::read(&checkpoint.file("tokenizer.json"), vlm)?;
+        let tokens = AnswerTokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let stops = stops(checkpoint, tokens.eos())?;
-        let mut weights = Weights::open(checkpoint, &NAMES)?;
+        let weights = Weights::open(checkpoint, &NAMES)?;
         let path = checkpoint.of_weights().shown();
         let key = "language_model.layers.0.mlp.gate_proj.weight";
         let (precision, _) = choose_precision(options.precision, &weights, key, path)?;
-        let tower = "vision_tower.vision_model";
-        let vision = Siglip::take(&mut weights, precision, tower, &seen.sizes())?;
-        let (name, width) = ("multi_modal_projector.linear", text.hidden_size);
-        let projector = Linear::take(&mut weights, precision, name, seen.hidden_size, width, true)?;
-        let language = Language::take(&mut weights, precision, "language_model", text)?;
-        let output = output(&mut weights, precision, &language, [text.vocab_size, width])?;
-        // The head of a retriever, which a base may have.
-        weights.forget("head.weight");
-        weights.forget("head.bias");
-        weights.finish()?;
-        Ok(Self {
-            config,
-            normalisation,
-            tokens,
-            vision,
-            projector,
-            language,
-            output,
-            stops,
-            precision,
-        })
+        let engine = Engine::take(device, checkpoint, precision, weights, |weights| {
+            CpuModel::take(weights, precision, &config)
+        })?;
+        Ok(Self { config, normalisation, tokens, engine, stops, precision })
+    }
+
+    /// The device that it runs on; never [`Device::Auto`].
+    pub fn device(&self) -> Device {
+        self.engine.device()
     }
 
     /// The precision that it runs in.
@@ -224,13 +193,27 @@ impl PaliGemma {
         decoding: Decoding,
         reader: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, ModelError> {
+        match &self.engine {
+            Engine::Cpu(cpu) => self.write_with(&**cpu, pages, task, decoding, reader),
+            Engine::Gpu(gpu) => self.write_with(&**gpu, pages, task, decoding, reader),
+        }
+    }
+
+    fn write_with<S: Sequences>(
+        &self,
+        sequences: &S,
+        pages: &[&PageImage],
+        task: &Task,
+        decoding: Decoding,
+        reader: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>, ModelError> {
         let side = self.config.vlm_config.vision_config.side();
         let ids = self.tokens.prompt(side * side, task)?;
         let most = decoding.most_tokens.unwrap_or(task.most_tokens());
-        let begin = |page: &&PageImage| self.begin(&self.pixels(page)?, &ids);
+        let begin = |page: &&PageImage| sequences.begin(&self.pixels(page)?, &ids);
         if let Choice::Beams(width) = decoding.choice {
             let search = |(at, page)| {
-                let written = self.search(begin(page)?, width, most)?;
+                let written = self.search(sequences, begin(page)?, width, most)?;
                 let _ = reader(at, &written.text);
                 Ok(written)
             };
@@ -252,23 +235,23 @@ impl PaliGemma {
             let stream = TextStream::new(&self.tokens);
             Ok(Writing { caches, logits, stream, chance, written, is_done: most == 0 })
         };
-        let mut all: Vec<Writing<'_>> =
+        let mut all: Vec<Writing<'_, S::Caches>> =
             pages.iter().map(writing).collect::<Result<_, ModelError>>()?;
         while all.iter().any(|writing| !writing.is_done) {
             for (at, writing) in all.iter_mut().enumerate().filter(|(_, w)| !w.is_done) {
                 self.choose(writing, sampling, most, &mut |text| reader(at, text));
             }
-            let mut going: Vec<&mut Writing<'_>> =
+            let mut going: Vec<&mut Writing<'_, S::Caches>> =
                 all.iter_mut().filter(|writing| !writing.is_done).collect();
             // In lots whose products are the same as those of one text alone.
             for going in going.chunks_mut(MOST_OF_FEW) {
-                let last = |writing: &&mut Writing<'_>| {
+                let last = |writing: &&mut Writing<'_, S::Caches>| {
                     writing.written.ids.last().copied().expect("a token was chosen")
                 };
                 let ids: Vec<u32> = going.iter().map(last).collect();
-                let mut caches: Vec<&mut [Cache]> =
-                    going.iter_mut().map(|writing| writing.caches.as_mut_slice()).collect();
-                let logits = self.step(&mut caches, &ids)?;
+                let mut caches: Vec<&mut S::Caches> =
+                    going.iter_mut().map(|writing| &mut writing.caches).collect();
+                let logits = sequences.step(&mut caches, &ids)?;
                 going.iter_mut().zip(logits).for_each(|(writing, logits)| writing.logits = logits);
             }
         }
@@ -276,9 +259,9 @@ impl PaliGemma {
     }
 
     /// Adds a token to a text, and ends the text where it is to end.
-    fn choose(
+    fn choose<C>(
         &self,
-        writing: &mut Writing<'_>,
+        writing: &mut Writing<'_, C>,
         sampling: Option<Sampling>,
         most: usize,
         reader: &mut dyn FnMut(&str) -> ControlFlow<()>,
@@ -319,8 +302,14 @@ impl PaliGemma {
     }
 
     /// The best text by beam search.
-    fn search(&self, begun: Begun, width: usize, most: usize) -> Result<Generated, ModelError> {
-        let beams = self.beams(begun, width, most, true)?;
+    fn search<S: Sequences>(
+        &self,
+        sequences: &S,
+        begun: Begun<S::Caches>,
+        width: usize,
+        most: usize,
+    ) -> Result<Generated, ModelError> {
+        let beams = self.beams(sequences, begun, width, most, true)?;
         let Some(best) = beams.into_iter().next() else {
             let (text, ids, probabilities) = Default::default();
             return Ok(Generated { text, ids, probabilities, stop: Stop::Length });
@@ -337,20 +326,21 @@ impl PaliGemma {
 
     /// The finished texts of a beam search. `capped` is false only to compare with a reference that
     /// forgets the bound.
-    pub(crate) fn beams(
+    pub(crate) fn beams<S: Sequences>(
         &self,
-        begun: Begun,
+        sequences: &S,
+        begun: Begun<S::Caches>,
         width: usize,
         most: usize,
         capped: bool,
-    ) -> Result<Vec<crate::answerer::beams::Beam>, ModelError> {
+    ) -> Result<Vec<Beam>, ModelError> {
         // All beams are one product, which takes a group of positions.
         let width = width.min(LANES);
         let scores = |logits: Vec<f32>| if capped { self.capped(&logits) } else { logits };
         let search = Search { width, most, stops: &self.stops };
         search.run(begun.caches, scores(begun.logits), |states, ids| {
-            let mut caches: Vec<&mut [Cache]> = states.iter_mut().map(Vec::as_mut_slice).collect();
-            let logits = self.step(&mut caches, ids)?;
+            let mut caches: Vec<&mut S::Caches> = states.iter_mut().collect();
+            let logits = sequences.step(&mut caches, ids)?;
             Ok(logits.into_iter().map(scores).collect())
         })
     }
@@ -362,40 +352,6 @@ impl PaliGemma {
         Ok(self.normalisation.pixel_values(&page)?)
     }
 
-    /// Reads a picture, `[3, edge, edge]`, and a prompt whose image tokens come first.
-    pub(crate) fn begin(&self, pixels: &Tensor, ids: &[u32]) -> Result<Begun, ModelError> {
-        let input = self.input(pixels, ids)?;
-        let (last, caches) = self.language.prefill(input);
-        let logits = self.logits(&last).pop().expect("one position");
-        Ok(Begun { caches, logits })
-    }
-
-    /// The input of the language model for a picture and ids whose image tokens come first.
-    pub(crate) fn input(&self, pixels: &Tensor, ids: &[u32]) -> Result<Lanes, ModelError> {
-        let seen = self.vision.encode(std::slice::from_ref(pixels))?;
-        let features = self.projector.apply(&self.projector.operand(&seen), seen.lengths());
-        Ok(self.language.input(&features, &ids[seen.lengths()[0]..])?)
-    }
-
-    /// Goes on with an id in each of several sequences, at most [`LANES`]; gives the logits of what
-    /// follows, before the bound.
-    pub(crate) fn step(
-        &self,
-        sequences: &mut [&mut [Cache]],
-        ids: &[u32],
-    ) -> Result<Vec<Vec<f32>>, ModelError> {
-        let rows = self.language.embed(ids)?;
-        let (n, width) = rows.dims2()?;
-        let x = Lanes::from_rows(&[n], width, &rows.flatten_all()?.to_vec1::<f32>()?);
-        Ok(self.logits(&self.language.step(x, sequences)))
-    }
-
-    /// The logits of the positions of one sequence, at most [`LANES`], before the bound.
-    pub(crate) fn logits(&self, x: &Lanes) -> Vec<Vec<f32>> {
-        let positions = x.lengths()[0];
-        self.output.apply_to_first(&self.output.operand(x).of_few(positions), positions)
-    }
-
     /// Logits as the model means them: bounded, for PaliGemma 2.
     pub(crate) fn capped(&self, logits: &[f32]) -> Vec<f32> {
         match self.config.vlm_config.text_config.logit_cap() {
@@ -405,31 +361,27 @@ impl PaliGemma {
     }
 }
 
-/// The output layer: one of its own where the file has one that differs from the table of tokens,
-/// else the table.
-fn output(
-    weights: &mut Weights,
-    precision: Precision,
-    language: &Language,
-    shape: [usize; 2],
-) -> Result<Linear, ModelError> {
-    let table = language.embedding().table();
-    if weights.contains(OUTPUT) {
-        let own = weights
-            .peek(OUTPUT)
-            .is_none_or(|own| own.dtype() != table.dtype() || own.bytes() != table.bytes());
-        if own {
-            let matrix = take_matrix(weights, precision, OUTPUT, &shape)?;
-            return Ok(Linear::of(precision, matrix, Vec::new()));
-        }
-        weights.forget(OUTPUT);
+/// For the comparison with the reference.
+#[cfg(any(test, feature = "parity"))]
+impl PaliGemma {
+    /// The model on the CPU.
+    pub(crate) fn cpu(&self) -> &CpuModel {
+        self.engine.cpu().expect("loaded for the CPU")
     }
-    let matrix = stored_matrix(table.clone(), shape)?;
-    // Every token reads all of it, so it is worth as few bits as the other weights; looked up, a
-    // token's row stays exact.
-    let matrix = match precision.weight_format(TABLE) {
-        Some(to) if to != matrix.format() => quantize(&matrix, to),
-        _ => matrix,
-    };
-    Ok(Linear::of(precision, matrix, Vec::new()))
+}
+
+#[cfg(test)]
+impl PaliGemma {
+    /// The same model on `device`, of one on the CPU.
+    pub(crate) fn placed(&self, device: &candle_core::Device) -> Self {
+        let gpu = crate::families::engine::OnGpu::place(device, self.precision, self.cpu());
+        Self {
+            config: self.config.clone(),
+            normalisation: self.normalisation,
+            tokens: self.tokens.clone(),
+            engine: Engine::Gpu(Box::new(gpu.unwrap())),
+            stops: self.stops.clone(),
+            precision: self.precision,
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::answerer::mask::MaskDecoder;
 use crate::answerer::objects::{Object, Objects};
 use crate::answerer::paligemma::PaliGemma;
 use crate::answerer::sampling::{Sampling, best, log_sum_exp};
+use crate::answerer::sequences::{Begun, Sequences};
 use crate::answerer::task::{Location, Task};
 use crate::blocks::attention::Mask;
 use crate::blocks::cache::Cache;
@@ -119,7 +120,8 @@ pub fn parity(folder: &Path) -> Result<Vec<StageReport>, ParityError> {
 }
 
 fn load(folder: &Path, name: &str, precision: Precision) -> Result<PaliGemma, ParityError> {
-    let options = LoadOptions { precision: Some(precision), ..LoadOptions::default() };
+    let options =
+        LoadOptions { precision: Some(precision), device: Device::Cpu, ..LoadOptions::default() };
     Ok(PaliGemma::load(&ModelSource::Folder(folder.join(name)), &options)?)
 }
 
@@ -201,36 +203,37 @@ impl<'a> Check<'a> {
         let name = |stage: &str| format!("{WHOLE}.{stage}");
         let image = self.taught.cases.get(WHOLE).map_or(0, |case| case.image);
         let pixels = self.model.pixels(&self.images[image])?;
-        let seen = self.model.vision.encode(std::slice::from_ref(&pixels))?;
+        let seen = self.model.cpu().vision.encode(std::slice::from_ref(&pixels))?;
         let (patches, width) = (seen.lengths()[0], seen.width());
         let seen = Tensor::from_vec(seen.to_rows(), (patches, width), &CandleDevice::Cpu)?;
         self.stages.compare_one(&name("vision.output"), 5e-5, &seen)?;
-        let features = self.model.projector.forward(&self.stages.get(&name("vision.output"))?)?;
+        let features =
+            self.model.cpu().projector.forward(&self.stages.get(&name("vision.output"))?)?;
         self.stages.compare_one(&name("projector.output"), 5e-5, &features)?;
         let features = self.stages.get(&name("projector.output"))?;
         let rows = features.flatten_all()?.to_vec1::<f32>()?;
         let features = Lanes::from_rows(&[patches], features.dim(1)?, &rows);
         let ids = self.ids(&name("input_ids"))?;
-        let input = self.model.language.input(&features, &ids[patches..])?;
+        let input = self.model.cpu().language.input(&features, &ids[patches..])?;
         let shape = (ids.len(), input.width());
         let input = Tensor::from_vec(input.to_rows(), shape, &CandleDevice::Cpu)?;
         self.stages.compare_one(&name("lm.input"), 1e-4, &input)?;
         let mut x = self.stages.get(&name("lm.input"))?;
-        let both = self.model.language.keys_and_values(0, &x)?;
+        let both = self.model.cpu().language.keys_and_values(0, &x)?;
         for (got, what) in both.into_iter().zip(["key", "value"]) {
             let what = name(&format!("lm.layer.0.{what}"));
             let (heads, n, dim) = self.stages.get(&what)?.dims3()?;
             let got = got.reshape((n, heads, dim))?.transpose(0, 1)?.contiguous()?;
             self.stages.compare_one(&what, 1e-4, &got)?;
         }
-        let context = self.model.language.context(ids.len());
-        for layer in 0..self.model.language.depth() {
-            let got = self.model.language.layer(layer, &x, &context)?;
+        let context = self.model.cpu().language.context(ids.len());
+        for layer in 0..self.model.cpu().language.depth() {
+            let got = self.model.cpu().language.layer(layer, &x, &context)?;
             let what = name(&format!("lm.layer.{layer}"));
             self.stages.compare_one(&what, 1e-4, &got)?;
             x = self.stages.get(&what)?;
         }
-        let got = self.model.language.finish(&x)?;
+        let got = self.model.cpu().language.finish(&x)?;
         self.stages.compare_one(&name("lm.output"), 1e-4, &got)
     }
 
@@ -241,18 +244,14 @@ impl<'a> Check<'a> {
         let mut caches: Vec<Cache> = begun.caches;
         let mut all = vec![begun.logits];
         for id in &ids[..ids.len() - 1] {
-            all.extend(self.model.step(&mut [&mut caches], &[*id])?);
+            all.extend(self.model.cpu().step(&mut [&mut caches], &[*id])?);
         }
         Ok(all)
     }
 
-    fn begun(
-        &self,
-        name: &str,
-        case: &Case,
-    ) -> Result<crate::answerer::paligemma::Begun, ParityError> {
+    fn begun(&self, name: &str, case: &Case) -> Result<Begun<Vec<Cache>>, ParityError> {
         let pixels = self.model.pixels(&self.images[case.image])?;
-        Ok(self.model.begin(&pixels, &self.ids(&format!("{name}.input_ids"))?)?)
+        Ok(self.model.cpu().begin(&pixels, &self.ids(&format!("{name}.input_ids"))?)?)
     }
 
     fn texts(&mut self) -> Result<(), ParityError> {
@@ -311,10 +310,11 @@ impl<'a> Check<'a> {
         let prompt = self.ids(&format!("{name}.input_ids"))?;
         let ids = [&prompt[..], &self.ids(&format!("{name}.generated_ids"))?].concat();
         let pixels = self.model.pixels(&self.images[case.image])?;
-        let x = self.model.input(&pixels, &ids)?;
-        let x = self.model.language.encode_masked(x, Mask::Prefix(prompt.len()));
+        let x = self.model.cpu().input(&pixels, &ids)?;
+        let x = self.model.cpu().language.encode_masked(x, Mask::Prefix(prompt.len()));
         let places: Vec<usize> = (prompt.len() - 1..ids.len() - 1).collect();
-        let all = places.chunks(LANES).flat_map(|places| self.model.logits(&x.keep(&[places])));
+        let all =
+            places.chunks(LANES).flat_map(|places| self.model.cpu().logits(&x.keep(&[places])));
         Ok(all.collect())
     }
 
@@ -353,7 +353,7 @@ impl<'a> Check<'a> {
         let begun = self.begun(SEARCHED, case)?;
         let sequences = format!("{SEARCHED}.beam3.sequences");
         let (count, longest) = self.stages.get(&sequences)?.dims2()?;
-        let found = self.model.beams(begun, count, case.max_new_tokens, false)?;
+        let found = self.model.beams(self.model.cpu(), begun, count, case.max_new_tokens, false)?;
         let padded = found.iter().map(|beam| {
             let mut ids = beam.ids.clone();
             // The reference fills shorter ones up with the token that ended them.
@@ -405,8 +405,7 @@ impl<'a> Check<'a> {
             self.stages.report(&format!("retriever.page.embeddings.{adapter}"), 1e-5, worst);
         }
         // What answers is the same whether the base is named or the adapter.
-        let options = LoadOptions { precision: Some(Precision::F32), ..LoadOptions::default() };
-        let model = PaliGemma::load(&source, &options)?;
+        let model = load(self.folder, &format!("{}-retriever", self.name), Precision::F32)?;
         self.worst("generated_ids.of_the_retriever", 0.0, |this, name, case| {
             this.written(&model, name, case)
         })

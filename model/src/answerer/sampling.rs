@@ -2,6 +2,8 @@
 //! the best `top_k`, then those that together have `top_p`. Source: transformers 4.57.6
 //! `generation/logits_process.py`.
 
+use rayon::prelude::*;
+
 /// How a token is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
@@ -79,11 +81,18 @@ fn softmax(logits: &mut [(u32, f32)]) {
     logits.iter_mut().for_each(|(_, p)| *p = (f64::from(*p) / total) as f32);
 }
 
-/// The logarithm of the sum of the exponentials.
+/// Logits whose exponentials one thread adds up.
+const PART: usize = 1 << 14;
+
+/// The logarithm of the sum of the exponentials. A PaliGemma has 257,216 logits a token, which would
+/// take one thread as long as a GPU takes for a good part of the token, so threads share them; their
+/// parts are always the same, so the sum is.
 pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
-    f64::from(highest) + sum.ln()
+    let of_part =
+        |part: &[f32]| -> f64 { part.iter().map(|&logit| f64::from(logit - highest).exp()).sum() };
+    let sums: Vec<f64> = logits.par_chunks(PART).map(of_part).collect();
+    f64::from(highest) + sums.iter().sum::<f64>().ln()
 }
 
 /// The id with the highest logit, the first of equals; `None` when there is no number among them.
@@ -161,5 +170,14 @@ mod tests {
         assert_eq!(Sampling::default().draw(&[f32::NEG_INFINITY], &mut Chance::new(0)), None);
         assert_eq!(best(&[f32::NAN, 1.0, 3.0, 3.0]), Some(2));
         assert_eq!(best(&[f32::NAN]), None);
+    }
+
+    #[test]
+    fn the_logarithm_of_a_sum_is_that_of_any_number_of_parts() {
+        for count in [1, PART, 3 * PART + 7] {
+            let logits: Vec<f32> = (0..count).map(|n| (n * 37 % 1013) as f32 / 50.0).collect();
+            let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+            assert!((log_sum_exp(&logits) - sum.ln()).abs() < 1e-5, "{count}");
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! Which patches of a page have print on them.
 
+use std::borrow::Borrow;
+
 use pagesight_core::{Area, PageImage, PatchLayout};
 
 /// Returns for each of `slices` its patches of `patch` px that have print: the values of some
 /// channel differ by more than `range` among their pixels. Since a page must have at least one
 /// vector, of a blank page the patch with the largest difference is returned, the first of equals.
-pub fn printed(slices: &[PageImage], patch: u32, range: u8) -> Vec<Vec<usize>> {
-    let ranges: Vec<Vec<u8>> = slices.iter().map(|slice| contrasts(slice, patch)).collect();
+pub fn printed(slices: &[impl Borrow<PageImage>], patch: u32, range: u8) -> Vec<Vec<usize>> {
+    let ranges: Vec<Vec<u8>> =
+        slices.iter().map(|slice| contrasts(slice.borrow(), patch)).collect();
     let printed = |ranges: &Vec<u8>| -> Vec<usize> {
         (0..ranges.len()).filter(|&place| ranges[place] > range).collect()
     };

@@ -5,6 +5,7 @@
 mod check;
 pub mod colpali;
 mod colqwen;
+pub mod engine;
 pub mod family;
 mod features;
 mod idefics3;
@@ -18,7 +19,7 @@ mod retriever;
 #[cfg(feature = "parity")]
 mod staged;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 mod vector_recipe;
 mod whole_page;
 

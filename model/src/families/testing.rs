@@ -6,11 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device as CandleDevice, Tensor, safetensors};
-use pagesight_core::seam::Model;
-use pagesight_core::{EncodedPage, ModelSource, PageImage, PageSize, PictureSize, QueryVectors};
+use pagesight_core::seam::{Model, PageEncoder};
+use pagesight_core::{
+    EncodedPage, ModelSource, PageImage, PageSize, PatchLayout, PictureSize, QueryVectors,
+};
 
 use crate::device::Device;
 use crate::error::ModelError;
+use crate::families::engine::{Engine, OnGpu};
+use crate::families::retriever::{Network, Retriever};
 use crate::families::{inspect_checkpoint, parity};
 use crate::info::ModelInfo;
 use crate::options::{LoadOptions, RecipeChoice};
@@ -89,6 +93,15 @@ pub fn page(size: PictureSize, seed: u32) -> PageImage {
         (0..size.width_px).flat_map(move |x| [if ink(x, y) { 20u8 } else { 250 }; 3])
     });
     PageImage::new(size.width_px, size.height_px, rgb.collect()).unwrap()
+}
+
+/// The same page on paper that is nowhere of one colour. A norm that divides by the deviation makes
+/// rounding hundreds of times larger where there is none.
+fn on_rough_paper(page: PageImage) -> PageImage {
+    let (width, height) = (page.width_px(), page.height_px());
+    let rgb = page.rgb().iter().zip(0u32..);
+    let rgb = rgb.map(|(byte, n)| byte.saturating_sub((n.wrapping_mul(2_654_435_761) >> 28) as u8));
+    PageImage::new(width, height, rgb.collect()).unwrap()
 }
 
 pub fn encoded(model: &dyn Model, page: &PageImage) -> EncodedPage {
@@ -305,18 +318,16 @@ pub fn adapter_is_merged<M: Model>(
 pub fn what_cannot_be_is_refused<M: Model + std::fmt::Debug>(
     folder: &Path,
     load: impl Fn(&Path, &LoadOptions) -> Result<M, ModelError>,
-    family: &str,
     recipes: &[&str],
 ) {
     let refusal = |options: LoadOptions| load(folder, &options).unwrap_err();
     let slices = Some("2x3".parse().unwrap());
     let error = refusal(LoadOptions { slices, ..in_f32() });
     assert!(error.to_string().contains("slices is 2x3, expected 1x1"), "{error}");
-    let error = refusal(LoadOptions { device: Device::Cuda, ..in_f32() });
-    assert!(
-        matches!(error, ModelError::DeviceFamily { family: name, .. } if name == family),
-        "{error}"
-    );
+    for device in [Device::Cuda, Device::Metal].into_iter().filter(|d| !d.is_built_in()) {
+        let error = refusal(LoadOptions { device, ..in_f32() });
+        assert!(matches!(error, ModelError::DeviceNotBuilt { .. }), "{error}");
+    }
     let other = Some(RecipeChoice::Named("colpali-v1.3".into()));
     let error = refusal(LoadOptions { recipe: other, ..in_f32() });
     assert!(matches!(error, ModelError::UnknownRecipe { .. }), "{error}");
@@ -396,4 +407,92 @@ pub fn vectors_are_left_out_and_merged<M: Model>(
         let area = kept.layout().area(kept.vectors().place(row)).unwrap();
         assert_eq!((area.x0, area.y0), (0.0, 0.0));
     }
+}
+
+/// The model of a GPU, on `device`, gives the vectors of the CPU in f32: exactly in f32, and as near
+/// as `least` says where products have 16 bits. A page or a question gives the same alone and beside
+/// others, pages of another shape among them; and without what sees pages it gives the same
+/// questions and refuses pages.
+///
+/// On candle's CPU device the operations are those of a GPU, so the families run it everywhere.
+pub fn a_gpu_gives_the_same<N: Network, C, G: OnGpu<C>>(
+    device: &CandleDevice,
+    folder: &Path,
+    load: impl Fn(&Path, &LoadOptions) -> Result<Retriever<N>, ModelError>,
+    engine: impl Fn(&mut N) -> &mut Engine<C, G>,
+    least: &[(Precision, f64)],
+) {
+    let options = |precision| LoadOptions {
+        precision: Some(precision),
+        device: Device::Cpu,
+        gpu_slices: Some(2),
+        ..LoadOptions::default()
+    };
+    let placed = |options: &LoadOptions| {
+        let mut model = load(folder, options).unwrap();
+        let engine = engine(&mut model.network);
+        let cpu = engine.cpu().expect("loaded for the CPU");
+        *engine = Engine::Gpu(Box::new(G::place(device, options.precision.unwrap(), cpu).unwrap()));
+        model
+    };
+    let exact = load(folder, &options(Precision::F32)).unwrap();
+    let dim = exact.dim();
+    let shapes = [A4, PageSize { width_pt: 400.0, height_pt: 90.0 }, A4];
+    let pages: Vec<PageImage> = shapes
+        .iter()
+        .zip(5..)
+        .map(|(shape, seed)| on_rough_paper(page(exact.picture(*shape), seed)))
+        .collect();
+    let questions = ["What is the total revenue in 2024?", "est la clé", ""];
+    let ids: Vec<Vec<u32>> =
+        questions.iter().map(|asked| exact.network.query(asked).unwrap().ids).collect();
+    let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let all = |model: &Retriever<N>, at_once: usize| -> (Vec<f32>, Vec<PatchLayout>) {
+        let encoded = pages.chunks(at_once).flat_map(|p| model.network.encode_pages(p).unwrap());
+        let (rows, layouts): (Vec<_>, Vec<_>) = encoded.map(|p| (p.rows, p.layout)).unzip();
+        let texts = texts.chunks(at_once).map(|ids| model.network.encode_texts(ids).unwrap());
+        (rows.into_iter().chain(texts).flatten().collect(), layouts)
+    };
+    let apart = |a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    // A GPU adds up in an order of its own.
+    let most = if device.is_cpu() { 1e-5 } else { 5e-5 };
+    let (expected, layouts) = all(&exact, 1);
+    for (precision, least) in [(Precision::F32, 0.999_999)].iter().chain(least) {
+        let gpu = placed(&options(*precision));
+        assert!(gpu.network.is_faster_with_several());
+        let (together, of_together) = all(&gpu, pages.len());
+        let (alone, _) = all(&gpu, 1);
+        assert_eq!(of_together, layouts);
+        let (near, same) =
+            (least_cosine(&together, &expected, dim), least_cosine(&together, &alone, dim));
+        println!(
+            "{} {precision:4} on a GPU: cosine {near:.7} to the CPU in f32, {same:.7} to each \
+             alone, {:.1e} apart",
+            folder.display(),
+            apart(&together, &expected)
+        );
+        assert!(near > *least && same > 0.9999, "{precision}: {near}, {same}");
+        if *precision == Precision::F32 {
+            assert!(apart(&together, &expected) < most, "{}", apart(&together, &expected));
+        }
+        // In batches of two: one of pages of two shapes, and one of a single page.
+        let mut rows = together.as_slice();
+        for (encoded, layout) in gpu.encode_pages(&pages).unwrap().iter().zip(&layouts) {
+            let (of_page, others) = rows.split_at(layout.vectors() * dim);
+            rows = others;
+            let encoded = encoded.vectors().values().iter().map(|v| v.to_f32());
+            let encoded: Vec<f32> = encoded.collect();
+            assert!(least_cosine(&encoded, of_page, dim) > 0.9999);
+        }
+    }
+    assert!(placed(&options(Precision::F32)).encode_pages(&[]).unwrap().is_empty());
+    let queries = placed(&LoadOptions { query_only: true, ..options(Precision::F32) });
+    let ours = queries.network.encode_texts(&texts).unwrap();
+    assert!(apart(&ours, &exact.network.encode_texts(&texts).unwrap()) < most);
+    assert!(!queries.encodes_pages());
+    let error = queries.encode_pages(&pages).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(ModelError::QueryOnly)), "{error}");
 }

@@ -15,14 +15,14 @@ use crate::precision::Precision;
 /// Attention with rotations.
 #[derive(Debug)]
 pub struct Attention {
-    heads: Heads,
+    pub heads: Heads,
     /// Queries; with `gated` each head's queries and then its gate.
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
     /// The norms of each head of queries and of keys, and the gate of what a head sees.
-    gated: Option<[RootNorm; 2]>,
+    pub gated: Option<[RootNorm; 2]>,
 }
 
 impl Attention {

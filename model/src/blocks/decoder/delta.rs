@@ -17,20 +17,20 @@ use crate::precision::Precision;
 /// The net.
 #[derive(Debug)]
 pub struct DeltaNet {
-    sizes: DeltaSizes,
-    mixed: Linear,
-    gate: Linear,
+    pub sizes: DeltaSizes,
+    pub mixed: Linear,
+    pub gate: Linear,
     /// How much of an error is corrected, by head of values.
-    strength: Linear,
+    pub strength: Linear,
     /// How much of the matrix is forgotten, by head of values.
-    decay: Linear,
+    pub decay: Linear,
     /// `[channels, reach]`, the own position last.
-    convolution: Vec<f32>,
-    decay_bias: Vec<f32>,
+    pub convolution: Vec<f32>,
+    pub decay_bias: Vec<f32>,
     /// What the decay is multiplied with: never above 0.
-    rate: Vec<f32>,
-    norm: RootNorm,
-    out: Linear,
+    pub rate: Vec<f32>,
+    pub norm: RootNorm,
+    pub out: Linear,
 }
 
 impl DeltaNet {

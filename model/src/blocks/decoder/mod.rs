@@ -3,8 +3,8 @@
 //! net, and then each position goes through a gated MLP. Source: transformers 5.24.0
 //! `models/{qwen2_vl,qwen3_5,llama}`.
 
-mod attention;
-mod delta;
+pub mod attention;
+pub mod delta;
 pub mod sizes;
 
 use candle_core::Result as CandleResult;
@@ -30,29 +30,29 @@ pub struct Decoder {
     arithmetic: Arithmetic,
     hidden: usize,
     /// Whether attention sees what is before a position alone.
-    causal: bool,
+    pub causal: bool,
     /// Token table, `[vocabulary, hidden]`. It stays in its file, where rows are looked up.
-    table: Stored,
-    layers: Vec<Layer>,
-    norm: RootNorm,
+    pub table: Stored,
+    pub layers: Vec<Layer>,
+    pub norm: RootNorm,
     /// The axis and the frequency of each pair of rows of a head.
-    pairs: Vec<(usize, f32)>,
+    pub pairs: Vec<(usize, f32)>,
 }
 
 #[derive(Debug)]
-struct Layer {
-    input_norm: RootNorm,
-    mixer: Mixer,
-    mlp_norm: RootNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub struct Layer {
+    pub input_norm: RootNorm,
+    pub mixer: Mixer,
+    pub mlp_norm: RootNorm,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
 }
 
 // One a layer, which stays where it is.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-enum Mixer {
+pub enum Mixer {
     Attention(Attention),
     Delta(DeltaNet),
 }

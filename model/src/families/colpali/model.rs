@@ -1,5 +1,6 @@
 //! The whole model: it turns pages and queries into multi-vectors.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use candle_core::{Result as CandleResult, Tensor};
@@ -20,6 +21,7 @@ use crate::families::colpali::gpu::GpuModel;
 use crate::families::colpali::opened::Opened;
 use crate::families::colpali::recipe::Recipe;
 use crate::families::colpali::tokens::Tokens;
+use crate::families::engine::Engine;
 use crate::families::ink::printed;
 use crate::families::normalisation::Normalisation;
 use crate::families::recipe::RecipeOrigin;
@@ -38,20 +40,13 @@ pub struct ColPali {
     pub(crate) recipe: Recipe,
     recipe_origin: RecipeOrigin,
     pub(crate) tokens: Tokens,
-    engine: Engine,
+    engine: Engine<CpuModel, GpuModel>,
     /// Slices that a GPU encodes at once.
     gpu_slices: usize,
     /// Ids of a slice of a page: its image tokens, then the prompt.
     page_ids: Vec<u32>,
     /// How the vectors of a page are laid out, the same for every page.
     layout: PatchLayout,
-}
-
-/// What does the arithmetic.
-#[derive(Debug)]
-enum Engine {
-    Cpu(Box<CpuModel>),
-    Gpu(Box<GpuModel>),
 }
 
 impl ColPali {
@@ -90,7 +85,7 @@ impl ColPali {
         let Opened {
             config,
             normalisation,
-            mut weights,
+            weights,
             recipe,
             recipe_origin,
             precision,
@@ -98,23 +93,9 @@ impl ColPali {
             page_ids,
             id,
         } = Opened::read(checkpoint, options)?;
-        if device.is_some() {
-            // A GPU has instructions for bf16.
-            weights.forbid_whole_numbers();
-        }
-        if device.is_some() && weights.has_adapter_apart() {
-            return Err(ModelError::Setting {
-                path: checkpoint.files().shown(),
-                key: "adapter".into(),
-                expected: "merged, on a GPU".into(),
-                got: "apart".into(),
-            });
-        }
-        let cpu = Box::new(CpuModel::take(weights, precision, &config, options.query_only)?);
-        let engine = match device {
-            Some(device) => Engine::Gpu(Box::new(GpuModel::place(&device, precision, &cpu)?)),
-            None => Engine::Cpu(cpu),
-        };
+        let engine = Engine::take(device, checkpoint, precision, weights, |weights| {
+            CpuModel::take(weights, precision, &config, options.query_only)
+        })?;
         let side = config.vlm_config.vision_config.side() as u32;
         let text = page_ids.len() as u32 - side * side;
         let record = ModelRecord {
@@ -137,7 +118,7 @@ impl ColPali {
             recipe_origin,
             tokens,
             engine,
-            gpu_slices: options.gpu_slices.unwrap_or(GPU_SLICES).max(1),
+            gpu_slices: options.on_a_gpu_at_once(),
             page_ids,
         })
     }
@@ -149,18 +130,12 @@ impl ColPali {
 
     /// The device that it runs on; never [`Device::Auto`].
     pub fn device(&self) -> Device {
-        match &self.engine {
-            Engine::Cpu(_) => Device::Cpu,
-            Engine::Gpu(gpu) => gpu.device(),
-        }
+        self.engine.device()
     }
 
     /// The model on the CPU; `None` when a GPU has it.
     pub(crate) fn cpu(&self) -> Option<&CpuModel> {
-        match &self.engine {
-            Engine::Cpu(cpu) => Some(cpu),
-            Engine::Gpu(_) => None,
-        }
+        self.engine.cpu()
     }
 
     /// The recipe in force: everything that it does around its weights.
@@ -226,7 +201,7 @@ impl ColPali {
 
     /// Cuts the picture of a page into the inputs of the model, grid by grid and row by row. For a
     /// grid that is not the finest the picture is made smaller first, as the reference does it.
-    fn slices(&self, page: &PageImage) -> Result<Vec<PageImage>, ModelError> {
+    fn slices<'a>(&self, page: &'a PageImage) -> Result<Vec<Cow<'a, PageImage>>, ModelError> {
         let PictureSize { width_px, height_px } = self.size();
         let expected = (width_px, height_px);
         let got = (page.width_px(), page.height_px());
@@ -236,49 +211,84 @@ impl ColPali {
         let (edge, grids) = (self.input_px(), &self.recipe.slices);
         let mut slices = Vec::with_capacity(grids.count());
         for grid in grids.grids() {
-            let resized = resize_bicubic(page, grid.cols * edge, grid.rows * edge);
+            let size = (grid.cols * edge, grid.rows * edge);
+            let resized = if size == got {
+                Cow::Borrowed(page)
+            } else {
+                Cow::Owned(resize_bicubic(page, size.0, size.1))
+            };
+            if size == (edge, edge) {
+                slices.push(resized);
+                continue;
+            }
             for (row, column) in (0..grid.rows).flat_map(|r| (0..grid.cols).map(move |c| (r, c))) {
-                slices.push(resized.crop(column * edge, row * edge, edge, edge));
+                slices.push(Cow::Owned(resized.crop(column * edge, row * edge, edge, edge)));
             }
         }
         Ok(slices)
     }
 
-    /// Encodes pages. A GPU gets the slices of several pages at once, up to its batch size.
+    /// Encodes pages in batches: one page, or the slices of several where a GPU takes them at once.
+    /// While a batch is encoded, the next is prepared and the one before is finished.
     fn encode_all(&self, pages: &[PageImage]) -> Result<Vec<EncodedPage>, ModelError> {
-        let together = match &self.engine {
-            Engine::Cpu(_) => 1,
-            Engine::Gpu(_) => self.gpu_slices,
-        };
-        let pages_together = together.div_ceil(self.recipe.slices.count());
         let mut encoded = Vec::with_capacity(pages.len());
-        for pages in pages.chunks(pages_together) {
-            let mut rows = vec![KeptRows::default(); pages.len()];
-            let cuts = pages.par_iter().enumerate().map(|(page, image)| self.cut(page, image));
-            let cuts: Vec<Vec<Cut>> = cuts.collect::<Result<_, _>>()?;
-            let cuts: Vec<Cut> = cuts.into_iter().flatten().collect();
-            let kept: Vec<Vec<KeptRows>> = match &self.engine {
-                Engine::Cpu(_) => {
-                    let kept = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
-                    kept.collect::<Result<_, _>>()?
-                }
-                Engine::Gpu(_) => {
-                    let kept = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
-                    kept.collect::<Result<_, _>>()?
-                }
+        let mut batches = pages.chunks(self.together().div_ceil(self.recipe.slices.count()));
+        let mut next = batches.next().map(|pages| self.prepare(pages));
+        let mut before: Option<Vec<KeptRows>> = None;
+        while let Some(batch) = next {
+            let (batch, following, kept) = (batch?, batches.next(), before.take());
+            let finish = || {
+                let finished = kept.into_par_iter().flatten().map(|rows| self.finish(rows));
+                finished.collect::<Result<Vec<_>, _>>()
             };
-            for (cut, kept) in cuts.iter().zip(kept.into_iter().flatten()) {
-                rows[cut.page].rows.extend(kept.rows);
-                rows[cut.page].places.extend(kept.places);
-            }
-            let finished = rows.into_par_iter().map(|rows| self.finish(rows));
-            encoded.extend(finished.collect::<Result<Vec<_>, _>>()?);
+            let (rows, (finished, prepared)) = rayon::join(
+                || self.encode_batch(&batch),
+                || rayon::join(finish, || following.map(|pages| self.prepare(pages))),
+            );
+            encoded.extend(finished?);
+            before = Some(rows?);
+            next = prepared;
         }
+        let last = before.into_par_iter().flatten().map(|rows| self.finish(rows));
+        encoded.extend(last.collect::<Result<Vec<_>, _>>()?);
         Ok(encoded)
     }
 
+    /// Slices that are encoded at once.
+    fn together(&self) -> usize {
+        if self.engine.is_faster_with_several() { self.gpu_slices } else { 1 }
+    }
+
+    /// Cuts the pages of a batch.
+    fn prepare<'a>(&self, pages: &'a [PageImage]) -> Result<Batch<'a>, ModelError> {
+        let cuts = pages.par_iter().enumerate().map(|(page, image)| self.cut(page, image));
+        let cuts: Vec<Vec<Cut<'_>>> = cuts.collect::<Result<_, _>>()?;
+        Ok(Batch { pages: pages.len(), cuts: cuts.into_iter().flatten().collect() })
+    }
+
+    /// Encodes a batch to the vectors that are kept of each page.
+    fn encode_batch(&self, batch: &Batch<'_>) -> Result<Vec<KeptRows>, ModelError> {
+        let (cuts, together) = (&batch.cuts, self.together());
+        let kept: Vec<Vec<KeptRows>> = match &self.engine {
+            Engine::Cpu(_) => {
+                let kept = cuts.par_chunks(together).map(|cuts| self.encode_cuts(cuts));
+                kept.collect::<Result<_, _>>()?
+            }
+            Engine::Gpu(_) => {
+                let kept = cuts.chunks(together).map(|cuts| self.encode_cuts(cuts));
+                kept.collect::<Result<_, _>>()?
+            }
+        };
+        let mut rows = vec![KeptRows::default(); batch.pages];
+        for (cut, kept) in cuts.iter().zip(kept.into_iter().flatten()) {
+            rows[cut.page].rows.extend(kept.rows);
+            rows[cut.page].places.extend(kept.places);
+        }
+        Ok(rows)
+    }
+
     /// Encodes `cuts` and returns the vectors that are kept of each.
-    fn encode_cuts(&self, cuts: &[Cut]) -> Result<Vec<KeptRows>, ModelError> {
+    fn encode_cuts(&self, cuts: &[Cut<'_>]) -> Result<Vec<KeptRows>, ModelError> {
         let kept: Vec<&[usize]> = cuts.iter().map(|cut| cut.places.as_slice()).collect();
         let rows = match &self.engine {
             Engine::Cpu(cpu) => {
@@ -287,7 +297,7 @@ impl ColPali {
                 cpu.encode_kept(&pictures, &self.page_ids, &kept)?
             }
             Engine::Gpu(gpu) => {
-                let pictures: Vec<&PageImage> = cuts.iter().map(|cut| &cut.picture).collect();
+                let pictures: Vec<&PageImage> = cuts.iter().map(|cut| &*cut.picture).collect();
                 gpu.encode_pictures(&pictures, self.normalisation, &self.page_ids, &kept)?
             }
         };
@@ -303,7 +313,7 @@ impl ColPali {
     }
 
     /// Cuts a page into slices, and leaves out those of which the recipe keeps no vector.
-    fn cut(&self, page: usize, image: &PageImage) -> Result<Vec<Cut>, ModelError> {
+    fn cut<'a>(&self, page: usize, image: &'a PageImage) -> Result<Vec<Cut<'a>>, ModelError> {
         let slices = self.slices(image)?;
         let patch = self.config.vlm_config.vision_config.patch_size as u32;
         let of_slice = self.page_ids.len();
@@ -320,7 +330,7 @@ impl ColPali {
     /// Pools the `vectors` at the places of `cut` as the recipe says; without pooling all of them
     /// are kept. Slices are pooled one by one, because the time of hierarchical pooling grows with
     /// the cube of the number of vectors.
-    fn pool(&self, cut: &Cut, vectors: &[f32]) -> KeptRows {
+    fn pool(&self, cut: &Cut<'_>, vectors: &[f32]) -> KeptRows {
         let pooled = self.recipe.pooler.pool(self.dim(), vectors, self.recipe.pooling);
         let places = pooled.representatives.iter().map(|&row| (cut.first + cut.places[row]) as u32);
         KeptRows { places: places.collect(), rows: pooled.vectors }
@@ -364,12 +374,18 @@ impl ColPali {
     }
 }
 
+/// The slices of some pages.
+struct Batch<'a> {
+    pages: usize,
+    cuts: Vec<Cut<'a>>,
+}
+
 /// A slice of a page, and the places of the vectors that are kept of it.
-struct Cut {
+struct Cut<'a> {
     page: usize,
     /// The place of its first vector in its page.
     first: usize,
-    picture: PageImage,
+    picture: Cow<'a, PageImage>,
     places: Vec<usize>,
 }
 
@@ -379,11 +395,6 @@ struct KeptRows {
     rows: Vec<f32>,
     places: Vec<u32>,
 }
-
-/// Slices that a GPU encodes at once by default: four of 448 px have 4,120 positions, which nearly
-/// fill a large GPU, and their activations take 0.7 GB. A core of the CPU encodes one at a time, so
-/// that the activations of a small model stay in its caches.
-const GPU_SLICES: usize = 4;
 
 /// Queries encoded at once.
 const QUERIES_TOGETHER: usize = 32;

@@ -9,8 +9,10 @@
 
 mod config;
 mod cpu;
+mod gpu;
 mod inspect;
 mod inventory;
+mod learned;
 mod model;
 mod names;
 mod opened;
@@ -25,6 +27,7 @@ mod tests;
 mod text_config;
 mod tokens;
 mod vision_config;
+mod windows;
 
 use std::sync::Arc;
 

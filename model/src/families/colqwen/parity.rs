@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, lanes, tensor};
 use crate::families::check::{Check, Fixture, open};
+use crate::families::colqwen::cpu::CpuModel;
 use crate::families::colqwen::model::{self, ColQwen};
 use crate::families::colqwen::names::FAMILY_3_5;
 use crate::families::colqwen::pictures::{fitted, patches};
@@ -92,6 +93,12 @@ fn load(folder: &Path, recipe: &str) -> Result<ColQwen, ParityError> {
     Ok(model::load(&checkpoint, &options)?.network)
 }
 
+impl ColQwen {
+    fn cpu(&self) -> &CpuModel {
+        self.engine.cpu().expect("loaded for the CPU")
+    }
+}
+
 impl Check<ColQwen> {
     /// All stages of page `n`, each fed with the reference's own input where that is there.
     fn page(&mut self, n: usize) -> Result<Tensor, ParityError> {
@@ -126,10 +133,10 @@ impl Check<ColQwen> {
         let positions = Tensor::stack(&positions.collect::<Result<Vec<_>, _>>()?, 0)?;
         self.stages.compare_one(&name("position_ids"), 0.0, &positions)?;
 
-        let vision = self.model.cpu.vision()?;
+        let vision = self.model.cpu().vision()?;
         let mut x = vision.embed(&pixels, grid);
         for stage in 0..=vision.depth() {
-            let vision = self.model.cpu.vision()?;
+            let vision = self.model.cpu().vision()?;
             let name = match stage {
                 0 => name("vision.embeddings"),
                 n => {
@@ -142,10 +149,10 @@ impl Check<ColQwen> {
                 x = lanes(&self.stages.get(&name)?)?;
             }
         }
-        let features = tensor(&self.model.cpu.vision()?.merge(&x))?;
+        let features = tensor(&self.model.cpu().vision()?.merge(&x))?;
         self.stages.compare_one(&name("projector.output"), self.tolerances.stage, &features)?;
         let features = numbers(&self.stages.get(&name("projector.output"))?)?;
-        let input = tensor(&self.model.cpu.input(&sequence, &features)?)?;
+        let input = tensor(&self.model.cpu().input(&sequence, &features)?)?;
         self.page_layers(n, &sequence, &input)?;
         self.whole_page(n, "hf", "hf", self.tolerances.vectors)
     }
@@ -156,7 +163,7 @@ impl Check<ColQwen> {
             return Ok(());
         }
         let ids = self.stages.get("long.input_ids")?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-        let rows = self.model.cpu.encode_texts(&[Sequence::text(ids)])?;
+        let rows = self.model.cpu().encode_texts(&[Sequence::text(ids)])?;
         let rows = rows.index_select(&self.stages.get("long.rows")?.to_dtype(DType::U32)?, 0)?;
         self.stages.compare_one("long.embeddings", 2e-5, &rows)
     }
@@ -174,18 +181,18 @@ impl Staged for ColQwen {
     }
 
     fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.inputs(std::slice::from_ref(question))?)
+        Ok(self.cpu().inputs(std::slice::from_ref(question))?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
         let resized = tensor_image(&stages.get(&format!("page{n}.resized_u8"))?)?;
         let (grid, pixels) = patches(&resized, self.config.vision.patch, &self.processor);
         let sequence = Sequence::page(&self.prompt, self.tokens.image, grid);
-        Ok(self.cpu.encode_page(&pixels, grid, &sequence)?)
+        Ok(self.cpu().encode_page(&pixels, grid, &sequence)?)
     }
 
     fn depth(&self) -> usize {
-        self.cpu.text.depth()
+        self.cpu().text.depth()
     }
 
     fn layer(
@@ -195,18 +202,18 @@ impl Staged for ColQwen {
         _: &Lanes,
         x: &Lanes,
     ) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.text.layer(n, x, &sequence.positions))
+        Ok(self.cpu().text.layer(n, x, &sequence.positions))
     }
 
     fn output(&self, x: &Lanes) -> Lanes {
-        self.cpu.text.finish(x)
+        self.cpu().text.finish(x)
     }
 
     fn head(&self) -> &Linear {
-        &self.cpu.head
+        &self.cpu().head
     }
 
     fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.rows(x)?)
+        Ok(self.cpu().rows(x)?)
     }
 }

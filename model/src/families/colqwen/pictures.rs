@@ -68,11 +68,8 @@ pub fn is_asked_for(budget: Budget, feature: u32, size: PictureSize) -> bool {
 /// The patches of a picture, `[3 * patch * patch]` each: channel, row, column. Features come row by
 /// row, and the four patches of a feature together, row by row.
 pub fn patches(picture: &PageImage, patch: usize, processor: &Processor) -> (Grid, Lanes) {
-    let feature = (patch * MERGE) as u32;
-    let grid = Grid {
-        rows: (picture.height_px() / feature) as usize,
-        columns: (picture.width_px() / feature) as usize,
-    };
+    let size = PictureSize { width_px: picture.width_px(), height_px: picture.height_px() };
+    let grid = Grid::of(size, (patch * MERGE) as u32);
     let worth = processor.normalisation.worth();
     let width = picture.width_px() as usize;
     let count = MERGE * MERGE * grid.features();

@@ -1,6 +1,6 @@
 //! The input of the language model: ids, positions on three axes, and which of them are features.
 
-use pagesight_core::{Area, PatchLayout, Run};
+use pagesight_core::{Area, PatchLayout, PictureSize, Run};
 
 use crate::families::colqwen::tokens::PagePrompt;
 
@@ -27,6 +27,14 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The grid of a picture, with features of `feature` px.
+    pub fn of(picture: PictureSize, feature: u32) -> Self {
+        Self {
+            rows: (picture.height_px / feature) as usize,
+            columns: (picture.width_px / feature) as usize,
+        }
+    }
+
     /// Number of features.
     pub fn features(self) -> usize {
         self.rows * self.columns

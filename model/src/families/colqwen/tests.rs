@@ -337,7 +337,7 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
         let folder = in_engine(family);
         vectors_are_left_out_and_merged(&folder, load_with, 1);
         // Recipes of all three are in one list.
-        what_cannot_be_is_refused(&folder, load_with, family, &ColQwenRecipe::names());
+        what_cannot_be_is_refused(&folder, load_with, &ColQwenRecipe::names());
         let with =
             |most: u32| with_json(&folder, load_with, format!(r#"{{"max_pixels": {most}}}"#));
         // No picture of whole features has as many pixels as the fewest that the budget then has.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::blocks::rotation::frequency;
 use crate::checkpoint::settings::{LARGEST_PATCH, MOST_LAYERS, Settings, WIDEST};
 use crate::error::ModelError;
 use crate::families::colqwen::names::{FAMILY_2, FAMILY_2_5};
@@ -38,6 +39,19 @@ pub enum VisionKind {
         /// Learned positions along one edge.
         side: usize,
     },
+}
+
+/// The base of the rotations of the towers.
+const THETA: f64 = 10_000.0;
+
+impl VisionConfig {
+    /// The axis and the frequency of each pair of rows of a head: half of the frequencies turn by the
+    /// row, the others by the column.
+    pub fn pairs(&self) -> Vec<(usize, f32)> {
+        let quarter = self.hidden / self.heads / 4;
+        let pairs = 0..2 * quarter;
+        pairs.map(|j| (j / quarter, frequency(THETA, j % quarter, 2 * quarter))).collect()
+    }
 }
 
 /// The tower as the file has it.

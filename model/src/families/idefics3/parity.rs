@@ -13,6 +13,7 @@ use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, tensor};
 use crate::error::ModelError;
 use crate::families::check::{Check, Fixture, open};
+use crate::families::idefics3::cpu::CpuModel;
 use crate::families::idefics3::model::{self, TilesModel};
 use crate::families::idefics3::processor::Processor;
 use crate::families::idefics3::recipe::TilesRecipe;
@@ -162,12 +163,12 @@ impl Check<TilesModel> {
         let lengths = vec![seen[0].dim(0)?; seen.len()];
         let rows = numbers(&stacked)?;
         let seen = Lanes::from_rows(&lengths, stacked.dim(1)?, &rows);
-        let features = tensor(&self.model.cpu.connect(&seen)?)?;
+        let features = tensor(&self.model.cpu().connect(&seen)?)?;
         let expected = self.stages.get(&name("projector.output"))?;
         let worst = max_difference(&features, &expected.flatten(0, 1)?)?;
         self.stages.report(&name("projector.output"), TOLERANCES.stage, worst);
         let features = numbers(&expected)?;
-        let input = tensor(&self.model.cpu.input(std::slice::from_ref(&sequence), &features)?)?;
+        let input = tensor(&self.model.cpu().input(std::slice::from_ref(&sequence), &features)?)?;
         self.page_layers(n, &sequence, &input)?;
         self.whole_page(n, "hf", "hf", self.tolerances.vectors)
     }
@@ -175,9 +176,9 @@ impl Check<TilesModel> {
     /// The stages of the tower on the tiles of page `n`, whose output is returned.
     fn vision(&mut self, n: usize, pixels: &[Tensor]) -> Result<Vec<Tensor>, ParityError> {
         let mut x = pixels.to_vec();
-        let depth = self.model.cpu.vision()?.0.depth();
+        let depth = self.model.cpu().vision()?.0.depth();
         for stage in 0..depth + 2 {
-            let (tower, _) = self.model.cpu.vision()?;
+            let (tower, _) = self.model.cpu().vision()?;
             let (made, name) = match stage {
                 0 => (x.iter().map(|x| tower.embed(x)).collect(), "embeddings".to_string()),
                 n if n <= depth => {
@@ -205,7 +206,7 @@ impl Check<TilesModel> {
         let sequence = self.model.tokens.page(&self.model.recipe, grid)?;
         self.stages.compare_one(&name("input_ids"), 0.0, &id_tensor(&sequence.ids)?)?;
         let pixels = self.model.expected_pixels(&self.stages, &name("tiles_u8"))?;
-        let rows = self.model.cpu.encode_page(&pixels, &sequence)?;
+        let rows = self.model.cpu().encode_page(&pixels, &sequence)?;
         self.stages.compare_one(&name("embeddings"), TOLERANCES.vectors, &rows)
     }
 
@@ -254,6 +255,12 @@ impl TilesModel {
     }
 }
 
+impl TilesModel {
+    fn cpu(&self) -> &CpuModel {
+        self.engine.cpu().expect("loaded for the CPU")
+    }
+}
+
 impl Staged for TilesModel {
     type Sequence = Sequence;
 
@@ -266,32 +273,32 @@ impl Staged for TilesModel {
     }
 
     fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.input(std::slice::from_ref(question), &[])?)
+        Ok(self.cpu().input(std::slice::from_ref(question), &[])?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
         let pixels = self.expected_pixels(stages, &format!("page{n}.tiles_u8"))?;
         let sequence = self.tokens.page(&self.recipe, expected_grid(stages, n)?)?;
-        Ok(self.cpu.encode_page(&pixels, &sequence)?)
+        Ok(self.cpu().encode_page(&pixels, &sequence)?)
     }
 
     fn depth(&self) -> usize {
-        self.cpu.depth()
+        self.cpu().depth()
     }
 
     fn layer(&self, n: usize, _: &Sequence, _: &Lanes, x: &Lanes) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.layer(n, x))
+        Ok(self.cpu().layer(n, x))
     }
 
     fn output(&self, x: &Lanes) -> Lanes {
-        self.cpu.finish(x)
+        self.cpu().finish(x)
     }
 
     fn head(&self) -> &Linear {
-        &self.cpu.head
+        &self.cpu().head
     }
 
     fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.rows(x)?)
+        Ok(self.cpu().rows(x)?)
     }
 }

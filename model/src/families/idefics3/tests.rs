@@ -269,7 +269,7 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
     for (family, folder) in folders() {
         // Print in one corner is kept in its tile and in the whole.
         vectors_are_left_out_and_merged(&folder, load_with, 2);
-        what_cannot_be_is_refused(&folder, load_with, family, &TilesRecipe::names());
+        what_cannot_be_is_refused(&folder, load_with, &TilesRecipe::names());
         let half = with_json(&folder, load_with, r#"{"longest_side": 128}"#.into());
         assert_eq!(half.picture(A4).height_px, 128);
         assert_ne!(half.model_id(), load(&folder).unwrap().model_id());

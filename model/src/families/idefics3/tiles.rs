@@ -107,7 +107,8 @@ pub fn tiles(picture: &PageImage, edge: u32) -> (TileGrid, Vec<PageImage>) {
         for column in 0..grid.columns {
             let lines = stretched.rgb().chunks_exact(line).skip(row * edge_px).take(edge_px);
             let start = 3 * column * edge_px;
-            let rgb = lines.flat_map(|line| &line[start..start + 3 * edge_px]).copied().collect();
+            let mut rgb = Vec::with_capacity(3 * edge_px * edge_px);
+            lines.for_each(|line| rgb.extend_from_slice(&line[start..start + 3 * edge_px]));
             tiles.push(PageImage::new(edge, edge, rgb).expect("whole tiles"));
         }
     }

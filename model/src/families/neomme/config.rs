@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::blocks::rotation::frequency;
 use crate::checkpoint::files::CheckpointFile;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::settings::{LARGEST_PATCH, MOST_LAYERS, Settings, WIDEST};
@@ -72,6 +73,15 @@ pub struct Rotation {
     pub theta: f64,
     /// The rows of a head that are turned, a multiple of 4: frequencies take turns between the axes.
     pub rows: usize,
+}
+
+impl Rotation {
+    /// The axis and the frequency of each pair of rows of a head: even frequencies turn by the first
+    /// axis, odd ones by the second.
+    pub fn pairs(self) -> Vec<(usize, f32)> {
+        let pairs = 0..self.rows / 2;
+        pairs.map(|j| (j % 2, frequency(self.theta, j, self.rows))).collect()
+    }
 }
 
 #[derive(Deserialize)]

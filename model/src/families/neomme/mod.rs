@@ -11,6 +11,7 @@
 
 mod config;
 mod cpu;
+mod gpu;
 mod inspect;
 mod inventory;
 mod model;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, tensor};
 use crate::families::check::{Check, Fixture, open};
+use crate::families::neomme::cpu::CpuModel;
 use crate::families::neomme::model::{self, NeoMme};
 use crate::families::neomme::pictures::{fitted, patches};
 use crate::families::neomme::processor::{Limits, Processor};
@@ -86,6 +87,12 @@ fn load(folder: &Path) -> Result<NeoMme, ParityError> {
     Ok(model::load(&checkpoint, &options)?.network)
 }
 
+impl NeoMme {
+    fn cpu(&self) -> &CpuModel {
+        self.engine.cpu().expect("loaded for the CPU")
+    }
+}
+
 impl Check<NeoMme> {
     /// All stages of page `n`, each fed with the reference's own input where that is there.
     fn page(&mut self, n: usize, is_white: bool) -> Result<Tensor, ParityError> {
@@ -114,11 +121,11 @@ impl Check<NeoMme> {
             Tensor::stack(&[id_tensor(&sequence.rows)?, id_tensor(&sequence.columns)?], 0)?;
         self.stages.compare_one(&name("position_ids"), 0.0, &positions)?;
 
-        let features = tensor(&self.model.cpu.embed_patches(&pixels)?)?;
+        let features = tensor(&self.model.cpu().embed_patches(&pixels)?)?;
         let sensitive = if is_white { OF_WHITE_PAGES } else { stage };
         self.stages.compare_one(&name("patch_embeddings"), sensitive, &features)?;
         let features = numbers(&self.stages.get(&name("patch_embeddings"))?)?;
-        let input = tensor(&self.model.cpu.input(&sequence, &features)?)?;
+        let input = tensor(&self.model.cpu().input(&sequence, &features)?)?;
         self.page_layers(n, &sequence, &input)?;
         self.whole_page(n, "hf", "hf", if is_white { OF_WHITE_PAGES } else { vectors })
     }
@@ -138,18 +145,18 @@ impl Staged for NeoMme {
     }
 
     fn input(&self, question: &Sequence) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.input(question, &[])?)
+        Ok(self.cpu().input(question, &[])?)
     }
 
     fn page(&self, stages: &Stages, n: usize) -> Result<Tensor, ParityError> {
         let resized = tensor_image(&stages.get(&format!("page{n}.resized_u8"))?)?;
         let (grid, pixels) = patches(&resized, self.config.patch, &self.processor);
-        let features = self.cpu.embed_patches(&pixels)?.to_rows();
-        Ok(self.cpu.encode(&[Sequence::page(&self.tokens, grid)], &features)?)
+        let features = self.cpu().embed_patches(&pixels)?.to_rows();
+        Ok(self.cpu().encode(&[Sequence::page(&self.tokens, grid)], &features)?)
     }
 
     fn depth(&self) -> usize {
-        self.cpu.depth()
+        self.cpu().depth()
     }
 
     fn layer(
@@ -159,18 +166,18 @@ impl Staged for NeoMme {
         input: &Lanes,
         x: &Lanes,
     ) -> Result<Lanes, ParityError> {
-        Ok(self.cpu.layer(n, sequence, input, x)?)
+        Ok(self.cpu().layer(n, sequence, input, x)?)
     }
 
     fn output(&self, x: &Lanes) -> Lanes {
-        self.cpu.output(x)
+        self.cpu().output(x)
     }
 
     fn head(&self) -> &Linear {
-        &self.cpu.head
+        &self.cpu().head
     }
 
     fn vectors(&self, x: &Lanes) -> Result<Tensor, ParityError> {
-        Ok(self.cpu.rows(x)?)
+        Ok(self.cpu().rows(x)?)
     }
 }

@@ -70,17 +70,22 @@ pub fn picture(limits: Limits, page: PageSize) -> PictureSize {
     fitted(limits, PictureSize { width_px: px(width), height_px: px(height) })
 }
 
+/// The row and the column of the first pixel of each patch: row by row.
+pub fn corners(grid: Grid, patch: usize) -> impl Iterator<Item = [usize; 2]> {
+    let numbers = 0..grid.patches();
+    numbers.map(move |n| [n / grid.columns * patch, n % grid.columns * patch])
+}
+
 /// The patches of a picture: its grid, and the numbers of each in lanes, `[3 * patch * patch]`: row,
 /// column, channel. What lies past the right and the bottom edge is black.
 pub fn patches(picture: &PageImage, patch: usize, processor: &Processor) -> (Grid, Lanes) {
     let grid = Grid::of(picture.width_px(), picture.height_px(), patch);
     let worth = processor.normalisation.worth();
     let (width, height) = (picture.width_px() as usize, picture.height_px() as usize);
+    let corners: Vec<[usize; 2]> = corners(grid, patch).collect();
     let mut lanes = Lanes::zeros(&[grid.patches()], 3 * patch * patch);
     lanes.each_group(|group, rows| {
-        for lane in 0..LANES.min(grid.patches().saturating_sub(group * LANES)) {
-            let number = group * LANES + lane;
-            let (down, right) = (number / grid.columns * patch, number % grid.columns * patch);
+        for (lane, &[down, right]) in corners[group * LANES..].iter().take(LANES).enumerate() {
             for (y, rows) in rows.chunks_exact_mut(3 * patch).enumerate() {
                 let there =
                     if down + y < height { width.saturating_sub(right).min(patch) } else { 0 };

@@ -1,5 +1,7 @@
 //! The input of the model: ids, positions on two axes, and which of them are patches.
 
+use std::collections::BTreeMap;
+
 use pagesight_core::{Area, PatchLayout, Run};
 
 use crate::families::neomme::tokens::Tokens;
@@ -85,4 +87,14 @@ impl Sequence {
         let patches = (0..grid.patches()).map(|patch| grid.place(patch)).collect();
         Self { ids, rows, columns, patches }
     }
+}
+
+/// The ids that occur in `sequences`, each once, and which of them each position has: most positions
+/// of a page have the same.
+pub fn distinct(sequences: &[Sequence]) -> (Vec<u32>, Vec<u32>) {
+    let all = || sequences.iter().flat_map(|sequence| &sequence.ids);
+    let mut places: BTreeMap<u32, u32> = all().map(|id| (*id, 0)).collect();
+    places.values_mut().zip(0..).for_each(|(place, n)| *place = n);
+    let which = all().map(|id| places[id]).collect();
+    (places.into_keys().collect(), which)
 }

@@ -297,7 +297,7 @@ fn a_recipe_leaves_out_merges_and_makes_smaller() {
         assert_eq!(of(&some, row), of(&all, place));
     }
     vectors_are_left_out_and_merged(&hf(), load_with, 1);
-    what_cannot_be_is_refused(&hf(), load_with, "neomme", &NeoMmeRecipe::names());
+    what_cannot_be_is_refused(&hf(), load_with, &NeoMmeRecipe::names());
 }
 
 #[test]

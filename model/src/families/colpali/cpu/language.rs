@@ -67,12 +67,19 @@ impl Rotations {
         self.head_dim / 2
     }
 
+    /// The axis, of which there is one, and the frequency of each angle.
+    pub fn pairs(&self) -> Vec<(usize, f32)> {
+        (0..self.half()).map(|i| (0, self.frequency(i))).collect()
+    }
+
+    fn frequency(&self, i: usize) -> f32 {
+        1.0 / (self.theta as f32).powf((2 * i) as f32 / self.head_dim as f32)
+    }
+
     /// Angle `i` of a position. As in the reference, the frequency is rounded to f32, then the
     /// product. Positions start at 0, since only their differences matter.
     pub fn angle(&self, position: usize, i: usize) -> f32 {
-        let exponent = (2 * i) as f32 / self.head_dim as f32;
-        let frequency = 1.0 / (self.theta as f32).powf(exponent);
-        position as f32 * frequency
+        position as f32 * self.frequency(i)
     }
 }
 

@@ -1,31 +1,32 @@
 //! ColPali on a GPU.
 
-mod language;
-mod vision;
+pub mod language;
 
-use std::sync::Mutex;
+use std::borrow::Cow;
 
-use candle_core::{D, DType, Device as CandleDevice, Result as CandleResult, Tensor};
+use candle_core::{DType, Device as CandleDevice, Result as CandleResult, Tensor};
 use pagesight_core::PageImage;
 
-use crate::device::Device;
 use crate::error::ModelError;
 use crate::families::colpali::cpu::language::{Embedding, Rotations};
 use crate::families::colpali::cpu::{CpuModel, image_tokens};
-use crate::families::colpali::gpu::vision::Vision;
 use crate::families::colpali::preprocess::patches;
+use crate::families::engine::OnGpu;
 use crate::families::normalisation::Normalisation;
-#[cfg(feature = "cuda")]
-use crate::gpu::kernels;
-use crate::gpu::{Place, Product, RootNorm, device_of};
+use crate::gpu::attention::{Attended, angles, unit_rows};
+use crate::gpu::norm::RootNorm;
+use crate::gpu::pixels::{Cuts, Order};
+use crate::gpu::product::{Place, Product};
+use crate::gpu::reach::Reach;
+use crate::gpu::siglip::Tower;
 use crate::precision::Precision;
 
 /// The vision tower, the projector behind it, the language model and the head.
 #[derive(Debug)]
 pub struct GpuModel {
     device: CandleDevice,
-    /// `None` when loaded for queries alone.
-    vision: Option<Vision>,
+    /// The tower and the projector; `None` when loaded for queries alone.
+    vision: Option<(Tower, Product)>,
     embedding: Embedding,
     layers: Vec<language::Layer>,
     norm: RootNorm,
@@ -33,16 +34,10 @@ pub struct GpuModel {
     rotations: Rotations,
     /// The type of products.
     dtype: DType,
-    /// `[2, n, head_dim / 2]`, cos and sin, for the longest sequence so far.
-    angles: Mutex<Option<Tensor>>,
 }
 
-impl GpuModel {
-    /// Brings the weights of `model` to `device`.
-    ///
-    /// # Errors
-    /// [`ModelError::Compute`], e.g. when its memory is too small.
-    pub fn place(
+impl OnGpu<CpuModel> for GpuModel {
+    fn place(
         device: &CandleDevice,
         precision: Precision,
         model: &CpuModel,
@@ -52,7 +47,7 @@ impl GpuModel {
             None
         } else {
             let (tower, projector) = model.vision()?;
-            Some(Vision::place(place, tower, projector)?)
+            Some((Tower::place(place, tower)?, place.product(projector)?))
         };
         let language = model.language();
         let layers = language.layers.iter().map(|layer| language::Layer::place(place, layer));
@@ -65,28 +60,26 @@ impl GpuModel {
             head: place.product(model.head())?,
             rotations: language.rotations(),
             dtype: place.dtype,
-            angles: Mutex::default(),
         })
     }
 
+    fn device(&self) -> &CandleDevice {
+        &self.device
+    }
+}
+
+impl GpuModel {
     /// Whether it was loaded for queries alone, without its vision tower.
     pub fn is_query_only(&self) -> bool {
         self.vision.is_none()
     }
 
-    /// Which GPU it is.
-    pub fn device(&self) -> Device {
-        device_of(&self.device)
-    }
-
     /// As [`CpuModel::encode_slices`].
     pub fn encode_slices(&self, pictures: &[Tensor], ids: &[u32]) -> Result<Tensor, ModelError> {
-        let vision = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
-        let pixels = pictures.iter().map(|pixels| patches(pixels, vision.patch));
-        let pixels = Tensor::stack(&pixels.collect::<CandleResult<Vec<_>>>()?, 0)?;
+        let pixels = self.pixels(pictures.iter().map(|pixels| Ok(pixels.clone())))?;
         let all: Vec<usize> = (0..ids.len()).collect();
         let kept = vec![all.as_slice(); pictures.len()];
-        self.encode_patches(&pixels.to_device(&self.device)?, ids, &kept)
+        self.encode_patches(&pixels, ids, &kept)
     }
 
     /// The rows in `kept` of each picture, one after the other, `[sum of n_kept, dim]` f32.
@@ -97,125 +90,93 @@ impl GpuModel {
         ids: &[u32],
         kept: &[&[usize]],
     ) -> Result<Tensor, ModelError> {
-        let vision = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
-        #[cfg(feature = "cuda")]
-        if self.device.is_cuda() {
-            // Bytes are sent, which is a quarter of the numbers that they become.
-            let edge = pictures.first().map_or(0, |picture| picture.width_px() as usize);
-            let bytes: Vec<&[u8]> = pictures.iter().map(|picture| picture.rgb()).collect();
-            let bytes = bytes.concat();
-            let bytes = Tensor::from_vec(bytes, (pictures.len(), edge, edge, 3), &self.device)?;
-            let worth = normalisation.worth().concat();
-            let worth = Tensor::from_vec(worth, (3, 256), &self.device)?;
-            let pixels = kernels::patches(&bytes, &worth, vision.patch, self.dtype)?;
-            return self.encode_patches(&pixels, ids, kept);
+        let (tower, _) = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
+        let mut cuts = Cuts::new(tower.patch, Order::ChannelByChannel);
+        for picture in pictures {
+            let edge = |px: u32| (0..px as usize).step_by(tower.patch);
+            let (rows, columns) = (edge(picture.height_px()), edge(picture.width_px()));
+            let picture = Cow::Borrowed(*picture);
+            cuts.add(
+                picture,
+                rows.flat_map(|row| columns.clone().map(move |column| [row, column])),
+            );
         }
-        let pixels = pictures
-            .iter()
-            .map(|picture| patches(&normalisation.pixel_values(picture)?, vision.patch));
-        let pixels = Tensor::stack(&pixels.collect::<CandleResult<Vec<_>>>()?, 0)?;
-        self.encode_patches(&pixels.to_device(&self.device)?, ids, kept)
+        let pixels = cuts.patches(&self.device, &normalisation.worth(), self.dtype)?;
+        self.encode_patches(&pixels, ids, kept)
     }
 
-    /// Patches, `[batch, n_patches, 3 * patch * patch]`, to the rows in `kept` of each sequence.
+    /// Patches of pictures, `[3, edge, edge]` each, on the GPU: `[pictures * n_patches, 3 * patch *
+    /// patch]` f32.
+    fn pixels(
+        &self,
+        pictures: impl Iterator<Item = CandleResult<Tensor>>,
+    ) -> Result<Tensor, ModelError> {
+        let (tower, _) = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
+        let pixels = pictures.map(|pixels| patches(&pixels?, tower.patch));
+        let pixels = pixels.collect::<CandleResult<Vec<_>>>()?;
+        if pixels.is_empty() {
+            return Err(candle_core::Error::Msg("no pictures".into()).into());
+        }
+        Ok(Tensor::cat(&pixels, 0)?.to_device(&self.device)?)
+    }
+
+    /// Patches of pictures to the rows in `kept` of each sequence.
     fn encode_patches(
         &self,
         pixels: &Tensor,
         ids: &[u32],
         kept: &[&[usize]],
     ) -> Result<Tensor, ModelError> {
-        let vision = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
-        let features = vision.encode(pixels)?;
-        let (batch, patches, width) = features.dims3()?;
-        if patches != image_tokens(ids) {
-            let tokens = image_tokens(ids);
+        let (tower, projector) = self.vision.as_ref().ok_or(ModelError::QueryOnly)?;
+        let (pictures, tokens) = (kept.len(), image_tokens(ids));
+        let features = projector.apply(&tower.encode(pixels)?)?;
+        let (patches, width) = features.dims2()?;
+        if patches != tokens * pictures {
             return Err(candle_core::Error::Msg(format!(
-                "{tokens} image tokens for {patches} patches"
+                "{} image tokens for {patches} patches",
+                tokens * pictures
             ))
             .into());
         }
-        let text = self.embedding.rows(&ids[patches..])?.to_device(&self.device)?;
-        let text = text.unsqueeze(0)?.broadcast_as((batch, ids.len() - patches, width))?;
-        // Rows of scores that begin at whole 16 bytes multiply much faster, so up to 7 positions
-        // are added, which are masked.
-        let padded = match self.dtype {
-            DType::BF16 => ids.len().next_multiple_of(8),
-            _ => ids.len(),
-        };
-        let x = Tensor::cat(&[&features, &text.contiguous()?], 1)?;
-        let x = x.pad_with_zeros(1, 0, padded - ids.len())?;
-        let x = self.language(x, ids.len(), None)?.flatten_to(1)?;
+        let features = features.reshape((pictures, tokens, width))?;
+        let text = self.embedding.rows(&ids[tokens..])?.to_device(&self.device)?;
+        let text = text.unsqueeze(0)?.broadcast_as((pictures, ids.len() - tokens, width))?;
+        let x = Tensor::cat(&[&features, &text.contiguous()?], 1)?.flatten_to(1)?;
+        let x = self.language(x, &vec![ids.len(); pictures], Reach::All)?;
         let kept = kept.iter().enumerate();
         let kept: Vec<u32> =
-            kept.flat_map(|(n, at)| at.iter().map(move |at| (n * padded + at) as u32)).collect();
+            kept.flat_map(|(n, at)| at.iter().map(move |at| (n * ids.len() + at) as u32)).collect();
         let kept = Tensor::from_slice(&kept, kept.len(), &self.device)?;
         Ok(self.rows(&x.index_select(&kept, 0)?)?)
     }
 
-    /// As [`CpuModel::encode_texts`]: in one batch, padded to the longest text. Padding is masked.
+    /// As [`CpuModel::encode_texts`], in one batch.
     pub fn encode_texts(&self, texts: &[&[u32]], causal: bool) -> CandleResult<Tensor> {
-        let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
-        let padded: Vec<u32> = texts
-            .iter()
-            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat(0)).take(longest))
-            .collect();
-        let x = self.embedding.rows(&padded)?;
-        let x = x.reshape((texts.len(), longest, ()))?.to_device(&self.device)?;
-        let even = texts.iter().all(|ids| ids.len() == longest);
-        let mask = if even && !causal { None } else { Some(self.mask(texts, longest, causal)?) };
-        let rows = self.rows(&self.language(x, longest, mask.as_ref())?.flatten_to(1)?)?;
-        if even {
-            return Ok(rows);
-        }
-        let parts = texts.iter().enumerate().map(|(i, ids)| rows.narrow(0, i * longest, ids.len()));
-        Tensor::cat(&parts.collect::<CandleResult<Vec<_>>>()?, 0)
+        let x = self.embedding.rows(&texts.concat())?.to_device(&self.device)?;
+        let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
+        let reach = if causal { Reach::Causal } else { Reach::All };
+        self.rows(&self.language(x, &lengths, reach)?)
     }
 
-    /// The mask that is added to scores, `[texts, 1, n, n]`: 0 for a key that a position attends
-    /// to, else negative infinity.
-    fn mask(&self, texts: &[&[u32]], n: usize, causal: bool) -> CandleResult<Tensor> {
-        let mut mask = Vec::with_capacity(texts.len() * n * n);
-        for ids in texts {
-            for position in 0..n {
-                let seen = if causal { ids.len().min(position + 1) } else { ids.len() };
-                mask.extend((0..n).map(|key| if key < seen { 0.0 } else { f32::NEG_INFINITY }));
-            }
-        }
-        Tensor::from_vec(mask, (texts.len(), 1, n, n), &self.device)
-    }
-
-    /// Runs all layers and the last norm, `[batch, n, hidden]`. Positions from `seen` on are
-    /// masked.
-    fn language(&self, mut x: Tensor, seen: usize, mask: Option<&Tensor>) -> CandleResult<Tensor> {
-        let angles = self.angles(x.dim(1)?)?;
+    /// Runs all layers and the last norm over sequences of these lengths, `[n, hidden]`.
+    fn language(&self, mut x: Tensor, lengths: &[usize], reach: Reach) -> CandleResult<Tensor> {
+        let positions = lengths.iter().flat_map(|&length| 0..length as u32).collect();
+        let angles = angles(&self.device, &[positions], &self.rotations.pairs())?;
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        });
+        let attended = Attended::new(&self.device, &ends.collect::<Vec<_>>(), reach)?;
         for layer in &self.layers {
-            x = layer.forward(&x, &angles, seen, mask)?;
+            x = layer.forward(&x, &angles, &attended)?;
         }
         self.norm.apply(&x, self.dtype)
-    }
-
-    /// cos and sin for at least `n` positions.
-    fn angles(&self, n: usize) -> CandleResult<Tensor> {
-        let mut angles = self.angles.lock().expect("no panic holds it");
-        if let Some(angles) = angles.as_ref().filter(|angles| angles.dims()[1] >= n) {
-            return Ok(angles.clone());
-        }
-        let half = self.rotations.half();
-        let table = |of: fn(f32) -> f32| {
-            (0..n * half).map(move |at| of(self.rotations.angle(at / half, at % half)))
-        };
-        let values = table(f32::cos).chain(table(f32::sin)).collect();
-        let made = Tensor::from_vec(values, (2, n, half), &self.device)?;
-        *angles = Some(made.clone());
-        Ok(made)
     }
 
     /// Applies the head to `[n, hidden]`, scales rows to length 1, and brings them to the CPU,
     /// `[n, dim]` f32.
     fn rows(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let rows = self.head.apply(x)?;
-        let lengths = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-        rows.broadcast_div(&lengths)?.to_device(&CandleDevice::Cpu)
+        unit_rows(&self.head.apply(x)?, 0.0)
     }
 }
 
@@ -226,6 +187,7 @@ mod tests {
     #[cfg(feature = "cuda")]
     use pagesight_core::{PageSize, PictureSize, seam::PageEncoder};
 
+    use crate::device::Device;
     use crate::families::colpali::model::ColPali;
     use crate::families::colpali::recipe::Recipe;
     use crate::options::LoadOptions;

@@ -1,6 +1,6 @@
 //! ColQwen on the CPU: our kernels over weights where they lie in their files.
 
-mod vision;
+pub mod vision;
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -20,11 +20,11 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct CpuModel {
     /// `None` when loaded for queries alone.
-    vision: Option<Vision>,
+    pub vision: Option<Vision>,
     pub text: Decoder,
     pub head: Linear,
     /// Numbers that are kept of what the head gives.
-    dim: usize,
+    pub dim: usize,
 }
 
 impl CpuModel {

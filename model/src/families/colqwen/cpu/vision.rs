@@ -9,40 +9,37 @@ use crate::blocks::lanes::{LANES, Lanes};
 use crate::blocks::linear::Linear;
 use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand};
 use crate::blocks::norm::{LayerNorm, RootNorm};
-use crate::blocks::rotation::{Angles, frequency};
+use crate::blocks::rotation::Angles;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::families::colqwen::config::{Config, MERGE};
-use crate::families::colqwen::pictures::place;
+use crate::families::colqwen::learned::Learned;
 use crate::families::colqwen::sequence::Grid;
 use crate::families::colqwen::vision_config::{MergerNames, VisionConfig, VisionKind};
+use crate::families::colqwen::windows::Windows;
 use crate::precision::Precision;
 
 /// The tower and the merger.
 #[derive(Debug)]
 pub struct Vision {
-    config: VisionConfig,
+    pub config: VisionConfig,
     arithmetic: Arithmetic,
-    patch_embedding: Linear,
-    /// Learned positions, `[side * side, hidden]`, and how many along one edge.
-    learned: Option<(Vec<f32>, usize)>,
-    layers: Vec<Layer>,
-    merged_norm: Norm,
-    merger: [Linear; 2],
+    pub patch_embedding: Linear,
+    pub learned: Option<Learned>,
+    pub layers: Vec<Layer>,
+    pub merged_norm: Norm,
+    pub merger: [Linear; 2],
 }
 
 /// A norm of either kind.
 #[derive(Debug)]
-enum Norm {
+pub enum Norm {
     Layer(LayerNorm),
     Root(RootNorm),
 }
 
 /// What all norms of the towers add to the variance or the mean square.
 const EPS: f32 = 1e-6;
-
-/// The base of the rotations of the towers.
-const THETA: f64 = 10_000.0;
 
 impl Norm {
     fn take(weights: &mut Weights, key: &str, config: &VisionConfig) -> Result<Self, ModelError> {
@@ -65,22 +62,22 @@ impl Norm {
 }
 
 #[derive(Debug)]
-struct Layer {
-    heads: Heads,
-    norms: [Norm; 2],
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    mlp: Mlp,
+pub struct Layer {
+    pub heads: Heads,
+    pub norms: [Norm; 2],
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
+    pub mlp: Mlp,
     /// Whether patches see those of their window alone.
-    windowed: bool,
+    pub windowed: bool,
 }
 
 // One a layer, which stays where it is.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-enum Mlp {
+pub enum Mlp {
     /// Of Qwen2-VL and Qwen3.5.
     Plain { up: Linear, down: Linear, activate: fn(&mut [[f32; LANES]]) },
     /// Of Qwen2.5-VL.
@@ -91,10 +88,7 @@ enum Mlp {
 /// lie window by window.
 pub struct Context {
     angles: Angles,
-    /// Where each window ends, in patches.
-    ends: Vec<usize>,
-    /// The number of each patch by its place.
-    order: Vec<usize>,
+    windows: Windows,
     /// The place of each patch by its number.
     back: Vec<usize>,
 }
@@ -161,7 +155,7 @@ impl Layer {
                 }
             });
         }
-        let mask = if self.windowed { Mask::Parts(&context.ends) } else { Mask::All };
+        let mask = if self.windowed { Mask::Parts(&context.windows.ends) } else { Mask::All };
         let seen = attend(arithmetic, self.heads, mask, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
         let y = Operand::made(arithmetic, x, |_, x, y| self.norms[1].apply(x, y));
@@ -192,7 +186,7 @@ impl Vision {
         if let VisionKind::Learned { side } = seen.kind {
             bias = weights.take("visual.patch_embed.proj.bias", &[hidden])?.to_vec1()?;
             let positions = weights.take("visual.pos_embed.weight", &[side * side, hidden])?;
-            learned = Some((positions.flatten_all()?.to_vec1()?, side));
+            learned = Some(Learned { positions: positions.flatten_all()?.to_vec1()?, side });
         }
         let layers = (0..seen.layers).map(|n| Layer::take(weights, precision, seen, n));
         let layers = layers.collect::<Result<_, _>>()?;
@@ -219,7 +213,7 @@ impl Vision {
     /// Encodes the patches of a page to its features, row by row.
     pub fn encode(&self, patches: &Lanes, grid: Grid) -> Lanes {
         let context = self.context(grid);
-        let mut x = self.embed(patches, grid).keep(&[&context.order]);
+        let mut x = self.embed(patches, grid).keep(&[&context.windows.order]);
         for layer in &self.layers {
             layer.forward(self.arithmetic, &mut x, &context);
         }
@@ -230,8 +224,8 @@ impl Vision {
     pub fn embed(&self, patches: &Lanes, grid: Grid) -> Lanes {
         let operand = self.patch_embedding.operand(patches);
         let mut x = self.patch_embedding.apply(&operand, patches.lengths());
-        if let Some((positions, side)) = &self.learned {
-            let rows = stretched(positions, *side, x.width(), grid);
+        if let Some(learned) = &self.learned {
+            let rows = learned.stretched(x.width(), grid);
             let rows = Lanes::from_rows(x.lengths(), x.width(), &rows);
             x.each_group(|group, x| add_rows(x, rows.group(group), &[]));
         }
@@ -240,36 +234,9 @@ impl Vision {
 
     /// What the layers share for a page.
     pub fn context(&self, grid: Grid) -> Context {
-        let side = match self.config.kind {
-            VisionKind::Full | VisionKind::Learned { .. } => grid.rows.max(grid.columns).max(1),
-            VisionKind::Windows { side, .. } => side,
-        };
-        let (mut order, mut ends) = (Vec::new(), Vec::new());
-        for top in (0..grid.rows).step_by(side) {
-            for left in (0..grid.columns).step_by(side) {
-                for row in top..(top + side).min(grid.rows) {
-                    for column in left..(left + side).min(grid.columns) {
-                        let first = (row * grid.columns + column) * MERGE * MERGE;
-                        order.extend(first..first + MERGE * MERGE);
-                    }
-                }
-                ends.push(order.len());
-            }
-        }
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(place, &number)| back[number] = place);
-        // Half of the frequencies turn by the row, the others by the column.
-        let quarter = self.config.hidden / self.config.heads / 4;
-        let pairs: Vec<(usize, f32)> = (0..2 * quarter)
-            .map(|j| (j / quarter, frequency(THETA, j % quarter, 2 * quarter)))
-            .collect();
-        let places: Vec<(usize, usize)> = order.iter().map(|&n| place(n, grid)).collect();
-        let axes = [
-            places.iter().map(|(row, _)| *row as u32).collect(),
-            places.iter().map(|(_, column)| *column as u32).collect(),
-        ];
-        let angles = Angles::new(&[order.len()], &axes, &pairs);
-        Context { angles, ends, order, back }
+        let windows = Windows::of(&self.config.kind, grid);
+        let angles = Angles::new(&[windows.order.len()], &windows.axes(), &self.config.pairs());
+        Context { angles, back: windows.back(), windows }
     }
 
     /// Merges what the layers made of patches, in the order of their numbers, to features.
@@ -294,7 +261,7 @@ impl Vision {
     /// What layer `n` makes of patches in the order of their numbers.
     pub fn layer(&self, n: usize, x: &Lanes, grid: Grid) -> Lanes {
         let context = self.context(grid);
-        let mut x = x.keep(&[&context.order]);
+        let mut x = x.keep(&[&context.windows.order]);
         self.layers[n].forward(self.arithmetic, &mut x, &context);
         x.keep(&[&context.back])
     }
@@ -315,35 +282,4 @@ fn still(
     let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
     let matrix = Matrix::owned(Format::F32, [hidden, 3 * area], bytes, Vec::new());
     Linear::of(precision, matrix, bias)
-}
-
-/// Learned positions, `[side * side, width]`, stretched over a page: a row of `width` a patch, in the
-/// order of their numbers. The first and the last position lie on the edges of the page.
-fn stretched(positions: &[f32], side: usize, width: usize, grid: Grid) -> Vec<f32> {
-    // The two positions that a patch lies between, and the share of the second.
-    let between = |at: usize, count: usize| {
-        let steps = (count - 1).max(1) as f32;
-        let at = at as f32 * (side - 1) as f32 / steps;
-        let low = (at as usize).min(side - 1);
-        (low, (low + 1).min(side - 1), at - low as f32)
-    };
-    let (rows, columns) = (MERGE * grid.rows, MERGE * grid.columns);
-    let mut stretched = Vec::with_capacity(rows * columns * width);
-    for number in 0..rows * columns {
-        let (row, column) = place(number, grid);
-        let (top, bottom, down) = between(row, rows);
-        let (left, right, across) = between(column, columns);
-        let row = |row: usize, column: usize| &positions[(row * side + column) * width..][..width];
-        let corners = [row(top, left), row(top, right), row(bottom, left), row(bottom, right)];
-        let shares = [
-            (1.0 - down) * (1.0 - across),
-            (1.0 - down) * across,
-            down * (1.0 - across),
-            down * across,
-        ];
-        stretched.extend((0..width).map(|i| {
-            corners.iter().zip(shares).map(|(corner, share)| corner[i] * share).sum::<f32>()
-        }));
-    }
-    stretched
 }

@@ -1,6 +1,6 @@
 //! ColModernVBERT and ColSmol on the CPU: our kernels over weights where they lie in their files.
 
-mod modern;
+pub mod modern;
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -23,16 +23,17 @@ use crate::precision::Precision;
 pub struct CpuModel {
     /// The tower and the connector; `None` when loaded for queries alone.
     vision: Option<(Siglip, Linear)>,
-    text: Text,
+    pub text: Text,
     pub head: Linear,
-    shuffle: usize,
+    /// Patches along each side of a feature.
+    pub shuffle: usize,
 }
 
 /// The two language models.
 // One a model, which stays where it is.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-enum Text {
+pub enum Text {
     Modern(Modern),
     Llama(Decoder),
 }
@@ -175,7 +176,7 @@ impl CpuModel {
 }
 
 /// The positions of sequences that are counted, one after the other.
-fn counted(lengths: &[usize]) -> Vec<u32> {
+pub fn counted(lengths: &[usize]) -> Vec<u32> {
     lengths.iter().flat_map(|&length| 0..length as u32).collect()
 }
 

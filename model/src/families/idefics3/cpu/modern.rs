@@ -2,7 +2,7 @@
 //! around, and the MLPs are gated. Source: transformers 5.24.0
 //! `models/modernbert/modeling_modernbert.py`.
 
-use candle_core::Result as CandleResult;
+use candle_core::{Result as CandleResult, Tensor};
 
 use crate::blocks::attention::{Heads, Mask, attend};
 use crate::blocks::elementwise::exact_gated_rows;
@@ -22,34 +22,41 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct Modern {
     arithmetic: Arithmetic,
-    heads: Heads,
+    pub heads: Heads,
     hidden: usize,
-    /// Token table, `[vocabulary, hidden]`. It stays in its file, where rows are looked up.
+    pub words: Words,
+    /// Of what the first layer reads.
+    pub norm: LayerNorm,
+    pub layers: Vec<Layer>,
+    pub last_norm: LayerNorm,
+    /// The frequency of each pair of rows of a head, in layers that see all, and in the others.
+    pub frequencies: [Vec<(usize, f32)>; 2],
+    pub reach: usize,
+}
+
+/// The token table, `[vocabulary, hidden]`. It stays in its file, where rows are looked up.
+#[derive(Debug, Clone)]
+pub struct Words {
     table: Stored,
     /// Rows after those of the table, in checkpoints that keep them apart.
     added: Option<Stored>,
-    norm: LayerNorm,
-    layers: Vec<Layer>,
-    last_norm: LayerNorm,
-    /// The frequency of each pair of rows of a head, in layers that see all, and in the others.
-    frequencies: [Vec<(usize, f32)>; 2],
-    reach: usize,
 }
 
 #[derive(Debug)]
-struct Layer {
+pub struct Layer {
     /// The first layer has none: what it reads has gone through the norm of the embeddings.
-    attention_norm: Option<LayerNorm>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    mlp_norm: LayerNorm,
-    inner: Linear,
-    gate: Linear,
-    outer: Linear,
+    pub attention_norm: Option<LayerNorm>,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
+    pub mlp_norm: LayerNorm,
+    /// What goes through the activation.
+    pub inner: Linear,
+    pub gate: Linear,
+    pub outer: Linear,
     /// Whether it sees all.
-    all: bool,
+    pub all: bool,
 }
 
 /// What the layers share for some sequences.
@@ -119,6 +126,20 @@ impl Layer {
     }
 }
 
+impl Words {
+    /// The rows of `ids`, `[ids.len(), hidden]` f32.
+    pub fn rows(&self, ids: &[u32]) -> CandleResult<Tensor> {
+        let own = self.table.shape()[0] as u32;
+        let Some(added) = &self.added else { return self.table.rows(ids) };
+        let rows = ids.iter().map(|&id| match id.checked_sub(own) {
+            Some(id) => added.rows(&[id]),
+            None => self.table.rows(&[id]),
+        });
+        let rows = rows.collect::<CandleResult<Vec<_>>>()?;
+        if rows.is_empty() { self.table.rows(&[]) } else { Tensor::cat(&rows, 0) }
+    }
+}
+
 impl Modern {
     /// Takes its tensors.
     ///
@@ -151,8 +172,7 @@ impl Modern {
             arithmetic: weights.arithmetic(precision),
             heads,
             hidden,
-            table,
-            added,
+            words: Words { table, added },
             norm: first,
             layers,
             last_norm: last,
@@ -168,19 +188,7 @@ impl Modern {
 
     /// The rows of the token table for `ids`, one after the other.
     pub fn embed(&self, ids: &[u32]) -> CandleResult<Vec<f32>> {
-        let own = self.table.shape()[0] as u32;
-        let Some(added) = &self.added else {
-            return self.table.rows(ids)?.flatten_all()?.to_vec1();
-        };
-        let mut rows = Vec::with_capacity(ids.len() * self.hidden);
-        for &id in ids {
-            let row = match id.checked_sub(own) {
-                Some(id) => added.rows(&[id])?,
-                None => self.table.rows(&[id])?,
-            };
-            rows.extend(row.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(rows)
+        self.words.rows(ids)?.flatten_all()?.to_vec1()
     }
 
     /// The norm of embeddings, which features go through as well.

@@ -18,22 +18,22 @@ use crate::precision::Precision;
 #[derive(Debug, Clone)]
 pub struct Layer {
     arithmetic: Arithmetic,
-    heads: Heads,
-    kind: LayerConfig,
-    eps: f32,
+    pub heads: Heads,
+    pub kind: LayerConfig,
+    pub eps: f32,
     /// What both branches are multiplied with.
-    residual: f32,
+    pub residual: f32,
     /// Shares of the layer's input and of the first layer's in what attention reads.
-    shares: [f32; 2],
+    pub shares: [f32; 2],
     /// How much of what lies along a position's own value is taken away, by head.
-    excluded: Vec<f32>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    gate: Linear,
-    out: Linear,
-    up: Linear,
-    down: Linear,
+    pub excluded: Vec<f32>,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub gate: Linear,
+    pub out: Linear,
+    pub up: Linear,
+    pub down: Linear,
 }
 
 /// What all layers share.

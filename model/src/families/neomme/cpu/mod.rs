@@ -1,10 +1,8 @@
 //! NeoMME on the CPU: our kernels over weights where they lie in their files. Source: transformers
 //! 5.24.0 `models/neomme/modeling_neomme.py`.
 
-mod layer;
-mod stem;
-
-use std::collections::BTreeMap;
+pub mod layer;
+pub mod stem;
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -12,7 +10,7 @@ use crate::blocks::attention::Heads;
 use crate::blocks::elementwise::plain_rms_norm;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, lanes, tensor, unit_rows};
-use crate::blocks::rotation::{Angles, frequency};
+use crate::blocks::rotation::Angles;
 use crate::checkpoint::stored::Stored;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
@@ -21,27 +19,27 @@ use crate::families::neomme::config::{Config, Rotation};
 use crate::families::neomme::cpu::layer::{Layer, Shared};
 use crate::families::neomme::cpu::stem::Stem;
 use crate::families::neomme::inventory;
-use crate::families::neomme::sequence::Sequence;
+use crate::families::neomme::sequence::{Sequence, distinct};
 use crate::precision::Precision;
 
 /// The whole model.
 #[derive(Debug)]
 pub struct CpuModel {
-    config: Config,
+    pub config: Config,
     /// Token table, `[vocabulary, rank]`. It stays in its file, where rows are looked up.
-    words: Stored,
+    pub words: Stored,
     /// Brings rows of the table to the model's width.
-    projection: Linear,
+    pub projection: Linear,
     /// What two layers add to values, a row a token.
-    values: Stored,
+    pub values: Stored,
     /// `None` when loaded for queries alone.
-    stem: Option<Stem>,
-    layers: Vec<Layer>,
+    pub stem: Option<Stem>,
+    pub layers: Vec<Layer>,
     pub head: Linear,
 }
 
 /// The least length that a vector is divided by, as in `torch.nn.functional.normalize`.
-const LEAST_LENGTH: f32 = 1e-12;
+pub const LEAST_LENGTH: f32 = 1e-12;
 
 impl CpuModel {
     /// Takes all of `weights`. With `query_only` the tensors that only pages need stay unread.
@@ -175,16 +173,13 @@ impl CpuModel {
     }
 }
 
-/// The angles for the positions of `sequences`: even frequencies turn by the first axis, odd ones by
-/// the second.
+/// The angles for the positions of `sequences`.
 fn angles(rotation: Rotation, sequences: &[Sequence]) -> Angles {
-    let frequency = |j| frequency(rotation.theta, j, rotation.rows);
-    let pairs: Vec<(usize, f32)> = (0..rotation.rows / 2).map(|j| (j % 2, frequency(j))).collect();
     let axes = [
         sequences.iter().flat_map(|sequence| sequence.rows.iter().copied()).collect(),
         sequences.iter().flat_map(|sequence| sequence.columns.iter().copied()).collect(),
     ];
-    Angles::new(&lengths(sequences), &axes, &pairs)
+    Angles::new(&lengths(sequences), &axes, &rotation.pairs())
 }
 
 fn lengths(sequences: &[Sequence]) -> Vec<usize> {
@@ -198,10 +193,7 @@ fn spread(
     width: usize,
     rows: impl Fn(&[u32]) -> CandleResult<Vec<f32>>,
 ) -> CandleResult<Vec<f32>> {
-    let all = || sequences.iter().flat_map(|sequence| &sequence.ids);
-    let mut places: BTreeMap<u32, usize> = all().map(|id| (*id, 0)).collect();
-    let ids: Vec<u32> = places.keys().copied().collect();
-    places.values_mut().enumerate().for_each(|(n, place)| *place = n);
+    let (ids, which) = distinct(sequences);
     let table = rows(&ids)?;
-    Ok(all().flat_map(|id| &table[places[id] * width..][..width]).copied().collect())
+    Ok(which.iter().flat_map(|&n| &table[n as usize * width..][..width]).copied().collect())
 }

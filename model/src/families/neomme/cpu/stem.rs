@@ -1,9 +1,10 @@
 //! What brings raw patches to the width of the model: a norm, two linear layers, GELU between them.
 
-use crate::blocks::elementwise::{exact_gelu_rows, layer_norm};
+use crate::blocks::elementwise::exact_gelu_rows;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::Linear;
 use crate::blocks::matmul::{Arithmetic, Operand};
+use crate::blocks::norm::LayerNorm;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::families::neomme::config::Config;
@@ -13,15 +14,14 @@ use crate::precision::Precision;
 #[derive(Debug, Clone)]
 pub struct Stem {
     arithmetic: Arithmetic,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    up: Linear,
-    down: Linear,
+    pub norm: LayerNorm,
+    pub up: Linear,
+    pub down: Linear,
 }
 
 /// What the norm adds to the variance. A white patch has hardly any variance, so that this decides
 /// how much of a single grey pixel is left.
-const EPS: f32 = 1e-5;
+const EPS: f64 = 1e-5;
 
 impl Stem {
     /// Takes its tensors.
@@ -31,10 +31,7 @@ impl Stem {
         config: &Config,
     ) -> Result<Self, ModelError> {
         let (width, hidden) = (3 * config.patch * config.patch, config.hidden);
-        let mut norm = |part: &str| -> Result<Vec<f32>, ModelError> {
-            Ok(weights.take(&format!("patch_embeddings.norm.{part}"), &[width])?.to_vec1()?)
-        };
-        let (weight, bias) = (norm("weight")?, norm("bias")?);
+        let norm = LayerNorm::take(weights, "patch_embeddings.norm", width, EPS)?;
         let arithmetic = weights.arithmetic(precision);
         let mut linear = |name: &str, input, output, bias| {
             let key = format!("patch_embeddings.{name}");
@@ -42,8 +39,7 @@ impl Stem {
         };
         Ok(Self {
             arithmetic,
-            weight,
-            bias,
+            norm,
             up: linear("up_proj", width, 2 * hidden, false)?,
             down: linear("down_proj", 2 * hidden, hidden, true)?,
         })
@@ -51,9 +47,7 @@ impl Stem {
 
     /// Embeds patches.
     pub fn embed(&self, patches: &Lanes) -> Lanes {
-        let y = Operand::made(self.arithmetic, patches, |_, x, y| {
-            layer_norm(x, &self.weight, &self.bias, EPS, y);
-        });
+        let y = Operand::made(self.arithmetic, patches, |_, x, y| self.norm.apply(x, y));
         let y = self.up.apply_activated(&y, exact_gelu_rows);
         self.down.apply(&y, patches.lengths())
     }
