@@ -88,6 +88,37 @@ def read_documents(folder, progress=lambda done, of: None):
     return documents, failed
 
 
+@dataclass
+class Lines:
+    """The text of a page, line by line."""
+
+    words: list
+
+
+def read_texts(folder):
+    """The PDFs below `folder`, each once, with the lines of pages that have a layer of words in any script."""
+    documents = []
+    for path in sorted(Path(folder).rglob("*.pdf")):
+        data = path.read_bytes()
+        document = Document(path, str(path.relative_to(folder)), hashlib.sha256(data).hexdigest())
+        try:
+            opened = pdfium.PdfDocument(data)
+        except pdfium.PdfiumError:
+            continue
+        for number, page in enumerate(opened, 1):
+            lines = [" ".join(line.split()) for line in page.get_textpage().get_text_range().splitlines()]
+            lines = [line for line in lines if line]
+            if sum(map(len, lines)) >= 100:
+                document.pages.append((number, Lines(lines)))
+            else:
+                document.wordless += 1
+            page.close()
+        opened.close()
+        if all(document.digest != other.digest for other in documents):
+            documents.append(document)
+    return documents
+
+
 def check(documents):
     """Raises `Refusal` where `documents` cannot teach nano, or cannot show that they did."""
     with_words = [document for document in documents if document.pages]

@@ -8,12 +8,10 @@ what it is called on the hub, where `pagesight model import` looks for it. Words
 """
 
 import argparse
-import hashlib
 import json
 import random
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +22,7 @@ import torch  # noqa: E402
 from transformers import ColPaliForRetrieval, ColPaliProcessor  # noqa: E402
 
 import card  # noqa: E402
-from collection import Document, Refusal, check, pages_of, some_pages, split  # noqa: E402
+from collection import Refusal, check, pages_of, read_texts, some_pages, split  # noqa: E402
 from labelled import labelled_on, pages_asked, read_labelled  # noqa: E402
 from lora import LowRank, save  # noqa: E402
 from progress import Progress  # noqa: E402
@@ -39,36 +37,6 @@ ranks from FIRST to LAST by its questions, and with a score under ALIKE of its o
 alike may answer too."""
 SHORTEST, LONGEST = 6, 80
 """Letters of a line that is asked."""
-
-
-@dataclass
-class Lines:
-    """The text of a page, line by line."""
-
-    words: list
-
-
-def read_texts(folder):
-    documents = []
-    for path in sorted(Path(folder).rglob("*.pdf")):
-        data = path.read_bytes()
-        document = Document(path, str(path.relative_to(folder)), hashlib.sha256(data).hexdigest())
-        try:
-            opened = pdfium.PdfDocument(data)
-        except pdfium.PdfiumError:
-            continue
-        for number, page in enumerate(opened, 1):
-            lines = [" ".join(line.split()) for line in page.get_textpage().get_text_range().splitlines()]
-            lines = [line for line in lines if line]
-            if sum(map(len, lines)) >= 100:
-                document.pages.append((number, Lines(lines)))
-            else:
-                document.wordless += 1
-            page.close()
-        opened.close()
-        if all(document.digest != other.digest for other in documents):
-            documents.append(document)
-    return documents
 
 
 def questions_of(pages, each, seed=0):

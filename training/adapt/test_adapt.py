@@ -2,10 +2,13 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest import mock
 
@@ -15,8 +18,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import numpy as np
 import torch
 
+import asking
 import card
-from collection import Document, Refusal, check, read_documents, some_pages, split
+from collection import Document, Refusal, check, read_documents, read_texts, some_pages, split
 from labelled import labelled_on, pages_asked, read_labelled
 from lora import CONFIG, PARTS, WEIGHTS, Adapter, digest_of
 from model import Nano
@@ -260,6 +264,80 @@ class Ranking(unittest.TestCase):
                 tokens = base.queries(ids, torch.ones_like(ids, dtype=torch.bool))[0]
             scores = [sum(max(float(t @ v) for v in page) for t in tokens) for page in vectors]
             self.assertEqual(rank, 1 + sum(s > scores[question["page"]] + 1e-5 for s in scores))
+
+
+class AskingTest(unittest.TestCase):
+    """asking.py with a model of its own, on this machine."""
+
+    def served(self, reply):
+        """A server that answers with `reply(body)`, a status and a text; what was asked is kept."""
+        asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                asked.append((self.path, self.headers.get("Authorization"), body))
+                status, text = reply(body)
+                data = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}/v1", asked
+
+    def test_questions_are_kept_that_point_to_their_page(self):
+        document = Document(Path("budget-plan.pdf"), "budget-plan.pdf", "0")
+        pages = [(document, number, f"ordinary words of all pages and special{number}") for number in range(1, 9)]
+        said = "1. What is special{0} about?\n- what are ordinary words?\nIs special{0} in budget-plan?\nNo?\n* special{0} once more, please"
+        endpoint, asked = self.served(lambda body: (200, said.format(re.search(r"special(\d)", body["messages"][0]["content"])[1])))
+        with mock.patch.dict("os.environ", {asking.KEY: "secret"}):
+            ask = lambda text: asking.answered(asking.checked(endpoint + "/"), "m", text)  # noqa: E731
+            lines = list(asking.asked(pages, ask, 4, lambda *_: None))
+        # Words that are on all pages, and names of documents, say nothing of the page; "No?" is too short.
+        self.assertEqual(lines[0], {"query": "What is special1 about?", "doc": "budget-plan.pdf", "pages": [1]})
+        self.assertEqual([line["query"] for line in lines[:2]], ["What is special1 about?", "special1 once more, please"])
+        self.assertEqual(len(lines), 16)
+        path, key, body = asked[0]
+        self.assertEqual((path, key, body["model"]), ("/v1/chat/completions", "Bearer secret", "m"))
+        marks = re.findall(r"^[0-9a-f]{16}$", body["messages"][0]["content"], re.M)
+        self.assertEqual(len(marks), 2)
+        self.assertEqual(marks[0], marks[1])
+
+    def test_nothing_is_sent_where_it_does_not_belong(self):
+        for url in ("http://example.org/v1", "https://name:word@example.org/v1", "ftp://127.0.0.1/v1", "127.0.0.1:80"):
+            with self.assertRaises(asking.Failure):
+                asking.checked(url)
+        self.assertEqual(asking.checked("https://example.org/v1/"), "https://example.org/v1")
+        for status in (307, 429, 500):
+            endpoint, asked = self.served(lambda _, status=status: (status, "What?"))
+            with self.assertRaisesRegex(asking.Failure, f"answers {status}"):
+                asking.answered(endpoint, "m", "page")
+            self.assertEqual(len(asked), 1)
+        endpoint, _ = self.served(lambda _: (200, "x" * (asking.MOST_BYTES + 1)))
+        with self.assertRaisesRegex(asking.Failure, "more than"):
+            asking.answered(endpoint, "m", "page")
+
+    def test_the_file_is_one_of_questions(self):
+        endpoint, _ = self.served(lambda _: (200, "Which network architecture is proposed on this page?"))
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "queries.jsonl"
+            command = [sys.executable, str(HERE / "asking.py"), str(FIXTURES / "papers"), "--endpoint", endpoint,
+                       "--answer-model", "m", "--out", str(out), "--pages", "3"]
+            ran = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual(ran.returncode, 0, ran.stderr)
+            self.assertEqual(len(read_labelled(out, read_texts(FIXTURES / "papers"))), 1)
+            again = subprocess.run(command, capture_output=True, text=True)
+            self.assertNotEqual(again.returncode, 0)
+            self.assertIn("is there already", again.stderr)
 
 
 class ALargeModel(unittest.TestCase):
