@@ -8,6 +8,7 @@ than on one machine, and the difference is what the rounds take.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 import urllib.parse
 import urllib.request
 
-program, folder = sys.argv[1], sys.argv[2]
+program, folder = sys.argv[1], os.path.abspath(sys.argv[2])
 count = int(sys.argv[3]) if len(sys.argv) > 3 else 4
 own = tempfile.mkdtemp()
 index = f"file://{own}/bucket/index"
