@@ -44,7 +44,7 @@ impl Attended {
     /// are parts of one product; the numbers of a row lie together.
     pub fn attend(&self, heads: Heads, [q, k, v]: [&Tensor; 3]) -> CandleResult<Tensor> {
         #[cfg(feature = "cuda")]
-        if q.device().is_cuda() && q.dtype() == DType::BF16 && kernels::attends(heads) {
+        if q.device().is_cuda() && q.dtype() == DType::BF16 && self.tiles.take(heads) {
             return kernels::attention(heads, self.reach, &self.tiles, [q, k, v]);
         }
         let parts = self.parts.iter().map(|part| self.attend_part(heads, part, [q, k, v]));

@@ -30,9 +30,12 @@ impl DeltaNet {
     /// Brings its weights to a GPU.
     pub fn place(place: Place<'_>, net: &delta::DeltaNet) -> CandleResult<Self> {
         let convolution = place.numbers(&net.convolution)?;
+        let read = place.products(&[&net.mixed, &net.gate, &net.strength, &net.decay])?;
+        // Rows that begin at whole eights, which the kernels ask for.
+        let outputs = read.weight.dim(0)?.next_multiple_of(8);
         Ok(Self {
             sizes: net.sizes,
-            read: place.products(&[&net.mixed, &net.gate, &net.strength, &net.decay])?,
+            read: read.with_outputs(outputs)?,
             convolution: convolution.reshape(((), net.sizes.reach))?,
             decay_bias: place.numbers(&net.decay_bias)?,
             rate: place.numbers(&net.rate)?,

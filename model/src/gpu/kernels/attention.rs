@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute;
 use candle_core::{Device as CandleDevice, Result as CandleResult, Tensor};
 use half::bf16;
 
@@ -33,6 +34,18 @@ pub struct Tiles {
     rows: usize,
     /// Whether the GPU is one of Hopper's generation.
     is_hopper: bool,
+    /// Bytes of shared memory that a block may have: 99 kB on some GPUs, 227 kB on Hopper's.
+    shared_memory: usize,
+}
+
+/// The kernel for heads of some width.
+struct Form {
+    /// Numbers of a head that it has room for.
+    width: usize,
+    /// Whether it is the one for Hopper's generation.
+    is_hopper: bool,
+    /// Bytes of shared memory of a block.
+    shared: usize,
 }
 
 impl Tiles {
@@ -41,9 +54,12 @@ impl Tiles {
         let longest = parts.iter().map(Range::len).max().unwrap_or(0);
         let rows = if longest <= FEW_ROWS { FEW_ROWS } else { ROWS };
         let CandleDevice::Cuda(gpu) = device else {
-            return Ok(Self { table: None, rows, is_hopper: false });
+            return Ok(Self { table: None, rows, is_hopper: false, shared_memory: 0 });
         };
-        let (major, _) = gpu.cuda_stream().context().compute_capability().w()?;
+        let stream = gpu.cuda_stream();
+        let (major, _) = stream.context().compute_capability().w()?;
+        let most = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared_memory = usize::try_from(stream.context().attribute(most).w()?)?;
         let mut table = Vec::new();
         for part in parts {
             for first in part.clone().step_by(rows) {
@@ -54,13 +70,27 @@ impl Tiles {
         }
         let tiles = table.len() / 4;
         let table = Some(Tensor::from_vec(table, (tiles, 4), device)?);
-        Ok(Self { table, rows, is_hopper: major == 9 })
+        Ok(Self { table, rows, is_hopper: major == 9, shared_memory })
     }
-}
 
-/// Whether the kernels take such heads.
-pub fn attends(heads: Heads) -> bool {
-    heads.cap.is_none() && heads.dim.is_multiple_of(8) && heads.dim <= WIDTHS[WIDTHS.len() - 1]
+    /// The kernel for such heads; `None` where there is none, or where it asks for more shared memory
+    /// than the GPU has.
+    fn form(&self, heads: Heads) -> Option<Form> {
+        if heads.cap.is_some() || !heads.dim.is_multiple_of(8) {
+            return None;
+        }
+        let width = WIDTHS.into_iter().find(|&width| width >= heads.dim)?;
+        // There is none of Hopper's for the narrowest heads.
+        let is_hopper = self.is_hopper && width > WIDTHS[0];
+        let of_row = if is_hopper { width.next_multiple_of(PANEL) } else { width + APART };
+        let shared = (self.rows + 4 * KEYS) * of_row * size_of::<bf16>();
+        (shared <= self.shared_memory).then_some(Form { width, is_hopper, shared })
+    }
+
+    /// Whether a kernel takes such heads on this GPU.
+    pub fn take(&self, heads: Heads) -> bool {
+        self.form(heads).is_some()
+    }
 }
 
 /// What positions see, `[n, queries * dim]`.
@@ -70,14 +100,12 @@ pub fn attention(
     tiles: &Tiles,
     [q, k, v]: [&Tensor; 3],
 ) -> CandleResult<Tensor> {
-    let width = WIDTHS.into_iter().find(|&width| width >= heads.dim).unwrap_or(heads.dim);
-    let Some(table) = &tiles.table else { candle_core::bail!("the tiles are not on a GPU") };
+    let (Some(table), Some(form)) = (&tiles.table, tiles.form(heads)) else {
+        candle_core::bail!("no kernel takes {heads:?} on this GPU")
+    };
+    let Form { width, is_hopper, shared } = form;
     let (count, out) = (table.dim(0)?, q.dim(0)? * heads.queries * heads.dim);
     let (length, threads) = if tiles.rows == ROWS { ("", 256) } else { ("short_", 128) };
-    // There is no Hopper's kernel for the narrowest heads.
-    let is_hopper = tiles.is_hopper && width > WIDTHS[0];
-    let of_row = if is_hopper { width.next_multiple_of(PANEL) } else { width + APART };
-    let shared = (tiles.rows + 4 * KEYS) * of_row * size_of::<bf16>();
     let (kind, reach) = match reach {
         Reach::All => (0, 0),
         Reach::Causal => (1, 0),

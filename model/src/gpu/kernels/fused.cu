@@ -56,7 +56,7 @@ __device__ __forceinline__ unsigned place() { return blockIdx.x * blockDim.x + t
 // The first of the eight numbers of a thread.
 __device__ __forceinline__ size_t first_of(unsigned at) { return static_cast<size_t>(at) * 8; }
 
-// What happens to each number between the two layers of an MLP; as in `kernels.rs`.
+// What happens to each number between the two layers of an MLP; as in `fused.rs`.
 #define GELU 0
 #define EXACT_GELU 1
 #define QUICK_GELU 2

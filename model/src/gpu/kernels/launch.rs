@@ -9,7 +9,7 @@ use candle_core::{
     bail,
 };
 
-// The kernels as PTX, a constant a file: `FUSED`, `ATTENTION`, `DELTA`.
+// The kernels as PTX, a constant a file: `FUSED`, `ATTENTION`, `ATTENTION_HOPPER`, `DELTA`.
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// Threads of a block of most kernels.

@@ -13,7 +13,7 @@ use candle_core::cuda_backend::cudarc::driver::result;
 use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute;
 use candle_core::{DType, Device as CandleDevice, Result as CandleResult};
 
-pub use attention::{Tiles, attends, attention};
+pub use attention::{Tiles, attention};
 pub use delta::{convolved, delta_rule, follows, shares};
 pub use rows::{
     activated, added, adds_up, excluded_gated, gated, layer_norm, mixed_norm, norm_gated, patches,

@@ -1,14 +1,13 @@
 //! `fused.cu`: what lies between two products, row by row.
 
+use candle_core::cuda_backend::cudarc::driver::CudaView;
 use candle_core::{D, DType, Result as CandleResult, Tensor};
 use half::bf16;
 
 use crate::gpu::kernels::launch::{Operand, THREADS, given, grid, launch, operate};
 
 /// The numbers of an operand that may be missing.
-fn numbers<'a>(
-    operand: Option<Operand<'a>>,
-) -> CandleResult<Option<candle_core::cuda_backend::cudarc::driver::CudaView<'a, f32>>> {
+fn numbers(operand: Option<Operand<'_>>) -> CandleResult<Option<CudaView<'_, f32>>> {
     operand.map(|operand| operand.all::<f32>()).transpose()
 }
 
@@ -33,7 +32,8 @@ pub fn gated(both: &Tensor, bias: Option<&Tensor>, activation: (u32, f32)) -> Ca
     let (count, width) = (n * width / 2, width / 2);
     operate(both, [bias], |of, [bias]| {
         let made = launch!(of, FUSED "gated", grid(count / 8), 0, [of.all::<bf16>()?],
-            [numbers(bias)?], count => bf16, [(count / 8) as u32, width as u32, activation.0, activation.1]);
+            [numbers(bias)?], count => bf16,
+            [(count / 8) as u32, width as u32, activation.0, activation.1]);
         Ok((made, (n, width).into()))
     })
 }
@@ -131,7 +131,8 @@ pub fn excluded_gated(
         let (gates, [gate_row, _]) = given(gate)?.apart::<bf16>()?;
         let made = launch!(of, FUSED "excluded_gated", grid(count / 8), 0,
             [of.all::<bf16>()?, values, given(shares)?.all::<f32>()?, gates], [], count => bf16,
-            [(count / 8) as u32, heads as u32, dim as u32, shared as u32, value_row, gate_row, factor]);
+            [(count / 8) as u32, heads as u32, dim as u32, shared as u32, value_row, gate_row,
+             factor]);
         Ok((made, x.shape().clone()))
     })
 }
