@@ -22,7 +22,7 @@ use std::io::{self, BufWriter, Write};
 
 use pagesight::Index;
 use pagesight::eval::{LabelledQuery, parse_queries};
-use pagesight::index::DocumentId;
+use pagesight::index::{DocumentId, DocumentRecord};
 use pagesight::model::{EmbedderOptions, find_embedder};
 use pagesight::search::{Channel, Effort, Hit, PageId, PassageWeights, Search};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shipped = models.into_iter().find(|place| place.found).map(|place| place.path);
     index.set_embedding(EmbedderOptions { shipped, ..EmbedderOptions::default() });
     let mut pages: Vec<(String, PageId)> = Vec::new();
-    for record in index.documents() {
+    for record in index.documents()? {
         let Some(document) = record.document else { continue };
         let numbers = 1..=record.page_count;
         let of = |number| (record.path.clone(), PageId { document, number });
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if asked.is_empty() || asked.iter().any(|name| name == Channel::Passages.as_str()) {
         for (at, (query, everywhere)) in queries.iter().zip(everywhere).enumerate() {
-            for documents in settings(&index, query, at, everywhere) {
+            for documents in settings(&index.documents()?, query, at, everywhere) {
                 writeln!(out, "{}", passages(&index, query, &documents, &places)?)?;
             }
         }
@@ -97,12 +97,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The documents that a question is asked of, each time.
 fn settings(
-    index: &Index,
+    records: &[DocumentRecord],
     query: &LabelledQuery,
     at: usize,
     everywhere: bool,
 ) -> Vec<Vec<(String, DocumentId)>> {
-    let records = index.documents();
     let named = records.iter().filter_map(|of| Some((of.path.clone(), of.document?)));
     let all: Vec<(String, DocumentId)> = named.collect();
     let is_own = |path: &str| path.ends_with(&query.doc) || query.doc.ends_with(path);

@@ -1,9 +1,9 @@
 //! Fills an index with made-up pages, to see how long a process takes to its first answer in a large
-//! one. Words are drawn as often as those of a language are, vectors at random; a page has eight, since
-//! how many there are is not what opening reads.
+//! one. Words are drawn as often as those of a language are, vectors at random; a page has eight unless
+//! said otherwise, since how many there are is not what opening reads.
 //!
 //!     pagesight --index DIR/.pagesight index --model nano --meaning off fixtures/pdf/form.pdf
-//!     cargo run --release --example many_rows -- DIR/.pagesight 100000
+//!     cargo run --release --example many_rows -- DIR/.pagesight 100000 [WORDS A PAGE] [VECTORS A PAGE]
 //!     pagesight --index DIR/.pagesight index --meaning off fixtures/pdf/form.pdf   # measures and joins
 //!     python3 benches/first_answer.py pagesight DIR/.pagesight
 
@@ -18,8 +18,6 @@ use pagesight_store::Writer;
 
 const PAGES_A_DOCUMENT: u32 = 20;
 const DOCUMENTS_A_BATCH: usize = 500;
-const VECTORS: usize = 8;
-const WORDS_A_PAGE: usize = 200;
 const VOCABULARY: f64 = 50_000.0;
 
 /// Numbers that look random and are the same in each run (splitmix64).
@@ -54,8 +52,10 @@ impl Random {
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(pages)) = (arguments.next(), arguments.next()) else {
-        return Err("many_rows INDEX PAGES".into());
+        return Err("many_rows INDEX PAGES [WORDS A PAGE] [VECTORS A PAGE]".into());
     };
+    let mut number = |otherwise: usize| arguments.next().map_or(Ok(otherwise), |n| n.parse());
+    let (words_a_page, vectors_a_page) = (number(200)?, number(8)?);
     let (folder, pages): (PathBuf, u32) = (folder.into(), pages.parse()?);
     let mut writer = Writer::open(&folder)?;
     let model = writer.snapshot().model().ok_or("the index has no model")?.clone();
@@ -68,8 +68,8 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             let document = DocumentId::of(path.as_bytes());
             let count = PAGES_A_DOCUMENT.min(pages - number * PAGES_A_DOCUMENT);
             for page in 1..=count {
-                let words: Vec<String> = (0..WORDS_A_PAGE).map(|_| random.word()).collect();
-                let rows: Vec<f32> = (0..VECTORS)
+                let words: Vec<String> = (0..words_a_page).map(|_| random.word()).collect();
+                let rows: Vec<f32> = (0..vectors_a_page)
                     .flat_map(|_| {
                         let row: Vec<f32> =
                             (0..model.dim).map(|_| random.share() as f32 - 0.5).collect();
@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
                     text: words.join(" "),
                     text_source: TextSource::Layer,
                     vectors: Some(PageVectors::from_f32(model.dim, &rows)?),
-                    layout: Some(PatchLayout::grid(4, 2)),
+                    layout: Some(PatchLayout::grid(vectors_a_page as u32, 1)),
                 });
             }
             let record = document_record(&path, document, count);

@@ -122,7 +122,7 @@ fn ask(
         .all(true)
         .passage_weights(system.weights);
     if per_document {
-        let documents = index.documents();
+        let documents = index.documents()?;
         let labelled = documents.iter().filter(|record| ends(&record.path));
         let labelled: Vec<DocumentId> = labelled.filter_map(|record| record.document).collect();
         search = search.documents(labelled);

@@ -220,7 +220,7 @@ impl Engine {
     /// [`Error::ModelChanged`] when the index has vectors of another one.
     pub fn set_model(&self, model: Arc<dyn Model>) -> Result<(), Error> {
         let got = model.record();
-        if let Some(expected) = self.encoded_with().filter(|expected| *expected != got.id) {
+        if let Some(expected) = self.encoded_with()?.filter(|expected| *expected != got.id) {
             return Err(Error::ModelChanged { source_of: got.source, expected, got: got.id });
         }
         locked(&self.parts).model = Some(model);
@@ -337,8 +337,11 @@ impl Engine {
     }
 
     /// The model of the stored vectors, if there are any.
-    pub fn encoded_with(&self) -> Option<ModelId> {
-        self.seen().ledger.values().find_map(|record| record.model.clone())
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn encoded_with(&self) -> Result<Option<ModelId>, Error> {
+        Ok(self.seen().ledger()?.records().find_map(|record| record.model.clone()))
     }
 
     /// What draws pages, made when it is first asked for.

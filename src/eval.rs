@@ -136,7 +136,7 @@ impl Index {
         let view = self.engine().latest()?;
         let mut ids = Vec::new();
         match view.codes().0 {
-            Some(codes) => ids.extend(codes.living().iter().map(|slot| slot.id)),
+            Some(codes) => ids.extend(codes.ids()),
             None => {
                 let mut collect = |batch: &[(PageId, PageVectors)]| {
                     ids.extend(batch.iter().map(|(id, _)| *id));

@@ -1,5 +1,6 @@
 //! The index: a handle that is cheap to clone and that threads, handlers and processes share.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -293,14 +294,18 @@ impl Index {
     /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], [`Error::NoSuchPage`].
     pub fn page(&self, path: &str, number: u32) -> Result<Page, Error> {
         let view = self.0.latest()?;
-        let path = view.resolve(path)?;
-        let record = &view.ledger[&path];
+        let record = view.resolve(path)?;
+        let path = record.path.clone();
         let found = match record.document {
             Some(document) => view.reader.pages(&[PageId { document, number }])?.pop(),
             None => None,
         };
         if let Some(page) = found {
-            return Ok(Page::new(Arc::clone(&self.0), &view, path, page));
+            let document = page.id.document;
+            let mut documents = view.documents_of(&HashSet::from([document]))?;
+            let of_document = documents.remove(&document).unwrap_or_default();
+            let engine = Arc::clone(&self.0);
+            return Ok(Page::new(engine, view.number(), path, &of_document, page));
         }
         let page = record.failed_pages.iter().find(|failed| failed.page == number);
         let failure = page.map(|failed| failed.failure.clone()).or(record.failure.clone());
@@ -313,10 +318,9 @@ impl Index {
     /// As [`page`](Self::page), and [`Error::AmbiguousDocument`].
     pub fn page_by_ref(&self, reference: &PageRef) -> Result<Page, Error> {
         let document = self.document(reference.document())?;
-        let view = self.0.seen();
-        let path = view.paths.get(&document).and_then(|paths| paths.first());
-        match path {
-            Some(path) => self.page(path, reference.page()),
+        let of_document = self.0.seen().documents_of(&HashSet::from([document]))?;
+        match of_document.get(&document).and_then(|records| records.first()) {
+            Some(record) => self.page(&record.path, reference.page()),
             None => Err(Error::NoSuchDocument { path: reference.document().into() }),
         }
     }
@@ -328,10 +332,7 @@ impl Index {
     pub fn document(&self, digits: &str) -> Result<DocumentId, Error> {
         let none = || Error::NoSuchDocument { path: digits.chars().take(100).collect() };
         let wanted = document_digits(digits).ok_or_else(none)?;
-        let view = self.0.latest()?;
-        let begins = |id: &&DocumentId| id.to_string().starts_with(&wanted);
-        let mut found: Vec<DocumentId> = view.paths.keys().filter(begins).copied().collect();
-        found.sort_unstable();
+        let found = self.0.latest()?.documents_beginning(&wanted)?;
         match found[..] {
             [] => Err(none()),
             [document] => Ok(document),
@@ -375,12 +376,11 @@ impl Index {
     /// # Errors
     /// [`Error::NoSuchDocument`], [`Error::Io`], [`Error::FileChanged`].
     pub fn open_document(&self, document: DocumentId) -> Result<(String, Content), Error> {
-        let view = self.0.latest()?;
-        let paths = view.paths.get(&document).map(Vec::as_slice).unwrap_or_default();
+        let mut records = self.0.latest()?.documents_of(&HashSet::from([document]))?;
         let mut first = None;
-        for path in paths {
-            match self.0.open_file(path, document) {
-                Ok(content) => return Ok((path.clone(), content)),
+        for path in records.remove(&document).into_iter().flatten().map(|record| record.path) {
+            match self.0.open_file(&path, document) {
+                Ok(content) => return Ok((path, content)),
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -417,8 +417,11 @@ impl Index {
     }
 
     /// The ledger: what became of each file, by path.
-    pub fn documents(&self) -> Vec<DocumentRecord> {
-        self.0.seen().ledger.values().cloned().collect()
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be read.
+    pub fn documents(&self) -> Result<Vec<DocumentRecord>, Error> {
+        Ok(self.0.seen().ledger()?.records().cloned().collect())
     }
 
     /// The snapshot that was seen last.

@@ -113,6 +113,7 @@ pub mod fleet;
 mod former;
 pub mod hidden;
 pub mod index;
+mod ledger;
 #[cfg(feature = "cli")]
 pub mod machine;
 mod meaning;

@@ -5,14 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use pagesight_core::{
-    DocumentId, DrawSize, MAX_SIDE_PX, PageId, PageImage, PageRecord, PageSize, PatchLayout,
-    PictureSize, Rect, TextSource,
+    DocumentId, DocumentRecord, DrawSize, MAX_SIDE_PX, PageId, PageImage, PageRecord, PageSize,
+    PatchLayout, PictureSize, Rect, TextSource,
 };
 
 use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::reference::PageRef;
-use crate::view::View;
 
 /// A page, as the index has it. Owned: it stays as it is when the index moves on.
 #[derive(Clone)]
@@ -41,14 +40,22 @@ impl fmt::Debug for Page {
 }
 
 impl Page {
-    pub(crate) fn new(engine: Arc<Engine>, view: &View, path: String, record: PageRecord) -> Self {
-        let of_document = view.ledger.get(&path);
+    /// The page of `record`, whose document `of_document` are the ledger records of; `path` is one of
+    /// theirs.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        snapshot: u64,
+        path: String,
+        of_document: &[DocumentRecord],
+        record: PageRecord,
+    ) -> Self {
+        let at_path = of_document.iter().find(|document| document.path == path);
         Self {
             engine,
-            paths: view.paths.get(&record.id.document).cloned().unwrap_or_default(),
-            title: of_document.and_then(|document| document.title.clone()),
-            page_count: of_document.map_or(0, |document| document.page_count),
-            snapshot: view.number(),
+            paths: of_document.iter().map(|document| document.path.clone()).collect(),
+            title: at_path.and_then(|document| document.title.clone()),
+            page_count: at_path.map_or(0, |document| document.page_count),
+            snapshot,
             path,
             record,
             joined: OnceLock::new(),

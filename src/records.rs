@@ -20,19 +20,22 @@ use crate::wire;
 pub type WayOut = fn(&Failure) -> Option<&'static str>;
 
 /// An index under `name`: its snapshot, its documents by state, its size and its model.
-pub fn index(index: &Index, name: &str, is_default: bool) -> Value {
-    use DocumentStatus::{Failed, InProgress, Ok, Partial};
-    let (snapshot, documents) = (index.snapshot(), index.documents());
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn index(index: &Index, name: &str, is_default: bool) -> Result<Value, Error> {
+    use DocumentStatus::{Failed, InProgress, Partial};
+    let (snapshot, documents) = (index.snapshot(), index.documents()?);
     let count = |status| documents.iter().filter(|record| record.status == status).count();
     let model = snapshot.model();
-    json!({
+    Ok(json!({
         "name": name,
         "default": is_default,
         "snapshot": snapshot.number(),
         "format": snapshot.format(),
         "pages": snapshot.pages(),
         "documents": {
-            "ok": count(Ok),
+            "ok": count(DocumentStatus::Ok),
             "partial": count(Partial),
             "failed": count(Failed),
             "in_progress": count(InProgress),
@@ -44,7 +47,7 @@ pub fn index(index: &Index, name: &str, is_default: bool) -> Value {
         "dim": model.map(|model| model.dim),
         "compact": snapshot.compact(),
         "tuning": snapshot.tuning(),
-    })
+    }))
 }
 
 /// The name of a model, never a path of the machine.

@@ -179,7 +179,8 @@ impl Page {
             }
             (codes, None) => &codes.ok_or(Error::NoMeaning)?.tokens,
         };
-        let slot = codes.living().iter().find(|slot| slot.id == self.id()).ok_or_else(none)?;
+        let slot = codes.living().iter().find(|slot| codes.id(slot) == self.id());
+        let slot = slot.ok_or_else(none)?;
         let damaged = |error: SegmentError| QueryError::Passages { reason: error.to_string() };
         let coded = codes.page(slot).map_err(damaged)?;
         let vectors = PageVectors::from_f32(coded.dim(), &coded.to_rows())?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pagesight_core::seam::{Model, PassageEncoder, QueryEncoder};
-use pagesight_core::{DocumentId, ModelId, ModelSource, PageRecord, chain};
+use pagesight_core::{DocumentId, DocumentRecord, ModelId, ModelSource, PageRecord, chain};
 use pagesight_query::{
     PassageMatch, PassageSource, PathFilter, Ranking, Request, Sources, TokenMatch,
 };
@@ -137,11 +137,15 @@ impl Search {
         let ranked = self.rank()?;
         let view = &ranked.view;
         let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
+        let documents = view.documents_of(&ids.iter().map(|page| page.document).collect())?;
+        let documents = |page: PageId| documents.get(&page.document).map_or(&[][..], Vec::as_slice);
         let mut pages = view.reader.pages(&ids)?.into_iter();
         let of_hit = |hit: &Hit| -> Result<PageRecord, Error> {
             // Words and pages are one snapshot; only damage parts them.
-            let missing =
-                || Error::PageMissing { path: ranked.path_of(hit.page), page: hit.page.number };
+            let missing = || Error::PageMissing {
+                path: ranked.path_of(hit.page, documents(hit.page)),
+                page: hit.page.number,
+            };
             pages.next().filter(|page| page.id == hit.page).ok_or_else(missing)
         };
         let records: Vec<PageRecord> =
@@ -149,7 +153,7 @@ impl Search {
         let hits: Vec<PageHit> = records
             .into_par_iter()
             .enumerate()
-            .map(|(at, record)| self.hit(&ranked, at, record))
+            .map(|(at, record)| self.hit(&ranked, at, documents(record.id), record))
             .collect::<Result<_, _>>()?;
         let (work, snapshot) = (ranked.ranking.work, view.reader.snapshot());
         let by_patches = ranked.ranking.channels.contains(&Channel::Patches);
@@ -182,8 +186,15 @@ impl Search {
     }
 
     /// The hit `at`, from 0, of a ranking, whose page is `record`.
-    fn hit(&self, ranked: &Ranked, at: usize, record: PageRecord) -> Result<PageHit, Error> {
+    fn hit(
+        &self,
+        ranked: &Ranked,
+        at: usize,
+        of_document: &[DocumentRecord],
+        record: PageRecord,
+    ) -> Result<PageHit, Error> {
         let (view, ranking) = (&ranked.view, &ranked.ranking);
+        let (engine, path) = (Arc::clone(&self.engine), ranked.path_of(record.id, of_document));
         let hit = &ranking.hits[at];
         let matches = ranking.matches.get(at).map_or(&[][..], Vec::as_slice);
         let passage = ranking.passages.get(at).copied().flatten();
@@ -197,7 +208,7 @@ impl Search {
             matches: matches.iter().map(|found| placed(&record, found)).collect(),
             snippet: self.snippet(view, &record, passage.as_ref())?,
             passage,
-            page: Page::new(Arc::clone(&self.engine), view, ranked.path_of(hit.page), record),
+            page: Page::new(engine, view.number(), path, of_document, record),
         })
     }
 
@@ -256,10 +267,13 @@ impl Search {
         let filter = if self.paths.is_empty() {
             None
         } else {
-            Some(PathFilter::of_ledger(&self.paths, |path| view.has_path(path))?)
+            let ledger = view.ledger()?;
+            Some(PathFilter::of_ledger(&self.paths, |path| ledger.has_path(path))?)
         };
-        let matching =
-            filter.as_ref().map(|filter| view.documents_where(|path| filter.matches(path)));
+        let documents_of = |filter: &PathFilter| -> Result<HashSet<DocumentId>, Error> {
+            Ok(view.ledger()?.documents_where(|path| filter.matches(path)))
+        };
+        let matching = filter.as_ref().map(documents_of).transpose()?;
         let documents = match (matching, &self.documents) {
             (Some(matching), Some(wanted)) => {
                 Some(matching.intersection(wanted).copied().collect())
@@ -432,10 +446,9 @@ impl Ranked {
         Ok(Passage { text, range, similarity: found.similarity })
     }
 
-    /// The first path of a page's document that the filter lets through.
-    fn path_of(&self, page: PageId) -> String {
-        let paths = self.view.paths.get(&page.document);
-        let mut paths = paths.into_iter().flatten();
+    /// The first path of a page's document that the filter lets through, of those `of_document`.
+    fn path_of(&self, page: PageId, of_document: &[DocumentRecord]) -> String {
+        let mut paths = of_document.iter().map(|document| &document.path);
         let passes = |path: &&String| self.filter.as_ref().is_none_or(|f| f.matches(path));
         paths.find(passes).cloned().unwrap_or_else(|| page.document.to_string())
     }

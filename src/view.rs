@@ -1,25 +1,23 @@
 //! One snapshot of an index with its ledger, as searches see it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use pagesight_core::seam::TextIndex;
-use pagesight_core::{DocumentId, DocumentRecord, chain, composed};
+use pagesight_core::{DocumentId, DocumentRecord, chain};
 use pagesight_maxsim::Segments;
 use pagesight_query::{Backgrounds, Effort, Joined, Part, PartSources};
 use pagesight_store::{Address, JoinedWords, LocalCopy, PassageCodes, Reader, Share, Snippet};
 
 use crate::error::Error;
+use crate::ledger::{Ledger, OfDocuments, Whole};
 use crate::parts::{OfSnapshot, PartsAt};
 
 /// One snapshot with its ledger.
 pub(crate) struct View {
     pub reader: Reader,
-    /// By path.
-    pub ledger: BTreeMap<String, DocumentRecord>,
-    /// Paths of each document, in order.
-    pub paths: HashMap<DocumentId, Vec<String>>,
+    ledger: Ledger,
     /// Mapped by the first search; why not, when they are damaged.
     codes: OnceLock<Result<Option<Segments>, String>>,
     /// As the codes.
@@ -63,20 +61,13 @@ impl View {
 
     fn over(reader: Reader, parts: Option<&Arc<dyn PartsAt>>) -> Result<Self, Error> {
         let router = parts.map(|parts| Router::new(&reader, parts)).transpose()?;
-        let records = reader.documents()?;
-        let mut paths: HashMap<DocumentId, Vec<String>> = HashMap::new();
-        for record in &records {
-            if let Some(document) = record.document {
-                paths.entry(document).or_default().push(record.path.clone());
-            }
-        }
-        let ledger = records.into_iter().map(|record| (record.path.clone(), record)).collect();
         let model = reader.snapshot().model();
         let neutral = model.map(|model| model.neutral.clone()).unwrap_or_default();
         let backgrounds = Backgrounds::new(neutral);
         let (codes, passages) = (OnceLock::new(), OnceLock::new());
         let part = OnceLock::new();
-        Ok(Self { reader, ledger, paths, codes, passages, backgrounds, part, router })
+        let ledger = Ledger::default();
+        Ok(Self { reader, ledger, codes, passages, backgrounds, part, router })
     }
 
     /// What ranks by words: the parts, where there are some.
@@ -154,34 +145,39 @@ impl View {
         }
     }
 
-    /// Documents with a path that passes `keep`.
-    pub fn documents_where(&self, keep: impl Fn(&str) -> bool) -> HashSet<DocumentId> {
-        let kept = self.paths.iter().filter(|(_, paths)| paths.iter().any(|path| keep(path)));
-        kept.map(|(document, _)| *document).collect()
+    /// The ledger, whole.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ledger(&self) -> Result<&Whole, Error> {
+        self.ledger.whole(&self.reader)
     }
 
-    /// Whether a path of the ledger is `path`, whose letters are composed.
-    pub fn has_path(&self, path: &str) -> bool {
-        self.ledger.contains_key(path) || self.ledger.keys().any(|known| composed(known) == path)
+    /// The records of `documents`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn documents_of(&self, documents: &HashSet<DocumentId>) -> Result<OfDocuments, Error> {
+        self.ledger.of(&self.reader, documents)
     }
 
-    /// The ledger path that `path` means: itself, or the only ledger path that ends with it.
-    pub fn resolve(&self, path: &str) -> Result<String, Error> {
-        if self.ledger.contains_key(path) {
-            return Ok(path.into());
-        }
-        // A Mac writes the letters of names and their marks apart; what is typed has them composed.
-        let path = composed(path);
-        if let Some(known) = self.ledger.keys().find(|known| composed(known) == path) {
-            return Ok(known.clone());
-        }
-        let end = format!("/{path}");
-        let ends = |known: &&String| composed(known).ends_with(&end);
-        let mut found: Vec<String> = self.ledger.keys().filter(ends).cloned().collect();
-        match found.len() {
-            0 => Err(Error::NoSuchDocument { path: path.into_owned() }),
-            1 => Ok(found.remove(0)),
-            _ => Err(Error::AmbiguousPath { path: path.into_owned(), candidates: found }),
+    /// The documents whose ids begin with `digits`, in order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn documents_beginning(&self, digits: &str) -> Result<Vec<DocumentId>, Error> {
+        self.ledger.beginning(&self.reader, digits)
+    }
+
+    /// The record that `path` means: that of the ledger path that it is, or of the only one that ends
+    /// with it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDocument`], [`Error::AmbiguousPath`], and when the ledger cannot be read.
+    pub fn resolve(&self, path: &str) -> Result<DocumentRecord, Error> {
+        match self.ledger.at(&self.reader, path)? {
+            Some(record) => Ok(record),
+            None => self.ledger()?.resolve(path).cloned(),
         }
     }
 }

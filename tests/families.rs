@@ -189,7 +189,7 @@ fn vectors_of_any_dim_are_kept_coded_and_found_exactly() {
         // What another process finds on the disk.
         let index = index(&place).with_model(model.clone()).unwrap();
         let mut stored = Vec::new();
-        for document in index.documents() {
+        for document in index.documents().unwrap() {
             for number in 1..=document.pages_indexed {
                 let id = index.page(&document.path, number).unwrap().id();
                 let page = index.vectors(id).unwrap().unwrap();

@@ -22,7 +22,7 @@ fn index(place: &Place) -> Index {
 }
 
 fn pages(index: &Index) -> Vec<Page> {
-    let records = index.documents();
+    let records = index.documents().unwrap();
     let pages = records.iter().flat_map(|record| {
         (1..=record.page_count).filter_map(|number| index.page(&record.path, number).ok())
     });

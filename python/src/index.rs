@@ -366,7 +366,7 @@ impl Index {
         let status = status.transpose()?;
         let found = py.detach(|| {
             index.refresh()?;
-            let records = index.documents();
+            let records = index.documents()?;
             let filter = match &paths[..] {
                 [] => None,
                 paths => {
@@ -388,7 +388,7 @@ impl Index {
         let index = self.opened(py)?;
         let record = py.detach(|| {
             index.refresh()?;
-            Ok(records::index(&index, &index.name(), true))
+            records::index(&index, &index.name(), true)
         });
         to_python(py, &or_raise(py, record)?)
     }
@@ -456,7 +456,7 @@ fn load(
 ) -> Result<(), Error> {
     index.set_loading(loading.clone());
     let stored = index.snapshot().model().cloned();
-    let is_new = may_be_new && stored.is_none() && index.documents().is_empty();
+    let is_new = may_be_new && stored.is_none() && index.snapshot().documents() == 0;
     let source = match name {
         Some(name) if name == Path::new("none") => None,
         Some(name) => Some(machine::models().find(name)?),

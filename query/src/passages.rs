@@ -120,10 +120,12 @@ pub(crate) fn rank(
     documents: DocumentFilter<'_>,
     weights: PassageWeights,
 ) -> Result<Meant, PassagesError> {
-    let passes = |slot: &&Slot| documents.is_none_or(|of| of.contains(&slot.id.document));
-    let slots: Vec<Slot> = source.pooled.living().iter().filter(passes).copied().collect();
+    let passes = |id: PageId| documents.is_none_or(|of| of.contains(&id.document));
+    let slots = source.pooled.living().iter();
+    let slots: Vec<Slot> = slots.filter(|slot| passes(source.pooled.id(slot))).copied().collect();
     let shown: HashSet<PageId> = words.iter().take(SHOWN).map(|(page, _)| *page).collect();
-    let missing = shown.len() - slots.iter().filter(|slot| shown.contains(&slot.id)).count();
+    let missing =
+        shown.len() - slots.iter().filter(|slot| shown.contains(&source.pooled.id(slot))).count();
     if missing * 5 > shown.len() {
         return Err(PassagesError::Missing);
     }
@@ -142,10 +144,13 @@ pub(crate) fn rank(
     compared.extend(words.iter().take(COMPARED).map(|(page, _)| *page));
     // Evenly spread over all pages, so that it is the same for every question.
     let step = slots.len().div_ceil(SAMPLE).max(1);
-    let sample: HashSet<PageId> = slots.iter().step_by(step).map(|slot| slot.id).collect();
-    let read = |slot: &&Slot| compared.contains(&slot.id) || sample.contains(&slot.id);
-    let read: Vec<Slot> =
-        source.tokens.living().iter().filter(passes).filter(read).copied().collect();
+    let sample: HashSet<PageId> =
+        slots.iter().step_by(step).map(|slot| source.pooled.id(slot)).collect();
+    let read = |slot: &&Slot| {
+        let id = source.tokens.id(slot);
+        passes(id) && (compared.contains(&id) || sample.contains(&id))
+    };
+    let read: Vec<Slot> = source.tokens.living().iter().filter(read).copied().collect();
     let late = scores(source.tokens, &Int8Query::new(&question.tokens), &read)?;
     let of_sample = late.iter().filter(|page| sample.contains(&page.0));
     let late_scale = Scale::of(of_sample.map(|page| page.1), sample.len(), 0.0);
@@ -178,7 +183,7 @@ fn scores(
 ) -> Result<Vec<(PageId, f32)>, PassagesError> {
     let score = |slot: &Slot| -> Result<(PageId, f32), PassagesError> {
         let score = query.score(codes.page(slot)?);
-        Ok((slot.id, score.map_err(|error| PassagesError::Failed(error.into()))?))
+        Ok((codes.id(slot), score.map_err(|error| PassagesError::Failed(error.into()))?))
     };
     slots.par_iter().map(score).collect()
 }

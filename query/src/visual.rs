@@ -30,7 +30,7 @@ use crate::notice::Notice;
 use crate::parts::joined::Joined;
 pub use background::Backgrounds;
 pub(crate) use background::Correction;
-use certified::{Coded, Here};
+use certified::{Coded, Here, Located};
 use error::CodesError;
 use parted::Parted;
 pub use work::{Code, Work};
@@ -50,7 +50,7 @@ type Ranked = (Found, Work);
 /// A ranking by int8 codes, of which it is not settled which ranks are certain.
 pub(crate) enum Unsettled {
     /// Of the codes of this machine.
-    Here(Coded<Slot>),
+    Here(Coded<Located>),
     /// Of those of several.
     Parts(Coded<PageId>),
 }
@@ -145,7 +145,7 @@ impl Visual<'_> {
 
     /// By codes: as far as ranks are to be certain the same as [`scan`](Self::scan) gives once they
     /// are settled, unless the effort leaves pages out.
-    fn by_codes(&self, codes: &Segments) -> Result<(Ranked, Option<Coded<Slot>>), CodesError> {
+    fn by_codes(&self, codes: &Segments) -> Result<(Ranked, Option<Coded<Located>>), CodesError> {
         let Self { query, depth, documents, effort, correction, .. } = *self;
         let background = correction.map(|correction| correction.of_codes(codes));
         let background = background.transpose()?.flatten();
@@ -176,7 +176,7 @@ pub(crate) fn within<'a>(codes: &'a Segments, documents: DocumentFilter<'_>) -> 
     match documents {
         None => Cow::Borrowed(codes.living()),
         Some(within) => {
-            let passes = |slot: &&Slot| within.contains(&slot.id.document);
+            let passes = |slot: &&Slot| within.contains(&codes.id(slot).document);
             Cow::Owned(codes.living().iter().filter(passes).copied().collect())
         }
     }

@@ -248,7 +248,7 @@ fn model_of(place: &Place) -> Result<String, String> {
     let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
     let source = match (&index, stored) {
         (_, Some(stored)) => stored.source,
-        (Some(index), None) if !index.documents().is_empty() => {
+        (Some(index), None) if index.snapshot().documents() > 0 => {
             return Err("none: the index was made for words alone".into());
         }
         _ => Some(ModelSource::Nano),

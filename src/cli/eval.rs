@@ -177,7 +177,7 @@ impl Labels {
     pub fn new(index: &Index, queries: &[LabelledQuery]) -> Result<Self> {
         let mut this =
             Self { documents: BTreeMap::new(), names: HashMap::new(), missing: Vec::new() };
-        let records = index.documents();
+        let records = index.documents()?;
         for record in &records {
             if let Some(document) = record.document {
                 this.names.entry(document).or_insert_with(|| record.path.clone());

@@ -217,7 +217,7 @@ fn opening(folder: &str) -> String {
 fn load_model(index: &Index, verb: &IndexVerb) -> Result<()> {
     index.set_loading(checkpoint::options(&verb.model.loading)?);
     let stored = index.snapshot().model().cloned();
-    let is_new = index.documents().is_empty();
+    let is_new = index.snapshot().documents() == 0;
     let source = match (&verb.model.model, stored) {
         (Some(name), Some(stored)) if checkpoint::is_none(name) => {
             if !verb.quiet {

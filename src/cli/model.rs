@@ -223,7 +223,7 @@ fn info_of_index(place: &Place, as_json: bool, mut options: LoadOptions) -> Resu
     let stored = index.as_ref().and_then(|index| index.snapshot().model().cloned());
     let mut out = io::stdout().lock();
     let source = match (&index, &stored) {
-        (Some(index), None) if !index.documents().is_empty() => {
+        (Some(index), None) if index.snapshot().documents() > 0 => {
             if as_json {
                 writeln!(out, "{}", object("model", json!({"index": index.folder()})))?;
             } else {

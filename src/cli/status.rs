@@ -34,7 +34,7 @@ pub fn run(place: &Place, verb: &StatusVerb) -> Result<Outcome> {
         }
         None => None,
     };
-    let (snapshot, documents) = (index.snapshot(), index.documents());
+    let (snapshot, documents) = (index.snapshot(), index.documents()?);
     let mut out = io::stdout().lock();
     let count = |status| documents.iter().filter(|record| record.status == status).count();
     let [ok, partial, failed, in_progress] = [

@@ -78,7 +78,7 @@ pub fn listed(
         }
     };
     served.index.refresh()?;
-    let records = served.index.documents();
+    let records = served.index.documents()?;
     let filter = if paths.is_empty() {
         None
     } else {
@@ -109,7 +109,7 @@ pub fn records_of(
     digits: &str,
 ) -> Result<(DocumentId, Vec<DocumentRecord>), Problem> {
     let document = served.index.document(digits)?;
-    let records = served.index.documents().into_iter();
+    let records = served.index.documents()?.into_iter();
     let records: Vec<_> = records.filter(|record| record.document == Some(document)).collect();
     if records.is_empty() {
         let detail = "the document was dropped from the index just now";
@@ -274,13 +274,16 @@ fn read_from(file: File, from: u64, count: u64) -> Body {
 }
 
 /// How many documents are in each state, for the metrics.
-pub fn by_status(served: &Served) -> HashMap<&'static str, usize> {
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn by_status(served: &Served) -> Result<HashMap<&'static str, usize>, pagesight::Error> {
     let mut counts: HashMap<&'static str, usize> =
         ["ok", "partial", "failed", "in_progress"].into_iter().map(|status| (status, 0)).collect();
-    for record in served.index.documents() {
+    for record in served.index.documents()? {
         *counts.entry(record.status.as_str()).or_default() += 1;
     }
-    counts
+    Ok(counts)
 }
 
 #[cfg(test)]

@@ -81,7 +81,8 @@ fn measure(app: &App) {
             let read = "pagesight_pages_indexed_total";
             metrics::counter!(read, "index" => name.clone(), "outcome" => outcome).increment(0);
         }
-        for (status, count) in by_status(served) {
+        // A ledger that cannot be read is said where documents are asked for.
+        for (status, count) in by_status(served).into_iter().flatten() {
             let documents = "pagesight_index_documents";
             metrics::gauge!(documents, "index" => name.clone(), "status" => status)
                 .set(count as f64);

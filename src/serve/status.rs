@@ -43,7 +43,7 @@ pub async fn status(State(app): State<Shared>, call: Call) -> Result<Json<Status
     call.query(&[], &[])?;
     let scope = call.scope;
     let status = tokio::task::spawn_blocking(move || Status::of(&app, scope)).await;
-    status.map(Json).map_err(|error| Problem::internal(error.to_string()))
+    status.map_err(|error| Problem::internal(error.to_string()))?.map(Json)
 }
 
 /// The indexes of a server.
@@ -56,9 +56,9 @@ pub struct Indexes {
 /// `GET /v1/indexes`.
 pub async fn indexes(State(app): State<Shared>, call: Call) -> Result<Json<Indexes>, Problem> {
     call.query(&[], &[])?;
-    let indexes =
-        tokio::task::spawn_blocking(move || app.indexes().iter().map(IndexInfo::of).collect());
-    let indexes = indexes.await.map_err(|error| Problem::internal(error.to_string()))?;
+    let of_all = move || app.indexes().iter().map(IndexInfo::of).collect::<Result<Vec<_>, _>>();
+    let indexes = tokio::task::spawn_blocking(of_all).await;
+    let indexes = indexes.map_err(|error| Problem::internal(error.to_string()))??;
     Ok(Json(Indexes { indexes }))
 }
 

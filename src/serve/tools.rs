@@ -531,7 +531,7 @@ async fn status(app: &Arc<App>) -> Result<Answer, Problem> {
     let shared = Arc::clone(app);
     app.draws
         .run(app.deadline(), move |_| {
-            let status = Status::of(&shared, Scope::Read);
+            let status = Status::of(&shared, Scope::Read)?;
             let mut text = format!("pagesight {}\n", status.version);
             let mut failed = Vec::new();
             for (info, served) in status.indexes.iter().zip(shared.indexes()) {
@@ -542,7 +542,7 @@ async fn status(app: &Arc<App>) -> Result<Answer, Problem> {
                     info.snapshot,
                     info.model.as_deref().unwrap_or("none: words alone"),
                 ));
-                let records = served.index.documents();
+                let records = served.index.documents()?;
                 let bad = records.iter().filter(|record| record.failure.is_some());
                 for record in bad.take(FAILED.saturating_sub(failed.len())) {
                     let reason = record.failure.as_ref().map(|failure| failure.reason.clone());

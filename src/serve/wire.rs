@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::problem::Problem;
 use super::served::{Served, encoded, rfc3339, rfc3339_of_ns};
 use super::session::Scope;
 use super::state::App;
@@ -100,13 +101,16 @@ pub const WIDEST: u64 = 4_096;
 
 impl Status {
     /// The status of a server as a request of `scope` sees it.
-    pub fn of(app: &App, scope: Scope) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// As [`IndexInfo::of`].
+    pub fn of(app: &App, scope: Scope) -> Result<Self, Problem> {
+        Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc3339(app.started),
             write: app.options.write,
             scope,
-            indexes: app.indexes().iter().map(IndexInfo::of).collect(),
+            indexes: app.indexes().iter().map(IndexInfo::of).collect::<Result<_, _>>()?,
             limits: StatusLimits {
                 body_bytes: super::call::BODY,
                 upload_bytes: app.options.max_file_bytes,
@@ -115,27 +119,30 @@ impl Status {
                 image_px: WIDEST as u32,
                 deadline_ms: app.options.deadline.as_millis() as u64,
             },
-        }
+        })
     }
 }
 
 impl IndexInfo {
     /// What is known of an index.
-    pub fn of(served: &Served) -> Self {
-        use pagesight::index::DocumentStatus::{Failed, InProgress, Ok, Partial};
+    ///
+    /// # Errors
+    /// When its ledger cannot be read.
+    pub fn of(served: &Served) -> Result<Self, Problem> {
+        use pagesight::index::DocumentStatus::{self, Failed, InProgress, Partial};
         // A newer snapshot that cannot be opened is said where the index is asked for more.
         let _ = served.index.refresh();
-        let (snapshot, documents) = (served.index.snapshot(), served.index.documents());
+        let (snapshot, documents) = (served.index.snapshot(), served.index.documents()?);
         let count = |status| documents.iter().filter(|record| record.status == status).count();
         let model = snapshot.model();
-        Self {
+        Ok(Self {
             name: served.name.clone(),
             default: served.is_default,
             snapshot: snapshot.number(),
             format: snapshot.format(),
             pages: snapshot.pages(),
             documents: Counts {
-                ok: count(Ok),
+                ok: count(DocumentStatus::Ok),
                 partial: count(Partial),
                 failed: count(Failed),
                 in_progress: count(InProgress),
@@ -147,7 +154,7 @@ impl IndexInfo {
             dim: model.map(|model| model.dim),
             compact: json_of(&snapshot.compact()),
             tuning: json_of(&snapshot.tuning()),
-        }
+        })
     }
 }
 

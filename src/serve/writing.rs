@@ -426,7 +426,7 @@ fn keep(served: &Served, folder: &Path, name: &str, received: Received) -> Resul
     let failed = |error: std::io::Error| Problem::internal(format!("keeping an upload: {error}"));
     let document = received.document;
     served.index.refresh()?;
-    let known = served.index.documents();
+    let known = served.index.documents()?;
     let known = known.iter().find(|record| record.document == Some(document));
     if let Some(record) = known.filter(|record| served.index.file(&record.path).exists()) {
         return Ok(Kept::Known { document, path: record.path.clone() });

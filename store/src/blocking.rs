@@ -12,8 +12,8 @@ use pagesight_core::seam::{
     Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit, WordsPart,
 };
 use pagesight_core::{
-    DocumentRecord, EmbedderRecord, EncodedPassages, Found, FoundWords, Frequencies, ModelRecord,
-    PageId, PageRecord, PageVectors, WordFacts,
+    DocumentId, DocumentRecord, EmbedderRecord, EncodedPassages, Found, FoundWords, Frequencies,
+    ModelRecord, PageId, PageRecord, PageVectors, WordFacts,
 };
 use pagesight_maxsim::Segments;
 use tokio::runtime::Handle;
@@ -103,6 +103,33 @@ impl Reader {
     /// [`StoreError`] when the table cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
         self.read("documents.lance", self.0.documents())
+    }
+
+    /// The records of those of `documents` that are there, by path, without reading the whole ledger.
+    ///
+    /// # Errors
+    /// As [`documents`](Self::documents).
+    pub fn documents_of(
+        &self,
+        documents: &HashSet<DocumentId>,
+    ) -> Result<Vec<DocumentRecord>, StoreError> {
+        self.read("documents.lance", self.0.documents_of(documents))
+    }
+
+    /// The record of the ledger path `path`; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`documents`](Self::documents).
+    pub fn document_at(&self, path: &str) -> Result<Option<DocumentRecord>, StoreError> {
+        self.read("documents.lance", self.0.document_at(path))
+    }
+
+    /// The records of documents whose ids begin with `digits`, hexadecimal in lower case, by path.
+    ///
+    /// # Errors
+    /// As [`documents`](Self::documents).
+    pub fn documents_beginning(&self, digits: &str) -> Result<Vec<DocumentRecord>, StoreError> {
+        self.read("documents.lance", self.0.documents_beginning(digits))
     }
 
     /// Size, words and layout of the pages `ids`, in their order, without vectors; a page that is
@@ -368,7 +395,7 @@ impl Writer {
 
 impl PageSink for Writer {
     fn documents(&mut self) -> Result<Vec<DocumentRecord>, BoxError> {
-        Ok(self.0.ledger.values().cloned().collect())
+        Ok(self.0.ledger.records().cloned().collect())
     }
 
     /// # Errors

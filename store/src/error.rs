@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use pagesight_core::{ModelId, PageId, VectorError};
 
+use crate::text::checked::DamagedBlock;
+
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -344,6 +346,9 @@ impl StoreError {
             if is_disk_full(&source) {
                 return Self::disk_full(path, source);
             }
+            if let Some(damage) = damaged_block(&source) {
+                return Self::DamagedFile { path: damage.path.clone(), what: damage.to_string() };
+            }
             Self::Text { action, path: path.to_path_buf(), source }
         }
     }
@@ -365,6 +370,25 @@ fn space(needed: &Option<u64>, free: &Option<u64>) -> String {
         (Some(needed), None) => format!(", this step needs about {}", mb(*needed)),
         (None, Some(free)) => format!(", {} are free", mb(*free)),
         (None, None) => String::new(),
+    }
+}
+
+/// The block of a file that `error` came of: tantivy keeps what reading said in one of these ways.
+fn damaged_block(error: &tantivy::TantivyError) -> Option<&DamagedBlock> {
+    use tantivy::TantivyError::{IoError, OpenReadError};
+    use tantivy::directory::error::OpenReadError as Opening;
+
+    let said = match error {
+        IoError(said) | OpenReadError(Opening::IoError { io_error: said, .. }) => said,
+        _ => return None,
+    };
+    // An error of the system may have another inside.
+    let mut inside = said.get_ref()? as &(dyn std::error::Error + 'static);
+    loop {
+        match inside.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(deeper) => inside = deeper,
+            None => return inside.downcast_ref(),
+        }
     }
 }
 

@@ -11,6 +11,8 @@
 //! codes/            int8 codes and sketches of the multi-vectors, derived, for searches to scan;
 //!                   of a compact index residual codes, in place of the multi-vectors; and int8
 //!                   codes of the meaning of the pages' text, derived from the stored words
+//! sums/             checksums of large files of words, by block, so that opening reads none of them
+//! addresses/        of a large index: where the row of each page lies, derived
 //! write.lock        held by the one writer, with its process id
 //! ```
 //!

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pagesight_core::seam::DocumentFilter;
-use pagesight_core::{DocumentRecord, PageId, PageRecord, PageVectors, PatchLayout};
+use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord, PageVectors, PatchLayout};
 use pagesight_maxsim::Segments;
 use rayon::prelude::*;
 
@@ -23,8 +23,8 @@ use crate::codes::residual::{Residuals, only_copy};
 use crate::codes::{damage, segments};
 use crate::error::StoreError;
 use crate::lance::addresses::Addresses;
-use crate::lance::schema::{Rows, TEXT_COLUMNS, VECTOR_COLUMNS, read_ledger};
-use crate::lance::table::{LanceTable, connect};
+use crate::lance::schema::{Rows, TEXT_COLUMNS, VECTOR_COLUMNS, read_ledger, read_records};
+use crate::lance::table::{LanceTable, any_of, connect};
 use crate::lately::Lately;
 use crate::snapshot::contents::Snapshot;
 use crate::snapshot::files::check;
@@ -32,6 +32,8 @@ use crate::snapshot::lease::Lease;
 use crate::snapshot::names::TEXT;
 use crate::snapshot::pointer::HASHED;
 use crate::snapshot::publish;
+use crate::snapshot::sums::{self, has_sums, sums_name};
+use crate::text::pinned::TextSums;
 use crate::text::reader::TextReader;
 use crate::vectors::VectorStream;
 
@@ -44,6 +46,17 @@ const RANKED_BYTES: usize = 64 << 20;
 /// How often opening is tried again while a writer is at work in the folder.
 const ATTEMPTS: u32 = 5;
 const BETWEEN: Duration = Duration::from_millis(20);
+
+/// The checksums of the large files of words, where the snapshot has them.
+fn sums_of_text(folder: &Path, snapshot: &Snapshot) -> Result<TextSums, StoreError> {
+    let large = snapshot.files.iter().filter(|(name, mark)| has_sums(name, mark));
+    let kept = large.filter(|(_, mark)| snapshot.files.contains_key(&sums_name(mark)));
+    kept.map(|(name, mark)| {
+        let below_text = Path::new(name).strip_prefix(TEXT).expect("a file of words");
+        Ok((below_text.to_path_buf(), sums::read(folder, mark)?))
+    })
+    .collect()
+}
 
 /// A snapshot opened for reading, and held: nothing that it needs is removed while it lives.
 pub(crate) struct AsyncReader {
@@ -209,14 +222,16 @@ impl AsyncReader {
         let documents =
             LanceTable::at(&connection, folder, "documents", snapshot.documents_version).await?;
         let pages = LanceTable::at(&connection, folder, "pages", snapshot.pages_version).await?;
-        let text = TextReader::open(&folder.join(TEXT), &snapshot.text_meta)?;
+        let sums = sums_of_text(folder, &snapshot)?;
+        let text = TextReader::checked(&folder.join(TEXT), &snapshot.text_meta, sums)?;
+        let addresses = Addresses::open(folder, &snapshot);
         Ok(Self {
             folder: folder.to_path_buf(),
             snapshot,
             documents,
             pages,
             text,
-            addresses: Addresses::default(),
+            addresses,
             shown: Lately::new(SHOWN_BYTES),
             ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
@@ -228,6 +243,37 @@ impl AsyncReader {
     /// The ledger, by path.
     pub async fn documents(&self) -> Result<Vec<DocumentRecord>, StoreError> {
         let mut records = read_ledger(&self.documents).await?;
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(records)
+    }
+
+    /// The records of those of `documents` that are there, by path.
+    pub async fn documents_of(
+        &self,
+        documents: &HashSet<DocumentId>,
+    ) -> Result<Vec<DocumentRecord>, StoreError> {
+        let mut records = Vec::new();
+        for filter in any_of("document", documents.iter().map(ToString::to_string)) {
+            records.extend(read_records(&self.documents, Some(filter)).await?);
+        }
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(records)
+    }
+
+    /// The record of `path`; `None` when the ledger has none.
+    pub async fn document_at(&self, path: &str) -> Result<Option<DocumentRecord>, StoreError> {
+        let filter = any_of("path", [path]).pop();
+        Ok(read_records(&self.documents, filter).await?.pop())
+    }
+
+    /// The records of documents whose ids begin with `digits`, hexadecimal in lower case.
+    pub async fn documents_beginning(
+        &self,
+        digits: &str,
+    ) -> Result<Vec<DocumentRecord>, StoreError> {
+        // `g` comes after every digit.
+        let filter = format!("document >= '{digits}' AND document < '{digits}g'");
+        let mut records = read_records(&self.documents, Some(filter)).await?;
         records.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(records)
     }

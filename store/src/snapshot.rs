@@ -8,6 +8,7 @@
 //!   to a folder on a local disk.
 //! * [`files`]: the data files that a snapshot names: synced, hashed, compared, copied.
 //! * [`garbage`]: the removal of files that no snapshot in use names.
+//! * [`mod@sums`]: checksums of large files by blocks, which are compared as they are read.
 //! * [`names`]: what files and folders are called.
 
 pub(crate) mod contents;
@@ -18,3 +19,4 @@ pub(crate) mod lock;
 pub(crate) mod names;
 pub(crate) mod pointer;
 pub(crate) mod publish;
+pub(crate) mod sums;

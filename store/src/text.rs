@@ -3,6 +3,7 @@
 //! * [`analysis`]: text becomes words, the same way for pages, queries and snippets.
 //! * [`schema`]: the fields.
 //! * [`pinned`]: a tantivy directory that shows one snapshot.
+//! * [`checked`]: a file of it whose blocks are checked when they are read.
 //! * [`writer`] and [`reader`]: words in, ranked pages out.
 //! * [`bm25`]: the scores of pages.
 //! * [`joined`]: what belongs to all pages where each machine has some of them.
@@ -10,8 +11,9 @@
 
 pub(crate) mod analysis;
 mod bm25;
+pub(crate) mod checked;
 pub(crate) mod joined;
-mod pinned;
+pub(crate) mod pinned;
 pub(crate) mod reader;
 mod schema;
 pub(crate) mod snippet;

@@ -78,7 +78,8 @@ impl VectorStream {
                 }
                 let some = &living[..living.len().min(DECODED)];
                 *next += some.len();
-                let some: Vec<PageId> = some.iter().map(|slot| slot.id).filter(within).collect();
+                let some: Vec<PageId> =
+                    some.iter().map(|slot| residuals.segments.id(slot)).filter(within).collect();
                 let page = |&id: &PageId| Some((id, residuals.vectors(&self.path, id)?));
                 let pages: Vec<_> = some.par_iter().filter_map(page).collect();
                 let pages = pages.into_iter().map(|(id, vectors)| Ok((id, vectors?)));

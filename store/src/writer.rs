@@ -10,12 +10,14 @@
 //!
 //! * this file: a writer is made and opened, and its model and tuning are set.
 //! * [`commit`]: a batch becomes a snapshot.
+//! * [`ledger`]: what became of each path, in memory.
 //! * [`compact`]: residual codes take the place of full-precision vectors.
 //! * [`meaning`]: the passages of pages, brought in step with their texts.
 //! * [`maintain`]: small files are joined, codes derived, garbage removed.
 
 mod commit;
 mod compact;
+mod ledger;
 mod maintain;
 mod meaning;
 
@@ -23,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pagesight_core::{DocumentRecord, ModelRecord};
+use pagesight_core::ModelRecord;
 use pagesight_maxsim::SketchCoder;
 
 use crate::codes::neutral::LazyNeutral;
@@ -43,7 +45,7 @@ use crate::snapshot::publish::{self, replace, sync_folder};
 use crate::text::analysis::ANALYSIS;
 use crate::text::writer::TextWriter;
 
-pub(crate) use commit::names_of_documents;
+pub(crate) use ledger::{Ledger, names_of_documents};
 
 /// Row length of the vectors column before a model is known.
 const DEFAULT_DIM: usize = 128;
@@ -56,7 +58,7 @@ pub(crate) struct AsyncWriter {
     pub folder: PathBuf,
     pub snapshot: Snapshot,
     pub open: Option<OpenTables>,
-    pub ledger: BTreeMap<String, DocumentRecord>,
+    pub ledger: Ledger,
     /// Questions that pages are measured with.
     pub neutral: Option<LazyNeutral>,
     /// What makes sketches, where all who write to an index make them alike.
@@ -122,13 +124,14 @@ impl AsyncWriter {
             no_passages: false,
             tuning: None,
             compact: None,
+            addresses: None,
             files: BTreeMap::new(),
         };
         let mut writer = Self {
             folder: folder.to_path_buf(),
             snapshot,
             open: Some(OpenTables { documents, pages, text }),
-            ledger: BTreeMap::new(),
+            ledger: Ledger::default(),
             neutral: None,
             sketches: None,
             collected: Collected::default(),
@@ -153,7 +156,7 @@ impl AsyncWriter {
             folder: folder.to_path_buf(),
             snapshot: publish::read(folder)?,
             open: None,
-            ledger: BTreeMap::new(),
+            ledger: Ledger::default(),
             neutral: None,
             sketches: None,
             collected: Collected::default(),
@@ -179,7 +182,7 @@ impl AsyncWriter {
         folder: &Path,
         snapshot: Snapshot,
         open: OpenTables,
-        ledger: BTreeMap<String, DocumentRecord>,
+        ledger: Ledger,
         lock: WriterLock,
     ) -> Self {
         let (folder, collected) = (folder.to_path_buf(), Collected::default());
@@ -217,8 +220,7 @@ impl AsyncWriter {
             // Words of another analysis are in another schema, and all of them are written again.
             let known = (snapshot.analysis == ANALYSIS).then_some(snapshot.text_meta.as_str());
             let text = TextWriter::open(&folder.join(TEXT), known)?;
-            let records = read_ledger(&documents).await?;
-            self.ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
+            self.ledger = read_ledger(&documents).await?.into_iter().collect();
             self.open = Some(OpenTables { documents, pages, text });
         }
         Ok(self.open.as_mut().expect("opened above"))
@@ -230,7 +232,7 @@ impl AsyncWriter {
     /// [`StoreError::OtherModel`], [`StoreError::OtherDim`], or what cannot be written.
     pub async fn set_model(&mut self, model: ModelRecord) -> Result<(), StoreError> {
         let path = || self.folder.clone();
-        let encoded = self.ledger.values().find_map(|record| record.model.clone());
+        let encoded = self.ledger.records().find_map(|record| record.model.clone());
         if let Some(expected) = encoded {
             if expected != model.id {
                 return Err(StoreError::OtherModel { path: path(), expected, got: model.id });
@@ -254,7 +256,7 @@ impl AsyncWriter {
         let dim = model.dim;
         if self.snapshot.dim != dim {
             // No page has vectors yet; their column takes another row length.
-            let documents = self.ledger.values().filter_map(|r| r.document).collect();
+            let documents = self.ledger.documents().collect();
             let pages = &self.tables().await?.pages;
             let kept = read_pages_of(pages, &documents).await?;
             let kept = futures::stream::iter([pages_batch(dim, &kept)]);

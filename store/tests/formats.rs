@@ -97,7 +97,7 @@ fn passages_of_format_6_are_found() {
     let passages = reader.passages().unwrap().unwrap();
     assert_eq!(passages.pages().count(), passages.tokens.living().len());
     for slot in passages.pooled.living() {
-        let page = reader.pages(&[slot.id]).unwrap().pop().unwrap();
+        let page = reader.pages(&[passages.pooled.id(slot)]).unwrap().pop().unwrap();
         let cut = encoder.passages(&page.text).unwrap();
         let view = passages.pooled.page(slot).unwrap();
         assert_eq!(view.vectors(), cut.len());

@@ -40,7 +40,7 @@ fn embed(writer: &mut Writer, encoder: &FakePassageEncoder) -> usize {
 fn encoded(folder: &Path) -> BTreeSet<PageId> {
     let reader = Reader::open(folder).unwrap();
     let passages = reader.passages().unwrap().expect("an embedder");
-    let tokens: BTreeSet<PageId> = passages.tokens.living().iter().map(|slot| slot.id).collect();
+    let tokens: BTreeSet<PageId> = passages.tokens.ids().collect();
     assert_eq!(tokens, passages.pages().collect());
     tokens
 }
@@ -80,7 +80,8 @@ fn every_page_with_words_is_encoded_once() {
     // The codes are those of the model.
     let reader = Reader::open(&place.folder).unwrap();
     let passages = reader.passages().unwrap().unwrap();
-    let slot = passages.pooled.living().iter().find(|slot| slot.id == page("a", 1)).unwrap();
+    let pooled = &passages.pooled;
+    let slot = pooled.living().iter().find(|slot| pooled.id(slot) == page("a", 1)).unwrap();
     let view = passages.pooled.page(slot).unwrap();
     assert_eq!(view.vectors(), 2);
     let question = encoder.encode_question("green door").unwrap();

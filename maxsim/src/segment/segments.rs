@@ -1,11 +1,12 @@
 //! The segments of one snapshot as a search sees them: their pages, without those that later
 //! segments replaced or dropped.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use pagesight_core::{PageId, PageVectors, QueryVectors};
+use pagesight_core::{DocumentId, PageId, PageVectors, QueryVectors};
 
 use pagesight_simd::Instructions;
 
@@ -18,8 +19,6 @@ use crate::error::DimMismatch;
 /// Where a page lies: in which segment, and where in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// Which page.
-    pub id: PageId,
     /// Index of the segment.
     pub segment: u32,
     /// Index in the segment.
@@ -93,6 +92,16 @@ impl Segments {
     /// The living pages, in the order in which they lie in the files.
     pub fn living(&self) -> &[Slot] {
         &self.living
+    }
+
+    /// Which page lies there.
+    pub fn id(&self, slot: &Slot) -> PageId {
+        self.segments[slot.segment as usize].id(slot.index as usize)
+    }
+
+    /// Which pages the living ones are, in the order in which they lie in the files.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = PageId> + ExactSizeIterator + '_ {
+        self.living.iter().map(|slot| self.id(slot))
     }
 
     /// The codes of a page, which must be in the file: [`here`](Self::here) sees to that.
@@ -187,22 +196,69 @@ impl Segments {
     }
 }
 
+/// The pages of `segments` that count.
+///
+/// Pages of a document lie side by side, and most documents are in one segment alone: whether a page is
+/// replaced is asked for the documents that are in several.
 fn living(segments: &[Segment]) -> Vec<Slot> {
+    let in_several = in_several(segments);
     let (mut dropped, mut seen) = (HashSet::new(), HashSet::new());
-    let mut living = Vec::new();
+    let mut living = Vec::with_capacity(segments.iter().map(Segment::len).sum());
     for (segment, content) in segments.iter().enumerate().rev() {
-        for index in (0..content.len()).rev() {
-            let id = content.id(index);
-            // A page is in a segment once, and nothing comes before the first.
-            let first = if segment == 0 { !seen.contains(&id) } else { seen.insert(id) };
-            if first && !dropped.contains(&id.document) {
-                living.push(Slot { id, segment: segment as u32, index: index as u32 });
+        for run in runs(content).into_iter().rev() {
+            let document = content.id(run.start).document;
+            if dropped.contains(&document) {
+                continue;
+            }
+            let may_be_replaced = in_several.contains(&document);
+            for index in run.rev() {
+                if !may_be_replaced || seen.insert(content.id(index)) {
+                    living.push(Slot { segment: segment as u32, index: index as u32 });
+                }
             }
         }
         dropped.extend(content.dropped());
     }
     living.reverse();
     living
+}
+
+/// The documents that are in more than one of `segments`.
+fn in_several(segments: &[Segment]) -> HashSet<DocumentId> {
+    let (mut several, mut later) = (HashSet::new(), HashMap::new());
+    if segments.len() < 2 {
+        return several;
+    }
+    for (number, segment) in segments.iter().enumerate().rev() {
+        for run in runs(segment) {
+            let document = segment.id(run.start).document;
+            // Nothing comes before the first: its documents need not be remembered.
+            let other = if number == 0 {
+                later.get(&document).copied()
+            } else {
+                Some(*later.entry(document).or_insert(number))
+            };
+            if other.is_some_and(|other| other != number) {
+                several.insert(document);
+            }
+        }
+    }
+    several
+}
+
+/// Where the pages of a document lie side by side in a segment.
+fn runs(segment: &Segment) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut last = None;
+    for index in 0..segment.len() {
+        let document = segment.id(index).document;
+        match runs.last_mut() {
+            Some(run) if last == Some(document) => run.end = index + 1,
+            _ => runs.push(index..index + 1),
+        }
+        last = Some(document);
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -218,7 +274,7 @@ mod tests {
     }
 
     fn ids(segments: &Segments) -> Vec<PageId> {
-        segments.living().iter().map(|slot| slot.id).collect()
+        segments.ids().collect()
     }
 
     #[test]
@@ -241,7 +297,7 @@ mod tests {
         let queries = segments.sketch_queries(&q).unwrap();
         let coder = SketchCoder::around(vec![0.0, 0.25, 0.0]);
         let alone = |slot: &Slot| {
-            let seed = first.iter().find(|(id, _)| *id == slot.id).unwrap().1;
+            let seed = first.iter().find(|(id, _)| *id == segments.id(slot)).unwrap().1;
             coder.query(&q).unwrap().score(&coder.encode(&page(seed)).unwrap())
         };
         let expected: Vec<f32> = segments.living().iter().map(alone).collect();
@@ -268,6 +324,49 @@ mod tests {
         assert_eq!(ids(&again), ids(&all));
         for (a, b) in all.living().iter().zip(again.living()) {
             assert_eq!(all.page(a), again.page(b));
+        }
+    }
+
+    /// What counts, page by page: the latest copy of each, if no later segment drops its document.
+    fn slowly(files: &[(Vec<u8>, Vec<(PageId, f32)>)]) -> Vec<PageId> {
+        let counts = |number: usize, page: &PageId| {
+            files[number + 1..].iter().all(|(dropped, pages)| {
+                !dropped.contains(&page.document.0[0]) && pages.iter().all(|(id, _)| id != page)
+            })
+        };
+        let pages = |number: usize| files[number].1.iter().map(|(page, _)| *page);
+        (0..files.len())
+            .flat_map(|number| pages(number).filter(move |page| counts(number, page)))
+            .collect()
+    }
+
+    #[test]
+    fn what_lives_is_what_a_look_at_every_page_finds() {
+        let mut state = 5u64;
+        let mut below = |most: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % most
+        };
+        for _ in 0..200 {
+            let mut files = Vec::new();
+            for _ in 0..below(5) {
+                let dropped: Vec<u8> = (0..below(3)).map(|_| below(6) as u8).collect();
+                let mut pages: Vec<(PageId, f32)> = Vec::new();
+                for _ in 0..below(12) {
+                    // Neighbours are mostly of one document, and a page is in a segment once.
+                    let same = pages.last().filter(|_| below(3) > 0);
+                    let document = same.map_or(below(6) as u8, |(page, _)| page.document.0[0]);
+                    let page = id(document, below(5) as u32);
+                    if pages.iter().all(|(other, _)| *other != page) {
+                        pages.push((page, 0.1));
+                    }
+                }
+                files.push((dropped, pages));
+            }
+            let written: Vec<Vec<u8>> =
+                files.iter().map(|(dropped, pages)| segment(dropped, pages)).collect();
+            let segments = open(&written.iter().collect::<Vec<_>>());
+            assert_eq!(ids(&segments), slowly(&files), "{files:?}");
         }
     }
 

@@ -259,7 +259,7 @@ fn chosen(codes: &Segments, query: &QueryVectors, count: usize) -> Outcome<Vec<u
     let queries = codes.sketch_queries(query)?;
     let scores: Result<Vec<_>, _> =
         codes.living().par_chunks(256).map(|slots| codes.score_sketches(&queries, slots)).collect();
-    let pages = codes.living().iter().map(|slot| slot.id);
+    let pages = codes.ids();
     let mut scored: Vec<(PageId, f32)> = pages.zip(scores?.concat()).collect();
     scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     Ok(scored.into_iter().take(count).map(|(page, _)| number(page)).collect())

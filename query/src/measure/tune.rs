@@ -249,7 +249,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(5);
         let pages: Vec<Vec<f32>> = (0..300).map(|_| noise(&mut random, 4)).collect();
         let (store, codes) = indexed(&pages);
-        let ids: Vec<PageId> = codes.living().iter().map(|slot| slot.id).collect();
+        let ids: Vec<PageId> = codes.ids().collect();
         let probes: Vec<Probe> = (0..6)
             .map(|n| Probe { query: query(pages[n * 40].clone()), answers: vec![ids[n * 40]] })
             .collect();

@@ -13,7 +13,7 @@ use super::ask::{
 use crate::error::QueryError;
 use crate::visual::background::{Coded as Backgrounds, OfCodes, measured, off};
 use crate::visual::best::keep_best;
-use crate::visual::certified::{self, Coded, Scored, closer};
+use crate::visual::certified::{self, Coded, Located, Scored, closer};
 use crate::visual::error::CodesError;
 use crate::visual::{Depth, scan, sketched, within};
 
@@ -44,7 +44,7 @@ impl Part {
     /// The part that has `codes`.
     pub fn of(codes: Option<&Segments>) -> Self {
         let Some(codes) = codes else { return Self::default() };
-        let places = codes.living().iter().map(|slot| (slot.id, *slot)).collect();
+        let places = codes.ids().zip(codes.living().iter().copied()).collect();
         let by = |slot: &Slot| codes.background(slot).map(|background| background.of);
         let mut living = codes.living().iter();
         let first = living.next().and_then(by);
@@ -85,9 +85,8 @@ impl Part {
                 Answer::Pages(found.into_iter().collect())
             }
             Question::Within { documents } => {
-                let living = sources.codes.map(Segments::living).unwrap_or_default();
-                let passes = |slot: &&Slot| documents.contains(&slot.id.document);
-                Answer::Count(living.iter().filter(passes).count())
+                let ids = sources.codes.into_iter().flat_map(Segments::ids);
+                Answer::Count(ids.filter(|id| documents.contains(&id.document)).count())
             }
             Question::Sketched { of, count } => self.sketched(codes(sources)?, of, *count)?,
             Question::Coded { of, pages, certain } => {
@@ -113,23 +112,28 @@ impl Part {
                 let slots = self.slots(pages);
                 let closer = closer(codes, &slots, &ExactQuery::new(&query))?;
                 let pages = slots.iter().zip(closer).map(|(slot, (score, bound))| {
-                    between(&Scored::new(*slot, score, bound, self::off(off.as_ref(), slot)))
+                    let place = Located { id: codes.id(slot), slot: *slot };
+                    between(&Scored::new(place, score, bound, self::off(off.as_ref(), slot)))
                 });
                 Answer::Between(pages.collect())
             }
             Question::Exact { of, pages } => {
-                let (query, off) = self.read(codes(sources)?, of)?;
+                let codes = codes(sources)?;
+                let (query, off) = self.read(codes, of)?;
                 let slots = self.slots(pages);
-                let ids: Vec<PageId> = slots.iter().map(|slot| slot.id).collect();
-                let off: HashMap<PageId, f32> =
-                    slots.iter().map(|slot| (slot.id, self::off(off.as_ref(), slot))).collect();
+                let ids: Vec<PageId> = slots.iter().map(|slot| codes.id(slot)).collect();
+                let off: HashMap<PageId, f32> = slots
+                    .iter()
+                    .map(|slot| (codes.id(slot), self::off(off.as_ref(), slot)))
+                    .collect();
                 let exact = ExactQuery::new(&query);
                 Answer::Scores(certified::exact(sources.vectors, &exact, &ids, &off)?.into())
             }
             Question::Off { off, pages } => {
-                let of = self.off(codes(sources)?, off)?;
+                let codes = codes(sources)?;
+                let of = self.off(codes, off)?;
                 let slots = self.slots(pages);
-                let pages = slots.iter().map(|slot| (slot.id, self::off(of.as_ref(), slot)));
+                let pages = slots.iter().map(|slot| (codes.id(slot), self::off(of.as_ref(), slot)));
                 Answer::Scores(pages.collect::<Vec<_>>().into())
             }
         })
@@ -191,9 +195,9 @@ impl Part {
         let (query, off) = self.read(codes, of)?;
         let slots = within(codes, of.documents.as_ref());
         let scores = sketched::scores(codes, &slots, &query, off.as_ref())?;
-        let chosen = sketched::chosen(&slots, &scores, count);
+        let chosen = sketched::chosen(codes, &slots, &scores, count);
         let pages: Vec<(PageId, f32)> =
-            chosen.into_iter().map(|(slot, score)| (slot.id, score)).collect();
+            chosen.into_iter().map(|(slot, score)| (codes.id(&slot), score)).collect();
         let (sums, seen) = (scores.into_iter().collect(), slots.len());
         Ok(Answer::Best { pages: pages.into(), sums, seen })
     }
@@ -225,7 +229,7 @@ fn best(scores: Vec<(PageId, f32)>, depth: usize) -> Answer {
     Answer::Best { pages: pages.into(), sums, seen }
 }
 
-fn between(page: &Scored<Slot>) -> Between {
+fn between(page: &Scored<Located>) -> Between {
     let Scored { place, off, score, least, most } = *page;
     let (off, score, least, most) = (off.into(), score.into(), least.into(), most.into());
     Between { page: place.id, off, score, least, most }

@@ -93,7 +93,7 @@ struct Files {
 impl Files {
     fn new(pages: &[Vec<f32>], each: usize, neutral: Option<&Neutral>, bits: Option<Bits>) -> Self {
         let (store, codes) = measured(pages, None);
-        let ids: Vec<PageId> = codes.living().iter().map(|slot| slot.id).collect();
+        let ids: Vec<PageId> = codes.ids().collect();
         let vectors: Vec<_> = {
             use pagesight_core::seam::VectorSource;
             let mut found = store.vectors_of(&ids).unwrap();

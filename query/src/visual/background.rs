@@ -217,7 +217,7 @@ impl<'a> OfCodes<'a> {
 impl OfCodes<'_> {
     /// What is taken off the score of every page.
     fn all(&self) -> HashMap<PageId, f32> {
-        self.codes.living().iter().map(|slot| (slot.id, self.off(slot))).collect()
+        self.codes.living().iter().map(|slot| (self.codes.id(slot), self.off(slot))).collect()
     }
 
     /// What is taken off the score of a page.

@@ -38,7 +38,14 @@ pub(crate) trait Place: Copy {
     fn page(&self) -> PageId;
 }
 
-impl Place for Slot {
+/// A page in the codes of this machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located {
+    pub id: PageId,
+    pub slot: Slot,
+}
+
+impl Place for Located {
     fn page(&self) -> PageId {
         self.id
     }
@@ -93,15 +100,15 @@ impl<'a> Here<'a> {
     }
 }
 
-impl Again<Slot> for Here<'_> {
-    fn exact(&self, pages: &[&Scored<Slot>]) -> Result<Vec<(PageId, f32)>, CodesError> {
+impl Again<Located> for Here<'_> {
+    fn exact(&self, pages: &[&Scored<Located>]) -> Result<Vec<(PageId, f32)>, CodesError> {
         let off = pages.iter().map(|page| (page.place.id, page.off)).collect();
         let pages: Vec<PageId> = pages.iter().map(|page| page.place.id).collect();
         exact(self.source, &self.exact, &pages, &off)
     }
 
-    fn closer(&self, pages: &[&Scored<Slot>]) -> Result<Vec<Scored<Slot>>, CodesError> {
-        let slots: Vec<Slot> = pages.iter().map(|page| page.place).collect();
+    fn closer(&self, pages: &[&Scored<Located>]) -> Result<Vec<Scored<Located>>, CodesError> {
+        let slots: Vec<Slot> = pages.iter().map(|page| page.place.slot).collect();
         let closer = closer(self.codes, &slots, &self.exact)?.into_iter();
         let scored = pages.iter().zip(closer);
         let scored =
@@ -133,11 +140,12 @@ pub(crate) fn scores(
     slots: &[Slot],
     query: &QueryVectors,
     background: Option<&OfCodes<'_>>,
-) -> Result<Vec<Scored<Slot>>, CodesError> {
+) -> Result<Vec<Scored<Located>>, CodesError> {
     let coded = Int8Query::new(query);
     let score = |here: &pagesight_maxsim::Here<'_>, slot: &Slot| -> Result<_, CodesError> {
         let page = here.page(slot)?;
-        Ok(Scored::new(*slot, coded.score(&page)?, coded.bound(&page), off(background, slot)))
+        let place = Located { id: codes.id(slot), slot: *slot };
+        Ok(Scored::new(place, coded.score(&page)?, coded.bound(&page), off(background, slot)))
     };
     each(codes, slots, score)
 }
@@ -164,7 +172,7 @@ pub(crate) struct Coded<P> {
     work: Work,
 }
 
-impl Coded<Slot> {
+impl Coded<Located> {
     /// Scores all pages by their codes.
     pub(super) fn scan(
         codes: &Segments,

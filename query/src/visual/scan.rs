@@ -93,12 +93,13 @@ pub(crate) fn by_code(
     if codes.are_residual() {
         let queries = codes.residual_queries(query)?;
         let score = |here: &Here<'_>, slot: &Slot| {
-            Ok((slot.id, here.score_residual(&queries, slot)? - off(slot)))
+            Ok((codes.id(slot), here.score_residual(&queries, slot)? - off(slot)))
         };
         return each(codes, slots, score);
     }
     let coded = Int8Query::new(query);
-    let score =
-        |here: &Here<'_>, slot: &Slot| Ok((slot.id, coded.score(here.page(slot)?)? - off(slot)));
+    let score = |here: &Here<'_>, slot: &Slot| {
+        Ok((codes.id(slot), coded.score(here.page(slot)?)? - off(slot)))
+    };
     each(codes, slots, score)
 }

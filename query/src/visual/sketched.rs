@@ -27,7 +27,7 @@ pub(super) fn rank(
 ) -> Result<Ranked, CodesError> {
     let start = Instant::now();
     let scores = scores(codes, slots, query, background)?;
-    let chosen = chosen(slots, &scores, count);
+    let chosen = chosen(codes, slots, &scores, count);
     let mut chosen: Vec<Slot> = chosen.into_iter().map(|(slot, _)| slot).collect();
     let again = if codes.are_residual() { Code::Residual } else { Code::Int8 };
     let mut work = Work { code: Code::Sketch, again, seen: slots.len(), ..Work::default() };
@@ -62,10 +62,17 @@ pub(crate) fn scores(
 }
 
 /// The `count` best of `slots` by `scores`, with these, best first, ties by page.
-pub(crate) fn chosen(slots: &[Slot], scores: &[f32], count: usize) -> Vec<(Slot, f32)> {
+pub(crate) fn chosen(
+    codes: &Segments,
+    slots: &[Slot],
+    scores: &[f32],
+    count: usize,
+) -> Vec<(Slot, f32)> {
     let last = at_rank(scores.to_vec(), count);
     let reaches = |(_, score): &(&Slot, &f32)| last.total_cmp(score).is_le();
     let mut best: Vec<(&Slot, &f32)> = slots.iter().zip(scores).filter(reaches).collect();
-    best.sort_unstable_by(|a, b| b.1.total_cmp(a.1).then(a.0.id.cmp(&b.0.id)));
+    best.sort_unstable_by(|a, b| {
+        b.1.total_cmp(a.1).then_with(|| codes.id(a.0).cmp(&codes.id(b.0)))
+    });
     best.into_iter().take(count).map(|(slot, score)| (*slot, *score)).collect()
 }

@@ -399,11 +399,14 @@ fn the_pages_of_the_best_scores_are_chosen() {
     let slots = codes.living();
     let scores: Vec<f32> = (0..slots.len()).map(|n| (n * 7 % 5) as f32).collect();
     let mut expected: Vec<usize> = (0..slots.len()).collect();
-    expected.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(slots[a].id.cmp(&slots[b].id)));
+    expected.sort_by(|&a, &b| {
+        scores[b].total_cmp(&scores[a]).then(codes.id(&slots[a]).cmp(&codes.id(&slots[b])))
+    });
     for count in [0, 1, 7, 30, 119, 120, 999] {
         let mut got: Vec<PageId> =
-            chosen(slots, &scores, count).iter().map(|(slot, _)| slot.id).collect();
-        let mut best: Vec<PageId> = expected.iter().take(count).map(|&n| slots[n].id).collect();
+            chosen(&codes, slots, &scores, count).iter().map(|(slot, _)| codes.id(slot)).collect();
+        let mut best: Vec<PageId> =
+            expected.iter().take(count).map(|&n| codes.id(&slots[n])).collect();
         got.sort_unstable();
         best.sort_unstable();
         assert_eq!(got, best, "{count}");

@@ -155,6 +155,7 @@ impl Fleet {
                 no_passages: false,
                 tuning: None,
                 compact: None,
+                addresses: None,
                 files: std::collections::BTreeMap::new(),
             },
             nonce: random(),
@@ -306,7 +307,7 @@ impl Fleet {
         let writer = AsyncWriter::open(folder).await?;
         let model = snapshot.model.clone();
         let entry = self.made(model.as_ref()).await?;
-        let ledger: Vec<DocumentRecord> = writer.ledger.values().cloned().collect();
+        let ledger: Vec<DocumentRecord> = writer.ledger.records().cloned().collect();
         if ledger.is_empty() {
             return Ok(entry.snapshot);
         }

@@ -228,7 +228,7 @@ fn coded(reader: &Reader) -> BTreeMap<PageId, Vec<u32>> {
     let rows = |slot: &Slot| {
         here.page(slot).unwrap().to_rows().iter().map(|value| value.to_bits()).collect()
     };
-    codes.living().iter().map(|slot| (slot.id, rows(slot))).collect()
+    codes.ids().zip(codes.living().iter().map(rows)).collect()
 }
 
 /// Both have the same documents, pages, vectors and codes, and find the same by words.

@@ -33,7 +33,7 @@ impl PassageCodes {
 
     /// The pages that are encoded.
     pub fn pages(&self) -> impl Iterator<Item = PageId> + '_ {
-        self.pooled.living().iter().map(|slot| slot.id)
+        self.pooled.ids()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Residuals {
 impl Residuals {
     /// In these segments.
     pub fn over(segments: Segments) -> Self {
-        let slots = segments.living().iter().enumerate().map(|(n, slot)| (slot.id, n)).collect();
+        let slots = segments.ids().enumerate().map(|(n, id)| (id, n)).collect();
         Self { segments, slots }
     }
 

@@ -1,6 +1,6 @@
 //! A Lance table on disk: open at a version, read, delete, add, compact.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use lance::Dataset;
+use lance::io::RecordBatchStream;
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
 use lancedb::table::{AddDataMode, CompactionOptions, NewColumnTransform, OptimizeAction};
@@ -25,7 +26,7 @@ pub(crate) type RowStream = BoxStream<'static, Result<RecordBatch, StoreError>>;
 pub(crate) const READ_ROWS: u32 = 64;
 
 /// Rows of one read of short columns: a batch costs more than its rows.
-const SHORT_ROWS: u32 = 16_384;
+const SHORT_ROWS: usize = 16_384;
 
 /// Rows of a file that is not joined with others any more: 1 GB of pages, so that a large index
 /// is not rewritten for a small change.
@@ -164,6 +165,20 @@ impl LanceTable {
         columns: &[&str],
         filter: Option<String>,
     ) -> Result<RowStream, StoreError> {
+        self.read_by(READ_ROWS, columns, filter).await
+    }
+
+    /// As [`read`](Self::read), of a table whose rows are short.
+    pub async fn read_short(&self, filter: Option<String>) -> Result<RowStream, StoreError> {
+        self.read_by(SHORT_ROWS as u32, &[], filter).await
+    }
+
+    async fn read_by(
+        &self,
+        rows: u32,
+        columns: &[&str],
+        filter: Option<String>,
+    ) -> Result<RowStream, StoreError> {
         let mut query = self.table.query();
         if !columns.is_empty() {
             query = query.select(Select::columns(&self.having(columns).await?));
@@ -172,7 +187,7 @@ impl LanceTable {
             query = query.only_if(filter);
         }
         let mut options = QueryExecutionOptions::default();
-        options.max_batch_length = READ_ROWS;
+        options.max_batch_length = rows;
         self.rows_of(query.execute_with_options(options)).await
     }
 
@@ -202,19 +217,53 @@ impl LanceTable {
     }
 
     /// `columns`, which are short, of the rows that pass `filter`, and of each the row id that
-    /// [`take`](Self::take) finds it by.
+    /// [`take`](Self::take) finds it by; where `fragments` are named, of the rows in these alone.
+    pub async fn stream_row_ids(
+        &self,
+        columns: &[&str],
+        filter: Option<String>,
+        fragments: Option<&BTreeSet<u32>>,
+    ) -> Result<RowStream, StoreError> {
+        let dataset = self.dataset().await?;
+        let mut scan = dataset.scan();
+        if let Some(numbers) = fragments {
+            let all = dataset.fragments().iter();
+            scan.with_fragments(
+                all.filter(|one| numbers.contains(&(one.id as u32))).cloned().collect(),
+            );
+        }
+        let rows = async {
+            scan.project(columns)?.with_row_id().batch_size(SHORT_ROWS);
+            if let Some(filter) = filter {
+                scan.filter(&filter)?;
+            }
+            let rows = scan.try_into_stream().await?;
+            let schema = rows.schema();
+            let rows = SimpleRecordBatchStream::new(rows.map_err(Into::into), schema);
+            Ok(Box::pin(rows) as SendableRecordBatchStream)
+        };
+        self.rows_of(rows).await
+    }
+
+    /// As [`stream_row_ids`](Self::stream_row_ids), all at once.
     pub async fn read_row_ids(
         &self,
         columns: &[&str],
         filter: Option<String>,
     ) -> Result<Vec<RecordBatch>, StoreError> {
-        let mut query = self.table.query().select(Select::columns(columns)).with_row_id();
-        if let Some(filter) = filter {
-            query = query.only_if(filter);
-        }
-        let mut options = QueryExecutionOptions::default();
-        options.max_batch_length = SHORT_ROWS;
-        self.rows_of(query.execute_with_options(options)).await?.try_collect().await
+        self.stream_row_ids(columns, filter, None).await?.try_collect().await
+    }
+
+    /// The numbers of its fragments, with the rows of each, deleted ones included.
+    pub async fn fragments(&self) -> Result<BTreeMap<u32, usize>, StoreError> {
+        let dataset = self.dataset().await?;
+        let all = dataset.fragments().iter();
+        Ok(all.map(|one| (one.id as u32, one.physical_rows.unwrap_or(0))).collect())
+    }
+
+    /// Whether row ids say where rows lie, as those of our tables do: the fragment, and the row in it.
+    pub async fn has_addresses_as_row_ids(&self) -> Result<bool, StoreError> {
+        Ok(!self.dataset().await?.manifest().uses_stable_row_ids())
     }
 
     /// `columns`, as far as the table has them, of the rows with these ids, in any order.

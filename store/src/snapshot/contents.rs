@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub(crate) no_passages: bool,
     pub(crate) tuning: Option<Tuning>,
     pub(crate) compact: Option<Compact>,
+    /// Where the rows of pages lie in their table, a file in `addresses/`; `None` for an index that is
+    /// not large.
+    pub(crate) addresses: Option<String>,
     /// Every file that belongs to the snapshot, by its path below the index folder.
     pub(crate) files: BTreeMap<String, FileMark>,
 }

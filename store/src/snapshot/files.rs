@@ -10,8 +10,9 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::error::StoreError;
 use crate::snapshot::contents::{FileMark, Snapshot};
-use crate::snapshot::names::{COPIES, copy_of, has_copy, has_row_checksums, is_code};
+use crate::snapshot::names::{COPIES, copy_of, has_copy, has_row_checksums, is_addresses, is_code};
 use crate::snapshot::publish::{replace, sync_folder};
+use crate::snapshot::sums::{self, has_sums, sums_name};
 
 /// Syncs and hashes those of the files in `in_use`, by their path below the index, that `known`
 /// does not have, and syncs the folders that changed. Lance does not sync on local disks. A data
@@ -89,9 +90,10 @@ pub(crate) fn difference(
 }
 
 /// Refuses a snapshot with a damaged file, by name: the size of every file is compared, and the
-/// hash of those whose content nothing else checks. Rows of pages carry their own checksums. Codes
-/// do too, and a search that finds them damaged does without them, unless the index is compact and
-/// they are all that there is. Files in `sound` were compared before and are not read again; those
+/// hash of those whose content nothing else checks. Rows of pages carry their own checksums, and large
+/// files of words have theirs beside them. Codes do too, and a search that finds them damaged does
+/// without them, unless the index is compact and they are all that there is; so do addresses of rows.
+/// Files in `sound` were compared before and are not read again; those
 /// that pass are added to it.
 ///
 /// # Errors
@@ -105,16 +107,41 @@ pub(crate) fn check(
     let open: Vec<(&String, &FileMark)> = snapshot
         .files
         .iter()
+        .filter(|(name, _)| !is_addresses(name))
         .filter(|(name, _)| !is_code(name) || snapshot.compact.is_some())
         .filter(|(name, mark)| !sound.contains(&key(name, mark)))
         .collect();
+    let is_checked_later = |name: &str, mark: &FileMark| {
+        let by_block = has_sums(name, mark) && snapshot.files.contains_key(&sums_name(mark));
+        has_row_checksums(name) || is_code(name) || by_block
+    };
     open.clone().into_par_iter().try_for_each(|(name, mark)| {
-        match difference(index, name, mark, !has_row_checksums(name) && !is_code(name))? {
+        match difference(index, name, mark, !is_checked_later(name, mark))? {
             None => Ok(()),
             Some(what) => Err(StoreError::DamagedFile { path: index.join(name), what }),
         }
     })?;
     sound.extend(open.into_iter().map(|(name, mark)| key(name, mark)));
+    Ok(())
+}
+
+/// Writes the checksums by block that are missing of the large ones of `files`, durably, and adds their
+/// own marks.
+///
+/// # Errors
+/// When a file cannot be read or its checksums not be written.
+pub(crate) fn keep_sums(
+    index: &Path,
+    files: &mut BTreeMap<String, FileMark>,
+    known: &BTreeMap<String, FileMark>,
+) -> Result<(), StoreError> {
+    let large: Vec<(&String, &FileMark)> =
+        files.iter().filter(|(name, mark)| has_sums(name, mark)).collect();
+    for (name, mark) in &large {
+        sums::keep(index, name, mark)?;
+    }
+    let names = large.into_iter().map(|(_, mark)| sums_name(mark)).collect();
+    files.extend(sync_and_hash(index, &names, known)?);
     Ok(())
 }
 

@@ -16,9 +16,16 @@ pub(crate) const TEXT: &str = "text";
 /// Folder of the codes.
 pub(crate) const CODES: &str = "codes";
 
+/// Folder of the checksums of large files.
+pub(crate) const SUMS: &str = "sums";
+
+/// Folder of where the rows of pages lie in their table.
+pub(crate) const ADDRESSES: &str = "addresses";
+
 /// Folders whose files belong to snapshots. A new kind of derived data adds its folder here, and
 /// its files in use where the writer publishes.
-pub(crate) const DATA_FOLDERS: [&str; 4] = ["documents.lance", "pages.lance", TEXT, CODES];
+pub(crate) const DATA_FOLDERS: [&str; 6] =
+    ["documents.lance", "pages.lance", TEXT, CODES, SUMS, ADDRESSES];
 
 /// The copy of the pointer of snapshot `number`.
 pub(crate) fn pointer_copy(index: &Path, number: u64) -> PathBuf {
@@ -38,6 +45,22 @@ pub(crate) fn has_row_checksums(name: &str) -> bool {
 /// Whether the file has codes. They carry checksums, page by page.
 pub(crate) fn is_code(name: &str) -> bool {
     name.split('/').next() == Some(CODES)
+}
+
+/// Whether the file has words.
+pub(crate) fn is_text(name: &str) -> bool {
+    name.split('/').next() == Some(TEXT)
+}
+
+/// Whether the file has the checksums of another one.
+pub(crate) fn is_sums(name: &str) -> bool {
+    name.split('/').next() == Some(SUMS)
+}
+
+/// Whether the file says where rows lie. Each block of it has a checksum, and a reader that finds one
+/// wrong looks for rows in the table itself.
+pub(crate) fn is_addresses(name: &str) -> bool {
+    name.split('/').next() == Some(ADDRESSES)
 }
 
 /// How the names of segments of passages end: with one vector a passage, and one a token.

@@ -62,6 +62,8 @@ struct Line<M> {
     tuning: Option<Tuning>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     compact: Option<Compact>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    addresses: Option<String>,
     files: BTreeMap<String, FileMark>,
 }
 
@@ -130,6 +132,7 @@ impl<M> Line<M> {
             no_passages: self.no_passages,
             tuning: self.tuning,
             compact: self.compact,
+            addresses: self.addresses,
             files: self.files,
         }
     }
@@ -202,6 +205,7 @@ pub(crate) fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
         no_passages: snapshot.no_passages,
         tuning: snapshot.tuning.clone(),
         compact: snapshot.compact.clone(),
+        addresses: snapshot.addresses.clone(),
         files: snapshot.files.clone(),
     };
     let mut bytes = serde_json::to_vec(&line).expect("a snapshot is plain data");
@@ -249,6 +253,7 @@ mod tests {
             no_passages: false,
             tuning: None,
             compact: None,
+            addresses: Some("6.rows".into()),
             files: BTreeMap::new(),
         }
     }

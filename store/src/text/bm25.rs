@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 
 use pagesight_core::{Frequencies, WordFacts};
+use rayon::prelude::*;
 use tantivy::postings::{Postings, SegmentPostings};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term};
@@ -41,6 +42,9 @@ const CONTENTS: f32 = 0.3;
 
 /// Words that begin with a letter, which are looked at when it is asked for alone.
 const MOST_WORDS: usize = 4_096;
+
+/// Pages whose facts are read at a time by a thread.
+const AT_A_TIME: usize = 1 << 14;
 
 /// Where the words are, and what else a page has.
 #[derive(Clone, Copy)]
@@ -154,17 +158,9 @@ impl Corpus {
         let mut segments = Vec::new();
         let mut of_all = WordFacts::default();
         for segment in searcher.segment_readers() {
-            let facts = facts(segment, columns)?;
-            for page in segment.doc_ids_alive().map(|page| facts[page as usize]) {
-                of_all.pages += 1;
-                of_all.words += u64::from(page.length);
-                of_all.name_words += u64::from(page.name_length);
-                let stored = u64::from(page.language);
-                if Language::from_stored(stored).is_some() {
-                    *of_all.languages.entry(stored).or_default() += 1;
-                }
-            }
-            segments.push(facts);
+            let pages = pages(segment, columns)?;
+            of_all = of_all.and(&facts(segment, &pages));
+            segments.push(pages);
         }
         if of_all.languages.is_empty() {
             // Pages of before have the stemmer's name alone.
@@ -501,7 +497,7 @@ impl Page {
 }
 
 /// What is known of each page of a segment.
-fn facts(segment: &SegmentReader, columns: Columns) -> tantivy::Result<Vec<Page>> {
+fn pages(segment: &SegmentReader, columns: Columns) -> tantivy::Result<Vec<Page>> {
     let names = segment.get_fieldnorms_reader(columns.name)?;
     let fast = segment.fast_fields();
     let known = fast.column_opt::<u64>(columns.length)?.is_some();
@@ -512,18 +508,49 @@ fn facts(segment: &SegmentReader, columns: Columns) -> tantivy::Result<Vec<Page>
         language: ANY,
         is_contents: false,
     };
-    let mut pages: Vec<Page> = (0..segment.max_doc()).map(page).collect();
+    let mut pages: Vec<Page> = (0..segment.max_doc()).into_par_iter().map(page).collect();
     if known {
         let length = fast.column_first_or_default::<u64>(columns.length)?;
         let language = fast.column_first_or_default::<u64>(columns.language)?;
         let contents = fast.column_first_or_default::<u64>(columns.contents)?;
-        for (at, page) in (0..).zip(&mut pages) {
-            page.length = u32::try_from(length.get_val(at)).unwrap_or(u32::MAX);
-            page.language = u8::try_from(language.get_val(at)).unwrap_or(0);
-            page.is_contents = contents.get_val(at) != 0;
-        }
+        pages.par_chunks_mut(AT_A_TIME).enumerate().for_each(|(part, pages)| {
+            let (mut of_part, start) = (vec![0; pages.len()], (part * AT_A_TIME) as u64);
+            length.get_range(start, &mut of_part);
+            for (page, length) in pages.iter_mut().zip(&of_part) {
+                page.length = u32::try_from(*length).unwrap_or(u32::MAX);
+            }
+            language.get_range(start, &mut of_part);
+            for (page, language) in pages.iter_mut().zip(&of_part) {
+                page.language = u8::try_from(*language).unwrap_or(0);
+            }
+            contents.get_range(start, &mut of_part);
+            for (page, contents) in pages.iter_mut().zip(&of_part) {
+                page.is_contents = *contents != 0;
+            }
+        });
     }
     Ok(pages)
+}
+
+/// What is known of the living ones of `pages`, those of `segment`, together.
+fn facts(segment: &SegmentReader, pages: &[Page]) -> WordFacts {
+    let parts = pages.par_chunks(AT_A_TIME).enumerate().map(|(part, pages)| {
+        let (mut facts, mut languages) = (WordFacts::default(), [0; 1 + ANY as usize]);
+        for (page, number) in pages.iter().zip((part * AT_A_TIME) as DocId..) {
+            if segment.is_deleted(number) {
+                continue;
+            }
+            facts.pages += 1;
+            facts.words += u64::from(page.length);
+            facts.name_words += u64::from(page.name_length);
+            languages[usize::from(page.language)] += 1;
+        }
+        let known = (0..)
+            .zip(languages)
+            .filter(|&(stored, pages)| pages > 0 && Language::from_stored(stored).is_some());
+        WordFacts { languages: known.collect(), ..facts }
+    });
+    parts.reduce(WordFacts::default, |some, others| some.and(&others))
 }
 
 /// The postings of `term`; where it is a letter, of the words that begin with it, too.

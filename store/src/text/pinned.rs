@@ -5,7 +5,7 @@
 //! nothing but files that no pointer names. tantivy deletes no segment file here; the store removes
 //! those that no snapshot in use names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,21 @@ use tantivy::directory::{
     WatchHandle, WritePtr,
 };
 
+use super::checked::CheckedFile;
+use crate::snapshot::sums::Sums;
+
 const META: &str = "meta.json";
+
+/// The checksums of those files of a text index that are compared block by block, by their names.
+pub(crate) type TextSums = HashMap<PathBuf, Sums>;
 
 /// An [`MmapDirectory`] whose small atomic files are kept in memory.
 #[derive(Debug, Clone)]
 pub(super) struct PinnedDirectory {
     files: MmapDirectory,
+    folder: PathBuf,
     atomic: Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>,
+    sums: Arc<TextSums>,
 }
 
 impl PinnedDirectory {
@@ -31,12 +39,21 @@ impl PinnedDirectory {
     /// # Errors
     /// When the folder cannot be opened.
     pub fn open(folder: &Path, meta: Option<&str>) -> tantivy::Result<Self> {
+        Self::checked(folder, meta, TextSums::new())
+    }
+
+    /// The same, and what is read of the files that have `sums` is compared with them.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened.
+    pub fn checked(folder: &Path, meta: Option<&str>, sums: TextSums) -> tantivy::Result<Self> {
         let mut atomic = BTreeMap::new();
         if let Some(meta) = meta {
             atomic.insert(PathBuf::from(META), meta.as_bytes().to_vec());
         }
         let files = MmapDirectory::open(folder)?;
-        Ok(Self { files, atomic: Arc::new(Mutex::new(atomic)) })
+        let (atomic, sums) = (Arc::new(Mutex::new(atomic)), Arc::new(sums));
+        Ok(Self { files, folder: folder.to_path_buf(), atomic, sums })
     }
 
     /// The meta as of the last commit of a writer on this directory.
@@ -49,7 +66,11 @@ impl PinnedDirectory {
 
 impl Directory for PinnedDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        self.files.get_file_handle(path)
+        let file = self.files.get_file_handle(path)?;
+        let Some(sums) = self.sums.get(path) else { return Ok(file) };
+        let bytes = file.read_bytes(0..file.len());
+        let bytes = bytes.map_err(|error| OpenReadError::wrap_io_error(error, path.into()))?;
+        Ok(Arc::new(CheckedFile::new(self.folder.join(path), bytes, sums.clone())))
     }
 
     fn delete(&self, _path: &Path) -> Result<(), DeleteError> {

@@ -9,7 +9,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocId, DocSet, Index, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
 use super::bm25::{Columns, Corpus, Scored, Statistics, terms};
-use super::pinned::PinnedDirectory;
+use super::pinned::{PinnedDirectory, TextSums};
 use super::schema::{CONTENTS, Fields, LANGUAGE, LENGTH, schema};
 use super::snippet::{Snippet, snippet_of};
 use crate::error::StoreError;
@@ -32,9 +32,18 @@ impl TextReader {
     /// # Errors
     /// [`StoreError::Text`].
     pub fn open(folder: &Path, meta: &str) -> Result<Self, StoreError> {
+        Self::checked(folder, meta, TextSums::new())
+    }
+
+    /// The same, and what is read of the files that have `sums` is compared with them.
+    ///
+    /// # Errors
+    /// [`StoreError::Text`]; [`StoreError::DamagedFile`] for a block that is not what was written, which
+    /// searches say, too.
+    pub fn checked(folder: &Path, meta: &str, sums: TextSums) -> Result<Self, StoreError> {
         let open = || -> tantivy::Result<Self> {
             let (_, fields) = schema();
-            let index = Index::open(PinnedDirectory::open(folder, Some(meta))?)?;
+            let index = Index::open(PinnedDirectory::checked(folder, Some(meta), sums)?)?;
             let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
             let (body, name, stemmer) = (fields.body, fields.name, fields.language);
             let (length, language, contents) = (LENGTH, LANGUAGE, CONTENTS);
@@ -205,10 +214,15 @@ impl TextReader {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pagesight_core::Scale;
+    use pagesight_core::seam::{Batch, PageSink, TextIndex};
+    use pagesight_core::testing::{document_record, page_record};
 
     use super::*;
     use crate::text::writer::{PageWords, TextWriter};
+    use crate::{Reader, Writer, repair, verify};
 
     /// A text index of `pages`, numbered from 1 in documents of their own.
     struct Place {
@@ -456,5 +470,79 @@ mod tests {
         assert!(share(&more) < share(&all));
         let none = place.reader.search("xyzzyqwv", 10, None).unwrap();
         assert!(none.pages.is_empty() && none.scale.most > 0.0);
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_large_file_is_never_read_as_words() {
+        let mut random = 1u64;
+        let mut word = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("w{:x}", random >> 40)
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("index");
+        let mut writer = Writer::create(&index).unwrap();
+        let id = DocumentId::of(b"a");
+        let texts: Vec<String> =
+            (0..500).map(|_| (0..800).map(|_| word()).collect::<Vec<_>>().join(" ")).collect();
+        let page = |(n, text): (u32, &String)| page_record(id, n, text, None);
+        let pages = (1..).zip(&texts).map(page).collect();
+        let documents = vec![document_record("a.pdf", id, 500)];
+        writer.commit(Batch { documents, pages, ..Batch::default() }).unwrap();
+        drop(writer);
+        let questions: Vec<&str> =
+            texts.iter().map(|text| text.split(' ').nth(7).unwrap()).collect();
+        let ask = |reader: &Reader| -> Vec<Result<Vec<PageId>, String>> {
+            let ask = |question: &&str| match reader.search_text(question, 10, None) {
+                Ok(found) => Ok(found.pages.into_iter().map(|(page, _)| page).collect()),
+                Err(error) => Err(error.to_string()),
+            };
+            questions.iter().map(ask).collect()
+        };
+        let sound = ask(&Reader::open(&index).unwrap());
+        assert!(sound.iter().all(|found| found.as_ref().is_ok_and(|found| !found.is_empty())));
+        let files = fs::read_dir(index.join("text")).unwrap().map(|file| file.unwrap().path());
+        let large: Vec<PathBuf> =
+            files.filter(|file| file.metadata().unwrap().len() > 1 << 20).collect();
+        assert!(large.len() >= 2, "{large:?}");
+        let mut refused = 0;
+        for file in &large {
+            let bytes = fs::read(file).unwrap();
+            for at in (0..bytes.len()).step_by(bytes.len() / 9) {
+                let mut bad = bytes.clone();
+                bad[at] ^= 0x10;
+                fs::write(file, bad).unwrap();
+                let name = file.file_name().unwrap().to_str().unwrap();
+                match Reader::open(&index) {
+                    // What every search reads.
+                    Err(error) => assert!(error.to_string().contains(name), "{error:?}"),
+                    Ok(reader) => {
+                        for (found, expected) in ask(&reader).into_iter().zip(&sound) {
+                            match found {
+                                Ok(found) => assert_eq!(Ok(&found), expected.as_ref()),
+                                Err(error) => {
+                                    refused += 1;
+                                    assert!(error.contains(name), "{error}");
+                                }
+                            }
+                        }
+                    }
+                }
+                assert!(verify(&index).unwrap().damage.iter().any(|d| d.file.contains(name)));
+            }
+            fs::write(file, bytes).unwrap();
+        }
+        assert!(refused > 0);
+        // The checksums themselves, and the words: both are made again.
+        let sums = fs::read_dir(index.join("sums")).unwrap().next().unwrap().unwrap().path();
+        for file in [&sums, &large[0]] {
+            let mut bad = fs::read(file).unwrap();
+            bad[10] ^= 1;
+            fs::write(file, bad).unwrap();
+            assert!(!verify(&index).unwrap().damage.is_empty());
+            assert!(!repair(&index).unwrap().mended.is_empty());
+            assert!(verify(&index).unwrap().damage.is_empty());
+            assert_eq!(ask(&Reader::open(&index).unwrap()), sound);
+        }
     }
 }

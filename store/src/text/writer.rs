@@ -1,9 +1,10 @@
 //! The write side of the text index.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{DocumentId, PageId};
+use rayon::prelude::*;
 use tantivy::index::SegmentId;
 use tantivy::indexer::NoMergePolicy;
 use tantivy::tokenizer::{PreTokenizedString, Token};
@@ -15,6 +16,9 @@ use super::analysis::{Analyser, Language, Word, is_contents};
 use super::pinned::PinnedDirectory;
 use super::schema::{Fields, schema};
 use crate::error::StoreError;
+
+/// Pages whose words are found at a time, and held until the index has them: some megabytes.
+const ANALYSED: usize = 256;
 
 /// Memory of the writer's arena; tantivy wants at least 15 MB.
 const WRITER_BYTES: usize = 32 << 20;
@@ -87,28 +91,16 @@ impl TextWriter {
         for document in dropped {
             writer.delete_term(Term::from_field_text(fields.document, &document.to_string()));
         }
-        let mut names: HashMap<DocumentId, Vec<Word>> = HashMap::new();
-        for page in pages {
-            let key = page.id.to_string();
-            writer.delete_term(Term::from_field_text(fields.page, &key));
-            let language = Language::of(page.text);
-            let (words, length) = Analyser.read(page.text, language);
-            let name = names.entry(page.id.document).or_insert_with(|| {
-                page.names.iter().flat_map(|name| Analyser.words(&spaced(name), None)).collect()
-            });
-            let mut document = TantivyDocument::new();
-            document.add_text(fields.document, page.id.document.to_string());
-            document.add_text(fields.page, key);
-            document.add_u64(fields.number, u64::from(page.id.number));
-            if let Some(language) = language {
-                document.add_text(fields.language, language.code());
+        let mut pages = pages.into_iter().peekable();
+        while pages.peek().is_some() {
+            // Finding the words takes longer than all the rest of it: on all cores, in order.
+            let some: Vec<PageWords<'_>> = pages.by_ref().take(ANALYSED).collect();
+            let documents: Vec<(String, TantivyDocument)> =
+                some.par_iter().map(|page| document_of(page, &fields)).collect();
+            for (key, document) in documents {
+                writer.delete_term(Term::from_field_text(fields.page, &key));
+                writer.add_document(document)?;
             }
-            document.add_pre_tokenized_text(fields.body, tokens(&words));
-            document.add_pre_tokenized_text(fields.name, tokens(name));
-            document.add_u64(fields.length, u64::from(length));
-            document.add_u64(fields.language_number, Language::stored(language));
-            document.add_u64(fields.contents, u64::from(is_contents(page.text)));
-            writer.add_document(document)?;
         }
         writer.commit()?;
         Ok(())
@@ -153,6 +145,28 @@ impl TextWriter {
         let meta = self.index.load_metas().map_err(StoreError::text("reading", &self.path))?;
         Ok(meta.list_segment_files())
     }
+}
+
+/// What the index takes in of a page, and the key by which it finds the page again.
+fn document_of(page: &PageWords<'_>, fields: &Fields) -> (String, TantivyDocument) {
+    let key = page.id.to_string();
+    let language = Language::of(page.text);
+    let (words, length) = Analyser.read(page.text, language);
+    let names: Vec<Word> =
+        page.names.iter().flat_map(|name| Analyser.words(&spaced(name), None)).collect();
+    let mut document = TantivyDocument::new();
+    document.add_text(fields.document, page.id.document.to_string());
+    document.add_text(fields.page, &key);
+    document.add_u64(fields.number, u64::from(page.id.number));
+    if let Some(language) = language {
+        document.add_text(fields.language, language.code());
+    }
+    document.add_pre_tokenized_text(fields.body, tokens(&words));
+    document.add_pre_tokenized_text(fields.name, tokens(&names));
+    document.add_u64(fields.length, u64::from(length));
+    document.add_u64(fields.language_number, Language::stored(language));
+    document.add_u64(fields.contents, u64::from(is_contents(page.text)));
+    (key, document)
 }
 
 /// A path or title without the marks between its words, and the ending that all have:

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use futures::StreamExt;
-use pagesight_core::{DocumentStatus, PageFailure, PageId, PageRecord};
+use pagesight_core::{DocumentId, DocumentStatus, PageFailure, PageId, PageRecord};
 use pagesight_maxsim::Segments;
 
 use super::verify::expected_pages;
@@ -23,14 +23,15 @@ use crate::snapshot::files::difference;
 use crate::snapshot::garbage::collect;
 use crate::snapshot::lock::WriterLock;
 use crate::snapshot::names::{
-    CODES, COPIES, POINTER, TEXT, copy_of, has_copy, is_code, is_passages, pointer_copy,
+    CODES, COPIES, POINTER, TEXT, copy_of, has_copy, is_addresses, is_code, is_passages, is_sums,
+    pointer_copy,
 };
 use crate::snapshot::pointer;
 use crate::snapshot::publish::{self, copies, replace};
 use crate::text::analysis::ANALYSIS;
 use crate::text::reader::TextReader;
 use crate::text::writer::{PageWords, TextWriter};
-use crate::writer::{AsyncWriter, OpenTables, names_of_documents};
+use crate::writer::{AsyncWriter, OpenTables};
 
 /// Pages whose words are indexed in one step.
 const TEXT_PAGES: usize = 1024;
@@ -69,8 +70,7 @@ pub(crate) async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         snapshot.analysis == ANALYSIS && !damaged.iter().any(|name| name.starts_with("text/"));
     let meta = text_is_whole.then_some(snapshot.text_meta.as_str());
     let text = TextWriter::open(&folder.join(TEXT), meta)?;
-    let ledger = read_ledger(&documents).await?;
-    let ledger = ledger.into_iter().map(|record| (record.path.clone(), record)).collect();
+    let ledger = read_ledger(&documents).await?.into_iter().collect();
     let open = OpenTables { documents, pages, text };
     let mut writer = AsyncWriter::over(folder, snapshot, open, ledger, lock);
     let coded = writer.codes_to_mend(&damaged);
@@ -96,6 +96,12 @@ pub(crate) async fn repair(folder: &Path) -> Result<Repaired, StoreError> {
         writer.snapshot.passages = Some(Passages::of(passages.embedder.clone()));
         damage::unmark_passages(folder);
         repaired.mended.push(format!("{CODES}: the next run encodes the passages of all pages"));
+    }
+    for name in damaged.iter().filter(|name| is_addresses(name) || is_sums(name)) {
+        // Without addresses, rows are found in the table; the checksums of words are written anew.
+        let _ = fs::remove_file(folder.join(name));
+        writer.snapshot.addresses.take_if(|_| is_addresses(name));
+        repaired.mended.push(format!("{name}: it is made again"));
     }
     if !repaired.mended.is_empty() {
         writer.publish().await?;
@@ -182,7 +188,7 @@ impl AsyncWriter {
         repaired: &mut Repaired,
     ) -> Result<(BTreeSet<PageId>, BTreeSet<PageId>), StoreError> {
         let pages = self.open.as_ref().expect("open for repair").pages.clone();
-        let records: Vec<_> = self.ledger.values().cloned().collect();
+        let records: Vec<_> = self.ledger.records().cloned().collect();
         let expected = expected_pages(&records);
         let wanted = |page: &PageId| {
             expected.contains(page) && coded.is_none_or(|coded| coded.contains(page))
@@ -244,16 +250,20 @@ impl AsyncWriter {
             by_document.entry(page.document).or_default().push(page.number);
         }
         let mut marked = Vec::new();
-        for record in self.ledger.values_mut() {
+        for record in self.ledger.records() {
             let numbers = record.document.and_then(|document| by_document.get(&document));
             let Some(numbers) = numbers else { continue };
+            let mut record = record.clone();
             record.status = DocumentStatus::InProgress;
             record.pages_indexed = record.pages_indexed.saturating_sub(numbers.len() as u32);
             record.failed_pages.extend(numbers.iter().map(|&page| PageFailure::lost(page)));
             record.failed_pages.sort_by_key(|failure| failure.page);
             record.waiting_pages.retain(|page| !numbers.contains(page));
             repaired.to_read.extend(numbers.iter().map(|&page| (record.path.clone(), page)));
-            marked.push(record.clone());
+            marked.push(record);
+        }
+        for record in &marked {
+            self.ledger.insert(record.clone());
         }
         if !marked.is_empty() {
             let documents = &self.open.as_ref().expect("open for repair").documents;
@@ -287,7 +297,7 @@ impl AsyncWriter {
         repaired: &mut Repaired,
     ) -> Result<(), StoreError> {
         let names = self.snapshot.codes.clone().unwrap_or_default();
-        let others = |segments: Segments| !segments.living().iter().all(|s| kept.contains(&s.id));
+        let others = |segments: Segments| !segments.ids().all(|id| kept.contains(&id));
         if !damaged && !segments::open(&self.folder, &names).map(others)? {
             return Ok(());
         }
@@ -309,17 +319,16 @@ impl AsyncWriter {
         if damage::is_marked(&self.folder) {
             return false;
         }
-        let coded = |segments: Segments| {
-            let coded = segments.living().iter().map(|slot| slot.id);
-            coded.collect::<BTreeSet<_>>() == *with_vectors
-        };
+        let coded = |segments: Segments| segments.ids().collect::<BTreeSet<_>>() == *with_vectors;
         !damaged.iter().any(|name| is_code(name) && !is_passages(name))
             && segments::open(&self.folder, names).is_ok_and(coded)
     }
 
     /// Indexes the words of all pages anew.
     pub(crate) async fn rebuild_text(&mut self) -> Result<(), StoreError> {
-        let names = names_of_documents(&self.ledger);
+        let named = |&document: &DocumentId| Some((document, self.ledger.names(document)?));
+        let names: HashMap<DocumentId, Vec<String>> =
+            self.ledger.documents().filter_map(|document| named(&document)).collect();
         let open = self.open.as_mut().expect("open for writing");
         let mut text = TextWriter::open(&self.folder.join(TEXT), None)?;
         let mut add = |pages: &mut Vec<PageRecord>| {

@@ -136,7 +136,7 @@ pub(crate) async fn import(folder: &Path, from: &Path) -> Result<Snapshot, Store
         other => other?,
     };
     let open = writer.open.as_ref().expect("a writer is open");
-    let records: Vec<DocumentRecord> = ledger.values().cloned().collect();
+    let records: Vec<DocumentRecord> = ledger.into_values().collect();
     if !records.is_empty() {
         open.documents.add(documents_batch(&records)).await?;
     }
@@ -146,7 +146,7 @@ pub(crate) async fn import(folder: &Path, from: &Path) -> Result<Snapshot, Store
     if let Some(error) = failed.lock().expect("no panic under the lock").take() {
         return Err(error);
     }
-    writer.ledger = ledger;
+    writer.ledger = records.into_iter().collect();
     writer.snapshot.dim = export.dim;
     writer.snapshot.model = export.model;
     writer.snapshot.grid = export.grid;

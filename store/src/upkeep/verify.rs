@@ -215,16 +215,14 @@ impl Verified {
         }
         if let Some(names) = segments::readable(snapshot).filter(|_| is_whole("codes/")) {
             match segments::open(folder, names) {
-                Ok(codes) => {
-                    parts.coded = Some(codes.living().iter().map(|slot| slot.id).collect())
-                }
+                Ok(codes) => parts.coded = Some(codes.ids().collect()),
                 Err(error) => self.add(CODES, None, one_line(&error)),
             }
         }
         if let Some(passages) = snapshot.passages.as_ref().filter(|_| is_whole("codes/")) {
             match PassageCodes::open(folder, passages) {
                 Ok(codes) => {
-                    let tokens = codes.tokens.living().iter().map(|slot| slot.id);
+                    let tokens = codes.tokens.ids();
                     parts.passages = Some((codes.pages().collect(), tokens.collect()));
                 }
                 Err(error) => self.add(CODES, None, one_line(&error)),

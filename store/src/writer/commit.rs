@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pagesight_core::seam::Batch;
 use pagesight_core::{DocumentId, DocumentRecord, PageId, PageRecord};
 
+use super::ledger::{Before, Ledger};
 use super::{AsyncWriter, OpenTables};
 use crate::codes::neutral::LazyNeutral;
 use crate::codes::write;
@@ -15,8 +16,8 @@ use crate::error::StoreError;
 use crate::lance::schema::{Rows, documents_batch, pages_batches, pages_schema, read_pages_of};
 use crate::lance::table::any_of;
 use crate::snapshot::contents::{Passages, Snapshot};
-use crate::snapshot::files::{keep_copies, sync_and_hash};
-use crate::snapshot::names::{CODES, TEXT};
+use crate::snapshot::files::{keep_copies, keep_sums, sync_and_hash};
+use crate::snapshot::names::{ADDRESSES, CODES, TEXT};
 use crate::snapshot::pointer::FORMAT;
 use crate::snapshot::publish;
 use crate::text::writer::PageWords;
@@ -36,9 +37,11 @@ impl AsyncWriter {
     pub async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.check(&batch)?;
         self.tables().await?;
-        let before = (self.ledger.clone(), self.snapshot.passages.clone());
+        let passages = self.snapshot.passages.clone();
         let needed = self.bytes_needed(&batch);
-        match self.apply(batch).await {
+        let (changes, pages, words) = self.change_ledger(batch);
+        let before = changes.before.clone();
+        match self.apply(changes, pages, words).await {
             Ok(()) => {
                 let tables = self.open.as_ref().expect("a commit leaves them open");
                 if tables.have_many_files().await {
@@ -49,7 +52,8 @@ impl AsyncWriter {
             }
             Err(error) => {
                 self.open = None;
-                (self.ledger, self.snapshot.passages) = before;
+                self.ledger.undo(before);
+                self.snapshot.passages = passages;
                 Err(self.with_space(error, needed))
             }
         }
@@ -104,9 +108,13 @@ impl AsyncWriter {
 
     /// Vectors are most of a batch: each page is moved to where it is written, and never copied
     /// together with all the others.
-    async fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let (changes, mut pages, words) = self.change_ledger(batch);
-        let Changes { touched, records, gone, mut replaced, renamed, names } = changes;
+    async fn apply(
+        &mut self,
+        changes: Changes,
+        mut pages: Vec<PageRecord>,
+        words: BTreeMap<PageId, PageRecord>,
+    ) -> Result<(), StoreError> {
+        let Changes { touched, records, gone, mut replaced, renamed, names, before: _ } = changes;
         let dim = self.snapshot.dim;
         let tables = self.open.as_mut().expect("opened by commit");
         let reworded = tables.reworded(words).await?;
@@ -176,35 +184,43 @@ impl AsyncWriter {
         batch: Batch,
     ) -> (Changes, Vec<PageRecord>, BTreeMap<PageId, PageRecord>) {
         let Batch { documents, dropped_paths, dropped_pages, pages, words } = batch;
-        let known: HashSet<DocumentId> =
-            self.ledger.values().filter_map(|record| record.document).collect();
-        let names_before = names_of_documents(&self.ledger);
         let mut touched: BTreeSet<String> = dropped_paths.into_iter().collect();
-        for path in &touched {
-            self.ledger.remove(path);
-        }
-        let mut records: BTreeMap<String, DocumentRecord> = BTreeMap::new();
-        for record in documents {
-            touched.insert(record.path.clone());
-            self.ledger.insert(record.path.clone(), record.clone());
-            records.insert(record.path.clone(), record);
-        }
-        let names = names_of_documents(&self.ledger);
-        let mut gone: HashSet<DocumentId> = dropped_pages.into_iter().collect();
-        gone.extend(known.iter().filter(|id| !names.contains_key(id)));
-        gone.retain(|id| known.contains(id));
-        let renamed = known
-            .iter()
-            .filter(|id| !gone.contains(id) && names_before.get(id) != names.get(id))
-            .copied()
+        let records: BTreeMap<String, DocumentRecord> =
+            documents.into_iter().map(|record| (record.path.clone(), record)).collect();
+        touched.extend(records.keys().cloned());
+        // The documents that the batch is about; all others stay what they are.
+        let of_paths = touched.iter().filter_map(|path| self.ledger.get(path)?.document);
+        let of_records = records.values().filter_map(|record| record.document);
+        let of_pages = pages.iter().chain(&words).map(|page| page.id.document);
+        let of_batch: HashSet<DocumentId> = of_paths
+            .chain(of_records)
+            .chain(of_pages)
+            .chain(dropped_pages.iter().copied())
             .collect();
+        let names_of = |ledger: &Ledger| -> HashMap<DocumentId, Vec<String>> {
+            of_batch.iter().filter_map(|&id| Some((id, ledger.names(id)?))).collect()
+        };
+        let known = names_of(&self.ledger);
+        let mut before = Before::new();
+        for path in &touched {
+            before.push((path.clone(), self.ledger.remove(path)));
+        }
+        for record in records.values() {
+            before.push((record.path.clone(), self.ledger.insert(record.clone())));
+        }
+        let names = names_of(&self.ledger);
+        let mut gone: HashSet<DocumentId> = dropped_pages.into_iter().collect();
+        gone.extend(known.keys().filter(|id| !names.contains_key(id)));
+        gone.retain(|id| known.contains_key(id));
+        let other_names = known.iter().filter(|(id, were)| names.get(id) != Some(were));
+        let renamed = other_names.map(|(id, _)| *id).filter(|id| !gone.contains(id)).collect();
         // Within a batch the last of equal pages counts; a page of no document is not kept.
         let pages: BTreeMap<PageId, PageRecord> = pages
             .into_iter()
             .filter(|page| names.contains_key(&page.id.document))
             .map(|page| (page.id, page))
             .collect();
-        let is_kept = |id: &DocumentId| known.contains(id) && !gone.contains(id);
+        let is_kept = |id: &DocumentId| known.contains_key(id) && !gone.contains(id);
         let words = words.into_iter().map(|page| (page.id, page));
         let words =
             words.filter(|(id, _)| is_kept(&id.document) && !pages.contains_key(id)).collect();
@@ -215,7 +231,7 @@ impl AsyncWriter {
             }
         }
         let (records, gone) = (records.into_values().collect(), gone.into_iter().collect());
-        let changes = Changes { touched, records, gone, replaced, renamed, names };
+        let changes = Changes { touched, records, gone, replaced, renamed, names, before };
         (changes, pages.into_values().collect(), words)
     }
 
@@ -234,7 +250,9 @@ impl AsyncWriter {
         let passages = self.snapshot.passages.iter().flat_map(Passages::names);
         let codes_in_use = codes.iter().flatten().chain(passages);
         in_use.extend(codes_in_use.map(|name| format!("{CODES}/{name}")));
-        let files = sync_and_hash(&self.folder, &in_use, &self.snapshot.files)?;
+        in_use.extend(self.snapshot.addresses.as_ref().map(|name| format!("{ADDRESSES}/{name}")));
+        let mut files = sync_and_hash(&self.folder, &in_use, &self.snapshot.files)?;
+        keep_sums(&self.folder, &mut files, &self.snapshot.files)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let next = Snapshot {
             format: FORMAT,
@@ -270,8 +288,10 @@ struct Changes {
     replaced: HashMap<DocumentId, Vec<String>>,
     /// Documents whose pages stay and have other names now.
     renamed: HashSet<DocumentId>,
-    /// The names of every document.
+    /// The names of every document that the batch is about.
     names: HashMap<DocumentId, Vec<String>>,
+    /// What the ledger was.
+    before: Before,
 }
 
 impl OpenTables {
@@ -308,19 +328,4 @@ impl OpenTables {
         in_use.extend(named.filter(|name| folder.join(name).exists()));
         Ok(in_use)
     }
-}
-
-/// Paths and titles of each document, sorted.
-pub(crate) fn names_of_documents(
-    ledger: &BTreeMap<String, DocumentRecord>,
-) -> HashMap<DocumentId, Vec<String>> {
-    let mut names: HashMap<DocumentId, BTreeSet<String>> = HashMap::new();
-    for record in ledger.values() {
-        if let Some(document) = record.document {
-            let names = names.entry(document).or_default();
-            names.insert(record.path.clone());
-            names.extend(record.title.clone());
-        }
-    }
-    names.into_iter().map(|(id, names)| (id, names.into_iter().collect())).collect()
 }

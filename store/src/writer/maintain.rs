@@ -9,6 +9,7 @@ use crate::codes::neutral::LazyNeutral;
 use crate::codes::residual::only_copy;
 use crate::codes::{damage, derive, join, segments};
 use crate::error::StoreError;
+use crate::lance::addresses;
 use crate::snapshot::garbage::{Collected, collect};
 use crate::vectors::VectorStream;
 
@@ -74,13 +75,26 @@ impl AsyncWriter {
             unless_stopped(stop, "joining files", tables.join_files()).await?;
         }
         let codes = self.joined_codes().await?;
-        let before = self.snapshot.passages.clone();
+        let before = (self.snapshot.passages.clone(), self.snapshot.addresses.clone());
         self.join_passages()?;
-        let outcome = self.publish_with(Some(codes)).await;
+        let mut outcome = self.renew_addresses().await;
+        if outcome.is_ok() {
+            outcome = self.publish_with(Some(codes)).await;
+        }
         if outcome.is_err() {
-            self.snapshot.passages = before;
+            (self.snapshot.passages, self.snapshot.addresses) = before;
         }
         outcome
+    }
+
+    /// Notes where the rows of pages lie, where the index is large and this is not known of many.
+    async fn renew_addresses(&mut self) -> Result<(), StoreError> {
+        let tables = self.open.as_ref().expect("opened by maintain");
+        let name = format!("{}.rows", self.snapshot.number + 1);
+        if addresses::renew(&self.folder, &self.snapshot, &tables.pages, &name).await? {
+            self.snapshot.addresses = Some(name);
+        }
+        Ok(())
     }
 
     /// Joins small segments of codes; derives all again from the tables when there are none yet

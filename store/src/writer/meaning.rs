@@ -41,7 +41,7 @@ impl AsyncWriter {
         if self.snapshot.passages == passages && self.snapshot.no_passages == no_passages {
             return Ok(());
         }
-        if self.ledger.is_empty() && passages.is_none() {
+        if self.ledger.len() == 0 && passages.is_none() {
             // Of an index without documents there is nothing to take out: the first commit says it.
             (self.snapshot.passages, self.snapshot.no_passages) = (None, no_passages);
             return Ok(());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::TryStreamExt;
 use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, ModelId, PageFailure,
 };
@@ -173,8 +174,20 @@ impl Rows<'_> {
 /// # Errors
 /// When it cannot be read.
 pub(crate) async fn read_ledger(table: &LanceTable) -> Result<Vec<DocumentRecord>, StoreError> {
+    read_records(table, None).await
+}
+
+/// The records of the ledger in `table` that `filter`, SQL, lets through.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn read_records(
+    table: &LanceTable,
+    filter: Option<String>,
+) -> Result<Vec<DocumentRecord>, StoreError> {
     let mut records = Vec::new();
-    for batch in table.read_all(&[], None).await? {
+    let mut rows = table.read_short(filter).await?;
+    while let Some(batch) = rows.try_next().await? {
         records.extend(Rows { batch: &batch, path: &table.path }.documents()?);
     }
     Ok(records)
