@@ -5,345 +5,120 @@
 //! stored numbers of four rows at a time are multiplied with one position after the other, while they
 //! are in a cache, and what follows in memory is fetched meanwhile. Sums are f32, in 16 parts that are
 //! added in the end: another order than that of panels, and the same for any number of positions.
-//! Where the CPU multiplies pairs of bf16, weights of bf16 are multiplied as they are.
+//!
+//! Weights stay what they are where the CPU multiplies such: bf16 as pairs of it, those of 8 and 4 bits
+//! as whole numbers ([`whole`]). Otherwise they become f32 ([`widened`]).
 
-use pagesight_simd::{Instructions, compiled_for_each_cpu};
+mod pairs;
+mod side;
+mod whole;
+mod widened;
+
 use rayon::prelude::*;
 
-use super::kernel::best;
-use super::matrix::{Format, INT16_BLOCK, Matrix};
+use super::matrix::{Format, Matrix};
 use super::operand::Operand;
-use super::panel::half_to_f32;
 use super::tile::{Arithmetic, ROWS};
-use crate::blocks::lanes::LANES;
+use pairs::Pairs;
+use side::{PARTS, SIDE, Side, Sums};
+use whole::Whole;
+use widened::Halves;
 
-/// Rows that are multiplied side by side.
-const SIDE: usize = 4;
+/// Bytes of the rows that a thread takes at once, at least. It waits no longer than reading so many
+/// takes for the others.
+const TASK: usize = 64 << 10;
 
-/// Parts of a sum.
-const PARTS: usize = 16;
-
-/// Numbers that are read at once, in two halves.
-const CHUNK: usize = 2 * PARTS;
-
-/// So many bytes further on is what will soon be read: a few rows.
-const AHEAD: usize = 8 << 10;
-
-/// Halves of a chunk.
-type Halves = [[f32; PARTS]; 2];
-
-/// A format of numbers in a row.
-trait Stored {
-    /// Bytes of a chunk.
-    const BYTES: usize;
-    /// Chunks of a row that share a scale; 0 where there is none.
-    const OF_SCALE: usize;
-    /// The numbers of a chunk, `BYTES` long, before they are scaled.
-    fn read(bytes: &[u8]) -> Halves;
-}
-
-struct OfF32;
-struct OfBf16;
-struct OfF16;
-struct OfInt16;
-struct OfQ8;
-/// The first half are the numbers in the low halves of bytes.
-struct OfQ4;
-
-/// Both halves of a chunk, number by number.
-#[inline(always)]
-fn halves(number: impl Fn(usize) -> f32) -> Halves {
-    [std::array::from_fn(&number), std::array::from_fn(|i| number(PARTS + i))]
-}
-
-#[inline(always)]
-fn pair(bytes: &[u8; 64], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[2 * at], bytes[2 * at + 1]])
-}
-
-impl Stored for OfF32 {
-    const BYTES: usize = 4 * CHUNK;
-    const OF_SCALE: usize = 0;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 128] = bytes.try_into().expect("a chunk");
-        let word = |i: usize| [0, 1, 2, 3].map(|byte| bytes[4 * i + byte]);
-        halves(|i| f32::from_le_bytes(word(i)))
-    }
-}
-
-impl Stored for OfBf16 {
-    const BYTES: usize = 2 * CHUNK;
-    const OF_SCALE: usize = 0;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 64] = bytes.try_into().expect("a chunk");
-        halves(|i| f32::from_bits(u32::from(pair(bytes, i)) << 16))
-    }
-}
-
-impl Stored for OfF16 {
-    const BYTES: usize = 2 * CHUNK;
-    const OF_SCALE: usize = 0;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 64] = bytes.try_into().expect("a chunk");
-        halves(|i| half_to_f32(pair(bytes, i)))
-    }
-}
-
-impl Stored for OfInt16 {
-    const BYTES: usize = 2 * CHUNK;
-    const OF_SCALE: usize = INT16_BLOCK / CHUNK;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 64] = bytes.try_into().expect("a chunk");
-        halves(|i| f32::from(pair(bytes, i).cast_signed()))
-    }
-}
-
-impl Stored for OfQ8 {
-    const BYTES: usize = CHUNK;
-    // A row has one scale, which its sum is multiplied with.
-    const OF_SCALE: usize = 0;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 32] = bytes.try_into().expect("a chunk");
-        halves(|i| f32::from(bytes[i].cast_signed()))
-    }
-}
-
-impl Stored for OfQ4 {
-    const BYTES: usize = CHUNK / 2;
-    const OF_SCALE: usize = 1;
-    #[inline(always)]
-    fn read(bytes: &[u8]) -> Halves {
-        let bytes: &[u8; 16] = bytes.try_into().expect("a chunk");
-        let number = |nibble: u8| (i32::from(nibble) - 8) as f32;
-        [bytes.map(|byte| number(byte & 15)), bytes.map(|byte| number(byte >> 4))]
-    }
-}
-
-#[inline(always)]
-fn add_product<const FUSED: bool>(sum: f32, a: f32, b: f32) -> f32 {
-    if FUSED { a.mul_add(b, sum) } else { sum + a * b }
-}
-
-/// The products of whole chunks of [`SIDE`] rows with a position, added to `sums`.
-#[inline(always)]
-fn multiply<S: Stored, const FUSED: bool>(
-    rows: &[&[u8]; SIDE],
-    scales: &[&[f32]; SIDE],
-    x: &[Halves],
-    sums: &mut [[f32; PARTS]; SIDE],
-) {
-    let mut local = *sums;
-    for (at, x) in x.iter().enumerate() {
-        for ((row, scales), sums) in rows.iter().zip(scales).zip(&mut local) {
-            let bytes = &row[at * S::BYTES..(at + 1) * S::BYTES];
-            fetch(bytes.as_ptr().wrapping_add(AHEAD));
-            let [low, high] = S::read(bytes);
-            let Some(scale) = at.checked_div(S::OF_SCALE).map(|scale| scales[scale]) else {
-                for part in 0..PARTS {
-                    sums[part] = add_product::<FUSED>(sums[part], low[part], x[0][part]);
-                }
-                for part in 0..PARTS {
-                    sums[part] = add_product::<FUSED>(sums[part], high[part], x[1][part]);
-                }
-                continue;
-            };
-            for part in 0..PARTS {
-                let sum = low[part] * x[0][part];
-                let sum = add_product::<FUSED>(sum, high[part], x[1][part]);
-                sums[part] = add_product::<FUSED>(sums[part], sum, scale);
-            }
-        }
-    }
-    *sums = local;
-}
-
-/// Asks for the line of memory at `address`, whatever it is.
-#[inline(always)]
-fn fetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which no address makes fail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-    }
-    let _ = address;
-}
-
-type Rows<'a> = [&'a [u8]; SIDE];
-type Scales<'a> = [&'a [f32]; SIDE];
-type Sums = [[f32; PARTS]; SIDE];
-
-compiled_for_each_cpu! {
-    fn of_f32(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfF32, FUSED>(rows, scales, x, sums);
-    }
-
-    fn of_bf16(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfBf16, FUSED>(rows, scales, x, sums);
-    }
-
-    fn of_f16(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfF16, FUSED>(rows, scales, x, sums);
-    }
-
-    fn of_int16(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfInt16, FUSED>(rows, scales, x, sums);
-    }
-
-    fn of_q8(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfQ8, FUSED>(rows, scales, x, sums);
-    }
-
-    fn of_q4(rows: &Rows<'_>, scales: &Scales<'_>, x: &[Halves], sums: &mut Sums) {
-        multiply::<OfQ4, FUSED>(rows, scales, x, sums);
-    }
-}
-
-/// The products of whole chunks of rows of bf16 with pairs of a position, added to `sums`.
-fn of_pairs(rows: &Rows<'_>, x: &[Pairs], sums: &mut Sums) {
-    debug_assert!(rows.iter().all(|row| row.len() >= x.len() * OfBf16::BYTES));
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: pairs are made only where the CPU multiplies them, and rows are as long as `x`.
-    unsafe {
-        super::avx512::add_pairs(rows, x, sums, AHEAD);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, sums);
-}
-
-/// A format's function for [`SIDE`] rows, bytes of a chunk, and chunks that share a scale.
-type OfFormat = (fn(&Rows<'_>, &Scales<'_>, &[Halves], &mut Sums), usize, usize);
-
-fn of(format: Format) -> OfFormat {
-    match format {
-        Format::F32 => (of_f32, OfF32::BYTES, OfF32::OF_SCALE),
-        Format::Bf16 => (of_bf16, OfBf16::BYTES, OfBf16::OF_SCALE),
-        Format::F16 => (of_f16, OfF16::BYTES, OfF16::OF_SCALE),
-        Format::Int16 => (of_int16, OfInt16::BYTES, OfInt16::OF_SCALE),
-        Format::Q8 => (of_q8, OfQ8::BYTES, OfQ8::OF_SCALE),
-        Format::Q4 => (of_q4, OfQ4::BYTES, OfQ4::OF_SCALE),
-    }
-}
-
-/// A position as chunks in the order in which a format has its numbers, the last filled up with zeros.
-enum Chunks {
+/// A position in the order in which a format has its numbers.
+enum Position {
     /// For weights that become f32.
     Numbers(Vec<Halves>),
-    /// Pairs of bf16, for weights that stay such.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    Pairs(Vec<Pairs>),
+    /// For weights of bf16 that stay such.
+    Pairs(Pairs),
+    /// For weights of whole numbers that stay such.
+    Whole(Whole),
 }
 
-/// The pairs of a chunk, the first number of each in the low half.
-type Pairs = [u32; PARTS];
-
-impl Chunks {
+impl Position {
     fn of(format: Format, arithmetic: Arithmetic, values: &[f32]) -> Self {
-        let chunks = values.chunks(CHUNK);
-        if format == Format::Bf16 && arithmetic == Arithmetic::Bf16 && multiplies_pairs() {
-            return Self::Pairs(chunks.map(pairs).collect());
+        // In f32 a position is not rounded, which the others do.
+        if format == Format::Bf16 && arithmetic == Arithmetic::Bf16 && Pairs::are_multiplied() {
+            Self::Pairs(Pairs::of(values))
+        } else if Whole::multiplies(format) {
+            Self::Whole(Whole::of(format, values))
+        } else {
+            Self::Numbers(widened::chunks(format, values))
         }
-        let chunk = |values: &[f32]| {
-            let number = |at: usize| values.get(at).copied().unwrap_or(0.0);
-            match format {
-                Format::Q4 => {
-                    [0, 1].map(|half| std::array::from_fn(|byte| number(2 * byte + half)))
-                }
-                _ => halves(number),
-            }
-        };
-        Self::Numbers(chunks.map(chunk).collect())
     }
 
-    fn count(&self) -> usize {
+    /// The products with rows in `format`.
+    fn multiply(&self, format: Format, side: &Side<'_>) -> Sums {
+        let mut sums = [[0.0; PARTS]; SIDE];
         match self {
-            Self::Numbers(chunks) => chunks.len(),
-            Self::Pairs(chunks) => chunks.len(),
+            Self::Numbers(x) => widened::add_all(format, side, x, &mut sums),
+            Self::Pairs(x) => x.add(side, &mut sums),
+            Self::Whole(x) => x.add(format, side, &mut sums),
         }
+        sums
     }
 }
 
-/// Numbers that bf16 has, two by two.
-fn pairs(values: &[f32]) -> Pairs {
-    let half = |at: usize| values.get(at).map_or(0, |value| value.to_bits() >> 16);
-    std::array::from_fn(|pair| half(2 * pair) | half(2 * pair + 1) << 16)
-}
-
-/// Whether the CPU multiplies pairs of bf16 without AMX, which is made for many positions.
-fn multiplies_pairs() -> bool {
-    cfg!(target_arch = "x86_64")
-        && matches!(best(Arithmetic::Bf16), Instructions::Avx512 | Instructions::Amx)
-}
-
-/// As [`product`](super::product()), for the first `positions` of the one group of `x`, at most
-/// [`MOST_OF_FEW`](super::tile::MOST_OF_FEW). The other positions of what `sink` gets are 0.
+/// Multiplies `P` weights of the same shape with `x`, which has few positions
+/// ([`Operand::of_few`]). `join` gets [`ROWS`] rows at a time from all threads: the number of the
+/// first, and a mutable array for each position of each weight, whose numbers past the last row are 0.
+/// What it leaves in those of the first weight is given back, `[positions][rows]`.
+///
+/// # Panics
+/// When `x` is no operand of few positions.
 pub fn product_of_few<const P: usize>(
     weights: [&Matrix; P],
     x: &Operand,
-    positions: usize,
-    sink: impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
-) {
-    let values: Vec<Vec<f32>> = (0..positions).map(|position| x.values(position)).collect();
-    let chunks = |format, values: &Vec<f32>| Chunks::of(format, x.arithmetic, values);
-    let xs: [Vec<Chunks>; P] =
-        weights.map(|weight| values.iter().map(|x| chunks(weight.format(), x)).collect());
+    join: impl Fn(usize, [&mut [[f32; ROWS]]; P]) + Sync,
+) -> Vec<Vec<f32>> {
+    let positions = x.few().expect("few positions");
+    let of = |format, values: &Vec<f32>| Position::of(format, x.arithmetic, values);
+    let xs: [Vec<Position>; P] =
+        weights.map(|weight| positions.iter().map(|x| of(weight.format(), x)).collect());
     let rows = weights[0].rows();
-    (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|tile| {
-        let first = tile * ROWS;
-        let mut products = [[[0.0; LANES]; ROWS]; P];
-        for ((weight, xs), products) in weights.iter().zip(&xs).zip(&mut products) {
-            for (side, products) in products.chunks_exact_mut(SIDE).enumerate() {
-                let from = first + side * SIDE;
-                if from < rows {
-                    multiply_side(weight, from, xs, products);
-                }
-            }
-            weight.scale(first, std::slice::from_mut(products));
+    for weight in weights {
+        assert_eq!((weight.rows(), weight.columns()), (rows, x.width), "shape of the weight");
+    }
+    let count = positions.len();
+    let mut all = vec![[0.0; ROWS]; rows.div_ceil(ROWS) * count];
+    let of_tile = P * ROWS * weights[0].format().row_bytes(x.width);
+    let tiles = all.par_chunks_mut(count.max(1)).enumerate();
+    tiles.with_max_len((TASK / of_tile.max(1)).max(1)).for_each(|(tile, first)| {
+        let mut others: [Vec<[f32; ROWS]>; P] =
+            std::array::from_fn(|p| if p > 0 { vec![[0.0; ROWS]; count] } else { Vec::new() });
+        let mut places = others.each_mut().map(Vec::as_mut_slice);
+        if let Some(place) = places.first_mut() {
+            *place = first;
         }
-        sink(0, first, products.each_ref());
+        for ((weight, xs), products) in weights.iter().zip(&xs).zip(&mut places) {
+            multiply_tile(weight, tile * ROWS, xs, products);
+        }
+        join(tile * ROWS, places);
     });
+    let of_position = |position: usize| {
+        let mut numbers = Vec::with_capacity(all.len() / count * ROWS);
+        all.iter().skip(position).step_by(count).for_each(|rows| numbers.extend(rows));
+        numbers.truncate(rows);
+        numbers
+    };
+    (0..count).map(of_position).collect()
 }
 
-/// The products of up to [`SIDE`] rows from `first` on with all positions; there is one at least.
-fn multiply_side(weight: &Matrix, first: usize, xs: &[Chunks], products: &mut [[f32; LANES]]) {
-    let (function, of_chunk, of_scale) = of(weight.format());
-    let last = weight.rows() - 1;
-    // Rows past the end are the last one once more, and left out below.
-    let rows = std::array::from_fn(|row| weight.row((first + row).min(last)));
-    let scales = std::array::from_fn(|row| weight.row_scales((first + row).min(last)));
-    let whole = rows[0].len() / of_chunk;
-    // What is left of the rows, filled up with zeros.
-    let mut rest = [[0u8; 4 * CHUNK]; SIDE];
-    for (rest, row) in rest.iter_mut().zip(rows) {
-        let row = &row[whole * of_chunk..];
-        rest[..row.len()].copy_from_slice(row);
-    }
-    let rest_scales = scales.map(|scales| scales.get(whole / of_scale.max(1)..).unwrap_or(&[]));
-    for (position, x) in xs.iter().enumerate() {
-        let mut sums = [[0.0; PARTS]; SIDE];
-        let rest = rest.each_ref().map(|rest| &rest[..]);
-        let is_left = whole < x.count();
-        match x {
-            Chunks::Numbers(x) => {
-                function(&rows, &scales, &x[..whole], &mut sums);
-                if is_left {
-                    function(&rest, &rest_scales, &x[whole..], &mut sums);
-                }
+/// The products of [`ROWS`] rows from `first` on with all positions.
+fn multiply_tile(weight: &Matrix, first: usize, xs: &[Position], products: &mut [[f32; ROWS]]) {
+    let rows = weight.rows().min(first + ROWS) - first;
+    for from in (0..rows).step_by(SIDE) {
+        let side = Side::of(weight, first + from);
+        for (x, products) in xs.iter().zip(products.iter_mut()) {
+            let sums = x.multiply(weight.format(), &side);
+            for (row, sums) in sums.iter().enumerate().take(rows - from) {
+                // With 8 bits a row has one scale.
+                let scale = if weight.format() == Format::Q8 { side.scales[row][0] } else { 1.0 };
+                products[from + row] = total(sums) * scale;
             }
-            Chunks::Pairs(x) => {
-                of_pairs(&rows, &x[..whole], &mut sums);
-                if is_left {
-                    of_pairs(&rest, &x[whole..], &mut sums);
-                }
-            }
-        }
-        for (sums, products) in sums.iter().zip(products.iter_mut()).take(last + 1 - first) {
-            products[position] = total(sums);
         }
     }
 }
@@ -368,21 +143,12 @@ mod tests {
     use super::*;
     use crate::blocks::lanes::Lanes;
 
-    fn products(weight: &Matrix, operand: &Operand, positions: usize) -> Vec<Vec<f32>> {
-        let all = std::sync::Mutex::new(vec![vec![f32::NAN; weight.rows()]; positions]);
-        product_of_few([weight], operand, positions, |group, first, [products]| {
-            assert_eq!(group, 0);
-            let mut all = all.lock().unwrap();
-            for (row, products) in products.iter().enumerate() {
-                for (position, product) in products.iter().enumerate() {
-                    match all.get_mut(position).and_then(|all| all.get_mut(first + row)) {
-                        Some(place) => *place = *product,
-                        None => assert_eq!(*product, 0.0, "past the end"),
-                    }
-                }
-            }
-        });
-        all.into_inner().unwrap()
+    fn products(weight: &Matrix, operand: Operand, positions: usize) -> Vec<Vec<f32>> {
+        product_of_few([weight], &operand.of_few(positions), |first, [products]| {
+            assert_eq!(products.len(), positions);
+            let past = (weight.rows() - first).min(ROWS);
+            assert!(products.iter().all(|rows| rows[past..].iter().all(|&number| number == 0.0)));
+        })
     }
 
     /// With the numbers as they are stored and rounded, in f64, one after the other.
@@ -397,15 +163,24 @@ mod tests {
             for (format, arithmetic) in FORMATS.into_iter().flat_map(|f| ALL.map(|a| (f, a))) {
                 let weight = in_format(format, [rows, width], &values);
                 let operand = Operand::round(arithmetic, &lanes);
-                for (position, products) in products(&weight, &operand, 3).iter().enumerate() {
+                for (position, products) in products(&weight, operand.clone(), 3).iter().enumerate()
+                {
                     let x = operand.values(position);
+                    // What a position may lose where it becomes whole numbers.
+                    let loss = |x: &[f32]| x.iter().fold(0.0, |a: f32, b| a.max(b.abs())) / 65534.0;
+                    let losses: Vec<f32> =
+                        x.chunks(256).flat_map(|x| vec![loss(x); x.len()]).collect();
                     for (row, product) in products.iter().enumerate() {
                         let each = weight.values(row).into_iter().zip(&x);
                         let each = each.map(|(w, x)| f64::from(w) * f64::from(*x));
                         let size: f64 = each.clone().map(f64::abs).sum();
+                        let lost = weight.values(row).into_iter().zip(&losses);
+                        let lost =
+                            lost.map(|(w, x)| f64::from(w.abs()) * f64::from(*x)).sum::<f64>();
+                        let lost = if Whole::multiplies(format) { lost } else { 0.0 };
                         let expected: f64 = each.sum();
                         assert!(
-                            (f64::from(*product) - expected).abs() <= 2e-6 * size + 1e-30,
+                            (f64::from(*product) - expected).abs() <= 2e-6 * size + lost + 1e-30,
                             "{format:?} {arithmetic:?} {rows} x {width}: {product} {expected}"
                         );
                     }
@@ -425,12 +200,49 @@ mod tests {
             let of = |x: &[f32]| {
                 let count = x.len() / width;
                 let lanes = Lanes::from_rows(&[count], width, x);
-                products(&weight, &Operand::round(Arithmetic::Bf16, &lanes), count)
+                products(&weight, Operand::round(Arithmetic::Bf16, &lanes), count)
             };
             let together = of(&x);
             for (x, products) in x.chunks(width).zip(&together) {
                 assert_eq!(&of(x)[0], products, "{format:?}");
             }
+        }
+    }
+
+    #[test]
+    fn several_weights_are_joined_row_by_row_and_position_by_position() {
+        let mut noise = Noise::new(10);
+        let (rows, width, count) = (75, 96, 3);
+        let weights = [(); 2]
+            .map(|()| in_format(Format::F32, [rows, width], &noise.values(rows * width, 1.0)));
+        let lanes = Lanes::from_rows(&[count], width, &noise.values(count * width, 1.0));
+        let operand = || Operand::round(Arithmetic::F32, &lanes);
+        let [first, second] = weights.each_ref().map(|weight| products(weight, operand(), count));
+        let x = operand().of_few(count);
+        let joined = product_of_few(weights.each_ref(), &x, |from, [first, second]| {
+            for (first, second) in first.iter_mut().zip(second) {
+                for (row, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                    *first += *second * (from + row) as f32;
+                }
+            }
+        });
+        for (position, joined) in joined.iter().enumerate() {
+            assert_eq!(joined.len(), rows);
+            for (row, joined) in joined.iter().enumerate() {
+                assert_eq!(*joined, first[position][row] + second[position][row] * row as f32);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_makes_products_none_in_every_format() {
+        for format in FORMATS {
+            let weight = in_format(format, [4, 300], &[0.5; 1200]);
+            let mut x = [1.0; 300];
+            x[270] = f32::NAN;
+            let lanes = Lanes::from_rows(&[1], 300, &x);
+            let products = products(&weight, Operand::round(Arithmetic::F32, &lanes), 1);
+            assert!(products[0].iter().all(|product| product.is_nan()), "{format:?}");
         }
     }
 
