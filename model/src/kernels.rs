@@ -3,6 +3,7 @@
 use pagesight_simd::{Extension, Instructions};
 
 use crate::blocks::matmul::{Arithmetic, best};
+use crate::precision::Precision;
 
 /// A kind of work, and what does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,9 @@ pub fn kernels() -> Vec<ChosenKernel> {
     };
     let searches = Instructions::best().to_string();
     [
-        ("nano", of(Arithmetic::of_sixteen_bits(true))),
-        ("models in 16 bits and less", of(Arithmetic::of_sixteen_bits(false))),
+        ("nano", of(Precision::Bf16.arithmetic(true))),
+        ("models in 16 bits", of(Precision::Bf16.arithmetic(false))),
+        ("models in 8 and 4 bits", of(Precision::Q8.arithmetic(false))),
         ("models in f32", of(Arithmetic::F32)),
         ("reader of scans", bytes),
         ("late interaction", searches),
@@ -69,7 +71,7 @@ mod tests {
         let kernels = kernels();
         let by = |work: &str| kernels.iter().find(|kernel| kernel.work == work).unwrap().by.clone();
         let has_bf16 = Extension::Avx512Bf16.is_available() || Instructions::Amx.is_available();
-        for work in ["nano", "models in 16 bits and less"] {
+        for work in ["nano", "models in 16 bits", "models in 8 and 4 bits"] {
             assert_eq!(by(work).starts_with("bf16"), has_bf16, "{}", by(work));
         }
         assert!(by("models in f32").starts_with("f32 by "));

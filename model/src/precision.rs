@@ -24,11 +24,11 @@ pub enum Precision {
     Bf16,
     /// Weights are rounded to f16, products are in f32, because activations overflow f16.
     F16,
-    /// 8-bit weights with one scale per row, products as in bf16.
+    /// 8-bit weights with one scale per row; activations have 16 bits or more.
     Q8,
     /// 4-bit weights in the MLPs of the language model (four fifths of all weights), with one scale
     /// per 32 numbers of a row; 8-bit weights in the vision tower and in attention, where 4 bits
-    /// cost more quality than they save memory. Products as in bf16.
+    /// cost more quality than they save memory. Activations as in [`Q8`](Self::Q8).
     Q4,
 }
 
@@ -36,11 +36,28 @@ impl Precision {
     /// Every precision, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8, Self::Q4];
 
-    /// What the CPU multiplies. A precision of 16 bits is bf16 where the CPU has instructions for
-    /// it. Where it has none, whole numbers of 16 bits take its place if they were found to be
-    /// `near_enough` for the checkpoint, else f32: both are nearer to the reference in f32 than bf16
-    /// is, so their vectors are those of the same model, as a GPU's are.
+    /// What the CPU multiplies weights and activations as. A precision of 16 bits is bf16 where the
+    /// CPU has instructions for it. Where it has none, whole numbers of 16 bits take its place if they
+    /// were found to be `near_enough` for the checkpoint, else f32: both are nearer to the reference in
+    /// f32 than bf16 is, so their vectors are those of the same model, as a GPU's are.
+    ///
+    /// For weights of 8 and 4 bits whole numbers are near enough with any checkpoint. Those of 8 bits
+    /// stay as they are, those of 4 lose a hundredth of what they have lost already. Of activations,
+    /// whose numbers have a scale for 256 of them, rounding takes no more than rounding each to bf16:
+    /// the errors of `n` numbers up to `m` are `m √n / 2 / 4095` together, and with 256 of them that is
+    /// below the 2⁻⁸ of the length of all that bf16 may take, which is `m` at least.
     pub(crate) fn arithmetic(self, near_enough: bool) -> Arithmetic {
+        if self.is_of_sixteen_bits() {
+            Arithmetic::of_sixteen_bits(near_enough || self.is_quantized())
+        } else {
+            Arithmetic::F32
+        }
+    }
+
+    /// What the CPU multiplies queries, keys and values as. Whole numbers only where they were found to
+    /// be `near_enough`: a weight of attention that is small beside the greatest becomes 0, and many of
+    /// them can be most of what a position sees.
+    pub(crate) fn attending(self, near_enough: bool) -> Arithmetic {
         if self.is_of_sixteen_bits() {
             Arithmetic::of_sixteen_bits(near_enough)
         } else {

@@ -6,6 +6,7 @@ use crate::answerer::sequences::{Begun, Sequences};
 use crate::blocks::cache::Cache;
 use crate::blocks::lanes::Lanes;
 use crate::blocks::linear::{Linear, stored_matrix, take_matrix};
+use crate::blocks::matmul::Operand;
 use crate::blocks::quantize::quantize;
 use crate::blocks::siglip::Siglip;
 use crate::checkpoint::weights::Weights;
@@ -59,7 +60,8 @@ impl CpuModel {
     /// [`LANES`](crate::blocks::lanes::LANES), before the bound.
     pub fn logits(&self, x: &Lanes) -> Vec<Vec<f32>> {
         let positions = x.lengths()[0];
-        self.output.apply_to_first(&self.output.operand(x).of_few(positions), positions)
+        let y = Operand::round(self.output.arithmetic().of_few(), x).of_few(positions);
+        self.output.apply_to_first(&y, positions)
     }
 }
 

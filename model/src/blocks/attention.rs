@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use crate::blocks::elementwise::{cap_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes, Line, groups_of};
 use crate::blocks::matmul::{
-    Ahead, Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE, best,
-    panel,
+    Ahead, Arithmetic, Factor, Kernel, MOST_OF_ACTIVATIONS, MOST_OF_WEIGHTS, ROWS, RUN, TILE,
+    activations, best, whole,
 };
 use crate::blocks::softmax::{Visible, softmax, softmax_bf16, softmax_int16};
 use crate::blocks::zeros::Zeros;
@@ -176,9 +176,9 @@ impl Keys {
                 let parts = k.group(group)[rows.clone()].chunks(RUN * width);
                 for ((rows, lines), scales) in parts.zip(lines.chunks_mut(RUN * TILE)).zip(scales) {
                     let mut inverses = [0.0; LANES];
-                    panel::lane_scales(rows, MOST_OF_WEIGHTS, scales, &mut inverses);
+                    whole::lane_scales(rows, MOST_OF_WEIGHTS, scales, &mut inverses);
                     for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(TILE)) {
-                        panel::turn_whole(rows, &inverses, lines);
+                        whole::turn_whole(rows, &inverses, lines);
                     }
                 }
             });
@@ -186,7 +186,7 @@ impl Keys {
             of_groups.for_each(|(lines, group)| {
                 let parts = k.group(group)[rows.clone()].chunks(width);
                 for (rows, lines) in parts.zip(lines.chunks_mut(TILE)) {
-                    panel::turn_rows(arithmetic, rows, lines);
+                    activations::turn_rows(arithmetic, rows, lines);
                 }
             });
         }
@@ -201,16 +201,16 @@ impl Keys {
                 for (n, group) in groups.clone().enumerate() {
                     // What lies past the end of the sequence means nothing.
                     let count = LANES.min(length.saturating_sub(n * LANES));
-                    panel::raise_row_bits(&v.group(group)[rows.clone()], count, &mut bits);
+                    whole::raise_row_bits(&v.group(group)[rows.clone()], count, &mut bits);
                 }
-                panel::row_scales(&bits, &mut scales, &mut inverses);
+                whole::row_scales(&bits, &mut scales, &mut inverses);
             }
             for (group, lines) in groups.clone().zip(lines.chunks_mut(per_group)) {
                 let rows = &v.group(group)[rows.clone()];
                 if is_whole {
-                    panel::along_whole(rows, &inverses, lines);
+                    whole::along_whole(rows, &inverses, lines);
                 } else {
-                    panel::along_rows(arithmetic, rows, lines);
+                    activations::along_rows(arithmetic, rows, lines);
                 }
             }
             scales
@@ -257,14 +257,14 @@ impl Keys {
                 let parts = query.chunks(RUN * width).zip(scratch.query.chunks_mut(RUN * TILE));
                 for ((rows, lines), scales) in parts.zip(&mut scratch.query_scales) {
                     let mut inverses = [0.0; LANES];
-                    panel::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
+                    whole::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
                     for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(TILE)) {
-                        panel::round_whole(rows, &inverses, lines);
+                        whole::round_whole(rows, &inverses, lines);
                     }
                 }
             } else {
                 for (rows, lines) in query.chunks(width).zip(scratch.query.chunks_mut(TILE)) {
-                    panel::round_rows(self.arithmetic, rows, lines);
+                    activations::round_rows(self.arithmetic, rows, lines);
                 }
             }
             scratch.scores.resize((last - first) * ROWS, [0.0; LANES]);
@@ -297,7 +297,9 @@ impl Keys {
                 Arithmetic::F32 => {
                     softmax(scores, scale, &visible, &mut sums);
                     let parts = scores.chunks(width).zip(weights.chunks_mut(TILE));
-                    parts.for_each(|(rows, lines)| panel::round_rows(Arithmetic::F32, rows, lines));
+                    parts.for_each(|(rows, lines)| {
+                        activations::round_rows(Arithmetic::F32, rows, lines)
+                    });
                 }
                 Arithmetic::Bf16 => {
                     softmax_bf16(scores, &scales, &visible, &mut sums, weights);

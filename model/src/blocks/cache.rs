@@ -10,8 +10,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::blocks::attention::Heads;
-use crate::blocks::elementwise::{WEIGHED, add_scores, add_weighted, cap_rows};
+use crate::blocks::elementwise::cap_rows;
 use crate::blocks::lanes::{LANES, Lanes, groups_of};
+use crate::blocks::shared_keys::{SIDE_BY_SIDE, exponentials, score, weigh};
 
 /// Keys and values of one layer for one sequence. A copy shares the prefix.
 #[derive(Debug, Clone)]
@@ -69,24 +70,23 @@ impl Cache {
         *length += 1;
     }
 
-    /// What a query, `[dim]`, makes of head `head` of keys and values, `[dim]`.
-    fn attend(&self, query: &[f32], head: usize, heads: Heads) -> Vec<f32> {
+    /// What some queries, `[dim, count]`, all of heads that share head `head` of the keys and values,
+    /// make of it, `[count, dim]`. There are as many as [`score`] takes.
+    fn attend(&self, queries: &[f32], count: usize, head: usize, heads: Heads) -> Vec<f32> {
         let parts = [&*self.prefix, &self.added];
+        let rows = head * heads.dim..(head + 1) * heads.dim;
         let groups = || {
             parts.into_iter().flat_map(|part| {
-                (0..groups_of(part.length)).map(move |group| {
-                    let start = group * part.width + head * heads.dim;
-                    (part, start, LANES.min(part.length - group * LANES))
-                })
+                let of_group = move |group: usize| {
+                    (part, group * part.width, LANES.min(part.length - group * LANES))
+                };
+                (0..groups_of(part.length)).map(of_group)
             })
         };
-        let mut scores: Vec<[f32; LANES]> = groups()
-            .map(|(part, start, _)| {
-                let mut scores = [0.0; LANES];
-                add_scores(query, &part.keys[start..start + heads.dim], &mut scores);
-                scores
-            })
-            .collect();
+        let mut scores = vec![[0.0; LANES]; groups().count() * count];
+        for ((part, start, _), scores) in groups().zip(scores.chunks_mut(count)) {
+            score(queries, &part.keys[start..][rows.clone()], scores);
+        }
         let scale = match heads.cap {
             Some(cap) => {
                 cap_rows(&mut scores, heads.scale, cap);
@@ -94,55 +94,46 @@ impl Cache {
             }
             None => heads.scale,
         };
-        let highest =
-            scores.iter().zip(groups()).flat_map(|(scores, (.., used))| &scores[..used]).fold(
-                f32::NEG_INFINITY,
-                |highest, &score| if score > highest { score } else { highest },
-            );
-        let mut total = 0.0f64;
-        for (scores, (.., used)) in scores.iter_mut().zip(groups()) {
-            for (lane, score) in scores.iter_mut().enumerate() {
-                *score = if lane < used { ((*score - highest) * scale).exp() } else { 0.0 };
-            }
-            total += scores.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+        for ((.., used), scores) in groups().zip(scores.chunks_mut(count)) {
+            scores.iter_mut().for_each(|scores| scores[used..].fill(f32::NEG_INFINITY));
         }
-        let (of_prefix, of_added) = scores.split_at(groups_of(self.prefix.length));
-        let weighed = [(&*self.prefix, of_prefix), (&self.added, of_added)];
-        let factor = 1.0 / total;
-        let mut seen = Vec::with_capacity(heads.dim);
-        // A few rows at a time, whose sums stay in registers. The last rows may be some of those
-        // before them once more.
-        while seen.len() < heads.dim {
-            let first = seen.len().min(heads.dim.saturating_sub(WEIGHED));
-            let mut sums = [[0.0; LANES]; WEIGHED];
-            for (part, weights) in weighed {
-                let start = head * heads.dim + first;
-                add_weighted(&part.values, part.width, start, weights, &mut sums);
-            }
-            let sums = sums.iter().skip(seen.len() - first);
-            let sum = |lanes: &[f32; LANES]| lanes.iter().map(|&sum| f64::from(sum)).sum::<f64>();
-            let left = heads.dim - seen.len();
-            seen.extend(sums.take(left).map(|lanes| (sum(lanes) * factor) as f32));
+        let mut totals = vec![0.0; count];
+        for (at, total) in totals.iter_mut().enumerate() {
+            exponentials(&mut scores, at, count, scale, total);
+        }
+        let values: Vec<&[[f32; LANES]]> =
+            groups().map(|(part, start, _)| &part.values[start..][rows.clone()]).collect();
+        let mut seen = vec![0.0; count * heads.dim];
+        weigh(&values, count, &scores, &mut seen);
+        for (seen, total) in seen.chunks_mut(heads.dim).zip(totals) {
+            seen.iter_mut().for_each(|seen| *seen = (f64::from(*seen) / total) as f32);
         }
         seen
     }
 }
 
 /// Attention of one position of each of several sequences, a lane each in `q`, over the cache of
-/// its own sequence, to which its key and value were added. The result has the width of `q`.
+/// its own sequence, to which its key and value were added. The result has the width of `q`. Heads
+/// that share keys and values are taken together where all threads still have some.
 ///
 /// # Panics
 /// When there are not as many caches as lanes.
 pub fn attend_cached(heads: Heads, q: &Lanes, caches: &[&Cache]) -> Lanes {
     assert_eq!(q.lengths(), [caches.len()], "a lane for each cache");
-    let tasks = 0..caches.len() * heads.queries;
-    let seen: Vec<f32> = tasks
+    let sharing = heads.queries / heads.keys;
+    let all = caches.len() * heads.queries;
+    let fits =
+        |count: usize| sharing.is_multiple_of(count) && all / count >= rayon::current_num_threads();
+    let count = [SIDE_BY_SIDE, 2].into_iter().find(|&count| fits(count)).unwrap_or(1);
+    let seen: Vec<f32> = (0..all / count)
         .into_par_iter()
+        .with_max_len(1)
         .flat_map_iter(|task| {
-            let (at, head) = (task / heads.queries, task % heads.queries);
-            let rows = &q.group(at / LANES)[head * heads.dim..(head + 1) * heads.dim];
-            let query: Vec<f32> = rows.iter().map(|row| row[at % LANES]).collect();
-            caches[at].attend(&query, head / (heads.queries / heads.keys), heads)
+            let (at, first) = (task * count / heads.queries, task * count % heads.queries);
+            let rows = &q.group(at / LANES)[first * heads.dim..][..count * heads.dim];
+            let number = |i: usize| rows[i % count * heads.dim + i / count][at % LANES];
+            let queries: Vec<f32> = (0..rows.len()).map(number).collect();
+            caches[at].attend(&queries, count, first / sharing, heads)
         })
         .collect();
     Lanes::from_rows(q.lengths(), q.width(), &seen)

@@ -9,9 +9,6 @@ use pagesight_simd::compiled_for_each_cpu;
 use crate::blocks::lanes::LANES;
 use crate::blocks::rows::{Row, apart, each_lane, sum};
 
-/// Rows of values that [`add_weighted`] takes at once.
-pub const WEIGHED: usize = 8;
-
 /// `e^x`, relative error below 2e-7; 0 below -87.3, finite above 88.3. Source of the polynomial:
 /// Cephes `expf` (S. Moshier, 1992).
 #[inline(always)]
@@ -271,52 +268,6 @@ compiled_for_each_cpu! {
                 *value = cap * tanh(*value * inner);
             }
         }
-    }
-
-    /// Adds the products of a query, `[dim]`, with 32 keys, `[dim, LANES]`, to `scores`.
-    pub fn add_scores(query: &[f32], keys: &[Row], scores: &mut Row) {
-        // Four sums for each key make rounding errors small and keep the CPU busy.
-        let mut parts = [[0.0f32; LANES]; 4];
-        for (at, (query, keys)) in query.iter().zip(keys).enumerate() {
-            let part = &mut parts[at % 4];
-            let (before, query, keys) = (*part, *query, *keys);
-            *part = each_lane(|i| before[i] + query * keys[i]);
-            apart();
-        }
-        let before = *scores;
-        *scores = each_lane(|i| {
-            before[i] + ((parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]))
-        });
-    }
-
-    /// Adds values, each times its weight, to `sums`, `[WEIGHED, LANES]`: of each group of `values`,
-    /// `[groups, width, LANES]`, the first [`WEIGHED`] rows from `start` on, or what there is of them.
-    /// `weights` are `[groups, LANES]`.
-    pub fn add_weighted(
-        values: &[Row],
-        width: usize,
-        start: usize,
-        weights: &[Row],
-        sums: &mut [Row; WEIGHED],
-    ) {
-        let mut local = *sums;
-        for (values, weights) in values.chunks_exact(width).zip(weights) {
-            // A count that the compiler knows keeps the sums in registers.
-            if let Some(values) = values[start..].first_chunk::<WEIGHED>() {
-                for row in 0..WEIGHED {
-                    for i in 0..LANES {
-                        local[row][i] += weights[i] * values[row][i];
-                    }
-                }
-            } else {
-                for (sums, values) in local.iter_mut().zip(&values[start..]) {
-                    for i in 0..LANES {
-                        sums[i] += weights[i] * values[i];
-                    }
-                }
-            }
-        }
-        *sums = local;
     }
 }
 

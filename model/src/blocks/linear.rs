@@ -8,7 +8,9 @@ use safetensors::Dtype;
 
 use crate::blocks::elementwise::{add_rows, copy_rows, gated_rows, scale_lanes};
 use crate::blocks::lanes::{LANES, Lanes};
-use crate::blocks::matmul::{Arithmetic, Format, Matrix, Operand, product, products};
+use crate::blocks::matmul::{
+    Arithmetic, Format, Matrix, Operand, ROWS, product, product_of_few, products,
+};
 use crate::blocks::quantize::{Quantized, quantize};
 use crate::checkpoint::adapter::Factors;
 use crate::checkpoint::stored::Stored;
@@ -54,6 +56,15 @@ impl Change {
 
     /// What it adds for each group of `x`, `[groups, out, LANES]`.
     fn apply(&self, x: &Operand) -> Lanes {
+        if let Some(positions) = x.few() {
+            let count = positions.len();
+            let rows = product_of_few([&self.a], x, |_, [rows]| {
+                rows.as_flattened_mut().iter_mut().for_each(|number| *number *= self.scale);
+            });
+            let inner = Operand::of_rows(x.arithmetic, self.a.rows(), rows);
+            let rows = product_of_few([&self.b], &inner, |_, _| {}).concat();
+            return Lanes::from_rows(&[count], self.b.rows(), &rows);
+        }
         let lengths = [x.groups * LANES];
         let mut inner = multiply(&self.a, x, &lengths);
         inner.each_group(|_, rows| scale_lanes(rows, &[self.scale; LANES]));
@@ -129,6 +140,11 @@ impl Linear {
         Self { arithmetic: self.arithmetic, weight: self.weight.part(rows), bias, change }
     }
 
+    /// What it multiplies.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
     /// Its weight, `[out, in]`.
     pub fn weight(&self) -> &Matrix {
         &self.weight
@@ -152,6 +168,12 @@ impl Linear {
         x: &Operand,
         lengths: &[usize],
     ) -> [Lanes; N] {
+        if x.few().is_some() {
+            return layers.map(|layer| {
+                let rows = layer.rows_of_few(x, |_| {}).concat();
+                Lanes::from_rows(lengths, layer.weight.rows(), &rows)
+            });
+        }
         let changes = layers.map(|layer| layer.change_of(x));
         let mut all = layers.map(|layer| Lanes::to_be_written(lengths, layer.weight.rows()));
         let writers = all.each_mut().map(Lanes::writer);
@@ -165,18 +187,47 @@ impl Linear {
         all
     }
 
+    /// Applies the layer to the few positions of `x` and `activate` to some numbers of the result at a
+    /// time; gives `[positions][out]`.
+    fn rows_of_few(
+        &self,
+        x: &Operand,
+        activate: impl Fn(&mut [[f32; ROWS]]) + Sync,
+    ) -> Vec<Vec<f32>> {
+        let change = self.change_of(x);
+        product_of_few([&self.weight], x, |first, [rows]| {
+            self.finish_few(rows, change.as_ref(), first);
+            activate(rows);
+        })
+    }
+
+    /// Adds the bias, and what an adapter adds, to outputs `first ..` of few positions.
+    fn finish_few(&self, rows: &mut [[f32; ROWS]], change: Option<&Lanes>, first: usize) {
+        for (position, row) in rows.iter_mut().enumerate() {
+            row.iter_mut().zip(self.bias_from(first)).for_each(|(number, bias)| *number += bias);
+            if let Some(change) = change {
+                let change = &change.group(0)[first..];
+                row.iter_mut().zip(change).for_each(|(number, of)| *number += of[position]);
+            }
+        }
+    }
+
     /// What an adapter beside the weight adds for `x`.
     fn change_of(&self, x: &Operand) -> Option<Lanes> {
         self.change.as_ref().map(|change| change.apply(x))
     }
 
-    /// Applies the layer to the first `count` positions of `x`, which are in its first group; gives
-    /// a row of `[out]` for each. It is for layers with very many outputs, such as the one over a
-    /// vocabulary, whose results for all lanes of a group would be as large as the weight.
+    /// Applies the layer to the first `count` positions of `x`, which are in its first group, or all of
+    /// its few; gives a row of `[out]` for each. It is for layers with very many outputs, such as the
+    /// one over a vocabulary, whose results for all lanes of a group would be as large as the weight.
     ///
     /// # Panics
-    /// When `count` is more than a group has.
+    /// When `count` is more than a group has, or not that of the few.
     pub fn apply_to_first(&self, x: &Operand, count: usize) -> Vec<Vec<f32>> {
+        if let Some(positions) = x.few() {
+            assert_eq!(positions.len(), count, "the few positions");
+            return self.rows_of_few(x, |_| {});
+        }
         assert!(count <= LANES && x.groups == 1, "positions of one group");
         let change = self.change_of(x);
         let zeros = || (0..self.weight.rows()).map(|_| AtomicU32::new(0)).collect();
@@ -199,6 +250,15 @@ impl Linear {
 
     /// Adds the result for `x` to `y`.
     pub fn add_to(&self, x: &Operand, y: &mut Lanes) {
+        if x.few().is_some() {
+            let rows = self.rows_of_few(x, |_| {});
+            y.each_group(|_, lanes| {
+                for (row, lanes) in lanes.iter_mut().enumerate() {
+                    lanes.iter_mut().zip(&rows).for_each(|(lane, of)| *lane += of[row]);
+                }
+            });
+            return;
+        }
         let change = self.change_of(x);
         let writer = y.writer();
         product([&self.weight], x, |group, first, [products]| {
@@ -209,13 +269,17 @@ impl Linear {
         });
     }
 
-    /// Applies the layer to `x`, then `activate` to rows of the result, and rounds that for the next
-    /// layer.
+    /// Applies the layer to `x`, then `activate` to rows of the result, each number on its own, and
+    /// rounds that for the next layer.
     pub fn apply_activated(
         &self,
         x: &Operand,
         activate: impl Fn(&mut [[f32; LANES]]) + Sync,
     ) -> Operand {
+        if x.few().is_some() {
+            let rows = self.rows_of_few(x, |rows| activate(rows));
+            return Operand::of_rows(x.arithmetic, self.weight.rows(), rows);
+        }
         let change = self.change_of(x);
         let mut y = x.like(self.weight.rows());
         let filler = y.filler();
@@ -236,7 +300,8 @@ impl Linear {
         Self::apply_gated_with(gate, up, x, gated_rows)
     }
 
-    /// What `join` makes of rows of `gate(x)`, given those of `up(x)`, rounded for the next layer.
+    /// What `join` makes of rows of `gate(x)`, given those of `up(x)`, number by number, rounded for the
+    /// next layer.
     pub fn apply_gated_with(
         gate: &Self,
         up: &Self,
@@ -244,6 +309,15 @@ impl Linear {
         join: impl Fn(&mut [[f32; LANES]], &[[f32; LANES]]) + Sync,
     ) -> Operand {
         let (gate_change, up_change) = (gate.change_of(x), up.change_of(x));
+        if x.few().is_some() {
+            let weights = [&gate.weight, &up.weight];
+            let rows = product_of_few(weights, x, |first, [gates, ups]| {
+                gate.finish_few(gates, gate_change.as_ref(), first);
+                up.finish_few(ups, up_change.as_ref(), first);
+                join(gates, ups);
+            });
+            return Operand::of_rows(x.arithmetic, gate.weight.rows(), rows);
+        }
         let mut y = x.like(gate.weight.rows());
         let filler = y.filler();
         product([&gate.weight, &up.weight], x, |group, first, [gates, ups]| {

@@ -14,6 +14,7 @@ pub mod quantize;
 pub mod rotation;
 pub mod rows;
 pub mod self_attention;
+pub mod shared_keys;
 pub mod siglip;
 pub mod softmax;
 pub mod zeros;

@@ -11,7 +11,8 @@ use half::f16;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use crate::blocks::matmul::{Format, Matrix, Q4_BLOCK, panel};
+use crate::blocks::matmul::{Format, Matrix, Q4_BLOCK, whole};
+use crate::blocks::zeros::Zeros;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::precision::Precision;
@@ -95,7 +96,7 @@ pub fn choose_precision(
 pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     let (bytes, scales) = (to.row_bytes(columns), to.row_scales(columns));
-    let mut all_bytes = vec![0; rows * bytes];
+    let mut all_bytes = Zeros::to_be_kept(rows * bytes);
     let mut all_scales = vec![0.0; rows * scales];
     // For formats without scales, so that rows and scales can be walked together.
     let mut none = vec![[0.0f32; 0]; rows];
@@ -113,7 +114,7 @@ pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
                     }
                 }
                 Format::Q8 => scales[0] = row_to_q8(&values, bytes),
-                Format::Int16 => panel::row_to_int16(&values, bytes, scales),
+                Format::Int16 => whole::row_to_int16(&values, bytes, scales),
                 Format::Q4 => {
                     let blocks = values.chunks(Q4_BLOCK).zip(bytes.as_chunks_mut().0);
                     for ((values, bytes), scale) in blocks.zip(scales) {
@@ -124,7 +125,7 @@ pub fn quantize(matrix: &Matrix, to: Format) -> Matrix {
             }
         },
     );
-    Matrix::owned(to, [rows, columns], all_bytes, all_scales)
+    Matrix::converted(to, [rows, columns], all_bytes, all_scales)
 }
 
 /// Rounds a row to whole numbers from -127 to 127 and returns their scale.

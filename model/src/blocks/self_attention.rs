@@ -17,6 +17,8 @@ pub struct SelfAttention {
     pub value: Linear,
     pub out: Linear,
     pub heads: Heads,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
 }
 
 impl SelfAttention {
@@ -40,6 +42,7 @@ impl SelfAttention {
             value: linear(value)?,
             out: linear(out)?,
             heads: Heads::alike(heads, width / heads),
+            attending: weights.attending(precision),
         })
     }
 
@@ -47,7 +50,7 @@ impl SelfAttention {
     pub fn add_to(&self, arithmetic: Arithmetic, y: &Operand, x: &mut Lanes) {
         let read = [&self.query, &self.key, &self.value];
         let [q, k, v] = Linear::apply_each(read, y, x.lengths());
-        let seen = attend(arithmetic, self.heads, Mask::All, &q, &k, &v);
+        let seen = attend(self.attending, self.heads, Mask::All, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
     }
 }

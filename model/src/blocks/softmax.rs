@@ -6,7 +6,7 @@ use pagesight_simd::compiled_for_each_cpu;
 
 use crate::blocks::elementwise::exp;
 use crate::blocks::lanes::{LANES, Line};
-use crate::blocks::matmul::panel::whole_shares;
+use crate::blocks::matmul::whole::whole_shares;
 
 /// The keys that each position of a group attends to: from, inclusive, and to, exclusive; at least
 /// one key each.

@@ -16,6 +16,9 @@ use rayon::prelude::*;
 /// Any bytes are a value, and its alignment is at most [`PAGE`]'s.
 pub unsafe trait Plain: Copy + Send + Sync {}
 
+// SAFETY: a byte.
+unsafe impl Plain for u8 {}
+
 /// Zeros at first, `[len]`.
 pub struct Zeros<T>(Memory<T>);
 
@@ -27,6 +30,16 @@ enum Memory<T> {
         start: usize,
         len: usize,
     },
+}
+
+/// What is in them at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Zero,
+    /// Anything, since all is written.
+    Any,
+    /// Anything, for long.
+    Kept,
 }
 
 /// A large page of x86-64 and of most others, bytes.
@@ -64,24 +77,33 @@ fn keep(map: MmapMut) {
 impl<T: Plain> Zeros<T> {
     /// So many.
     pub fn new(len: usize) -> Self {
-        Self::of(len, true)
+        Self::of(len, Begin::Zero)
     }
 
     /// So many for one who writes all of them before any is read: what is in them is zero, or of
     /// someone before. In tests it is neither, so that a number that was forgotten is seen.
     pub fn to_be_written(len: usize) -> Self {
-        let mut these = Self::of(len, false);
-        if cfg!(test) {
-            // SAFETY: any bytes are a value; those of ones are no number in f32.
-            unsafe { these.as_mut_ptr().write_bytes(0xff, len) };
-        }
-        these
+        Self::of(len, Begin::Any).spoiled(len)
     }
 
-    fn of(len: usize, is_zero: bool) -> Self {
+    /// As [`to_be_written`](Self::to_be_written), for what is kept as long as a model: there is no
+    /// large page of which only a part is used.
+    pub fn to_be_kept(len: usize) -> Self {
+        Self::of(len, Begin::Kept).spoiled(len)
+    }
+
+    fn spoiled(mut self, len: usize) -> Self {
+        if cfg!(test) {
+            // SAFETY: any bytes are a value; those of ones are no number in f32.
+            unsafe { self.as_mut_ptr().write_bytes(0xff, len) };
+        }
+        self
+    }
+
+    fn of(len: usize, begin: Begin) -> Self {
         let bytes = len.saturating_mul(size_of::<T>());
         if bytes >= LEAST
-            && let Some(memory) = Self::mapped(bytes, len, is_zero)
+            && let Some(memory) = Self::mapped(bytes, len, begin)
         {
             return Self(memory);
         }
@@ -91,9 +113,10 @@ impl<T: Plain> Zeros<T> {
     }
 
     /// Memory of the system's own, `None` where it gives none.
-    fn mapped(bytes: usize, len: usize, is_zero: bool) -> Option<Memory<T>> {
+    fn mapped(bytes: usize, len: usize, begin: Begin) -> Option<Memory<T>> {
         let whole = bytes.checked_next_multiple_of(PAGE)?.checked_add(PAGE)?;
-        let (mut map, is_new) = match free(whole) {
+        let used = if begin == Begin::Kept { None } else { free(whole) };
+        let (mut map, is_new) = match used {
             Some(map) => (map, false),
             None => (MmapMut::map_anon(whole).ok()?, true),
         };
@@ -102,8 +125,12 @@ impl<T: Plain> Zeros<T> {
         if is_new {
             // Advice alone: without large pages it is slower.
             #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage);
-        } else if is_zero {
+            let _ = if begin == Begin::Kept {
+                map.advise_range(memmap2::Advice::HugePage, start, bytes / PAGE * PAGE)
+            } else {
+                map.advise(memmap2::Advice::HugePage)
+            };
+        } else if begin == Begin::Zero {
             map[start..start + bytes].par_chunks_mut(PART).for_each(|part| part.fill(0));
         }
         Some(Memory::Large { map, start, len })
@@ -201,6 +228,11 @@ mod tests {
             these.iter_mut().enumerate().for_each(|(n, line)| line.0 = [n as u32; 16]);
             assert!(these.clone().iter().enumerate().all(|(n, line)| line.0 == [n as u32; 16]));
             drop(these);
+            let mut kept = Zeros::<u8>::to_be_kept(len * 64 + 5);
+            assert!(kept.iter().all(|&byte| byte == 0xff));
+            kept.iter_mut().enumerate().for_each(|(n, byte)| *byte = n as u8);
+            assert!(kept.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+            drop(kept);
             assert!(Zeros::<Line>::new(len).iter().all(|line| line.0 == [0; 16]));
         }
     }

@@ -86,9 +86,14 @@ impl Weights {
         self.whole_numbers = false;
     }
 
-    /// What the CPU multiplies for these weights in `precision`.
+    /// What the CPU multiplies these weights and activations as.
     pub fn arithmetic(&self, precision: Precision) -> Arithmetic {
         precision.arithmetic(self.whole_numbers)
+    }
+
+    /// What the CPU multiplies queries, keys and values as.
+    pub fn attending(&self, precision: Precision) -> Arithmetic {
+        precision.attending(self.whole_numbers)
     }
 
     /// Says what becomes of the adapter, if there is one; by default it is merged.

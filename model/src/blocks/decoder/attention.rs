@@ -16,6 +16,8 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct Attention {
     pub heads: Heads,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
     /// Queries; with `gated` each head's queries and then its gate.
     pub query: Linear,
     pub key: Linear,
@@ -41,12 +43,14 @@ impl Attention {
         } else {
             None
         };
+        let attending = weights.attending(precision);
         let mut linear = |name: &str, input, output, bias| {
             let key = format!("{key}.self_attn.{name}");
             Linear::take(weights, precision, &key, input, output, bias)
         };
         Ok(Self {
             heads: Heads::shared(sizes.heads, sizes.keys, sizes.head_dim),
+            attending,
             query: linear("q_proj", sizes.hidden, q, bias)?,
             key: linear("k_proj", sizes.hidden, kv, bias)?,
             value: linear("v_proj", sizes.hidden, kv, bias)?,
@@ -87,7 +91,7 @@ impl Attention {
         };
         q.each_group(turn);
         k.each_group(turn);
-        let seen = attend(arithmetic, self.heads, mask, &q, &k, &v);
+        let seen = attend(self.attending, self.heads, mask, &q, &k, &v);
         let y = match gates {
             Some(gates) => Operand::made(arithmetic, &seen, |group, seen, y| {
                 y.copy_from_slice(seen);

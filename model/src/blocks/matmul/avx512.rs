@@ -2,8 +2,8 @@
 //! with up to 16 positions only the first register is multiplied, with up to 16 rows.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_dpbf16_ps, _mm512_fmadd_ps,
-    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
@@ -136,38 +136,6 @@ rows!(
         }
     }
 );
-
-/// Adds the products of rows of bf16 with pairs of it, as many chunks of 32 numbers as `x` has, to 16
-/// parts of the sum of each row. What lies `ahead` bytes further on in a row is fetched.
-///
-/// # Safety
-/// AVX-512 F and BF16; rows of at least 64 bytes a chunk.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn add_pairs(
-    rows: &[&[u8]; 4],
-    x: &[[u32; 16]],
-    sums: &mut [[f32; 16]; 4],
-    ahead: usize,
-) {
-    let mut local = [_mm512_setzero_ps(); 4];
-    for (at, x) in x.iter().enumerate() {
-        // SAFETY: 64 bytes are 64 bytes; a row has so many for each chunk, and a hint fails nowhere.
-        unsafe {
-            let x = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(x.as_ptr().cast()));
-            for (sum, row) in local.iter_mut().zip(rows) {
-                let row = row.as_ptr().add(64 * at);
-                _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(ahead).cast());
-                let weights = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(row.cast()));
-                *sum = _mm512_dpbf16_ps(*sum, weights, x);
-            }
-        }
-    }
-    for (sums, local) in sums.iter_mut().zip(local) {
-        // SAFETY: 64 bytes are 64 bytes.
-        let local = unsafe { transmute::<__m512, [f32; 16]>(local) };
-        sums.iter_mut().zip(local).for_each(|(sum, local)| *sum += local);
-    }
-}
 
 /// `rounds` times 24 independent products in registers.
 macro_rules! peak {

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use super::ahead::Ahead;
 use super::tile::{Arithmetic, ROWS, RUN};
 use crate::blocks::lanes::LANES;
+use crate::blocks::zeros::Zeros;
 use crate::checkpoint::stored::Stored;
 
 /// Where the numbers of a weight are.
@@ -15,8 +16,10 @@ use crate::checkpoint::stored::Stored;
 enum Bytes {
     /// In a file, or with an adapter merged in.
     Stored(Stored),
-    /// Converted while loading.
+    /// Made in memory.
     Owned(Arc<[u8]>),
+    /// Converted while loading, in large pages: each token reads all of them.
+    Converted(Arc<Zeros<u8>>),
 }
 
 impl Bytes {
@@ -24,6 +27,7 @@ impl Bytes {
         match self {
             Self::Stored(stored) => stored.bytes(),
             Self::Owned(bytes) => bytes,
+            Self::Converted(bytes) => bytes,
         }
     }
 }
@@ -100,6 +104,19 @@ impl Matrix {
     }
 
     /// A weight that was converted while loading.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn converted(
+        format: Format,
+        shape: [usize; 2],
+        bytes: Zeros<u8>,
+        scales: Vec<f32>,
+    ) -> Self {
+        Self::checked(format, shape, Bytes::Converted(bytes.into()), scales)
+    }
+
+    /// A weight that was made in memory.
     ///
     /// # Panics
     /// When lengths do not fit.

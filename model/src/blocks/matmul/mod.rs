@@ -16,6 +16,7 @@
 //! written, go another way ([`few`]).
 //! [`Arithmetic::of_sixteen_bits`] says which type a precision of 16 bits takes where.
 
+pub mod activations;
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -28,17 +29,20 @@ mod few;
 mod int16;
 mod kernel;
 mod matrix;
+mod numbers;
 mod operand;
-pub mod panel;
+mod panel;
 mod peak;
 mod portable;
 mod product;
 #[cfg(test)]
 pub mod tests;
 mod tile;
+pub mod whole;
 
 pub use ahead::Ahead;
 pub use factor::Factor;
+pub use few::product_of_few;
 pub use kernel::{Kernel, best};
 pub use matrix::{Format, Matrix, Q4_BLOCK};
 pub use operand::Operand;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::factor::Factor;
-use super::panel;
 use super::tile::{Arithmetic, MOST_OF_ACTIVATIONS, MOST_OF_FEW, RUN, TILE};
+use super::{activations, whole};
 use crate::blocks::lanes::{LANES, Lanes, Line};
 use crate::blocks::zeros::Zeros;
 
@@ -36,8 +36,9 @@ pub struct Operand {
     run: usize,
     /// Of whole numbers: the scales of the positions, in the order of the lines.
     scales: Vec<[f32; LANES]>,
-    /// How many positions there are, when that is known to be few.
-    few: Option<usize>,
+    /// The numbers of each position, as they were rounded, when there are few; the lines are empty
+    /// then.
+    few: Option<Vec<Vec<f32>>>,
 }
 
 impl Operand {
@@ -66,13 +67,37 @@ impl Operand {
     /// so whenever it is multiplied: sums are added in another order.
     #[must_use]
     pub fn of_few(self, positions: usize) -> Self {
-        let few = (self.groups == 1 && positions <= MOST_OF_FEW).then_some(positions);
-        Self { few, ..self }
+        if self.groups != 1 || positions > MOST_OF_FEW {
+            return self;
+        }
+        let few = (0..positions).map(|position| self.values(position)).collect();
+        Self::of_rows(self.arithmetic, self.width, few)
     }
 
-    /// How many positions there are, when that is known to be few.
-    pub fn few(&self) -> Option<usize> {
-        self.few
+    /// Of a few positions, whose numbers are `rows`, `[positions][width]`.
+    ///
+    /// # Panics
+    /// When rows are of another width.
+    pub fn of_rows(arithmetic: Arithmetic, width: usize, mut rows: Vec<Vec<f32>>) -> Self {
+        assert!(rows.iter().all(|row| row.len() == width), "rows of the width");
+        if arithmetic == Arithmetic::Bf16 {
+            rows.iter_mut().for_each(|row| activations::round_numbers(row));
+        }
+        Self {
+            arithmetic,
+            groups: 1,
+            width,
+            counts: [rows.len()].into(),
+            lines: Zeros::new(0),
+            run: RUN,
+            scales: Vec::new(),
+            few: Some(rows),
+        }
+    }
+
+    /// The numbers of each position, as they were rounded, when there are few.
+    pub fn few(&self) -> Option<&[Vec<f32>]> {
+        self.few.as_deref()
     }
 
     /// The numbers of a position of the first group, as they were rounded.
@@ -137,8 +162,7 @@ impl Operand {
     /// For the same positions and another width; all rows have to be written, a tile or several at
     /// once.
     pub fn like(&self, width: usize) -> Self {
-        let few = self.few;
-        Self { few, ..Self::with_run(self.arithmetic, self.counts.clone(), width, 1) }
+        Self::with_run(self.arithmetic, self.counts.clone(), width, 1)
     }
 
     /// Positions of a group.
@@ -213,7 +237,7 @@ impl Filler {
         for (i, rows) in rows.chunks(width).enumerate() {
             // SAFETY: ours alone, as the caller promises; inside by the checks above.
             let lines = unsafe { self.tile(group, first / width + i) };
-            panel::round_rows(self.arithmetic, rows, lines);
+            activations::round_rows(self.arithmetic, rows, lines);
         }
     }
 
@@ -237,11 +261,11 @@ impl Filler {
             // alone, as the caller promises.
             let scales = unsafe { &mut *self.scales.add(index) };
             let mut inverses = [0.0; LANES];
-            panel::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
+            whole::lane_scales(rows, MOST_OF_ACTIVATIONS, scales, &mut inverses);
             for (i, rows) in rows.chunks(width).enumerate() {
                 // SAFETY: as above.
                 let lines = unsafe { self.tile(group, tile + i) };
-                panel::round_whole(rows, &inverses, lines);
+                whole::round_whole(rows, &inverses, lines);
             }
         }
     }

@@ -7,7 +7,6 @@ use pagesight_simd::Instructions;
 use rayon::prelude::*;
 
 use super::ahead::Ahead;
-use super::few::product_of_few;
 use super::kernel::{Kernel, best};
 use super::matrix::Matrix;
 use super::operand::{Operand, panel_tiles};
@@ -30,15 +29,15 @@ const PRODUCTS: usize = 64 << 20;
 /// Multiplies `P` weights of the same shape with `x`. `sink` gets 32 rows of each product at a
 /// time: `(group, first row, products)`; rows past the last are zero. It is called from all
 /// threads, once for every group and every 32 rows.
+///
+/// # Panics
+/// When `x` has few positions, which are for [`product_of_few`](super::product_of_few).
 pub fn product<const P: usize>(
     weights: [&Matrix; P],
     x: &Operand,
     sink: impl Fn(usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
-    match x.few() {
-        Some(positions) => product_of_few(weights, x, positions, sink),
-        None => product_with(best(x.arithmetic), weights, x, sink),
-    }
+    product_with(best(x.arithmetic), weights, x, sink);
 }
 
 pub fn product_with<const P: usize>(
@@ -59,16 +58,7 @@ pub fn products<const P: usize>(
     x: &Operand,
     sink: impl Fn(usize, usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
-    match x.few() {
-        Some(positions) => {
-            for (which, weights) in all.iter().enumerate() {
-                product_of_few(*weights, x, positions, |group, first, products| {
-                    sink(which, group, first, products);
-                });
-            }
-        }
-        None => products_with(best(x.arithmetic), all, x, sink),
-    }
+    products_with(best(x.arithmetic), all, x, sink);
 }
 
 fn products_with<const P: usize>(
@@ -77,6 +67,7 @@ fn products_with<const P: usize>(
     x: &Operand,
     sink: impl Fn(usize, usize, usize, [&[[f32; LANES]; ROWS]; P]) + Sync,
 ) {
+    assert!(x.few().is_none(), "positions of groups");
     let mut tasks = Vec::new();
     for (which, weights) in all.iter().enumerate() {
         let rows = weights[0].rows();

@@ -68,6 +68,16 @@ impl Arithmetic {
         if near_enough && is_faster { Self::Int16 } else { Self::F32 }
     }
 
+    /// What a few positions are rounded to, before the product of few makes of them what it multiplies:
+    /// for that their numbers need not be whole.
+    #[must_use]
+    pub const fn of_few(self) -> Self {
+        match self {
+            Self::Int16 => Self::F32,
+            other => other,
+        }
+    }
+
     /// Number of tiles for an inner width. The last one is filled up with zeros.
     pub const fn tiles(self, width: usize) -> usize {
         width.div_ceil(self.tile_width())

@@ -114,6 +114,8 @@ pub struct Layer {
     pub up: Linear,
     pub down: Linear,
     pub heads: Heads,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
     /// Norms of what attention and MLP give, before it is added: Gemma 2 has them.
     pub post_norms: Option<[Norm; 2]>,
 }
@@ -154,6 +156,7 @@ impl Layer {
                 let mut norm = |name| Norm::take(weights, &format!("{key}.{name}"), config);
                 Some([norm(post_norms)?, norm("post_feedforward_layernorm")?])
             },
+            attending: weights.attending(precision),
             heads: Heads {
                 queries: config.num_attention_heads,
                 keys: config.num_key_value_heads,
@@ -188,7 +191,7 @@ impl Layer {
         if let Some(kept) = kept {
             (*x, q) = (x.keep(kept), q.keep(kept));
         }
-        let seen = attend(arithmetic, self.heads, context.mask, &q, &k, &v);
+        let seen = attend(self.attending, self.heads, context.mask, &q, &k, &v);
         self.answered(arithmetic, &seen, x, context);
         [k, v]
     }
@@ -364,10 +367,11 @@ impl Language {
         let positions: Vec<usize> =
             sequences.iter().map(|caches| caches.first().map_or(0, Cache::length)).collect();
         let context = self.placed(&positions);
+        let arithmetic = self.arithmetic.of_few();
         for (n, layer) in self.layers.iter().enumerate() {
             let mut caches: Vec<&mut Cache> =
                 sequences.iter_mut().map(|caches| &mut caches[n]).collect();
-            layer.step(self.arithmetic, &mut x, &context, &mut caches);
+            layer.step(arithmetic, &mut x, &context, &mut caches);
         }
         self.finish_all(&x)
     }

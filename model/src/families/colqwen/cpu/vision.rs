@@ -64,6 +64,8 @@ impl Norm {
 #[derive(Debug)]
 pub struct Layer {
     pub heads: Heads,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
     pub norms: [Norm; 2],
     pub query: Linear,
     pub key: Linear,
@@ -134,6 +136,7 @@ impl Layer {
         };
         Ok(Self {
             heads: Heads::alike(config.heads, dim),
+            attending: weights.attending(precision),
             norms,
             query: part(0),
             key: part(1),
@@ -156,7 +159,7 @@ impl Layer {
             });
         }
         let mask = if self.windowed { Mask::Parts(&context.windows.ends) } else { Mask::All };
-        let seen = attend(arithmetic, self.heads, mask, &q, &k, &v);
+        let seen = attend(self.attending, self.heads, mask, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
         let y = Operand::made(arithmetic, x, |_, x, y| self.norms[1].apply(x, y));
         match &self.mlp {

@@ -22,6 +22,8 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct Modern {
     arithmetic: Arithmetic,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
     pub heads: Heads,
     hidden: usize,
     pub words: Words,
@@ -118,7 +120,7 @@ impl Layer {
                 rows.chunks_exact_mut(heads.dim).for_each(|head| angles.turn(group, head));
             });
         }
-        let seen = attend(arithmetic, heads, mask, &q, &k, &v);
+        let seen = attend(model.attending, heads, mask, &q, &k, &v);
         self.out.add_to(&Operand::round(arithmetic, &seen), x);
         let y = Operand::made(arithmetic, x, |_, x, y| self.mlp_norm.apply(x, y));
         let y = Linear::apply_gated_with(&self.inner, &self.gate, &y, exact_gated_rows);
@@ -170,6 +172,7 @@ impl Modern {
             .map(|theta| (0..heads.dim / 2).map(|j| (0, frequency(theta, j, heads.dim))).collect());
         Ok(Self {
             arithmetic: weights.arithmetic(precision),
+            attending: weights.attending(precision),
             heads,
             hidden,
             words: Words { table, added },

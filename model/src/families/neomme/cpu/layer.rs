@@ -19,6 +19,8 @@ use crate::precision::Precision;
 pub struct Layer {
     arithmetic: Arithmetic,
     pub heads: Heads,
+    /// What queries, keys and values are multiplied as.
+    attending: Arithmetic,
     pub kind: LayerConfig,
     pub eps: f32,
     /// What both branches are multiplied with.
@@ -79,6 +81,7 @@ impl Layer {
         Ok(Self {
             arithmetic: weights.arithmetic(precision),
             heads,
+            attending: weights.attending(precision),
             kind,
             eps: config.eps,
             residual: config.residual,
@@ -116,7 +119,7 @@ impl Layer {
             v.each_group(|group, rows| add_rows(rows, shared.values.group(group), &[]));
         }
         let mask = self.kind.window.map_or(Mask::All, Mask::Window);
-        let seen = attend(self.arithmetic, self.heads, mask, &q, &k, &v);
+        let seen = attend(self.attending, self.heads, mask, &q, &k, &v);
         let y = Operand::made(self.arithmetic, &seen, |group, seen, y| {
             y.copy_from_slice(seen);
             let values = v.group(group);
