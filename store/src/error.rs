@@ -215,6 +215,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What is asked for lies in a bucket that was out of reach a moment ago: nobody waits for it.
+    #[error("{place} is out of reach")]
+    OutOfReach {
+        /// The index.
+        place: String,
+        /// What failed; nothing where it was not tried again.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// A bucket does not refuse to put what is there already: two that commit at the same time would
     /// lose pages.
     #[error(

@@ -73,7 +73,9 @@ use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, UInt32Type, UInt
 
 use crate::error::StoreError;
 
-pub(crate) use documents::{documents_batch, documents_schema, new_document_columns, read_ledger};
+pub(crate) use documents::{
+    documents_batch, documents_schema, new_document_columns, read_ledger, read_ledger_of,
+};
 pub(crate) use pages::{
     TEXT_COLUMNS, VECTOR_COLUMNS, new_page_columns, pages_batch, pages_batches, pages_schema,
     read_pages_of,

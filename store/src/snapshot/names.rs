@@ -16,6 +16,9 @@ pub(crate) const TEXT: &str = "text";
 /// Folder of the codes.
 pub(crate) const CODES: &str = "codes";
 
+/// Folder of the lists that say which pages the rows of the pages' table are; of an index in a bucket alone.
+pub(crate) const ROWS: &str = "rows";
+
 /// Folders whose files belong to snapshots. A new kind of derived data adds its folder here, and
 /// its files in use where the writer publishes.
 pub(crate) const DATA_FOLDERS: [&str; 4] = ["documents.lance", "pages.lance", TEXT, CODES];
