@@ -6,16 +6,19 @@
 //! snapshot of it, all or nothing. Whatever is killed is started again. Searches open the same
 //! [`Address`] with [`Index::open`](crate::Index::open).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[cfg(feature = "model")]
 use pagesight_core::ModelSource;
 use pagesight_core::seam::{Model, Ocr, PageEncoder, PdfReader};
-use pagesight_core::{ModelRecord, OcrChoice};
+use pagesight_core::{DocumentRecord, ModelId, ModelRecord, OcrChoice};
 use pagesight_indexer::{
-    BatchSize, Engines, Event, IndexError, Limits, Summary, Survey, SyncOptions, read_files, survey,
+    BatchSize, Engines, Event, IndexError, Limits, Summary, Survey, SurveyedFile, SyncOptions,
+    read_files, survey, survey_listed,
 };
 use pagesight_maxsim::Neutral;
 #[cfg(feature = "model")]
@@ -26,8 +29,8 @@ use pagesight_ocr::WeightSearch;
 use pagesight_pdf::RenderOptions;
 use pagesight_query::measure::tune::Setting;
 use pagesight_store::{
-    DroppedPath, Fleet as Store, PlannedDocument, PlannedFile, StoreError, Tuning, Work, Worker,
-    WorkerSummary,
+    DroppedPath, Fleet as Store, Pdfs, PlannedDocument, PlannedFile, StoreError, Tuning, Work,
+    Worker, WorkerSummary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -129,9 +132,69 @@ pub enum Sharded {
 /// An index in a bucket, for those who write to it.
 pub struct Fleet {
     store: Store,
+    local: PathBuf,
     parts: Mutex<Parts>,
     /// The neutral questions of the model, once they were encoded.
     neutral: Arc<Mutex<Option<Neutral>>>,
+}
+
+/// PDFs of a bucket, as files of this machine while they are read.
+struct Staged {
+    folder: PathBuf,
+}
+
+impl Staged {
+    /// Those at `paths`, in a folder of their own in `local`. What is larger than `most_bytes` is not read.
+    fn of(pdfs: &Pdfs, paths: &[String], local: &Path, most_bytes: u64) -> Result<Self, Error> {
+        static STAGED: AtomicU64 = AtomicU64::new(0);
+        let number = STAGED.fetch_add(1, Ordering::Relaxed);
+        let folder = local.join(format!("pdfs-{}-{number}", std::process::id()));
+        let staged = Self { folder };
+        // One that was killed had the same number.
+        let _ = std::fs::remove_dir_all(&staged.folder);
+        let made = std::fs::create_dir_all(&staged.folder);
+        let path = staged.folder.clone();
+        made.map_err(|source| Error::Io { action: "making", path, source })?;
+        pdfs.fetch(paths, &staged.folder, most_bytes)?;
+        Ok(staged)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Compares the PDFs of a bucket with the ledger, for the model with this id.
+fn survey_pdfs(
+    pdfs: &Pdfs,
+    place: &Path,
+    files: &[PlannedFile],
+    (ledger, model): (Vec<DocumentRecord>, Option<&ModelId>),
+    options: &SyncOptions,
+) -> Result<Survey, Error> {
+    let files: Vec<SurveyedFile> = files
+        .iter()
+        .map(|file| SurveyedFile {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            modified_ns: file.modified_ns,
+        })
+        .collect();
+    let mut failed = None;
+    let hash = &mut |path: &str| {
+        if failed.is_some() || options.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        pdfs.hash(path).unwrap_or_else(|error| {
+            failed = Some(error);
+            None
+        })
+    };
+    let survey = survey_listed(ledger, place, &files, model, options, hash);
+    // A bucket that cannot be read is no reason to plan what is there as unreadable.
+    failed.map_or(Ok(survey), |error| Err(error.into()))
 }
 
 #[derive(Default)]
@@ -153,7 +216,8 @@ impl Fleet {
         let folder = |source| Error::Io { action: "making", path: local.into(), source };
         std::fs::create_dir_all(local).map_err(folder)?;
         let store = Store::open(address, local)?;
-        Ok(Self { store, parts: Mutex::default(), neutral: Arc::default() })
+        let local = local.to_path_buf();
+        Ok(Self { store, local, parts: Mutex::default(), neutral: Arc::default() })
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -231,7 +295,8 @@ impl Fleet {
     }
 
     /// Plans to bring the index in step with the PDFs below `folders`, whose paths in the ledger begin
-    /// at `base`; `None` for the nearest folder above all of them. There is an index afterwards.
+    /// at `base`; `None` for the nearest folder above all of them. There is an index afterwards. One
+    /// [`Address`] may stand in the place of all folders: PDFs that lie in a bucket, whose paths begin there.
     ///
     /// # Errors
     /// [`Error::Store`] where the bucket cannot hold one, or it has another model; [`Error::Index`]
@@ -243,11 +308,23 @@ impl Fleet {
         shards: Option<usize>,
         (reading, options): (&Reading, &SyncOptions),
     ) -> Result<Planned, Error> {
-        let base = base_of(folders, base)?;
         let model = self.model_record();
-        let (snapshot, ledger) = self.store.begin(model.as_ref())?;
         let id = model.as_ref().map(|model| &model.id);
-        let survey = survey(ledger, &base, folders, id, options)?;
+        let (base, snapshot, survey) = match self.pdfs_of(folders)? {
+            None => {
+                let base = base_of(folders, base)?;
+                let (snapshot, ledger) = self.store.begin(model.as_ref())?;
+                let survey = survey(ledger, &base, folders, id, options)?;
+                (base, snapshot, survey)
+            }
+            Some(pdfs) => {
+                let files = pdfs.list()?;
+                let (snapshot, ledger) = self.store.begin(model.as_ref())?;
+                let place = PathBuf::from(pdfs.address().to_string());
+                let survey = survey_pdfs(&pdfs, &place, &files, (ledger, id), options)?;
+                (place, snapshot, survey)
+            }
+        };
         let documents = survey.to_read.iter().map(|(document, files)| PlannedDocument {
             document: *document,
             files: files
@@ -274,6 +351,22 @@ impl Fleet {
         work.shards = shards;
         let base = work.base;
         Ok(Planned { plan: self.store.plan(work)?, base, survey })
+    }
+
+    /// The PDFs at the address that stands in the place of a folder; `None` where there are folders.
+    fn pdfs_of(&self, folders: &[PathBuf]) -> Result<Option<Pdfs>, Error> {
+        let mut found = None;
+        for folder in folders {
+            if let Some(address) = Address::of(folder)? {
+                if folders.len() > 1 {
+                    let place = address.to_string();
+                    let what = "PDFs are planned from one address, without others beside it";
+                    return Err(StoreError::NotInBucket { place, what }.into());
+                }
+                found = Some(self.store.pdfs(address)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Reads plan `id`; `None` when there is none, or it was swept away after its commit.
@@ -328,11 +421,20 @@ impl Fleet {
             worker.set_neutral(neutral(&self.neutral, model.clone(), record));
         }
         let folder = base.map_or_else(|| PathBuf::from(&worker.plan().folder), Path::to_path_buf);
-        let missing = |source| Error::Io { action: "finding", path: folder.clone(), source };
-        let base = folder.canonicalize().map_err(missing)?;
         let engines = self.engines(&options, model)?;
         let paths = worker.paths();
         let named = worker.sample()?.to_vec();
+        let pdfs = self.pdfs_of(std::slice::from_ref(&folder))?;
+        // What lies in a bucket is on this machine while its shard is read.
+        let staged = pdfs.map(|pdfs| {
+            let all: BTreeSet<&String> = paths.iter().chain(&named).collect();
+            let all: Vec<String> = all.into_iter().cloned().collect();
+            Staged::of(&pdfs, &all, &self.local, options.limits.file_bytes)
+        });
+        let staged = staged.transpose()?;
+        let folder = staged.as_ref().map_or(folder, |staged| staged.folder.clone());
+        let missing = |source| Error::Io { action: "finding", path: folder.clone(), source };
+        let base = folder.canonicalize().map_err(missing)?;
         if engines.encoder.is_some() && !named.is_empty() {
             let sampled = sample::vectors(&engines, &base, &named, &options).map_err(of_store)?;
             sampled.map_or(Ok(()), |pages| worker.fit_coder(pages))?;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pagesight_core::seam::{Model, PassageEncoder, QueryEncoder};
-use pagesight_core::{DocumentId, DocumentRecord, ModelId, ModelSource, PageRecord, chain};
+use pagesight_core::{
+    DocumentId, DocumentRecord, ModelId, ModelSource, PageRecord, PageSize, TextSource, chain,
+};
 use pagesight_query::{
     PassageMatch, PassageSource, PathFilter, Ranking, Request, Sources, TokenMatch,
 };
+use pagesight_store::StoreError;
 use rayon::prelude::*;
 
 use crate::encoded::{Remembering, RememberingPassages};
@@ -139,14 +142,25 @@ impl Search {
         let ids: Vec<PageId> = ranked.ranking.hits.iter().map(|hit| hit.page).collect();
         let documents = view.documents_of(&ids.iter().map(|page| page.document).collect())?;
         let documents = |page: PageId| documents.get(&page.document).map_or(&[][..], Vec::as_slice);
-        let mut pages = view.reader.pages(&ids)?.into_iter();
+        let (pages, unread) = match view.reader.pages(&ids) {
+            Err(error @ StoreError::OutOfReach { .. }) => {
+                (view.reader.pages_here(&ids)?, Some(error.to_string()))
+            }
+            pages => (pages?, None),
+        };
+        let mut pages = pages.into_iter().peekable();
         let of_hit = |hit: &Hit| -> Result<PageRecord, Error> {
+            let page = pages.next_if(|page| page.id == hit.page);
+            if unread.is_some() {
+                // It was found, and what stands on it cannot be shown now.
+                return Ok(page.unwrap_or_else(|| blank(hit.page)));
+            }
             // Words and pages are one snapshot; only damage parts them.
             let missing = || Error::PageMissing {
                 path: ranked.path_of(hit.page, documents(hit.page)),
                 page: hit.page.number,
             };
-            pages.next().filter(|page| page.id == hit.page).ok_or_else(missing)
+            page.ok_or_else(missing)
         };
         let records: Vec<PageRecord> =
             ranked.ranking.hits.iter().map(of_hit).collect::<Result<_, _>>()?;
@@ -163,6 +177,8 @@ impl Search {
         let compact = snapshot.compact().filter(|_| by_patches);
         let mut notices = ranked.notices;
         notices.extend(ranked.ranking.notices);
+        let is_said = notices.iter().any(|notice| matches!(notice, Notice::OutOfReach { .. }));
+        notices.extend(unread.filter(|_| !is_said).map(|reason| Notice::OutOfReach { reason }));
         if work.code == Code::Sketch {
             let (compared, seen) = (work.reranked, work.seen);
             let quality = recall.map(|tuning| tuning.quality);
@@ -401,6 +417,12 @@ impl Search {
             found => found,
         }
     }
+}
+
+/// What is known of a page whose record is out of reach: which one it is.
+fn blank(id: PageId) -> PageRecord {
+    let (size, text_source) = (PageSize { width_pt: 0.0, height_pt: 0.0 }, TextSource::None);
+    PageRecord { id, size, text: String::new(), text_source, vectors: None, layout: None }
 }
 
 /// Whether the model that the index was made with is not on this machine any more; of the one

@@ -67,6 +67,10 @@ impl View {
         let (codes, passages) = (OnceLock::new(), OnceLock::new());
         let part = OnceLock::new();
         let ledger = Ledger::default();
+        if reader.is_in_bucket() {
+            // A bucket may be out of reach when a hit's document is asked for.
+            ledger.whole(&reader)?;
+        }
         Ok(Self { reader, ledger, codes, passages, backgrounds, part, router })
     }
 

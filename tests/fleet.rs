@@ -248,6 +248,69 @@ fn one_process_plans_reads_and_commits() {
     assert_eq!(of_type(&local, "summary")[0]["documents"]["ok"], 1);
 }
 
+/// Puts the file `name` of the folder of PDFs into the bucket of the tests, as the object `key`.
+fn put(fleet: &Fleet, name: &str, key: &str) {
+    use std::io::{Read as _, Write as _};
+    let endpoint = std::env::var("AWS_ENDPOINT_URL").unwrap();
+    let host = endpoint.strip_prefix("http://").unwrap();
+    let bytes = std::fs::read(fleet.place.path().join("pdfs").join(name)).unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let (bucket, length) = ("pagesight", bytes.len());
+    let head = format!(
+        "PUT /{bucket}/{key} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), &bytes].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn pdfs_that_lie_in_a_bucket_are_read_as_those_of_a_folder() {
+    let fleet = Fleet::new(&FILES);
+    // The folder itself is a bucket, or what moto has of it.
+    let own = fleet.place.path().file_name().unwrap().to_string_lossy().replace('.', "-");
+    let pdfs = match std::env::var("PAGESIGHT_TEST_BUCKET") {
+        Ok(_) => {
+            FILES.iter().for_each(|name| put(&fleet, name, &format!("pdfs-{own}/{name}")));
+            format!("s3://pagesight/pdfs-{own}")
+        }
+        Err(_) => format!("file://{}", fleet.place.path().join("pdfs").display()),
+    };
+    let plan = ["plan", "--model", "none", "--no-ocr", "--shards", "2", &pdfs];
+    let planned = fleet.json(0, &plan);
+    assert_eq!((&planned["documents"]["to_read"], &planned["shards"]), (&6.into(), &2.into()));
+    let id = planned["plan"].as_str().unwrap();
+    assert_eq!(fleet.json(0, &plan)["plan"], id, "planned again it is the same");
+    for shard in 0..2 {
+        let ran = fleet.shard(id, shard, 2);
+        assert!([0, 3].contains(&ran.code), "{}", ran.err);
+    }
+    fleet.json(3, &["commit", "--plan", id]);
+    assert_eq!(fleet.answers(), one_machine(&fleet));
+    // Nothing of them is left on this machine, and nothing is to be read again.
+    let left = std::fs::read_dir(fleet.place.path().join("local")).unwrap().flatten();
+    let left: Vec<_> =
+        left.filter(|e| e.file_name().to_string_lossy().starts_with("pdfs")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let again = fleet.json(0, &plan);
+    assert_eq!((&again["plan"], &again["documents"]["unchanged"]), (&Value::Null, &6.into()));
+    // In one process, with another name for one and without another.
+    if pdfs.starts_with("file:") {
+        let folder = fleet.place.path().join("pdfs");
+        std::fs::rename(folder.join("form.pdf"), folder.join("a form.pdf")).unwrap();
+        std::fs::remove_file(folder.join("slides.pdf")).unwrap();
+        let line = fleet.json(0, &["index", "--no-ocr", &pdfs]);
+        let documents = &line["documents"];
+        assert_eq!((&documents["renamed"], &documents["skipped"]), (&1.into(), &4.into()));
+        assert_eq!(fleet.answers(), one_machine(&fleet));
+    }
+    // An index in a folder is not made of them.
+    let refused = fleet.place.run(&["--index", "own/.pagesight", "index", &pdfs]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("is a bucket"), "{}", refused.err);
+}
+
 #[test]
 fn what_is_no_address_or_cannot_be_done_there_is_said() {
     let place = Place::with(&["form.pdf"]);

@@ -338,6 +338,12 @@ pub type DocumentFilter<'a> = Option<&'a HashSet<DocumentId>>;
 /// Takes a batch of pages with their multi-vectors.
 pub type Visit<'a> = &'a mut dyn FnMut(&[(PageId, PageVectors)]);
 
+/// Why something cannot be read now that is sound as far as anybody knows: it lies on another machine, which
+/// cannot be reached. Who finds it as the error of a seam goes on with what is here.
+#[derive(Debug, thiserror::Error)]
+#[error("what lies elsewhere cannot be read now")]
+pub struct OutOfReach(#[source] pub BoxError);
+
 /// The stored multi-vectors of one snapshot.
 pub trait VectorSource: Send + Sync {
     /// Calls `visit` with all pages that have vectors and pass `filter`, in batches, each page

@@ -44,6 +44,6 @@ pub use encoding::apart;
 pub use error::{AddError, IndexError};
 pub use event::{Emptied, Event, Outcome, Progress, Stages, Summary};
 pub use options::{BatchSize, Engines, Limits, SyncOptions};
-pub use survey::{Survey, SurveyedFile, read_files, survey};
+pub use survey::{Survey, SurveyedFile, read_files, survey, survey_listed};
 pub use sync::sync;
 pub use watch::FolderWatch;

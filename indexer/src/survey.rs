@@ -59,6 +59,40 @@ pub fn survey(
     options: &SyncOptions,
 ) -> Result<Survey, IndexError> {
     let discovery = discover(base, roots, options.links_out, &options.stop)?;
+    let hash = &mut |found: &Found| hash(found, options.limits.file_bytes);
+    Ok(compare(records, base, &discovery, model, options, hash))
+}
+
+/// As [`survey`], of `files` that lie elsewhere than in folders, all that are there below `place`, which
+/// stands for a base. `hash` says which document a file is; `None` for one that cannot be read.
+pub fn survey_listed(
+    records: Vec<DocumentRecord>,
+    place: &Path,
+    files: &[SurveyedFile],
+    model: Option<&ModelId>,
+    options: &SyncOptions,
+    hash: &mut dyn FnMut(&str) -> Option<DocumentId>,
+) -> Survey {
+    let mut discovery = Discovery { roots: vec![place.into()], ..Discovery::default() };
+    for SurveyedFile { path, bytes, modified_ns } in files.iter().cloned() {
+        let file = place.join(&path);
+        let found = Found { file, path: path.clone(), bytes, modified_ns, is_attached: false };
+        discovery.files.insert(path, found);
+    }
+    let most_bytes = options.limits.file_bytes;
+    let hash = &mut |found: &Found| (found.bytes <= most_bytes).then(|| hash(&found.path))?;
+    compare(records, place, &discovery, model, options, hash)
+}
+
+/// Compares what was found with `records`, the ledger.
+fn compare(
+    records: Vec<DocumentRecord>,
+    base: &Path,
+    discovery: &Discovery,
+    model: Option<&ModelId>,
+    options: &SyncOptions,
+    hash: &mut dyn FnMut(&Found) -> Option<DocumentId>,
+) -> Survey {
     let ledger: Ledger = records.into_iter().map(|r| (r.path.clone(), r)).collect();
     let wants = Wants {
         model: model.cloned(),
@@ -80,7 +114,7 @@ pub fn survey(
             survey.unchanged += 1;
             continue;
         }
-        let document = hash(found, options.limits.file_bytes);
+        let document = hash(found);
         if let Some(known) = document.and_then(|id| whole.get(&id)) {
             let (record, _) = ledger::known(found, known, before);
             done.insert(document.expect("it is known by it"), record.clone());
@@ -98,7 +132,7 @@ pub fn survey(
         reading.entry((document, alone)).or_default().push(file);
     }
     survey.to_read = reading.into_iter().map(|((id, _), files)| (id, files)).collect();
-    let missing = Missing { ledger: &ledger, discovery: &discovery, base, done: &done };
+    let missing = Missing { ledger: &ledger, discovery, base, done: &done };
     survey.emptied = missing.emptied();
     let kept = if options.drop_emptied { &[][..] } else { &survey.emptied[..] };
     let renamed: Vec<&str> = survey.renamed.iter().map(|record| &*record.path).collect();
@@ -107,7 +141,7 @@ pub fn survey(
         .filter(|path| !renamed.contains(path))
         .map(|path| (path.to_string(), ledger[path].document))
         .collect();
-    Ok(survey)
+    survey
 }
 
 /// The records of what the document `known` carries, by the names that they have where it is `found`.
@@ -221,5 +255,46 @@ mod tests {
         assert_eq!(found.renamed, [record(&moved, "moved.pdf", moved_id)]);
         let gone = [("before.pdf", moved_id), ("gone.pdf", gone_id)];
         assert_eq!(found.dropped, gone.map(|(path, id)| (path.to_string(), Some(id))));
+    }
+
+    #[test]
+    fn files_that_are_listed_are_compared_as_those_of_a_folder() {
+        let place = Path::new("s3://archive/pdfs");
+        let file =
+            |path: &str, modified_ns| SurveyedFile { path: path.into(), bytes: 3, modified_ns };
+        let id = |path: &str| DocumentId::of(path.as_bytes());
+        let record = |path: &str, name: &str| DocumentRecord {
+            bytes: 3,
+            modified_ns: 7,
+            ..document_record(path, id(name), 1)
+        };
+        let records = vec![
+            record("same.pdf", "same"),
+            record("before.pdf", "moved"),
+            record("gone.pdf", "gone"),
+            record("changed.pdf", "old"),
+        ];
+        let files = [
+            file("same.pdf", 7),
+            file("a folder/moved.pdf", 7),
+            file("changed.pdf", 8),
+            SurveyedFile { bytes: u64::MAX, ..file("large.pdf", 7) },
+        ];
+        let mut asked = Vec::new();
+        let hash = &mut |path: &str| {
+            asked.push(path.to_string());
+            Some(if path.ends_with("moved.pdf") { id("moved") } else { id(path) })
+        };
+        let options = SyncOptions::default();
+        let found = survey_listed(records.clone(), place, &files, None, &options, hash);
+        assert_eq!(asked, ["a folder/moved.pdf", "changed.pdf"]);
+        assert_eq!((found.unchanged, found.renamed.len()), (1, 1));
+        let read: Vec<_> = found.to_read.iter().map(|(id, files)| (*id, &*files[0].path)).collect();
+        assert_eq!(read, [(None, "large.pdf"), (Some(id("changed.pdf")), "changed.pdf")]);
+        let dropped = [("before.pdf", id("moved")), ("gone.pdf", id("gone"))];
+        assert_eq!(found.dropped, dropped.map(|(path, id)| (path.to_string(), Some(id))));
+        // A place where nothing is any more is no reason to drop all.
+        let found = survey_listed(records, place, &[], None, &options, &mut |_| None);
+        assert_eq!((found.emptied.len(), found.dropped.len()), (1, 0));
     }
 }

@@ -1,8 +1,8 @@
 //! Why a search failed.
 
-use pagesight_core::seam::BoxError;
+use pagesight_core::seam::{BoxError, OutOfReach};
 use pagesight_core::{Channel, PageId};
-use pagesight_maxsim::DimMismatch;
+use pagesight_maxsim::{DimMismatch, HereError};
 
 /// Why a search failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,15 @@ fn parts_said(parts: &[[usize; 2]]) -> String {
 }
 
 impl QueryError {
+    /// Why what was wanted cannot be read now, one line, where it lies on a machine that is out of reach.
+    pub(crate) fn out_of_reach(&self) -> Option<String> {
+        let Self::Vectors(source) = self else { return None };
+        let here = source.downcast_ref::<HereError>();
+        let is_elsewhere = here.is_some_and(|error| matches!(error, HereError::Elsewhere(_)));
+        let why = || source.source().map_or_else(|| source.to_string(), ToString::to_string);
+        (source.is::<OutOfReach>() || is_elsewhere).then(why)
+    }
+
     /// This error, or the one that it came from, where that is a part that does not answer.
     pub fn of_part(&self) -> Option<&Self> {
         match self {

@@ -51,6 +51,12 @@ pub enum Notice {
         /// What is damaged, one line.
         reason: String,
     },
+    /// What lies in a bucket cannot be read now: the answer is of what this machine has. Pages are ranked by
+    /// their codes, or where these are not here by words alone, and some hits may have no text.
+    OutOfReach {
+        /// Why, one line.
+        reason: String,
+    },
     /// Sketches chose the pages that were compared: the ranking is an approximation.
     Compared {
         /// Pages that were compared.
@@ -96,6 +102,9 @@ impl fmt::Display for Notice {
                 write!(f, "the model cannot read most letters of this query: words alone answer")
             }
             Self::CodesDamaged { reason } => write!(f, "{reason}: all vectors were read"),
+            Self::OutOfReach { reason } => {
+                write!(f, "{reason}: the answer is of what this machine has")
+            }
             Self::Compared { compared, seen, quality } => {
                 write!(f, "approximate: {compared} of {seen} pages were compared; ")?;
                 match quality {
@@ -152,6 +161,10 @@ mod tests {
             (
                 Notice::CodesDamaged { reason: reason() },
                 "the model is gone: all vectors were read".into(),
+            ),
+            (
+                Notice::OutOfReach { reason: "the bucket is gone".into() },
+                "the bucket is gone: the answer is of what this machine has".into(),
             ),
             (
                 Notice::Compared { compared: 9, seen: 20, quality: None },

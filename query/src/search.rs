@@ -75,16 +75,27 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
                 let depth = Depth { pages, certain: k };
                 let correction = correction(sources, request, query);
                 let visual = visual(sources, request, query, depth, correction.as_ref());
-                let (found, notice);
-                if may_be_ordered_by_code(request, &channels) {
-                    let coded;
-                    ((found, work), coded, notice) = visual.rank_by_code()?;
-                    unsettled = coded.map(|coded| (coded, depth));
+                let ranked = if may_be_ordered_by_code(request, &channels) {
+                    visual.rank_by_code()
                 } else {
-                    ((found, work), notice) = visual.rank()?;
+                    visual.rank().map(|(ranked, notice)| (ranked, None, notice))
+                };
+                match ranked {
+                    Ok((ranked, coded, notice)) => {
+                        let found;
+                        (found, work) = ranked;
+                        unsettled = coded.map(|coded| (coded, depth));
+                        notices.extend(notice);
+                        found
+                    }
+                    Err(error) => match error.out_of_reach().filter(|_| channels.len() > 1) {
+                        Some(reason) => {
+                            notices.push(Notice::OutOfReach { reason });
+                            continue;
+                        }
+                        None => return Err(error),
+                    },
                 }
-                notices.extend(notice);
-                found
             }
             Channel::Words => {
                 start = Instant::now();
@@ -125,6 +136,13 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         }
         timings.channels.push((channel, start.elapsed()));
         rankings.push((channel, found));
+    }
+    // Its codes are out of reach.
+    let is_answered =
+        |of: &Channel| *of != Channel::Patches || rankings.iter().any(|(channel, _)| channel == of);
+    channels.retain(is_answered);
+    if !channels.contains(&Channel::Patches) {
+        query = None;
     }
     let mut asked = Asked { words: None, patches: None, model: request.model, passages: None };
     for (channel, found) in &rankings {
@@ -208,10 +226,13 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
     if let Some(query) = query.as_ref().filter(|_| request.explain)
         && let Some(correction) = correction(sources, request, query)
     {
-        explain_background(&correction, sources, &mut hits)?;
+        let explained = explain_background(&correction, sources, &mut hits);
+        as_far_as_in_reach(explained, &mut notices)?;
     }
     let matches = match &query {
-        Some(query) if request.explain => explain_hits(sources.vectors, query, &hits)?,
+        Some(query) if request.explain => {
+            as_far_as_in_reach(explain_hits(sources.vectors, query, &hits), &mut notices)?
+        }
         _ => Vec::new(),
     };
     Ok(Ranking {
@@ -225,6 +246,22 @@ pub fn search(sources: &Sources<'_>, request: &Request<'_>) -> Result<Ranking, Q
         timings,
         notices,
     })
+}
+
+/// What was found; nothing where it is out of reach, which the notices say then, once.
+fn as_far_as_in_reach<T: Default>(
+    found: Result<T, QueryError>,
+    notices: &mut Vec<Notice>,
+) -> Result<T, QueryError> {
+    let error = match found {
+        Ok(found) => return Ok(found),
+        Err(error) => error,
+    };
+    let Some(reason) = error.out_of_reach() else { return Err(error) };
+    if !notices.iter().any(|notice| matches!(notice, Notice::OutOfReach { .. })) {
+        notices.push(Notice::OutOfReach { reason });
+    }
+    Ok(T::default())
 }
 
 /// A ranking by the patches.

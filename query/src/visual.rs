@@ -106,8 +106,13 @@ impl Visual<'_> {
         }
     }
 
-    /// Makes the first ranks certain.
+    /// Makes the first ranks certain. Where the full-precision vectors are out of reach the codes have
+    /// ranked, and the notice says so.
     pub fn settle(&self, unsettled: Unsettled) -> Result<(Ranked, Option<Notice>), QueryError> {
+        let by_code = match &unsettled {
+            Unsettled::Here(coded) => coded.by_code(),
+            Unsettled::Parts(coded) => coded.by_code(),
+        };
         let settled = match (unsettled, self.codes, self.parts()) {
             (Unsettled::Here(coded), Some(codes), _) => {
                 coded.settle(&Here::new(codes, self.source, self.query))
@@ -118,7 +123,10 @@ impl Visual<'_> {
         };
         match settled {
             Ok(ranked) => Ok((ranked, None)),
-            Err(CodesError::Failed(error)) => Err(error),
+            Err(CodesError::Failed(error)) => match error.out_of_reach() {
+                Some(reason) => Ok((by_code, Some(Notice::OutOfReach { reason }))),
+                None => Err(error),
+            },
             Err(CodesError::Damaged(reason)) => {
                 Ok((self.scan(None)?, Some(Notice::CodesDamaged { reason })))
             }

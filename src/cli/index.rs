@@ -140,7 +140,7 @@ pub struct IndexVerb {
 
 pub fn run(place: &Place, verb: &IndexVerb, terminal: &Terminal) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
-    locate::check_folders(&verb.folders)?;
+    locate::check_folders(&verb.folders, false)?;
     if verb.plan.is_some() {
         locate::only_bucket(place, "index --plan")?;
     }

@@ -64,15 +64,20 @@ pub fn bucket(place: &Place) -> Result<Option<Address>> {
     place.index.as_deref().map_or(Ok(None), address)
 }
 
-/// Refuses folders of PDFs that lie in a bucket, and those that are not there: before an index is made
-/// for nothing.
-pub fn check_folders(folders: &[PathBuf]) -> Result<()> {
+/// Refuses folders that are not there: before an index is made for nothing. PDFs in a bucket, which only an
+/// index in one is made of, are looked for when they are listed.
+pub fn check_folders(folders: &[PathBuf], in_bucket: bool) -> Result<()> {
     for folder in folders {
-        if address(folder)?.is_some_and(|address| !address.to_string().starts_with("file:")) {
-            return Err(hinted(
-                format!("{} is a bucket, and PDFs are read from folders", folder.display()),
-                "mount it, or copy it to where planner and workers see it",
-            ));
+        if let Some(address) = address(folder)? {
+            if !in_bucket {
+                return Err(hinted(
+                    format!(
+                        "{address} is a bucket, and an index in a folder is made of PDFs in folders"
+                    ),
+                    "make the index in a bucket too: --index s3://BUCKET/PREFIX",
+                ));
+            }
+            continue;
         }
         std::fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     }

@@ -25,9 +25,11 @@ use super::{Outcome, checkpoint, locate};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pagesight --index s3://archive/index plan /mnt/reports\n  \
-    pagesight --index s3://archive/index plan --shards 40 --base /mnt /mnt/reports /mnt/papers")]
+    pagesight --index s3://archive/index plan --shards 40 --base /mnt /mnt/reports /mnt/papers\n  \
+    pagesight --index s3://archive/index plan s3://archive/pdfs")]
 pub struct PlanVerb {
-    /// Folders to walk, or single PDF files; workers see them too.
+    /// Folders to walk, or single PDF files, which workers see too; or one s3://BUCKET/PREFIX whose PDFs
+    /// workers fetch.
     #[arg(required = true, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
     pub folders: Vec<PathBuf>,
     /// The folder that paths are relative to; on another machine it may be another [default: FOLDER,
@@ -69,7 +71,7 @@ pub struct PlanVerb {
 pub fn run(place: &Place, verb: &PlanVerb) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
     let address = locate::only_bucket(place, "plan")?;
-    locate::check_folders(&verb.folders)?;
+    locate::check_folders(&verb.folders, true)?;
     let fleet = locate::fleet(place, &address)?;
     let options = LoadOptions { slices: verb.slices.clone(), ..pagesight::machine::loading() };
     load_model(&fleet, verb.model.as_deref(), options)?;

@@ -27,7 +27,7 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
-    locate::check_folders(&verb.folders)?;
+    locate::check_folders(&verb.folders, true)?;
     if verb.watch {
         return Err(hinted(
             "--watch is for an index in a folder",

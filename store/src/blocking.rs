@@ -9,7 +9,8 @@ use std::sync::mpsc::sync_channel;
 
 use futures::FutureExt;
 use pagesight_core::seam::{
-    Batch, BoxError, DocumentFilter, PageSink, TextIndex, VectorSource, Visit, WordsPart,
+    Batch, BoxError, DocumentFilter, OutOfReach, PageSink, TextIndex, VectorSource, Visit,
+    WordsPart,
 };
 use pagesight_core::{
     DocumentId, DocumentRecord, EmbedderRecord, EncodedPassages, Found, FoundWords, Frequencies,
@@ -141,6 +142,15 @@ impl Reader {
         self.read("pages.lance", self.0.pages(ids))
     }
 
+    /// As [`pages`](Self::pages), those that were shown lately or that a copy of an index in a bucket has:
+    /// what is left when the bucket is out of reach.
+    ///
+    /// # Errors
+    /// As [`pages`](Self::pages).
+    pub fn pages_here(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        self.read("pages.lance", self.0.pages_here(ids))
+    }
+
     /// As [`pages`](Self::pages), with the stored vectors of each page: those that its model made,
     /// f16, `[n_vectors, dim]`; of a compact index those that its residual codes stand for. The
     /// layout says where each stands on the page.
@@ -158,6 +168,11 @@ impl Reader {
     /// [`StoreError::Codes`] when they are damaged.
     pub fn codes(&self) -> Result<Option<Segments>, StoreError> {
         self.0.codes()
+    }
+
+    /// Whether the index lies in a bucket.
+    pub fn is_in_bucket(&self) -> bool {
+        self.0.is_in_bucket()
     }
 
     /// Which part of the codes and words of the index it has.
@@ -235,7 +250,10 @@ impl VectorSource for Reader {
     }
 
     fn vectors_of(&self, pages: &[PageId]) -> Result<Vec<(PageId, PageVectors)>, BoxError> {
-        Ok(self.read("pages.lance", self.0.vectors_of_pages(pages))?)
+        match self.read("pages.lance", self.0.vectors_of_pages(pages)) {
+            Err(error @ StoreError::OutOfReach { .. }) => Err(OutOfReach(error.into()).into()),
+            read => Ok(read?),
+        }
     }
 }
 

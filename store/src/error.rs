@@ -1,11 +1,10 @@
 //! What can go wrong with an index on disk.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use pagesight_core::{ModelId, PageId, VectorError};
-
-use crate::text::checked::DamagedBlock;
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -217,6 +216,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What is asked for lies in a bucket that was out of reach a moment ago: nobody waits for it.
+    #[error("{place} is out of reach")]
+    OutOfReach {
+        /// The index.
+        place: String,
+        /// What failed; nothing where it was not tried again.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// A bucket does not refuse to put what is there already: two that commit at the same time would
     /// lose pages.
     #[error(
@@ -352,6 +360,15 @@ impl StoreError {
             Self::Text { action, path: path.to_path_buf(), source }
         }
     }
+}
+
+/// A block of a file of words that is not what was written, as the text index passes it on.
+#[derive(Debug, thiserror::Error)]
+#[error("bytes {} to {} are not those that were written", range.start, range.end)]
+pub(crate) struct DamagedBlock {
+    /// The file.
+    pub path: PathBuf,
+    pub range: Range<usize>,
 }
 
 fn gigabytes(bytes: &u64) -> String {

@@ -4,6 +4,7 @@
 mod address_file;
 pub(crate) mod addresses;
 pub(crate) mod detached;
+pub(crate) mod row_list;
 pub(crate) mod salvage;
 pub(crate) mod schema;
 pub(crate) mod table;

@@ -89,6 +89,7 @@ pub use bucket::entry::BUCKET_FORMAT;
 pub use bucket::fleet::Fleet;
 pub use bucket::gc::{Keeping, OpenPlan, Swept};
 pub use bucket::mirror::LocalCopy;
+pub use bucket::pdfs::Pdfs;
 pub use bucket::record::{DroppedPath, Plan, PlanCounts, PlannedDocument, PlannedFile, Work};
 pub use bucket::share::Share;
 pub use bucket::worker::{Worker, WorkerSummary};

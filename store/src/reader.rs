@@ -29,7 +29,7 @@ use crate::lately::Lately;
 use crate::snapshot::contents::Snapshot;
 use crate::snapshot::files::check;
 use crate::snapshot::lease::Lease;
-use crate::snapshot::names::TEXT;
+use crate::snapshot::names::{ROWS, TEXT};
 use crate::snapshot::pointer::HASHED;
 use crate::snapshot::publish;
 use crate::snapshot::sums::{self, has_sums, sums_name};
@@ -154,14 +154,16 @@ impl AsyncReader {
         mirror.tidy(&snapshot.files);
         let over = Arc::new(AtomicBool::new(false));
         let names = segments::readable(&snapshot).unwrap_or_default().to_vec();
-        mirror.fill(names, Arc::clone(&over));
+        mirror.fill(pages.clone(), names, Arc::clone(&over));
+        let lists = snapshot.files.keys().filter(|name| name.starts_with(ROWS));
+        let addresses = Addresses::listed(lists.map(|name| folder.join(name)).collect());
         Ok(Self {
             folder,
             snapshot,
             documents,
             pages,
             text,
-            addresses: Addresses::default(),
+            addresses,
             shown: Lately::new(SHOWN_BYTES),
             ranked: Lately::new(RANKED_BYTES),
             residuals: OnceLock::new(),
@@ -285,11 +287,11 @@ impl AsyncReader {
             return Ok(Vec::new());
         }
         let old_layout = self.snapshot.old_layout();
-        let known = ids.iter().filter_map(|&id| Some((id, self.shown.get(id)?)));
-        let mut found: HashMap<PageId, PageRecord> = known.collect();
+        let mut found = self.at_hand(ids).await?;
         let unknown: Vec<PageId> =
             ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
-        for batch in self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, &unknown).await? {
+        let read = self.addresses.rows_of(&self.pages, &TEXT_COLUMNS, &unknown);
+        for batch in self.reached(unknown.is_empty(), read).await? {
             let rows = Rows { batch: &batch, path: &self.pages.path };
             let mut pages = rows.pages()?;
             if let Some(layout) = &old_layout {
@@ -301,6 +303,51 @@ impl AsyncReader {
             }
         }
         Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    /// As [`pages`](Self::pages), those that are on this machine alone.
+    pub async fn pages_here(&self, ids: &[PageId]) -> Result<Vec<PageRecord>, StoreError> {
+        let found = self.at_hand(ids).await?;
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    /// Those of `ids` that were shown lately, or whose texts a copy of an index in a bucket has.
+    async fn at_hand(&self, ids: &[PageId]) -> Result<HashMap<PageId, PageRecord>, StoreError> {
+        let known = ids.iter().filter_map(|&id| Some((id, self.shown.get(id)?)));
+        let mut found: HashMap<PageId, PageRecord> = known.collect();
+        if let Home::Bucket(home) = &self.home {
+            let unknown: Vec<PageId> =
+                ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+            let rows = self.addresses.known(&self.pages, &unknown).await.unwrap_or_default();
+            for page in home.mirror.texts().pages(&self.pages, &rows).await? {
+                self.shown.keep(page.id, page.clone(), size_of::<PageRecord>() + page.text.len());
+                found.insert(page.id, page);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What `reading` of a table gives. In a bucket that is out of reach nobody waits for it, unless it is
+    /// `nothing` that is read.
+    async fn reached<T: Default>(
+        &self,
+        nothing: bool,
+        reading: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if nothing {
+            return Ok(T::default());
+        }
+        let Home::Bucket(home) = &self.home else { return reading.await };
+        let (objects, place) = (&home.objects, home.objects.address.to_string());
+        if objects.is_silent() {
+            return Err(StoreError::OutOfReach { place, source: None });
+        }
+        match reading.await {
+            Err(error) if objects.ask_whether_silent().await => {
+                Err(StoreError::OutOfReach { place, source: Some(error.into()) })
+            }
+            read => read,
+        }
     }
 
     /// Gives `layout` to those `pages` that have vectors, in the table or in codes, and no layout.
@@ -369,7 +416,8 @@ impl AsyncReader {
                 None => unknown.push(id),
             }
         }
-        for batch in self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, &unknown).await? {
+        let read = self.addresses.rows_of(&self.pages, &VECTOR_COLUMNS, &unknown);
+        for batch in self.reached(unknown.is_empty(), read).await? {
             for (id, vectors) in (Rows { batch: &batch, path: &self.pages.path }).vectors()? {
                 let places = vectors.places().map_or(0, size_of_val);
                 let bytes = size_of_val(vectors.values()) + places;
@@ -378,6 +426,11 @@ impl AsyncReader {
             }
         }
         Ok(found)
+    }
+
+    /// Whether the index lies in a bucket.
+    pub fn is_in_bucket(&self) -> bool {
+        matches!(self.home, Home::Bucket(_))
     }
 
     /// Which part of the codes and words of the index it has.

@@ -11,7 +11,7 @@
 
 pub(crate) mod analysis;
 mod bm25;
-pub(crate) mod checked;
+mod checked;
 pub(crate) mod joined;
 pub(crate) mod pinned;
 pub(crate) mod reader;

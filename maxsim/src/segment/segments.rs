@@ -327,8 +327,11 @@ mod tests {
         }
     }
 
+    /// The documents that a segment drops, and its pages with their seeds.
+    type Written = (Vec<u8>, Vec<(PageId, f32)>);
+
     /// What counts, page by page: the latest copy of each, if no later segment drops its document.
-    fn slowly(files: &[(Vec<u8>, Vec<(PageId, f32)>)]) -> Vec<PageId> {
+    fn slowly(files: &[Written]) -> Vec<PageId> {
         let counts = |number: usize, page: &PageId| {
             files[number + 1..].iter().all(|(dropped, pages)| {
                 !dropped.contains(&page.document.0[0]) && pages.iter().all(|(id, _)| id != page)

@@ -20,9 +20,11 @@ use super::record::{self, Plan};
 use super::{coder, log, random, words};
 use crate::error::StoreError;
 use crate::lance::detached::{Detached, TablePlace};
+use crate::lance::row_list::RowList;
 use crate::lance::schema::{documents_batch, read_ledger, read_pages_of};
 use crate::lance::table::any_of;
 use crate::snapshot::contents::{FileMark, Snapshot};
+use crate::snapshot::names::ROWS;
 
 /// How often a commit begins again when others were first.
 const ATTEMPTS: u64 = 100;
@@ -62,6 +64,8 @@ pub(crate) async fn commit(
     scratch: &Path,
 ) -> Result<Committed, StoreError> {
     objects.try_conditions().await?;
+    // The manifests are read to know the files, and again to be shared.
+    let objects = &objects.clone().remembering();
     let mut retries = 0;
     loop {
         let missing = || StoreError::Missing { path: objects.shown() };
@@ -227,9 +231,19 @@ pub(super) async fn attempt(
         codes.push(name);
     }
 
+    // Which pages the rows are.
+    let mut rows = RowList::default();
+    added().for_each(|part| rows.extend(part.rows.clone()));
+    if !rows.is_empty() {
+        let name = format!("{ROWS}/{begin}.json");
+        known.insert(name.clone(), put_marked(objects, &name, rows.to_bytes()).await?);
+    }
+
     // Which files the snapshot needs.
     let mut wanted: BTreeMap<String, FileMark> =
         words::files_of(&known, &words::segments(&shown, &text_meta)?);
+    let lists = known.iter().filter(|(name, _)| name.starts_with(ROWS));
+    wanted.extend(lists.map(|(name, mark)| (name.clone(), mark.clone())));
     let in_use = documents.files_in_use().into_iter().chain(pages.files_in_use());
     for name in in_use.chain(codes.iter().map(|name| format!("codes/{name}"))) {
         let mark = match known.get(&name) {
@@ -262,6 +276,7 @@ pub(super) async fn attempt(
         nonce: random(),
         plans,
         manifests,
+        lists: on.lists.clone(),
     };
     if !log::publish(objects, &next).await? {
         return Ok(None);
@@ -327,9 +342,18 @@ async fn put_drops(
     documents.iter().for_each(|document| writer.drop_document(*document));
     writer.finish().map_err(writing())?;
     let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    let mark =
-        FileMark { bytes: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
-    objects.put(&format!("codes/{name}"), bytes).await?;
+    put_marked(objects, &format!("codes/{name}"), bytes).await
+}
+
+/// Puts `bytes` under `name`, which nobody else gives, and says how they must be.
+pub(super) async fn put_marked(
+    objects: &Objects,
+    name: &str,
+    bytes: Vec<u8>,
+) -> Result<FileMark, StoreError> {
+    let blake3 = blake3::hash(&bytes).to_hex().to_string();
+    let mark = FileMark { bytes: bytes.len() as u64, blake3 };
+    objects.put(name, bytes).await?;
     Ok(mark)
 }
 

@@ -7,6 +7,7 @@ use pagesight_maxsim::Elsewhere;
 
 use super::mirror::Mirror;
 use super::objects::{Objects, PATIENCE_OF_SEARCHES};
+use crate::error::StoreError;
 use crate::runtime::wait;
 use crate::snapshot::names::CODES;
 
@@ -35,6 +36,10 @@ impl Elsewhere for Distant {
             (format!("{CODES}/{}", self.names[*segment]), range.clone())
         };
         let wanted: Vec<(String, Range<u64>)> = wanted.iter().map(place).collect();
+        if self.objects.is_silent() {
+            let place = self.objects.address.to_string();
+            return Err(StoreError::OutOfReach { place, source: None }.into());
+        }
         let fetched = wait(self.objects.get_ranges(&wanted))?;
         for ((name, range), bytes) in wanted.iter().zip(&fetched) {
             // What is not kept is fetched again.

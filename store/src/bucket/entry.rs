@@ -2,15 +2,19 @@
 //! first line.
 //!
 //! It is what the pointer of a folder is, but for the list of its files, which may be long: that
-//! lies in manifests, each of which is shared by all snapshots that need the same files.
+//! lies in manifests, each of which is shared by all snapshots that need the same files. Where its lists
+//! of words and codes are long too, they lie in objects of their own: see [`lists`](super::lists).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pagesight_core::{ModelRecord, ModelSource};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::lists::{self, INLINE, Kind, ListMark};
 use super::objects::Objects;
+use super::words;
 use crate::error::StoreError;
 use crate::snapshot::contents::{Compact, FileMark, Snapshot, Tuning};
 use crate::snapshot::pointer::{hash_line, split};
@@ -18,6 +22,10 @@ use crate::snapshot::pointer::{hash_line, split};
 /// The format of an index in a bucket. Formats of folders end below it; see
 /// `store/src/snapshot/pointer.rs`.
 pub const BUCKET_FORMAT: u32 = 7;
+
+/// The format of a snapshot whose lists lie in objects of their own. Others are written in the one before,
+/// which programs of before read.
+const LISTED_FORMAT: u32 = 8;
 
 /// Folder of the manifests.
 pub(crate) const MANIFESTS: &str = "manifests/";
@@ -65,6 +73,8 @@ pub(crate) struct Entry {
     /// Plans that ended.
     pub plans: BTreeMap<String, Closed>,
     pub manifests: Vec<ManifestMark>,
+    /// Where its lists of words and codes lie when they are long; none when they stand in it.
+    pub lists: Vec<ListMark>,
 }
 
 /// Line 1.
@@ -91,6 +101,8 @@ struct Line {
     compact: Option<Compact>,
     plans: BTreeMap<String, Closed>,
     manifests: Vec<ManifestMark>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lists: Vec<ListMark>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,16 +122,22 @@ impl Entry {
     /// The bytes of its object.
     pub fn to_bytes(&self) -> Vec<u8> {
         let snapshot = &self.snapshot;
+        let is_listed = !self.lists.is_empty();
+        let (text_meta, codes) = if is_listed {
+            (words::without_segments(&snapshot.text_meta), Vec::new())
+        } else {
+            (snapshot.text_meta.clone(), snapshot.codes.clone().unwrap_or_default())
+        };
         let line = Line {
-            format: BUCKET_FORMAT,
+            format: if is_listed { LISTED_FORMAT } else { BUCKET_FORMAT },
             number: snapshot.number,
             nonce: self.nonce.clone(),
             created_s: snapshot.created_s,
             documents_version: snapshot.documents_version.to_string(),
             pages_version: snapshot.pages_version.to_string(),
-            text_meta: snapshot.text_meta.clone(),
+            text_meta,
             analysis: snapshot.analysis,
-            codes: snapshot.codes.clone().unwrap_or_default(),
+            codes,
             model: snapshot.model.clone().map(placeless),
             dim: snapshot.dim,
             documents: snapshot.documents,
@@ -128,6 +146,7 @@ impl Entry {
             compact: snapshot.compact.clone(),
             plans: self.plans.clone(),
             manifests: self.manifests.clone(),
+            lists: self.lists.clone(),
         };
         let mut bytes = serde_json::to_vec(&line).expect("a snapshot is plain data");
         bytes.push(b'\n');
@@ -136,7 +155,8 @@ impl Entry {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `path` is for errors.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, but for its [lists](Self::with_lists); `path` is for
+    /// errors.
     ///
     /// # Errors
     /// [`StoreError::NewerFormat`], [`StoreError::Pointer`].
@@ -152,8 +172,8 @@ impl Entry {
         }
         let got = serde_json::from_slice::<FormatOnly>(json);
         let got = got.map_err(|_| damaged("it does not parse"))?.format;
-        if got != BUCKET_FORMAT {
-            let (path, expected) = (path.to_path_buf(), BUCKET_FORMAT);
+        if ![BUCKET_FORMAT, LISTED_FORMAT].contains(&got) {
+            let (path, expected) = (path.to_path_buf(), LISTED_FORMAT);
             return Err(StoreError::NewerFormat { path, expected, got });
         }
         let line: Line = serde_json::from_slice(json).map_err(|_| damaged("it does not parse"))?;
@@ -183,7 +203,46 @@ impl Entry {
             nonce: line.nonce,
             plans: line.plans,
             manifests: line.manifests,
+            lists: line.lists,
         })
+    }
+
+    /// With the entries of its lists, where they lie in objects of their own.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`], and [`StoreError::DamagedFile`] for a list that is not as it was written.
+    pub async fn with_lists(mut self, objects: &Objects) -> Result<Self, StoreError> {
+        if self.lists.is_empty() {
+            return Ok(self);
+        }
+        let segments = lists::read(objects, &self.lists, Kind::Words).await?;
+        let text_meta = &self.snapshot.text_meta;
+        self.snapshot.text_meta = words::with_segments(&objects.shown(), text_meta, segments)?;
+        let codes = lists::read(objects, &self.lists, Kind::Codes).await?;
+        let codes = codes.iter().map(|name| name.as_str().unwrap_or_default().into());
+        self.snapshot.codes = Some(codes.collect());
+        Ok(self)
+    }
+
+    /// With its lists in objects of their own, which are put, where they are long. Those that it has from
+    /// the snapshot before are shared as far as the entries are the same.
+    ///
+    /// # Errors
+    /// As [`with_lists`](Self::with_lists).
+    pub async fn laid_out(&self, objects: &Objects) -> Result<Self, StoreError> {
+        let snapshot = &self.snapshot;
+        let codes = snapshot.codes.as_deref().unwrap_or_default();
+        let inline = snapshot.text_meta.len() + codes.iter().map(String::len).sum::<usize>();
+        if inline <= INLINE {
+            return Ok(Self { lists: Vec::new(), ..self.clone() });
+        }
+        let segments = words::entries(&objects.shown(), &snapshot.text_meta)?;
+        let codes: Vec<Value> = codes.iter().map(|name| name.as_str().into()).collect();
+        let mut written = Vec::new();
+        for list in [(Kind::Words, &*segments), (Kind::Codes, &*codes)] {
+            written.extend(lists::write(objects, snapshot.number, &self.lists, list).await?);
+        }
+        Ok(Self { lists: written, ..self.clone() })
     }
 
     /// Reads the manifests: every file that the snapshot needs.
@@ -209,10 +268,7 @@ async fn read_manifest(
     if !mark.name.starts_with(MANIFESTS) || !is_plain(&mark.name) {
         return Err(damaged("a manifest has another name"));
     }
-    let bytes = objects.get(&mark.name).await?.ok_or_else(|| damaged("it is missing"))?;
-    if bytes.len() as u64 != mark.bytes || blake3::hash(&bytes).to_hex().as_str() != mark.blake3 {
-        return Err(damaged("its hash is not the one that was written"));
-    }
+    let bytes = objects.get_marked(&mark.name, mark.bytes, &mark.blake3).await?;
     let manifest: Manifest =
         serde_json::from_slice(&bytes).map_err(|_| damaged("it does not parse"))?;
     if let Some(name) = manifest.files.keys().find(|name| !is_plain(name)) {
@@ -306,6 +362,7 @@ pub(super) mod tests {
                 ("q".into(), Closed::abandoned()),
             ]),
             manifests: Vec::new(),
+            lists: Vec::new(),
         }
     }
 

@@ -30,6 +30,8 @@ struct State {
     fault: Option<(usize, &'static str)>,
     /// All is refused from a put on.
     dead: bool,
+    /// Nothing is answered, as by a store that is out of reach.
+    silent: bool,
     /// Conditions of puts are passed over.
     careless: bool,
     /// What was asked, each kind of request with the folder of its object.
@@ -48,7 +50,12 @@ impl Faults {
     /// From now on nothing goes wrong.
     pub fn heal(&self) {
         let mut state = self.0.lock().unwrap();
-        (state.fault, state.dead) = (None, false);
+        (state.fault, state.dead, state.silent) = (None, false, false);
+    }
+
+    /// From now on each request fails as it does where the store cannot be reached.
+    pub fn fall_silent(&self) {
+        self.0.lock().unwrap().silent = true;
     }
 
     /// Whether the fault that was set has come to its turn.
@@ -75,7 +82,11 @@ impl Faults {
         let mut state = self.0.lock().unwrap();
         let name = path.as_ref().strip_prefix("some/index/").unwrap_or_default();
         state.asked.push((kind, name.into()));
-        if state.dead { Err(permanent()) } else { Ok(()) }
+        match (state.dead, state.silent) {
+            (true, _) => Err(permanent()),
+            (_, true) => Err(passing()),
+            _ => Ok(()),
+        }
     }
 
     /// What happens at this put.

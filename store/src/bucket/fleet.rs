@@ -9,6 +9,7 @@ use super::commit::{self, Committed, now_s};
 use super::entry::{BUCKET_FORMAT, Closed, Entry, placeless, write_manifests};
 use super::gc::{self, Keeping, OpenPlan, Swept};
 use super::objects::{Objects, Put};
+use super::pdfs::Pdfs;
 use super::record::{self, Plan, Work};
 use super::worker::{Worker, lay_out};
 use super::{coder, log, random};
@@ -57,6 +58,15 @@ impl Fleet {
     /// The address.
     pub fn address(&self) -> &Address {
         &self.objects.address
+    }
+
+    /// The PDFs that lie at `address`, spoken to as the bucket of the index is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotBuilt`], [`StoreError::Bucket`].
+    pub fn pdfs(&self, address: Address) -> Result<Pdfs, StoreError> {
+        let clear_http = self.objects.address.allows_clear_http();
+        Pdfs::open(&address.with_clear_http(clear_http))
     }
 
     /// The newest snapshot; `None` where there is no index yet.
@@ -161,6 +171,7 @@ impl Fleet {
             nonce: random(),
             plans: std::collections::BTreeMap::new(),
             manifests,
+            lists: Vec::new(),
         })
     }
 

@@ -14,8 +14,8 @@ use super::coder::CODERS;
 use super::commit::now_s;
 use super::entry::{Closed, Entry};
 use super::lease::{Held, LEASES};
-use super::log::{self, LATEST, SNAPSHOTS, Slot};
-use super::objects::{Listed, Objects, TRIAL_NAME};
+use super::log::{self, SNAPSHOTS, Slot};
+use super::objects::{LATEST, Listed, Objects, TRIAL_NAME};
 use super::record::{self, plan_of};
 use super::{join, random};
 use crate::error::StoreError;
@@ -57,7 +57,7 @@ pub struct Swept {
     pub held: u64,
     /// Plans that are not committed yet.
     pub open_plans: u64,
-    /// Many small files of words or codes were made few.
+    /// Many small files of words, codes or the ledger were made few.
     pub joined: bool,
 }
 
@@ -73,13 +73,15 @@ pub(crate) async fn collect(
     scratch: &Path,
 ) -> Result<Swept, StoreError> {
     objects.try_conditions().await?;
+    // Snapshots have most of their manifests in common.
+    let objects = &objects.clone().remembering();
     if let Some(id) = &keeping.abandon {
         record::read_plan(objects, id).await?;
     }
     let missing = || StoreError::Missing { path: objects.shown() };
     let newest = log::newest(objects).await?.ok_or_else(missing)?;
     // What cannot be joined now stays as it is: garbage is collected all the same.
-    let joined = join::join(objects, &newest, scratch).await.ok().flatten();
+    let joined = join::join((objects, tables), &newest, scratch).await.ok().flatten();
     for _ in 0..ATTEMPTS {
         let newest = log::newest(objects).await?.ok_or_else(missing)?;
         if let Some(swept) = attempt(objects, tables, keeping, newest).await? {
@@ -136,7 +138,7 @@ async fn attempt(
         if object.bytes == 0 || number > newest.snapshot.number {
             continue;
         }
-        let Slot::Held(entry) = log::at(objects, number).await? else { continue };
+        let Slot::Held(entry) = log::without_lists(objects, number).await? else { continue };
         let is_held = held.contains(&number);
         if is_held || age(object) < keeping.keep {
             swept.held += u64::from(is_held);
@@ -213,6 +215,7 @@ async fn need(
     needed: &mut BTreeSet<String>,
 ) -> Result<(), StoreError> {
     needed.extend(entry.manifests.iter().map(|manifest| manifest.name.clone()));
+    needed.extend(entry.lists.iter().map(|list| list.name.clone()));
     needed.extend(entry.files(objects).await?.into_keys());
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Few segments of words and codes in the place of many small ones: an index that grows a little every
-//! day would else have a few more files a day, each of which a replica asks for and a search looks into.
+//! Few segments of words and codes in the place of many small ones, and few files of the ledger and of what
+//! says where rows lie: an index that grows a little every day would else have a few more files a day, each
+//! of which a replica asks for and a search looks into.
 //!
 //! It is a commit that changes nothing of what is in the index. What is large stays as it is: each page
 //! is copied a few times in its life.
@@ -12,21 +13,28 @@ use std::path::Path;
 use pagesight_core::DocumentId;
 use pagesight_maxsim::{Segment, SegmentWriter, Segments};
 
-use super::commit::now_s;
+use super::commit::{mark_of, now_s, put_marked};
 use super::entry::{Entry, write_manifests};
 use super::objects::Objects;
 use super::{log, random, words};
 use crate::codes::segments;
 use crate::error::StoreError;
-use crate::snapshot::contents::FileMark;
-use crate::snapshot::names::CODES;
+use crate::lance::detached::{Detached, TablePlace};
+use crate::lance::row_list::RowList;
+use crate::lance::schema::{documents_batch, read_ledger_of};
+use crate::snapshot::contents::{FileMark, Snapshot};
+use crate::snapshot::names::{CODES, ROWS};
 
 /// So many small segments are joined, and no fewer.
 const MANY: usize = 8;
 
-/// A segment of words with fewer bytes is small, and one of codes.
+/// A segment of words with fewer bytes is small, and one of codes, and a list of rows.
 const SMALL_WORDS: u64 = 4 << 20;
 const SMALL_CODES: u64 = 8 << 20;
+const SMALL_LIST: u64 = 4 << 20;
+
+/// A file of the ledger with fewer rows is small.
+const SMALL_LEDGER: usize = 20_000;
 
 /// What is joined at once has no more bytes.
 const JOINED: u64 = 64 << 20;
@@ -37,31 +45,39 @@ const JOINED: u64 = 64 << 20;
 /// # Errors
 /// What cannot be fetched, read or put.
 pub(crate) async fn join(
-    objects: &Objects,
+    (objects, tables): (&Objects, &TablePlace),
     on: &Entry,
     scratch: &Path,
 ) -> Result<Option<Entry>, StoreError> {
     let before = on.files(objects).await?;
     let begin = format!("joined-{}", random());
     let scratch = scratch.join(format!("{begin}-{}", std::process::id()));
-    let joined = join_in(objects, on, &before, &begin, &scratch).await;
+    let joined = join_in((objects, tables), on, &before, &begin, &scratch).await;
     let _ = fs::remove_dir_all(&scratch);
-    let Some((snapshot, wanted)) = joined? else { return Ok(None) };
+    let Some((snapshot, wanted, ledger)) = joined? else { return Ok(None) };
     let number = snapshot.number;
     let manifests = write_manifests(objects, number, &on.manifests, &wanted).await?;
-    let entry = Entry { snapshot, nonce: random(), plans: on.plans.clone(), manifests };
-    Ok(log::publish(objects, &entry).await?.then_some(entry))
+    let (plans, lists) = (on.plans.clone(), on.lists.clone());
+    let entry = Entry { snapshot, nonce: random(), plans, manifests, lists };
+    if !log::publish(objects, &entry).await? {
+        return Ok(None);
+    }
+    if let Some(ledger) = ledger {
+        // Not a part of it, as with a commit.
+        let _ = ledger.bring_up().await;
+    }
+    Ok(Some(entry))
 }
 
 type Files = BTreeMap<String, FileMark>;
 
 async fn join_in(
-    objects: &Objects,
+    (objects, tables): (&Objects, &TablePlace),
     on: &Entry,
     before: &Files,
     begin: &str,
     scratch: &Path,
-) -> Result<Option<(crate::snapshot::contents::Snapshot, Files)>, StoreError> {
+) -> Result<Option<(Snapshot, Files, Option<Detached>)>, StoreError> {
     let mut snapshot = on.snapshot.clone();
     let mut wanted = before.clone();
     let shown = objects.shown();
@@ -92,12 +108,86 @@ async fn join_in(
         after.splice(run, [name]);
         snapshot.codes = Some(after);
     }
+    let lists = small_lists(before);
+    if lists.len() >= MANY {
+        let name = format!("{ROWS}/{begin}.json");
+        let mark = join_lists(objects, &lists, before, &name).await?;
+        lists.iter().for_each(|name| _ = wanted.remove(*name));
+        wanted.extend(mark.map(|mark| (name, mark)));
+    }
+    let ledger = join_ledger(tables, &snapshot).await?;
+    if let Some(ledger) = &ledger {
+        snapshot.documents_version = ledger.version();
+        let of_ledger = |name: &String| name.starts_with("documents.lance/");
+        wanted.retain(|name, _| !of_ledger(name));
+        for name in ledger.files_in_use() {
+            let mark = match before.get(&name) {
+                Some(mark) => mark.clone(),
+                None => mark_of(objects, &name).await?,
+            };
+            wanted.insert(name, mark);
+        }
+    }
     if wanted == *before {
         return Ok(None);
     }
     snapshot.number += 1;
     snapshot.created_s = now_s();
-    Ok(Some((snapshot, wanted)))
+    Ok(Some((snapshot, wanted, ledger)))
+}
+
+/// The lists of rows among `files` that are small, as far as they are joined at once.
+fn small_lists(files: &Files) -> Vec<&String> {
+    let lists = files.iter().filter(|(name, mark)| {
+        name.strip_prefix(ROWS).is_some_and(|rest| rest.starts_with('/')) && mark.bytes < SMALL_LIST
+    });
+    let mut all = 0;
+    let fits = lists.take_while(|(_, mark)| {
+        all += mark.bytes;
+        all <= JOINED
+    });
+    fits.map(|(name, _)| name).collect()
+}
+
+/// Puts one list of the rows that the `lists` have together, as far as their files are among `files`;
+/// `None` where none of them is.
+async fn join_lists(
+    objects: &Objects,
+    lists: &[&String],
+    files: &Files,
+    name: &str,
+) -> Result<Option<FileMark>, StoreError> {
+    let mut joined = RowList::default();
+    for list in lists {
+        let bytes = objects.get_required(list).await?;
+        let is_sound = files
+            .get(*list)
+            .is_some_and(|mark| blake3::hash(&bytes).to_hex().as_str() == mark.blake3);
+        // One that is damaged is left out: where these rows lie is read from the table.
+        joined.extend(RowList::parse(&bytes).filter(|_| is_sound).unwrap_or_default());
+    }
+    joined.retain(|file| files.contains_key(&format!("pages.lance/data/{file}")));
+    if joined.is_empty() {
+        return Ok(None);
+    }
+    put_marked(objects, name, joined.to_bytes()).await.map(Some)
+}
+
+/// The ledger with its small files written as one; `None` where there are few.
+async fn join_ledger(
+    tables: &TablePlace,
+    snapshot: &Snapshot,
+) -> Result<Option<Detached>, StoreError> {
+    let table = tables.open("documents", Some(snapshot.documents_version)).await?;
+    let mut ledger = Detached::of(&table).await?;
+    let small = ledger.small(SMALL_LEDGER);
+    if small.len() < MANY {
+        return Ok(None);
+    }
+    let mut records = read_ledger_of(&table, small.clone()).await?;
+    records.sort_by(|a, b| a.path.cmp(&b.path));
+    ledger.replace(&small, documents_batch(&records)).await?;
+    Ok(Some(ledger))
 }
 
 fn in_bucket(codes: &str) -> String {
@@ -210,5 +300,11 @@ mod tests {
         ]);
         let segments = BTreeSet::from(["aa".to_string(), "bb".into(), "cc".into()]);
         assert_eq!(small_words(&segments, &files), BTreeSet::from(["bb".to_string()]));
+        let files = Files::from([
+            ("rows/a.json".into(), mark(10)),
+            ("rows/b.json".into(), mark(SMALL_LIST)),
+            ("rowsome/c.json".into(), mark(10)),
+        ]);
+        assert_eq!(small_lists(&files), ["rows/a.json"]);
     }
 }

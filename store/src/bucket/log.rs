@@ -7,14 +7,11 @@
 //! world that is at 20. `latest.json` is a hint that may lag.
 
 use super::entry::Entry;
-use super::objects::{Objects, Put};
+use super::objects::{LATEST, Objects, Put};
 use crate::error::StoreError;
 
 /// Folder of the snapshots.
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
-
-/// The hint.
-pub(crate) const LATEST: &str = "latest.json";
 
 /// What stands under the number of a snapshot.
 #[derive(Debug)]
@@ -40,8 +37,21 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 /// What stands under `number`.
 ///
 /// # Errors
-/// [`StoreError::Bucket`], [`StoreError::Pointer`], [`StoreError::NewerFormat`].
+/// [`StoreError::Bucket`], [`StoreError::Pointer`], [`StoreError::NewerFormat`], and
+/// [`StoreError::DamagedFile`] for lists that are not as they were written.
 pub(crate) async fn at(objects: &Objects, number: u64) -> Result<Slot, StoreError> {
+    Ok(match without_lists(objects, number).await? {
+        Slot::Held(entry) => Slot::Held(Box::new(entry.with_lists(objects).await?)),
+        other => other,
+    })
+}
+
+/// As [`at`], but a snapshot whose lists lie in objects of their own comes without their entries: it can be
+/// asked for its files, and put as it was.
+///
+/// # Errors
+/// As [`at`].
+pub(crate) async fn without_lists(objects: &Objects, number: u64) -> Result<Slot, StoreError> {
     let name = name(number);
     Ok(match objects.get(&name).await? {
         None => Slot::Free,
@@ -92,14 +102,29 @@ pub(crate) async fn newest_from(
     objects: &Objects,
     mut number: u64,
 ) -> Result<Option<Entry>, StoreError> {
-    let mut found = None;
+    let mut found: Option<Box<Entry>> = None;
     loop {
-        match at(objects, number).await? {
-            Slot::Free => return Ok(found.map(|entry: Box<Entry>| *entry)),
-            Slot::Emptied => {}
-            Slot::Held(entry) => found = Some(entry),
+        match without_lists(objects, number).await? {
+            Slot::Emptied => {
+                number += 1;
+                continue;
+            }
+            Slot::Held(entry) => {
+                (found, number) = (Some(entry), number + 1);
+                continue;
+            }
+            Slot::Free => {}
         }
-        number += 1;
+        let Some(entry) = found.take() else { return Ok(None) };
+        match entry.with_lists(objects).await {
+            Ok(entry) => return Ok(Some(entry)),
+            // Its lists may be swept away by now, if another was published meanwhile.
+            Err(error) => {
+                if matches!(without_lists(objects, number).await?, Slot::Free) {
+                    return Err(error);
+                }
+            }
+        }
     }
 }
 
@@ -121,6 +146,7 @@ async fn last_listed(objects: &Objects) -> Result<Option<u64>, StoreError> {
 /// [`StoreError::Bucket`]; then it is not known whether it is published.
 pub(crate) async fn publish(objects: &Objects, entry: &Entry) -> Result<bool, StoreError> {
     let number = entry.snapshot.number;
+    let entry = entry.laid_out(objects).await?;
     match objects.put_new(&name(number), &entry.to_bytes()).await? {
         Put::Taken(_) => return Ok(false),
         Put::Done => {}

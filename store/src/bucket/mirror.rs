@@ -1,5 +1,5 @@
-//! The copy of an index in a bucket that a machine searches: its words, and of its codes what every
-//! search scans, as files. The codes of pages come when they are compared, or while nobody waits
+//! The copy of an index in a bucket that a machine searches: its words, where the rows of pages lie, and of
+//! its codes what every search scans, as files. The codes of pages come when they are compared, or while nobody waits
 //! ([`sparse`]), as far as there is [`Room`]. Masters and the ledger stay in the bucket.
 //!
 //! The files of a snapshot are never written twice, so that what is here by name and hash is not
@@ -22,12 +22,17 @@ use super::objects::Objects;
 use super::room::{Room, on_disk};
 use super::share::Share;
 use super::sparse::{self, Pieces};
+use super::texts::Texts;
 use super::words::segment_of;
 use crate::codes::segments::map;
 use crate::error::StoreError;
+use crate::lance::table::LanceTable;
 use crate::runtime::runtime;
 use crate::snapshot::contents::FileMark;
-use crate::snapshot::names::{CODES, TEXT};
+use crate::snapshot::names::{CODES, ROWS, TEXT};
+
+/// Folders of what is copied.
+const COPIED: [&str; 3] = [TEXT, CODES, ROWS];
 
 /// Files fetched at once.
 const FETCHED: usize = 8;
@@ -87,6 +92,9 @@ struct Outline {
     is_mine: bool,
     /// What it takes here whatever is searched, bytes.
     needed: u64,
+    /// It is too large to be fetched whole.
+    is_in_pieces: bool,
+    /// What is to be fetched of its sketches.
     sketches: Vec<Range<u64>>,
 }
 
@@ -126,7 +134,7 @@ impl Mirror {
     fn place(&self, name: &str) -> Option<PathBuf> {
         let (folder, rest) = name.split_once('/')?;
         let file = rest.rsplit('/').next()?;
-        [TEXT, CODES].contains(&folder).then(|| self.folder.join(folder).join(file))
+        COPIED.contains(&folder).then(|| self.folder.join(folder).join(file))
     }
 
     /// Brings the words and codes among `files` here, whole.
@@ -210,16 +218,18 @@ impl Mirror {
     }
 
     /// Whether the file `name` is needed for what is searched here: of words those of its segments, of
-    /// codes the lists of all.
+    /// codes the lists of all, and where rows lie.
     fn is_wanted(&self, name: &str) -> bool {
         match segment_of(name) {
             Some(segment) => self.share.has(segment),
+            // Who has no pages shows those that others found.
+            None if name.starts_with(ROWS) => true,
             None => self.share != Share::Nothing,
         }
     }
 
     fn make_folders(&self) -> Result<(), StoreError> {
-        for folder in [TEXT, CODES] {
+        for folder in COPIED {
             let folder = self.folder.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io("making", &folder))?;
         }
@@ -284,6 +294,7 @@ impl Mirror {
             part: None,
             is_mine,
             needed: mark.bytes,
+            is_in_pieces: mark.bytes > self.pieces.small,
             sketches: Vec::new(),
             path,
         };
@@ -298,12 +309,12 @@ impl Mirror {
         };
         if let Some(segment) = there {
             SCANNED.lock().expect("no panic under the lock").insert(outline.key.clone());
-            if mark.bytes > self.pieces.small {
+            if outline.is_in_pieces {
                 outline.needed = outline.scanned_bytes(&segment);
             }
             return Ok(outline);
         }
-        if mark.bytes <= self.pieces.small {
+        if !outline.is_in_pieces {
             // One request brings it whole.
             let part = sparse::part_of(&outline.path);
             let fetched = self.objects.fetch(name, &part).await;
@@ -318,25 +329,28 @@ impl Mirror {
         if outlined.is_err() {
             let _ = fs::remove_file(&part);
         }
-        let segment = outlined?;
+        let (segment, whole_from) = outlined?;
         outline.needed = outline.scanned_bytes(&segment);
         if is_mine {
-            outline.sketches = segment.sketch_ranges();
+            let ranges = segment.sketch_ranges().into_iter();
+            let missing = ranges.map(|range| range.start..range.end.min(whole_from));
+            outline.sketches = missing.filter(|range| !range.is_empty()).collect();
         }
         outline.part = Some(part);
         Ok(outline)
     }
 
-    /// Makes `part` a hole as large as the file, with its lists.
+    /// Makes `part` a hole as large as the file, with its lists, and most often its sketches, which come
+    /// with them. Says where it is whole from.
     async fn fetch_lists(
         &self,
         name: &str,
         mark: &FileMark,
         part: &Path,
-    ) -> Result<Segment, StoreError> {
+    ) -> Result<(Segment, u64), StoreError> {
         let damaged = |source| sparse::damaged(&self.objects.path_of(name), source);
         let range = |start: u64| [(name.to_string(), start..mark.bytes)];
-        let mut start = mark.bytes - mark.bytes.min(self.pieces.end);
+        let mut start = mark.bytes - mark.bytes.min(self.pieces.first(mark.bytes));
         let mut end = self.objects.get_ranges(&range(start)).await?.remove(0);
         let lists = Segment::lists_start(&end).map_err(damaged)?;
         if lists > mark.bytes {
@@ -349,7 +363,7 @@ impl Mirror {
         sparse::make_hole(part, mark.bytes)?;
         sparse::write_at(part, start, &end)?;
         let file = part.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        map(&self.folder, file)
+        Ok((map(&self.folder, file)?, start))
     }
 
     /// Fetches the sketches of a file whose lists are here, and gives it its name.
@@ -364,7 +378,8 @@ impl Mirror {
             }
         }
         let file = part.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !outline.sketches.is_empty() && !map(&self.folder, file)?.are_sketches_sound() {
+        let is_scanned = outline.is_mine && outline.is_in_pieces;
+        if is_scanned && !map(&self.folder, file)?.are_sketches_sound() {
             return Err(self.is_not_what_was_put(&outline.name));
         }
         fs::rename(part, &outline.path).map_err(StoreError::io("writing", &outline.path))?;
@@ -381,15 +396,28 @@ impl Mirror {
         sparse::write_at(&path, at, bytes)
     }
 
-    /// Fetches the codes `names`, the oldest first, as far as there is room, the newest first, until
-    /// `over` is set.
-    pub fn fill(&self, names: Vec<String>, over: Arc<AtomicBool>) {
+    /// The texts of pages that are here.
+    pub fn texts(&self) -> Texts {
+        Texts::in_copy(&self.folder)
+    }
+
+    /// Fetches the texts of the table `pages`, and then the codes `names`, the oldest first, as far as
+    /// there is room, the newest first, until `over` is set.
+    pub fn fill(&self, pages: LanceTable, names: Vec<String>, over: Arc<AtomicBool>) {
         if !self.fill {
             return;
         }
         let Ok(runtime) = runtime() else { return };
         let mirror = self.clone();
         runtime.spawn(async move {
+            let texts = mirror.texts();
+            for fragment in texts.missing(&pages).await.unwrap_or_default() {
+                // What cannot be had now is read when it is shown.
+                let brought = texts.bring(&pages, fragment, |bytes| mirror.room.take(bytes)).await;
+                if over.load(Ordering::Relaxed) || !brought.unwrap_or(false) {
+                    break;
+                }
+            }
             for name in names.into_iter().rev().filter(|name| mirror.share.has(name)) {
                 let (folder, file) = (mirror.folder.clone(), name.clone());
                 let holes =
@@ -438,6 +466,11 @@ impl Mirror {
             .filter(|(_, path)| path.extension().is_some_and(|ending| ending != "part"))
             .collect();
         here.sort();
+        if !self.room.fits(bytes) {
+            // They are read in the bucket then.
+            self.texts().tidy(|_| false);
+            self.room.measure();
+        }
         for (_, path) in here {
             if self.room.fits(bytes) {
                 return;
@@ -465,8 +498,18 @@ impl Mirror {
     }
 
     fn remove(&self, files: &BTreeMap<String, FileMark>, younger: Duration) {
+        let of_table = files.keys().filter_map(|name| name.strip_prefix("pages.lance/data/"));
+        let texts = self.texts().paths(of_table);
+        let is_old = |path: &Path| {
+            let modified = fs::metadata(path).and_then(|meta| meta.modified());
+            modified.is_ok_and(|at| {
+                SystemTime::now().duration_since(at).is_ok_and(|age| age >= younger.max(LEFT / 60))
+            })
+        };
+        let texts: HashSet<&PathBuf> = texts.iter().collect();
+        self.texts().tidy(|path| texts.contains(&path.to_path_buf()) || !is_old(path));
         let wanted: HashSet<PathBuf> = files.keys().filter_map(|name| self.place(name)).collect();
-        for folder in [TEXT, CODES] {
+        for folder in COPIED {
             for entry in fs::read_dir(self.folder.join(folder)).into_iter().flatten().flatten() {
                 // What is just being fetched stays, however little room there is.
                 let least = if entry.path().extension().is_some_and(|ending| ending == "part") {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt, TryStreamExt};
@@ -19,6 +20,7 @@ use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutP
 use tokio::io::AsyncReadExt;
 
 use super::address::Address;
+use super::kept::Kept;
 use crate::error::StoreError;
 use crate::lance::detached::TablePlace;
 use crate::snapshot::contents::FileMark;
@@ -30,6 +32,9 @@ pub(super) const PATIENCE_OF_SEARCHES: Duration = Duration::from_secs(10);
 
 /// What a single try may take of it: the client tries again by itself, for so long.
 const TRY: Duration = Duration::from_secs(5);
+
+/// A store that answers nothing for so long is out of reach for those who are waited for.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// The first wait between two tries, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -50,6 +55,9 @@ const RANGES: usize = 32;
 
 /// Objects removed at once.
 const REMOVED: usize = 16;
+
+/// The hint which snapshot is the newest: an object of every index.
+pub(crate) const LATEST: &str = "latest.json";
 
 /// The object of [`Objects::try_conditions`].
 pub(crate) const TRIAL_NAME: &str = "conditional-put";
@@ -84,6 +92,10 @@ pub(crate) struct Objects {
     store: Arc<LanceStore>,
     prefix: Path,
     patience: Duration,
+    /// What never changes and was read lately, for those who read it again.
+    kept: Option<Arc<Kept>>,
+    /// Whether the store did not answer the last time it was asked for something.
+    silent: Arc<AtomicBool>,
 }
 
 impl Objects {
@@ -101,7 +113,7 @@ impl Objects {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_for_searches(address: &Address) -> Result<Self, StoreError> {
-        Self::open_for(address, PATIENCE_OF_SEARCHES).await
+        Ok(Self::open_for(address, PATIENCE_OF_SEARCHES).await?.remembering())
     }
 
     async fn open_for(address: &Address, of_tables: Duration) -> Result<Self, StoreError> {
@@ -139,13 +151,41 @@ impl Objects {
             source: source.into(),
         })?;
         let address = address.clone();
-        Ok(Self { address, registry, params, store, prefix, patience: PATIENCE })
+        let (patience, kept, silent) = (PATIENCE, None, Arc::default());
+        Ok(Self { address, registry, params, store, prefix, patience, kept, silent })
+    }
+
+    /// Whether the store was out of reach when it was asked last. Others go on asking it; who is waited
+    /// for does without.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Finds out, by one small request, whether the store is out of reach.
+    pub async fn ask_whether_silent(&self) -> bool {
+        let path = self.at(LATEST);
+        let asked = tokio::time::timeout(TRY, self.store().head(&path)).await;
+        let is_silent = asked.map_or(true, |answer| answer.is_err_and(|error| is_passing(&error)));
+        self.silent.store(is_silent, Ordering::Relaxed);
+        is_silent
+    }
+
+    /// Keeps in memory what never changes and is read again with each snapshot. Who looks for damage does
+    /// not ask for that.
+    pub fn remembering(mut self) -> Self {
+        self.kept.get_or_insert_default();
+        self
     }
 
     /// Asks for so long where a store is out of reach.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// What it is read with, and where it begins: for objects whose names are not our own.
+    pub(super) fn raw(&self) -> (&dyn ObjectStore, &Path) {
+        (self.store(), &self.prefix)
     }
 
     fn store(&self) -> &dyn ObjectStore {
@@ -173,7 +213,7 @@ impl Objects {
         PathBuf::from(format!("{}/{name}", self.address))
     }
 
-    fn failed(&self, action: &'static str, name: &str, source: Error) -> StoreError {
+    pub(super) fn failed(&self, action: &'static str, name: &str, source: Error) -> StoreError {
         let place = format!("{}/{name}", self.address);
         StoreError::Bucket { action, place, source: Box::new(source) }
     }
@@ -185,19 +225,23 @@ impl Objects {
     }
 
     /// Does `work` until it succeeds, fails for good, or patience ends.
-    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Error>
+    pub(super) async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let (start, mut wait) = (Instant::now(), FIRST_WAIT);
         loop {
-            match work().await {
-                Err(error) if is_passing(&error) && self.has_time(start, wait) => {
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                outcome => return outcome,
+            let outcome = work().await;
+            let is_silent = outcome.as_ref().is_err_and(is_passing);
+            // A store that throttles for a moment is not out of reach.
+            if !is_silent || start.elapsed() > SILENCE {
+                self.silent.store(is_silent, Ordering::Relaxed);
             }
+            if !is_silent || !self.has_time(start, wait) {
+                return outcome;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -225,6 +269,32 @@ impl Objects {
         let read = || async { self.store().get(&path).await?.bytes().await };
         let bytes = self.patiently(read).await;
         bytes.map(|bytes| bytes.to_vec()).map_err(|error| self.failed("reading", name, error))
+    }
+
+    /// The bytes of `name`, which are named together with their number and hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`], and [`StoreError::DamagedFile`] for what is not there or is something else.
+    pub async fn get_marked(
+        &self,
+        name: &str,
+        bytes: u64,
+        blake3: &str,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        if let Some(known) = self.kept.as_ref().and_then(|kept| kept.get(name, blake3)) {
+            return Ok(known);
+        }
+        let path = self.path_of(name);
+        let damaged = |what: &str| StoreError::DamagedFile { path, what: what.into() };
+        let Some(found) = self.get(name).await? else { return Err(damaged("it is missing")) };
+        if found.len() as u64 != bytes || blake3::hash(&found).to_hex().as_str() != blake3 {
+            return Err(damaged("its hash is not the one that was written"));
+        }
+        let found: Arc<[u8]> = found.into();
+        if let Some(kept) = &self.kept {
+            kept.keep(name, blake3, &found);
+        }
+        Ok(found)
     }
 
     /// The bytes of each of `wanted`, an object and a range of it, in their order.

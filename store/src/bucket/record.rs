@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::Objects;
 use crate::error::StoreError;
+use crate::lance::row_list::RowList;
 use crate::snapshot::contents::FileMark;
 
 /// Folder of the plans.
@@ -239,6 +240,9 @@ pub(crate) struct Part {
     pub files: BTreeMap<String, FileMark>,
     /// The rows of its files of pages, as Lance describes them.
     pub fragments: Vec<serde_json::Value>,
+    /// Which pages these rows are. Parts of before this was written down have none.
+    #[serde(default)]
+    pub rows: RowList,
     /// The segments of its words, as tantivy describes them.
     pub text_meta: Option<String>,
     /// The segment of its codes, in `codes/`.
@@ -264,6 +268,7 @@ impl Part {
             done: false,
             files: BTreeMap::new(),
             fragments: Vec::new(),
+            rows: RowList::default(),
             text_meta: None,
             codes: None,
             documents: Vec::new(),
@@ -326,7 +331,7 @@ pub(crate) fn part_name(id: &str, shard: usize, seq: u64) -> String {
 pub(crate) fn plan_of(name: &str) -> Option<&str> {
     let begin = match name.split_once('/')? {
         ("plans", rest) => return rest.split('/').next(),
-        ("codes" | "text", rest) => rest,
+        ("codes" | "text" | "rows", rest) => rest,
         ("pages.lance", rest) => rest.strip_prefix("data/")?,
         _ => return None,
     };

@@ -21,14 +21,25 @@ use crate::snapshot::names::CODES;
 pub(crate) struct Pieces {
     /// A file that is no larger is fetched whole, bytes: it costs no more requests.
     pub small: u64,
-    /// What is fetched of a larger file first, from its end, bytes.
+    /// What is fetched of a larger file first, from its end, bytes at least.
     pub end: u64,
+    /// And which part of it, one of so many.
+    pub part: u64,
+}
+
+impl Pieces {
+    /// What is fetched first of a file of `bytes`, from its end.
+    pub fn first(&self, bytes: u64) -> u64 {
+        self.end.max(bytes / self.part)
+    }
 }
 
 impl Default for Pieces {
-    /// Small is a megabyte; at the end are the lists of 2,500 pages.
+    /// Small is a megabyte. At the end of a file of some thousand pages lie the sketches and then the lists:
+    /// of pages that a model made, with a row of a sketch for eight vectors, they are a 31st of the file,
+    /// so that a 28th has both in one request. What more comes is of codes, and kept.
     fn default() -> Self {
-        Self { small: 1 << 20, end: 256 << 10 }
+        Self { small: 1 << 20, end: 256 << 10, part: 28 }
     }
 }
 

@@ -3,12 +3,14 @@
 
 mod damage;
 mod equality;
+mod hundred_million;
 mod joining;
 mod local_copy;
 mod out_of_reach;
 mod plans;
 mod puts;
 mod readers;
+mod requests;
 mod rights;
 mod shares;
 mod sleeper;
@@ -182,6 +184,7 @@ impl Bench {
         let mut names: BTreeSet<String> =
             wait(newest.files(&self.objects)).unwrap().into_keys().collect();
         names.extend(newest.manifests.iter().map(|manifest| manifest.name.clone()));
+        names.extend(newest.lists.iter().map(|list| list.name.clone()));
         names.extend((1..=newest.snapshot.number).map(log::name));
         names.extend(["latest.json", "conditional-put"].map(String::from));
         names

@@ -69,6 +69,39 @@ pub(crate) fn joined<'a>(
     Ok(list.to_string())
 }
 
+/// What the list `meta` says of each of its segments.
+///
+/// # Errors
+/// As [`segments`].
+pub(crate) fn entries(path: &Path, meta: &str) -> Result<Vec<Value>, StoreError> {
+    let list = read(path, meta)?;
+    list["segments"].as_array().cloned().ok_or_else(|| torn(path))
+}
+
+/// The list `meta` without its segments; as it is where it makes no sense.
+pub(crate) fn without_segments(meta: &str) -> String {
+    let list = serde_json::from_str(meta);
+    let emptied = list.map(|list: Value| in_list(list, Vec::new()));
+    emptied.unwrap_or_else(|_| meta.into())
+}
+
+/// The list `meta` with these `segments`, and no others.
+///
+/// # Errors
+/// As [`segments`].
+pub(crate) fn with_segments(
+    path: &Path,
+    meta: &str,
+    segments: Vec<Value>,
+) -> Result<String, StoreError> {
+    Ok(in_list(read(path, meta)?, segments))
+}
+
+fn in_list(mut list: Value, segments: Vec<Value>) -> String {
+    list["segments"] = segments.into();
+    list.to_string()
+}
+
 fn read(path: &Path, meta: &str) -> Result<Value, StoreError> {
     serde_json::from_str(meta).map_err(|_| torn(path))
 }

@@ -20,6 +20,7 @@ use super::{coder, log, random};
 use crate::codes::neutral::LazyNeutral;
 use crate::error::StoreError;
 use crate::lance::detached::fragments_of;
+use crate::lance::row_list::RowList;
 use crate::runtime::wait;
 use crate::writer::AsyncWriter;
 
@@ -348,6 +349,7 @@ pub(super) async fn lay_out(
     let open = writer.open.as_ref().expect("a writer is open after its commit");
     let renamed = |file: &str| data_names.get(file).cloned().unwrap_or_default();
     part.fragments = fragments_of(&open.pages, renamed).await?;
+    part.rows = RowList::of(&open.pages, renamed).await?;
     part.text_meta = Some(writer.snapshot.text_meta.clone());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Where the rows of pages lie in their table.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::address_file::{AddressFile, Damaged, Place, write};
 use crate::error::StoreError;
+use crate::lance::row_list;
 use crate::lance::schema::Rows;
 use crate::lance::table::{LanceTable, any_of};
 use crate::snapshot::contents::Snapshot;
@@ -33,11 +34,14 @@ const ID_COLUMNS: [&str; 2] = ["document", "number"];
 ///
 /// A large index has a file of them. Of the rows that are not in it, a filter compares the pages each
 /// time, in columns that are short. A process that asks twice will ask more often: the second time, the
-/// pages of these rows are read once. Rows are taken by their ids.
+/// pages of these rows are read once; where lists of them lie beside the table, the first time. Rows are
+/// taken by their ids.
 #[derive(Default)]
 pub(crate) struct Addresses {
     file: Option<AddressFile>,
     asked: AtomicBool,
+    /// Files that say which pages the rows are.
+    lists: Vec<PathBuf>,
     /// The rows that are not in the file.
     unlisted: OnceCell<HashMap<PageId, u64>>,
     /// All rows, where the file was found damaged: then it is done without.
@@ -60,6 +64,11 @@ impl Addresses {
         Self { file, ..Self::default() }
     }
 
+    /// Of a table of which the files `lists` say which pages its rows are.
+    pub fn listed(lists: Vec<PathBuf>) -> Self {
+        Self { lists, ..Self::default() }
+    }
+
     /// `columns` of the rows of those of `ids` that are there, in any order.
     pub async fn rows_of(
         &self,
@@ -68,7 +77,7 @@ impl Addresses {
         ids: &[PageId],
     ) -> Result<Vec<RecordBatch>, StoreError> {
         let mut batches = Vec::new();
-        let again = self.asked.swap(true, Ordering::Relaxed);
+        let again = self.asked.swap(true, Ordering::Relaxed) || !self.lists.is_empty();
         for ids in ids.chunks(MAX_PAGES) {
             let rows = match self.by_file(table, ids, again).await? {
                 Some(rows) => rows,
@@ -108,7 +117,7 @@ impl Addresses {
         }
         if again {
             let unlisted =
-                self.unlisted.get_or_try_init(|| read_row_ids(table, None, others)).await?;
+                self.unlisted.get_or_try_init(|| self.read_unlisted(table, others)).await?;
             rows.extend(ids.iter().filter_map(|id| unlisted.get(id)));
         } else {
             // A set of documents is compared with in one step; their pages are told apart here.
@@ -118,6 +127,29 @@ impl Addresses {
             rows.extend(ids.iter().filter_map(|id| found.get(id)));
         }
         Ok(Some(rows))
+    }
+
+    /// The row ids of those of `ids` that are there, where it is known by now where all pages lie, or is
+    /// written down beside the table; `None` where the table would have to be read for it.
+    pub async fn known(&self, table: &LanceTable, ids: &[PageId]) -> Option<Vec<(PageId, u64)>> {
+        let is_known = !self.lists.is_empty() || self.unlisted.initialized();
+        if self.file.is_some() || !is_known {
+            return None;
+        }
+        let all = self.unlisted.get_or_try_init(|| self.read_unlisted(table, None)).await.ok()?;
+        Some(ids.iter().filter_map(|id| Some((*id, *all.get(id)?))).collect())
+    }
+
+    /// The rows of `fragments`, of all where none are named.
+    async fn read_unlisted(
+        &self,
+        table: &LanceTable,
+        fragments: Option<&BTreeSet<u32>>,
+    ) -> Result<HashMap<PageId, u64>, StoreError> {
+        match &*self.lists {
+            [] => read_row_ids(table, None, fragments).await,
+            lists => row_list::row_ids(table, lists).await,
+        }
     }
 
     async fn fragments_of(&self, table: &LanceTable) -> Result<Fragments, StoreError> {

@@ -22,6 +22,7 @@ use lance::dataset::{
 };
 use lance::io::{ObjectStoreParams, ObjectStoreRegistry};
 use lance::session::Session;
+use lance::table::format::Fragment;
 use lancedb::Table;
 use lancedb::table::{BaseTable, NativeTable};
 
@@ -143,12 +144,11 @@ impl Detached {
             return Ok(());
         }
         let known: HashSet<i32> = self.dataset.schema().field_ids().into_iter().collect();
-        let mut read: Vec<lance::table::format::Fragment> = Vec::new();
+        let mut read: Vec<Fragment> = Vec::new();
         for fragment in fragments {
             let fragment = serde_json::from_value(fragment.clone());
             let torn = |what: &str| StoreError::Torn { path: self.path.clone(), what: what.into() };
-            let fragment: lance::table::format::Fragment =
-                fragment.map_err(|_| torn("a part describes no rows"))?;
+            let fragment: Fragment = fragment.map_err(|_| torn("a part describes no rows"))?;
             let mut fields = fragment.files.iter().flat_map(|file| file.fields.iter());
             if !fields.all(|field| known.contains(field)) {
                 return Err(torn("a part has other columns than the table"));
@@ -177,6 +177,27 @@ impl Detached {
             self.commit(deleted.transaction).await?;
         }
         Ok(deleted.num_deleted_rows)
+    }
+
+    /// Its fragments with fewer rows than `rows`.
+    pub fn small(&self, rows: usize) -> Vec<Fragment> {
+        let is_small = |fragment: &&Fragment| fragment.physical_rows.is_some_and(|n| n < rows);
+        self.dataset.fragments().iter().filter(is_small).cloned().collect()
+    }
+
+    /// Puts `rows` in the place of all that `fragments` have.
+    pub async fn replace(
+        &mut self,
+        fragments: &[Fragment],
+        rows: RecordBatch,
+    ) -> Result<(), StoreError> {
+        let operation = Operation::Delete {
+            updated_fragments: Vec::new(),
+            deleted_fragment_ids: fragments.iter().map(|fragment| fragment.id).collect(),
+            predicate: "rows of these fragments are written anew".into(),
+        };
+        self.commit(self.of_this_version(operation)).await?;
+        self.add(rows).await
     }
 
     /// Takes out all rows and columns and puts `schema` in their place.

@@ -74,7 +74,8 @@ use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, UInt32Type, UInt
 use crate::error::StoreError;
 
 pub(crate) use documents::{
-    documents_batch, documents_schema, new_document_columns, read_ledger, read_records,
+    documents_batch, documents_schema, new_document_columns, read_ledger, read_ledger_of,
+    read_records,
 };
 pub(crate) use pages::{
     TEXT_COLUMNS, VECTOR_COLUMNS, new_page_columns, pages_batch, pages_batches, pages_schema,

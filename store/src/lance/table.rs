@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use lance::Dataset;
 use lance::io::RecordBatchStream;
+use lance::table::format::Fragment;
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 use lancedb::query::{ExecutableQuery, QueryBase, QueryExecutionOptions, Select};
 use lancedb::table::{AddDataMode, CompactionOptions, NewColumnTransform, OptimizeAction};
@@ -264,6 +265,24 @@ impl LanceTable {
     /// Whether row ids say where rows lie, as those of our tables do: the fragment, and the row in it.
     pub async fn has_addresses_as_row_ids(&self) -> Result<bool, StoreError> {
         Ok(!self.dataset().await?.manifest().uses_stable_row_ids())
+    }
+
+    /// As [`read_row_ids`](Self::read_row_ids), of the rows of `fragments` alone.
+    pub async fn read_row_ids_of(
+        &self,
+        columns: &[&str],
+        fragments: Vec<Fragment>,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let dataset = self.dataset().await?;
+        let reading = |error: lance::Error| StoreError::table("reading", &self.path)(error.into());
+        let read = async {
+            let mut scan = dataset.scan();
+            scan.with_fragments(fragments).with_row_id().project(columns)?;
+            scan.try_into_stream().await?.try_collect::<Vec<_>>().await
+        };
+        // As with all reading: Lance panics on some damaged bytes.
+        let read = AssertUnwindSafe(read).catch_unwind().await;
+        read.map_err(|_| StoreError::senseless(&self.path))?.map_err(reading)
     }
 
     /// `columns`, as far as the table has them, of the rows with these ids, in any order.

@@ -22,6 +22,9 @@ pub(crate) const SUMS: &str = "sums";
 /// Folder of where the rows of pages lie in their table.
 pub(crate) const ADDRESSES: &str = "addresses";
 
+/// Folder of the lists that say which pages the rows of the pages' table are; of an index in a bucket alone.
+pub(crate) const ROWS: &str = "rows";
+
 /// Folders whose files belong to snapshots. A new kind of derived data adds its folder here, and
 /// its files in use where the writer publishes.
 pub(crate) const DATA_FOLDERS: [&str; 6] =

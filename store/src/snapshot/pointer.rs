@@ -25,6 +25,7 @@ use crate::snapshot::contents::{Compact, FileMark, Grid, Passages, Snapshot, Tun
 /// | 5 | a page has its own layout, a failure its kind, a model its source |
 /// | 6 | the meaning of the pages' text may be in codes beside those of their pictures |
 /// | 7 | of an index in a bucket alone: see `store/src/bucket/entry.rs` |
+/// | 8 | of an index in a bucket alone, and one that has very many parts: its lists lie in objects of their own |
 pub const FORMAT: u32 = 6;
 
 /// The first format whose pointer carries its own hash and names exactly the files it needs.

@@ -9,16 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tantivy::HasLen;
 use tantivy::directory::{FileHandle, OwnedBytes};
 
+use crate::error::DamagedBlock;
 use crate::snapshot::sums::{BLOCK, Sums};
-
-/// A block that is not what was written.
-#[derive(Debug, thiserror::Error)]
-#[error("bytes {} to {} are not those that were written", range.start, range.end)]
-pub(crate) struct DamagedBlock {
-    /// The file.
-    pub path: PathBuf,
-    range: Range<usize>,
-}
 
 /// A file, mapped, that gives no byte that was not checked.
 pub(super) struct CheckedFile {

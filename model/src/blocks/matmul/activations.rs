@@ -1,7 +1,5 @@
 //! Activations as words of tiles, rounded to the type that is multiplied.
 
-#![expect(clippy::needless_range_loop, reason = "words of several arrays by one index")]
-
 use pagesight_simd::compiled_for_each_cpu;
 
 use super::tile::{Arithmetic, TILE};

@@ -12,7 +12,7 @@ use crate::runtime::wait;
 
 /// Files come in pieces, however small they are.
 pub(super) fn in_pieces(name: &str) -> Bench {
-    Bench { times: 2000, pieces: Pieces { small: 0, end: 100 }, ..Bench::new(name) }
+    Bench { times: 2000, pieces: Pieces { small: 0, end: 100, part: 1000 }, ..Bench::new(name) }
 }
 
 /// How many pages have their codes in the files here, of how many.

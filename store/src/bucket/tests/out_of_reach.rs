@@ -1,12 +1,16 @@
 //! A bucket that is out of reach, or does not keep to what was asked.
 
+use std::time::{Duration, Instant};
+
 use pagesight_core::PageId;
-use pagesight_core::seam::TextIndex;
+use pagesight_core::seam::{OutOfReach, TextIndex, VectorSource};
 use pagesight_maxsim::HereError;
 
 use super::local_copy::in_pieces;
-use super::{Bench, QUESTIONS, SOME, coded, one_machine};
+use super::{Bench, QUESTIONS, SOME, coded, id, one_machine};
 use crate::Reader;
+use crate::bucket::mirror::{LocalCopy, Mirror};
+use crate::bucket::record::DroppedPath;
 use crate::error::StoreError;
 use crate::runtime::wait;
 
@@ -29,6 +33,69 @@ fn a_reader_goes_on_with_what_it_holds_while_the_store_is_out_of_reach() {
     assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
     bench.faults.heal();
     assert!(reader.newer().unwrap().is_none());
+}
+
+#[test]
+fn a_copy_that_was_filled_shows_every_page_without_the_store() {
+    let bench = Bench::new("fleet-texts");
+    bench.all(&SOME[..3], 1).unwrap();
+    let plan = bench
+        .plan_with(&SOME[3..], 1, |work| {
+            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
+        })
+        .unwrap();
+    bench.work(&plan, 0, &SOME).unwrap();
+    bench.fleet.commit(&plan.id, false).unwrap();
+    let one = one_machine(bench.place.path(), &SOME[1..]);
+    let ids: Vec<PageId> = coded(&one).into_keys().collect();
+    let local = LocalCopy { fill: true, ..bench.local() };
+    let reader = bench.reader_with(&local).unwrap();
+    let start = Instant::now();
+    while reader.pages_here(&ids).unwrap().len() < ids.len() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(reader);
+    // Another process, to which the store answers until it is open.
+    let reader = bench.reader_with(&local).unwrap();
+    bench.faults.at_put(1, "die");
+    assert!(wait(bench.objects.put("x", Vec::new())).is_err());
+    bench.faults.asked();
+    assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
+    assert!(bench.faults.asked().is_empty(), "a text that is here is read here");
+    bench.faults.heal();
+    // One that is damaged here is read there.
+    let folder = Mirror::new(&local, &bench.objects).folder().join("texts");
+    let reader = bench.reader_with(&bench.local()).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() / 3;
+        bytes[at..at + 200].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
+}
+
+#[test]
+fn nobody_waits_for_a_store_that_does_not_answer() {
+    let bench = Bench::new("fleet-silent");
+    bench.all(&SOME[..2], 1).unwrap();
+    let (reader, one) = (bench.reader(), one_machine(bench.place.path(), &SOME[..2]));
+    let ids: Vec<PageId> = coded(&one).into_keys().collect();
+    bench.faults.fall_silent();
+    // The first who asks finds out, as long as it takes; the others do not wait.
+    assert!(matches!(reader.pages(&ids), Err(StoreError::OutOfReach { source: Some(_), .. })));
+    let start = Instant::now();
+    assert!(matches!(reader.pages(&ids), Err(StoreError::OutOfReach { source: None, .. })));
+    let error = reader.vectors_of(&ids).unwrap_err();
+    assert!(error.is::<OutOfReach>(), "{error}");
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(reader.newer().is_err());
+    bench.faults.heal();
+    // Who looks for newer snapshots sees that it is back.
+    assert!(reader.newer().unwrap().is_none());
+    assert_eq!(reader.pages(&ids).unwrap(), one.pages(&ids).unwrap());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::TryStreamExt;
+use lance::table::format::Fragment;
 use pagesight_core::{
     DocumentId, DocumentRecord, DocumentStatus, Failure, FailureKind, ModelId, PageFailure,
 };
@@ -188,6 +189,23 @@ pub(crate) async fn read_records(
     let mut records = Vec::new();
     let mut rows = table.read_short(filter).await?;
     while let Some(batch) = rows.try_next().await? {
+        records.extend(Rows { batch: &batch, path: &table.path }.documents()?);
+    }
+    Ok(records)
+}
+
+/// The records that `fragments` of the ledger in `table` have.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) async fn read_ledger_of(
+    table: &LanceTable,
+    fragments: Vec<Fragment>,
+) -> Result<Vec<DocumentRecord>, StoreError> {
+    let schema = documents_schema();
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut records = Vec::new();
+    for batch in table.read_row_ids_of(&columns, fragments).await? {
         records.extend(Rows { batch: &batch, path: &table.path }.documents()?);
     }
     Ok(records)

@@ -59,7 +59,7 @@ impl Whole {
         };
         let scales = values.chunks(BLOCK).zip(&mut numbers).map(of_block).collect();
         let taken = if format == Format::Q4 {
-            numbers.iter_mut().map(|block| by_halves(block)).collect()
+            numbers.iter_mut().map(by_halves).collect()
         } else {
             Vec::new()
         };
