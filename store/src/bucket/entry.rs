@@ -3,7 +3,7 @@
 //!
 //! It is what the pointer of a folder is, but for the list of its files, which may be long: that
 //! lies in manifests, each of which is shared by all snapshots that need the same files. Where its lists
-//! of words and codes are long too, they lie in objects of their own: see [`lists`](super::lists).
+//! of words and codes are long too, they lie in objects of their own: see [`lists`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

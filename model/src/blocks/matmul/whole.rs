@@ -16,7 +16,7 @@ pub fn scale_of_weights(values: &[f32]) -> (f32, f32) {
     scale_of(most, MOST_OF_WEIGHTS)
 }
 
-/// Converts a row to [`Format::Int16`].
+/// Converts a row to `Format::Int16`.
 pub fn row_to_int16(values: &[f32], bytes: &mut [u8], scales: &mut [f32]) {
     let blocks = values.chunks(INT16_BLOCK).zip(bytes.chunks_mut(2 * INT16_BLOCK));
     for ((values, bytes), scale) in blocks.zip(scales) {

@@ -64,7 +64,7 @@ mod vector {
         let rows = side.rows.map(|row| &row.as_chunks::<BYTES>().0[..x.len()]);
         let mut local = [_mm512_setzero_ps(); SIDE];
         for (at, x) in x.iter().enumerate() {
-            side.fetch(at * BYTES, BYTES);
+            side.prefetch(at * BYTES, BYTES);
             // SAFETY: 64 bytes are 64 bytes.
             let x = unsafe { transmute::<[u32; PARTS], __m512bh>(*x) };
             for r in 0..SIDE {

@@ -44,10 +44,10 @@ impl<'a> Side<'a> {
 
     /// Has memory fetch what will be read after the `bytes` from `at` on.
     #[inline(always)]
-    pub fn fetch(&self, at: usize, bytes: usize) {
+    pub fn prefetch(&self, at: usize, bytes: usize) {
         for at in (at..at + bytes).step_by(LINE) {
             let next = self.ahead(at);
-            self.rows.iter().for_each(|row| fetch(row, next));
+            self.rows.iter().for_each(|row| prefetch(row, next));
         }
     }
 
@@ -87,7 +87,7 @@ impl Rest {
 
 /// Asks for the line of memory `at` bytes behind the start of `row`, whatever it is.
 #[inline(always)]
-pub fn fetch(row: &[u8], at: usize) {
+pub fn prefetch(row: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

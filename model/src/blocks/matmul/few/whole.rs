@@ -148,7 +148,7 @@ mod vnni {
         });
         let mut total = [_mm512_setzero_ps(); SIDE];
         for (block, (x, scale)) in x.iter().zip(scales).enumerate() {
-            side.fetch(block * BLOCK, BLOCK);
+            side.prefetch(block * BLOCK, BLOCK);
             let rows: [&Bytes; SIDE] = [0, 1, 2, 3].map(|r| &rows[r][block]);
             let mut whole = [_mm512_setzero_si512(); SIDE];
             for chunk in 0..CHUNKS {
@@ -187,7 +187,7 @@ mod vnni {
         let mut total = [_mm512_setzero_ps(); SIDE];
         let low_halves = _mm512_set1_epi16(15);
         for (block, ((x, scale), taken)) in x.iter().zip(scales).zip(taken).enumerate() {
-            side.fetch(block * BLOCK / 2, BLOCK / 2);
+            side.prefetch(block * BLOCK / 2, BLOCK / 2);
             let rows: [&Nibbles; SIDE] = [0, 1, 2, 3].map(|r| &rows[r][block]);
             let row_scales: [&[f32; CHUNKS]; SIDE] = [0, 1, 2, 3].map(|r| &row_scales[r][block]);
             let mut of_block = [_mm512_setzero_ps(); SIDE];

@@ -2,7 +2,7 @@
 
 use pagesight_simd::compiled_for_each_cpu;
 
-use super::side::{CHUNK, PARTS, Side, Sums, fetch};
+use super::side::{CHUNK, PARTS, Side, Sums, prefetch};
 use crate::blocks::matmul::matrix::{Format, INT16_BLOCK};
 use crate::blocks::matmul::numbers::half_to_f32;
 
@@ -114,7 +114,7 @@ fn multiply<S: Stored, const FUSED: bool>(side: &Side<'_>, x: &[Halves], sums: &
         let next = side.ahead(at * S::BYTES);
         for ((row, scales), sums) in side.rows.iter().zip(&side.scales).zip(&mut local) {
             let bytes = &row[at * S::BYTES..(at + 1) * S::BYTES];
-            fetch(row, next);
+            prefetch(row, next);
             let [low, high] = S::read(bytes);
             let Some(scale) = at.checked_div(S::OF_SCALE).map(|scale| scales[scale]) else {
                 for part in 0..PARTS {
