@@ -86,6 +86,17 @@ def failures():
     return sum(float(line.split()[-1]) for line in lines if line.startswith("pagesight_refresh_failed_total"))
 
 
+def until_ready():
+    """Waits until the replica answers."""
+    while True:
+        try:
+            if get("/readyz")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+
+
 server = store()
 replica = None
 try:
@@ -97,13 +108,7 @@ try:
     serve = [program, "--local", own / "copies", "serve", "s3://bucket/index", "--bind", f"127.0.0.1:{PORT}",
              "--refresh", str(REFRESH), "--quiet"]
     replica = subprocess.Popen(serve, env=environment, cwd=own)
-    while True:
-        try:
-            if get("/readyz")[0] == 200:
-                break
-        except OSError:
-            pass
-        time.sleep(0.1)
+    until_ready()
     time.sleep(10)
     expected = {name: ask(some, channel=channel) for name, some, channel in
                 (("words and looks", QUESTIONS, "both"), ("looks", QUESTIONS, "visual"))}
@@ -112,13 +117,7 @@ try:
     replica.terminate()
     replica.wait()
     replica = subprocess.Popen(serve, env=environment, cwd=own)
-    while True:
-        try:
-            if get("/readyz")[0] == 200:
-                break
-        except OSError:
-            pass
-        time.sleep(0.1)
+    until_ready()
     time.sleep(5)
     for name, stop in (("killed", signal.SIGKILL), ("stopped", signal.SIGSTOP)):
         before = failures()
