@@ -2,10 +2,10 @@
 //!
 //! The checkpoint is a folder, e.g. one of `random_checkpoint FOLDER --family paligemma`: the real
 //! shapes, random weights. The page has the model's own size and is filled from a formula; the prompt
-//! is a question. A text of one token says what reading the page costs, one of more tokens what each
-//! of them adds. ROUNDS of both are timed after one that is not, in turns with the peer; medians are
-//! printed, with the share of what memory gives: for each token all weights of the language model
-//! are read once.
+//! is a question. When the first token is there the page has been read; from then to the last one is
+//! what tokens cost, so that neither is a difference of two runs. ROUNDS are timed after one that is
+//! not, in turns with the peer; medians are printed, with the share of what memory gives: for each
+//! token all weights of the language model are read once.
 //!
 //! The peer is `PaliGemmaForConditionalGeneration.generate` of transformers with its cache and
 //! PyTorch's attention, on the same device and on as many threads, from pixels in numbers.
@@ -20,6 +20,7 @@ mod peer;
 
 use std::fs;
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const QUESTION: &str = "What is the total revenue in 2024?";
 
-/// Tokens of the longer text.
+/// Tokens of the text.
 const TOKENS: usize = 25;
 
 fn main() -> Result<(), Failure> {
@@ -76,31 +77,37 @@ fn main() -> Result<(), Failure> {
         None => None,
     };
     let task = Task::answer(QUESTION);
-    let (mut ours, mut theirs) = ([vec![], vec![]], [vec![], vec![]]);
+    let decoding = Decoding::GREEDY.with_most_tokens(TOKENS);
+    let (mut ours, mut theirs) = (vec![], vec![]);
     for round in 0..=rounds {
-        for (at, tokens) in [1, TOKENS].into_iter().enumerate() {
-            let start = Instant::now();
-            let text = model.write(&page, &task, Decoding::GREEDY.with_most_tokens(tokens))?;
-            let took = start.elapsed().as_secs_f64();
-            if text.ids.len() < tokens {
-                return Err(format!("it ended after {} tokens", text.ids.len()).into());
-            }
-            if round > 0 {
-                ours[at].push(took);
-            }
-            let Some(peer) = &mut peer else { continue };
-            let said = peer.ask(&format!("write {tokens} {task}"))?;
-            let (took, ids) = said.split_once(' ').ok_or("no time and ids")?;
-            if round > 0 {
-                theirs[at].push(took.parse()?);
-            } else {
-                let ids: Vec<u32> = ids.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-                let same = ids.iter().zip(&text.ids).take_while(|(a, b)| a == b).count();
-                println!("of {tokens} tokens the peer writes the first {same} too");
-            }
+        let mut times = Vec::with_capacity(TOKENS);
+        let start = Instant::now();
+        let text = model.write_to(&page, &task, decoding, &mut |_| {
+            times.push(start.elapsed().as_secs_f64());
+            ControlFlow::Continue(())
+        })?;
+        // Each token is a piece, unless some have no text or are the beginning of a letter.
+        let [first, .., last] = times[..] else { return Err("no tokens with text".into()) };
+        if times.len() != TOKENS {
+            return Err(format!("of {} tokens {} have text", text.ids.len(), times.len()).into());
+        }
+        if round > 0 {
+            ours.push([first, last - first]);
+        }
+        let Some(peer) = &mut peer else { continue };
+        let said = peer.ask(&format!("write {TOKENS} {task}"))?;
+        let mut said = said.split(' ');
+        let mut seconds = || said.next().ok_or("no time")?.parse::<f64>().map_err(Failure::from);
+        let (first, last) = (seconds()?, seconds()?);
+        if round > 0 {
+            theirs.push([first, last - first]);
+        } else {
+            let ids: Vec<u32> = said.map(str::parse).collect::<Result<_, _>>()?;
+            let same = ids.iter().zip(&text.ids).take_while(|(a, b)| a == b).count();
+            println!("of {TOKENS} tokens the peer writes the first {same} too");
         }
     }
-    let (page_s, token_s) = costs(&mut ours);
+    let (page_s, token_s) = costs(&ours);
     println!("page {page_s:.3} s, {:.2} tokens/s ({rounds} rounds)", 1.0 / token_s);
     if device == Device::Cpu {
         let (rate, bytes) = (memory_rate(), token_bytes(Path::new(folder), precision)?);
@@ -118,7 +125,7 @@ fn main() -> Result<(), Failure> {
         println!("a token reads {:.2} GB: {:.0} GB/s", bytes / 1e9, bytes / token_s / 1e9);
     }
     if peer.is_some() {
-        let (their_page, their_token) = costs(&mut theirs);
+        let (their_page, their_token) = costs(&theirs);
         println!(
             "PyTorch: page {their_page:.3} s, {:.2} tokens/s: we are {:.2} and {:.2} times as fast",
             1.0 / their_token,
@@ -130,12 +137,13 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Seconds of a page with the first token, and of each token after it, by medians.
-fn costs(rounds: &mut [Vec<f64>; 2]) -> (f64, f64) {
-    let [short, long] = rounds.each_mut().map(|seconds| {
+fn costs(rounds: &[[f64; 2]]) -> (f64, f64) {
+    let median = |of: usize| {
+        let mut seconds: Vec<f64> = rounds.iter().map(|round| round[of]).collect();
         seconds.sort_by(f64::total_cmp);
         seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
-    });
-    (short, (long - short) / (TOKENS - 1) as f64)
+    };
+    (median(0), median(1) / (TOKENS - 1) as f64)
 }
 
 /// Bytes a second that all threads together read from memory: the best of five passes over 2 GB.

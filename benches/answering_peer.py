@@ -2,8 +2,8 @@
 
     answering_peer.py FOLDER f32|bf16 DEVICE THREADS
 
-Reads `write TOKENS PROMPT` on stdin and answers with the seconds and the ids: transformers' own
-`generate`, greedy, with its cache and PyTorch's attention (sdpa). Pixels come from a formula that both
+Reads `write TOKENS PROMPT` on stdin and answers with the seconds until the first token, those until the
+last, and the ids: transformers' own `generate`, greedy, with its cache and PyTorch's attention (sdpa). Pixels come from a formula that both
 sides know, and ids from the checkpoint's tokenizer.
 """
 
@@ -29,20 +29,34 @@ picture = (numpy.stack(waves) & 255).astype(numpy.float32)
 pixels = torch.from_numpy((picture / 255 - 0.5) / 0.5)[None].to(device, dtype)
 
 
+class Times:
+    """What `generate` streams to: the moments at which it has a token, after one for the prompt."""
+
+    def __init__(self):
+        self.moments = []
+
+    def put(self, _):
+        self.moments.append(time.perf_counter())
+
+    def end(self):
+        pass
+
+
 @torch.inference_mode()
 def write(tokens, prompt):
     words = tokenizer.encode(prompt, add_special_tokens=False).ids
     ids = torch.tensor([[image] * patches + [2, *words, *tokenizer.encode("\n", add_special_tokens=False).ids]], device=device)
+    times = Times()
     start = time.perf_counter()
     written = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=torch.zeros_like(ids), pixel_values=pixels,
-        max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+        max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, streamer=times)
     written = written[0, ids.shape[1]:].tolist()
-    return time.perf_counter() - start, written
+    return times.moments[1] - start, times.moments[-1] - start, written
 
 
 print("ready", flush=True)
 for line in sys.stdin:
     _, tokens, prompt = line.rstrip("\n").split(" ", 2)
-    seconds, ids = write(int(tokens), prompt)
-    print(seconds, *ids, flush=True)
+    first, last, ids = write(int(tokens), prompt)
+    print(first, last, *ids, flush=True)

@@ -97,11 +97,17 @@ fn is_loopback(endpoint: Option<&str>) -> bool {
     ["127.0.0.1", "localhost", "[::1]"].contains(&host)
 }
 
-/// Where models are looked for and their hashes kept.
+/// A file of the user's cache.
+fn remembered(name: &str) -> Option<PathBuf> {
+    dirs::cache_dir().map(|folder| folder.join("pagesight").join(name))
+}
+
+/// Where models are looked for, and where their hashes and what was measured of them are kept.
 pub fn loading() -> LoadOptions {
     LoadOptions {
         hub: hub_cache(),
-        digests: dirs::cache_dir().map(|folder| folder.join("pagesight/digests.json")),
+        digests: remembered("digests.json"),
+        measured: remembered("whole_numbers.json"),
         ..LoadOptions::default()
     }
 }

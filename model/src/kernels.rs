@@ -38,6 +38,7 @@ pub fn kernels() -> Vec<ChosenKernel> {
     [
         ("nano", of(Precision::Bf16.arithmetic(true))),
         ("models in 16 bits", of(Precision::Bf16.arithmetic(false))),
+        ("models in bf16, measured near", of(Precision::Bf16.arithmetic(true))),
         ("models in 8 and 4 bits", of(Precision::Q8.arithmetic(false))),
         ("models in f32", of(Arithmetic::F32)),
         ("reader of scans", bytes),
@@ -71,7 +72,9 @@ mod tests {
         let kernels = kernels();
         let by = |work: &str| kernels.iter().find(|kernel| kernel.work == work).unwrap().by.clone();
         let has_bf16 = Extension::Avx512Bf16.is_available() || Instructions::Amx.is_available();
-        for work in ["nano", "models in 16 bits", "models in 8 and 4 bits"] {
+        for work in
+            ["nano", "models in 16 bits", "models in bf16, measured near", "models in 8 and 4 bits"]
+        {
             assert_eq!(by(work).starts_with("bf16"), has_bf16, "{}", by(work));
         }
         assert!(by("models in f32").starts_with("f32 by "));

@@ -40,6 +40,7 @@ mod device;
 mod embedder;
 mod error;
 mod families;
+mod gate;
 mod gpu;
 mod info;
 mod kernels;

@@ -26,9 +26,16 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// Whether whole numbers of 16 bits may take the place of bf16 on a CPU without instructions
     /// for it. By default they do for nano, where they were compared with f32 and are nearer to it
-    /// than bf16 is; for every other checkpoint f32 takes the place. It does not change the model's
-    /// id.
+    /// than bf16 is, and for other checkpoints of bf16 where [`measured`](Self::measured) says that
+    /// they are near enough; else f32 takes the place. It does not change the model's id.
     pub whole_numbers: Option<bool>,
+    /// A file that remembers of which models whole numbers are near enough: of which the least cosine
+    /// of a vector to f32's is 0.999 or more. [`load`](crate::load) measures a model that is not in
+    /// it once, with a page and four questions in both, unless it is
+    /// [for questions alone](Self::query_only). Without it nothing is measured.
+    pub measured: Option<PathBuf>,
+    /// Is called before a model is measured, which takes as long as about two pages take.
+    pub on_measuring: Option<fn()>,
     /// Where it runs.
     pub device: Device,
     /// Inputs that a GPU encodes at once [default: 4]: slices of pages for ColPali (one a page by

@@ -56,8 +56,16 @@ pub fn options(loading: &Loading) -> Result<LoadOptions> {
         device,
         recipe: loading.recipe.as_deref().map(recipe).transpose()?,
         base: loading.base_model.as_deref().map(find).transpose()?,
+        on_measuring: Some(say_that_it_is_measured),
         ..machine::loading()
     })
+}
+
+fn say_that_it_is_measured() {
+    eprintln!(
+        "trying a faster way to multiply, once for this model on this machine: it takes as long as \
+         two or three pages"
+    );
 }
 
 /// A recipe by its name, else a file.

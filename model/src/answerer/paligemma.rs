@@ -19,11 +19,14 @@ use crate::answerer::stops::stops;
 use crate::answerer::stream::TextStream;
 use crate::answerer::task::Task;
 use crate::answerer::tokens::AnswerTokens;
+use crate::blocks::cache::Cache;
 use crate::blocks::elementwise::tanh;
 use crate::blocks::lanes::LANES;
 use crate::blocks::matmul::MOST_OF_FEW;
 use crate::blocks::quantize::choose_precision;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::digest::Digests;
+use crate::checkpoint::identity::model_id;
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::weights::Weights;
 use crate::device::Device;
@@ -32,6 +35,7 @@ use crate::families::colpali::config::Config;
 use crate::families::colpali::processor::normalisation;
 use crate::families::engine::Engine;
 use crate::families::normalisation::Normalisation;
+use crate::gate;
 use crate::gpu;
 use crate::options::LoadOptions;
 use crate::precision::Precision;
@@ -66,6 +70,18 @@ struct ModelType {
     model_type: Option<String>,
 }
 
+/// The weights of a checkpoint, not taken yet, and what it runs in.
+fn weights_of(
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+) -> Result<(Weights, Precision), ModelError> {
+    let weights = Weights::open(checkpoint, &NAMES)?;
+    let path = checkpoint.of_weights().shown();
+    let key = "language_model.layers.0.mlp.gate_proj.weight";
+    let (precision, _) = choose_precision(options.precision, &weights, key, path)?;
+    Ok((weights, precision))
+}
+
 impl PaliGemma {
     /// Loads the checkpoint of `source`: a published PaliGemma 1 or 2 (`google/paligemma-*`,
     /// `google/paligemma2-*` and what was made of them), or the base of a ColPali. Of an adapter the
@@ -94,7 +110,24 @@ impl PaliGemma {
     /// # Ok::<(), pagesight_model::ModelError>(())
     /// ```
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self, ModelError> {
-        Self::of(&Checkpoint::open(source, options)?.without_adapter(), options)
+        let mut checkpoint = Checkpoint::open(source, options)?.without_adapter();
+        let about = |checkpoint: &Checkpoint| {
+            let id = model_id(checkpoint, "answerer", &Digests::new(options.digests.clone()))?;
+            Ok((id.to_string(), weights_of(checkpoint, options)?.1))
+        };
+        let encode = |checkpoint: &Checkpoint| Self::of(checkpoint, options)?.of_the_gate();
+        gate::decide(&mut checkpoint, options, about, encode)?;
+        Self::of(&checkpoint, options)
+    }
+
+    /// What the last layer keeps of a page and a question, and what it ends with; `None` on a GPU.
+    fn of_the_gate(&self) -> Result<Option<gate::Vectors>, ModelError> {
+        let Engine::Cpu(cpu) = &self.engine else { return Ok(None) };
+        let (edge, side) = (self.input_px(), self.config.vlm_config.vision_config.side());
+        let page = gate::printed_page(edge, edge).expect("a whole picture");
+        let ids = self.tokens.prompt(side * side, &Task::answer(gate::QUESTIONS[0]))?;
+        let (_, caches) = cpu.language.prefill(cpu.input(&self.pixels(&page)?, &ids)?);
+        Ok(caches.last().map(Cache::prefix_values))
     }
 
     fn of(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self, ModelError> {
@@ -115,10 +148,7 @@ impl PaliGemma {
         let normalisation = normalisation(checkpoint, &config)?;
         let tokens = AnswerTokens::read(&checkpoint.file("tokenizer.json"), &config.vlm_config)?;
         let stops = stops(checkpoint, tokens.eos())?;
-        let weights = Weights::open(checkpoint, &NAMES)?;
-        let path = checkpoint.of_weights().shown();
-        let key = "language_model.layers.0.mlp.gate_proj.weight";
-        let (precision, _) = choose_precision(options.precision, &weights, key, path)?;
+        let (weights, precision) = weights_of(checkpoint, options)?;
         let engine = Engine::take(device, checkpoint, precision, weights, |weights| {
             CpuModel::take(weights, precision, &config)
         })?;

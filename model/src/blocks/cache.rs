@@ -58,6 +58,16 @@ impl Cache {
         self.prefix.length + self.added.length
     }
 
+    /// The values of each position of the prefix.
+    pub fn prefix_values(&self) -> Vec<Vec<f32>> {
+        let Part { width, length, ref values, .. } = *self.prefix;
+        let of = |at: usize| {
+            let rows = &values[at / LANES * width..][..width];
+            rows.iter().map(|row| row[at % LANES]).collect()
+        };
+        (0..length).map(of).collect()
+    }
+
     /// Adds the position that is in lane `at` of `k` and `v`.
     pub fn push(&mut self, k: &Lanes, v: &Lanes, at: usize) {
         let (group, from) = (at / LANES, at % LANES);

@@ -1,20 +1,18 @@
 //! Hashes of weights files, remembered between runs, so that gigabytes are not read at each start.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::files::CheckpointFile;
+use crate::checkpoint::remembered::Remembered;
 use crate::error::ModelError;
 
 /// Hashes files and, where it was given a file to remember in, keeps the hashes there.
 #[derive(Debug, Clone, Default)]
-pub struct Digests {
-    file: Option<PathBuf>,
-}
+pub struct Digests(Remembered<Known>);
 
 /// The state of a file when it was hashed. A change of the file changes at least one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 impl Digests {
     /// Remembers in `file`, which need not exist. With `None` nothing is remembered.
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self { file }
+        Self(Remembered::new(file))
     }
 
     /// The BLAKE3 of `file`, hexadecimal, and its length, bytes.
@@ -59,7 +57,7 @@ impl Digests {
         let file = File::open(&real).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         let mark = Mark::of(&metadata);
-        if let Some(known) = self.known().remove(&key).filter(|known| known.mark == mark) {
+        if let Some(known) = self.0.all().remove(&key).filter(|known| known.mark == mark) {
             return Ok((known.blake3, mark.bytes));
         }
         let mut hasher = blake3::Hasher::new();
@@ -69,30 +67,13 @@ impl Digests {
         let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
         let bytes = mark.bytes;
         if after == mark && age.is_some_and(|age| age >= SETTLED) {
-            self.remember(key, Known { mark, blake3: blake3.clone() });
+            let known = Known { mark, blake3: blake3.clone() };
+            self.0.change(|all| {
+                all.retain(|path, _| Path::new(path).exists());
+                all.insert(key, known);
+            });
         }
         Ok((blake3, bytes))
-    }
-
-    fn known(&self) -> BTreeMap<String, Known> {
-        let text = self.file.as_ref().and_then(|file| fs::read(file).ok());
-        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-    }
-
-    /// Two programs that write at once may lose an entry of each other; it is hashed again then.
-    fn remember(&self, key: String, known: Known) {
-        let Some(file) = &self.file else { return };
-        let mut all = self.known();
-        all.retain(|path, _| Path::new(path).exists());
-        all.insert(key, known);
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-            let temporary = file.with_extension(format!("{}.new", std::process::id()));
-            fs::write(&temporary, serde_json::to_vec(&all)?)?;
-            fs::rename(&temporary, file)
-        };
-        // When the folder cannot be written, the next start hashes again; nothing else is lost.
-        let _ = write();
     }
 }
 
@@ -114,6 +95,8 @@ impl Mark {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod json;
 pub mod layout;
 pub mod licence;
+pub mod remembered;
 pub mod settings;
 pub mod shard;
 pub mod stored;
@@ -71,7 +72,7 @@ impl Checkpoint {
         let files = Files::of(source, options.hub.as_ref())?;
         let source = absolute(source)?;
         let shards = open_shards(&files)?;
-        // Other checkpoints' weights were not there to be compared.
+        // Other checkpoints are measured where they are loaded.
         let whole_numbers = options.whole_numbers.unwrap_or(source == ModelSource::Nano);
         let (Files::Folder(folder), [shard]) = (&files, shards.as_slice()) else {
             return Ok(Self { source, files, base: None, shards, adapter: None, whole_numbers });

@@ -41,6 +41,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
 use crate::families::family::Family;
+use crate::gate;
 use crate::info::ModelInfo;
 use crate::options::LoadOptions;
 #[cfg(feature = "parity")]
@@ -86,8 +87,19 @@ pub fn recipe_names() -> Vec<&'static str> {
 /// # Ok::<(), pagesight_model::ModelError>(())
 /// ```
 pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Arc<dyn Model>, ModelError> {
-    let checkpoint = Checkpoint::open(source, options)?;
-    (family_of(&checkpoint)?.load)(&checkpoint, options)
+    let mut checkpoint = Checkpoint::open(source, options)?;
+    let family = family_of(&checkpoint)?;
+    let about = |checkpoint: &Checkpoint| {
+        let info = (family.inspect)(checkpoint, options)?;
+        Ok((info.model_id.to_string(), info.precision))
+    };
+    let encode = |checkpoint: &Checkpoint| {
+        let model = (family.load)(checkpoint, options)?;
+        // A model that cannot encode says so when it is asked to.
+        Ok(gate::vectors_of(&*model).ok())
+    };
+    gate::decide(&mut checkpoint, options, about, encode)?;
+    (family.load)(&checkpoint, options)
 }
 
 /// Says what the checkpoint of `source` is, without reading its weights.
