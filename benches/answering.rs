@@ -12,8 +12,10 @@
 //!
 //! ```text
 //! cargo run --release -p pagesight-model --example answering -- FOLDER PRECISION ROUNDS \
-//!     [--device cpu|cuda|metal] [--peer PYTHON f32|bf16]
+//!     [--device cpu|cuda|metal] [--whole-numbers] [--peer PYTHON f32|bf16]
 //! ```
+//!
+//! `--whole-numbers` is what a CPU without bf16 does where the checkpoint was found to allow it.
 
 #[allow(dead_code, reason = "only those that encode compare vectors")]
 mod peer;
@@ -47,6 +49,8 @@ fn main() -> Result<(), Failure> {
         }
         None => Device::Cpu,
     };
+    let flag = arguments.iter().position(|argument| argument == "--whole-numbers");
+    let whole_numbers = flag.map(|at| arguments.remove(at) == "--whole-numbers");
     let (folder, precision, rounds, peer) = match arguments.as_slice() {
         [folder, precision, rounds] => (folder, precision, rounds, None),
         [folder, precision, rounds, flag, python, theirs] if flag == "--peer" => {
@@ -54,12 +58,13 @@ fn main() -> Result<(), Failure> {
         }
         _ => {
             return Err("usage: answering FOLDER PRECISION ROUNDS [--device cpu|cuda|metal] \
-                        [--peer PYTHON f32|bf16]"
+                        [--whole-numbers] [--peer PYTHON f32|bf16]"
                 .into());
         }
     };
     let (precision, rounds): (Precision, usize) = (precision.parse()?, rounds.parse()?);
-    let options = LoadOptions { precision: Some(precision), device, ..LoadOptions::default() };
+    let options =
+        LoadOptions { precision: Some(precision), device, whole_numbers, ..LoadOptions::default() };
     let start = Instant::now();
     let model = PaliGemma::load(&ModelSource::Folder(folder.into()), &options)?;
     let loaded = start.elapsed().as_secs_f64();

@@ -29,7 +29,9 @@ environment = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{STORE}", "A
 
 
 def asked():
-    return [line.split()[1].rsplit("/", 1)[0] for line in log.read_text().splitlines()]
+    # The last line may be half written.
+    lines = log.read_text().splitlines(keepends=True)
+    return [line.split()[1].rsplit("/", 1)[0] for line in lines if line.endswith("\n")]
 
 
 def get(path):

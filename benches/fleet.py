@@ -37,11 +37,10 @@ def asked(since=0):
 def run(*arguments):
     """Runs the program: its last line of JSON, seconds, and seconds of processors."""
     start, before = time.monotonic(), os.times()
-    done = subprocess.run([program, *arguments, "--json"], stdout=subprocess.PIPE, cwd=own, text=True,
-                          stderr=subprocess.DEVNULL)
+    done = subprocess.run([program, *arguments, "--json"], capture_output=True, cwd=own, text=True)
     after = os.times()
     cpu = after[2] + after[3] - before[2] - before[3]
-    assert done.returncode in (0, 1, 3), (arguments, done.returncode)
+    assert done.returncode in (0, 1, 3), (arguments, done.returncode, done.stderr)
     return json.loads(done.stdout.splitlines()[-1]), time.monotonic() - start, cpu
 
 

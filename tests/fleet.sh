@@ -11,12 +11,16 @@ export AWS_ENDPOINT_URL="http://127.0.0.1:$port" AWS_REGION=us-east-1
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
 "$moto/python" - <<'PYTHON'
 import os, time, urllib.request
-for _ in range(100):
+# A busy machine takes its time to start it.
+end = time.monotonic() + 120
+while True:
     try:
         put = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"] + "/pagesight", method="PUT")
         urllib.request.urlopen(put)
         break
     except OSError:
+        if time.monotonic() > end:
+            raise
         time.sleep(0.2)
 PYTHON
 export PAGESIGHT_TEST_BUCKET=s3://pagesight/tests

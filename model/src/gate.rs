@@ -67,7 +67,7 @@ pub fn decide(
         return Ok(());
     }
     let (name, precision) = about(checkpoint)?;
-    if precision != Precision::Bf16 {
+    if !precision.is_of_sixteen_bits() {
         return Ok(());
     }
     let remembered = Remembered::<Nearness>::new(options.measured.clone());

@@ -26,7 +26,7 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// Whether whole numbers of 16 bits may take the place of bf16 on a CPU without instructions
     /// for it. By default they do for nano, where they were compared with f32 and are nearer to it
-    /// than bf16 is, and for other checkpoints of bf16 where [`measured`](Self::measured) says that
+    /// than bf16 is, and for other checkpoints where [`measured`](Self::measured) says that
     /// they are near enough; else f32 takes the place. It does not change the model's id.
     pub whole_numbers: Option<bool>,
     /// A file that remembers of which models whole numbers are near enough: of which the least cosine
