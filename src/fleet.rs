@@ -508,7 +508,8 @@ impl Fleet {
     /// [`Error::Store`], above all [`StoreError::Irreplaceable`] for what nothing has a second time;
     /// nothing changed.
     pub fn repair(&self) -> Result<Repaired, Error> {
-        let record = self.stored_model()?;
+        // What cannot be read is named by the repair.
+        let record = self.stored_model().ok().flatten();
         let neutral = record.and_then(|record| {
             let (loaded, opening) = {
                 let parts = self.parts();

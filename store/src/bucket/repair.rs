@@ -55,11 +55,11 @@ pub(crate) async fn repair(
 ) -> Result<Repaired, StoreError> {
     let missing = || StoreError::Missing { path: objects.shown() };
     // Nothing is left behind where there is no index.
-    log::newest(objects).await?.ok_or_else(missing)?;
+    newest(objects).await?.ok_or_else(missing)?;
     objects.try_conditions().await?;
     let mut retries = 0;
     loop {
-        let newest = log::newest(objects).await?.ok_or_else(missing)?;
+        let newest = newest(objects).await?.ok_or_else(missing)?;
         let begin = format!("repaired-{}", random());
         let scratch = local.join(format!("{begin}-{}", std::process::id()));
         let attempt = attempt(objects, &newest, neutral, (local, &scratch), begin).await;
@@ -83,6 +83,15 @@ pub(crate) async fn repair(
     }
 }
 
+/// The newest snapshot. One that is damaged is all that says what is in the index.
+async fn newest(objects: &Objects) -> Result<Option<Entry>, StoreError> {
+    log::newest(objects).await.map_err(|error| match error {
+        StoreError::DamagedFile { path, what } => StoreError::Irreplaceable { path, what },
+        StoreError::Pointer { path, what } => StoreError::Irreplaceable { path, what: what.into() },
+        other => other,
+    })
+}
+
 /// What is known of a snapshot while it is mended.
 struct Mending<'a> {
     objects: &'a Objects,
@@ -91,9 +100,12 @@ struct Mending<'a> {
     scratch: &'a Path,
     /// How the names of new files begin.
     begin: String,
-    /// The files that are gone or damaged.
+    /// The files that are gone or damaged, or that are derived and of which a lost manifest said how they
+    /// were.
     damaged: HashSet<String>,
-    /// Those that are as they were written, and those that were put since.
+    /// The manifests that are gone or damaged.
+    lost: BTreeSet<String>,
+    /// The files that are as they were written, and those that were put since.
     known: BTreeMap<String, FileMark>,
     repaired: Repaired,
 }
@@ -106,13 +118,18 @@ async fn attempt(
     (local, scratch): (&Path, &Path),
     begin: String,
 ) -> Result<Option<Repaired>, StoreError> {
-    let files = match on.files(objects).await {
-        Err(StoreError::DamagedFile { path, what }) => {
-            return Err(StoreError::Irreplaceable { path, what });
+    let (mut files, lost) = on.files_left(objects).await?;
+    let mut found = differences(objects, &files).await?;
+    if !lost.is_empty() {
+        let (tables, derived) = unmarked(objects, on, &files).await?;
+        for (name, mark) in tables {
+            match mark {
+                Some(mark) => _ = files.insert(name, mark),
+                None => _ = found.insert(name, "it is missing".into()),
+            }
         }
-        files => files?,
-    };
-    let found = differences(objects, &files).await?;
+        found.extend(derived.into_iter().map(|name| (name, "its manifest is lost".into())));
+    }
     check(objects, on, &found)?;
     let damaged: HashSet<String> = found.into_keys().collect();
     let mut known = files;
@@ -121,14 +138,18 @@ async fn attempt(
     mirror.bring(&known).await?;
     fs::create_dir_all(scratch).map_err(StoreError::io("making", scratch))?;
     let repaired = Repaired { snapshot: on.snapshot.number, ..Repaired::default() };
-    let mut mending = Mending { objects, mirror, on, scratch, begin, damaged, known, repaired };
+    let mut mending =
+        Mending { objects, mirror, on, scratch, begin, damaged, lost, known, repaired };
+    for name in mending.lost.clone() {
+        mending.say(format!("{name}: it is made again"));
+    }
 
     let rows = mending.rows().await?;
     let table = objects.tables().open("pages", Some(rows.pages.version())).await?;
     let text_meta = mending.words(&rows, &table).await?;
     let codes = mending.codes(&rows, &table, neutral).await?;
     mending.row_lists(&table).await?;
-    let Mending { mut known, mut repaired, .. } = mending;
+    let Mending { mut known, mut repaired, lost, .. } = mending;
     if repaired.mended.is_empty() {
         return Ok(Some(repaired));
     }
@@ -147,7 +168,9 @@ async fn attempt(
         wanted.insert(name, mark);
     }
     let number = on.snapshot.number + 1;
-    let manifests = write_manifests(objects, number, &on.manifests, &wanted).await?;
+    let mut manifests = on.manifests.clone();
+    manifests.retain(|manifest| !lost.contains(&manifest.name));
+    let manifests = write_manifests(objects, number, &manifests, &wanted).await?;
     let snapshot = Snapshot {
         number,
         created_s: now_s(),
@@ -170,6 +193,40 @@ async fn attempt(
     let _ = rows.pages.bring_up().await;
     repaired.snapshot = number;
     Ok(Some(repaired))
+}
+
+/// The files of the snapshot `on` that are not among `files`, since the manifests that named them are lost.
+/// Those of its tables come as they are, or without a mark where they are gone: their rows have checksums of
+/// their own. Of what is derived nothing says how it was.
+async fn unmarked(
+    objects: &Objects,
+    on: &Entry,
+    files: &BTreeMap<String, FileMark>,
+) -> Result<(BTreeMap<String, Option<FileMark>>, BTreeSet<String>), StoreError> {
+    let snapshot = &on.snapshot;
+    let mut tables = BTreeMap::new();
+    let versions = [("documents", snapshot.documents_version), ("pages", snapshot.pages_version)];
+    for (name, version) in versions {
+        let table = objects.tables().open(name, Some(version)).await?;
+        for name in table.files_in_use().await? {
+            if !files.contains_key(&name) {
+                let bytes = objects.get(&name).await?;
+                let mark = bytes.map(|bytes| FileMark {
+                    bytes: bytes.len() as u64,
+                    blake3: blake3::hash(&bytes).to_hex().to_string(),
+                });
+                tables.insert(name, mark);
+            }
+        }
+    }
+    let segments = segments_of_words::segments(&objects.shown(), &snapshot.text_meta)?;
+    let words = objects.list("text/").await?.into_iter().map(|object| object.name);
+    let is_of = |name: &String| {
+        segments_of_words::segment_of(name).is_some_and(|segment| segments.contains(segment))
+    };
+    let codes = snapshot.codes.iter().flatten().map(|name| in_bucket(name));
+    let derived = words.filter(is_of).chain(codes);
+    Ok((tables, derived.filter(|name| !files.contains_key(name)).collect()))
 }
 
 /// Those of `files` that are not as they were written, and what is wrong with each.
@@ -231,10 +288,10 @@ impl Mending<'_> {
         names
     }
 
-    /// Writes down again which pages the rows of `table` are, where a list of that is damaged.
+    /// Writes down again which pages the rows of `table` are, where a list of that may be damaged.
     async fn row_lists(&mut self, table: &LanceTable) -> Result<(), StoreError> {
         let damaged = self.damaged_in(ROWS);
-        if damaged.is_empty() {
+        if damaged.is_empty() && self.lost.is_empty() {
             return Ok(());
         }
         let mut list = RowList::default();

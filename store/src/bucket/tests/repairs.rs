@@ -1,12 +1,16 @@
 //! What is gone or damaged in the bucket is made again, whatever fails on the way and whoever else writes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pagesight_core::DocumentStatus;
 use pagesight_core::seam::VectorSource;
+use pagesight_core::{DocumentStatus, QueryVectors};
+use pagesight_maxsim::Neutral;
 
 use super::{Bench, SOME, check_same, coded, id, model, one_machine};
+use crate::bucket::entry::write_manifests;
+use crate::bucket::log;
 use crate::bucket::record::DroppedPath;
+use crate::codes::neutral::LazyNeutral;
 use crate::error::StoreError;
 use crate::runtime::wait;
 use crate::upkeep::repair::Repaired;
@@ -18,7 +22,7 @@ impl Bench {
     /// The files of the newest snapshot whose names begin so.
     fn files(&self, begin: &str) -> Vec<String> {
         let files = wait(async {
-            let newest = crate::bucket::log::newest(&self.objects).await?.expect("there is one");
+            let newest = log::newest(&self.objects).await?.expect("there is one");
             newest.files(&self.objects).await
         });
         files.unwrap().into_keys().filter(|name| name.starts_with(begin)).collect()
@@ -257,12 +261,74 @@ fn a_list_of_deleted_rows_that_is_gone_takes_its_fragment_with_it() {
 }
 
 #[test]
+fn manifests_that_are_gone_are_made_again() {
+    for (n, change) in CHANGES.iter().enumerate() {
+        let (bench, documents) = lived(&format!("repair-manifest-{change}"), true);
+        // Of two, as an index with very many files has them, all or one.
+        let newest = wait(async {
+            let mut newest = log::newest(&bench.objects).await?.expect("there is one");
+            let (mut one, mut other) = (BTreeMap::new(), BTreeMap::new());
+            for (n, (name, mark)) in newest.files(&bench.objects).await?.into_iter().enumerate() {
+                if n % 2 == 0 { &mut one } else { &mut other }.insert(name, mark);
+            }
+            newest.snapshot.number += 1;
+            newest.nonce = "two manifests".into();
+            newest.manifests.clear();
+            for files in [one, other] {
+                let number = newest.snapshot.number;
+                newest
+                    .manifests
+                    .extend(write_manifests(&bench.objects, number, &[], &files).await?);
+            }
+            assert!(log::publish(&bench.objects, &newest).await?);
+            Ok(newest)
+        });
+        let newest = newest.unwrap();
+        let names: Vec<&String> = newest.manifests.iter().map(|mark| &mark.name).collect();
+        let names = [&names[..], &names[..1], &names[1..]][n];
+        names.iter().for_each(|name| bench.harm(name, change));
+        bench.forget();
+        assert!(!bench.verify().is_empty());
+        let repaired = bench.repair();
+        for &name in names {
+            assert!(repaired.mended.iter().any(|line| line.contains(&**name)), "{repaired:?}");
+        }
+        assert_eq!(repaired.to_read.len(), 0);
+        bench.check_whole(&documents);
+    }
+}
+
+/// Codes that are made again are measured as those of before were.
+#[test]
+fn pages_that_are_coded_again_are_measured_by_the_neutral_questions() {
+    let (bench, documents) = lived("repair-neutral", false);
+    let neutral = |name: &str| {
+        LazyNeutral::new(name, |name| {
+            Neutral::new(name, &[QueryVectors::of_rows(2, vec![0.6, 0.8]).unwrap()])
+        })
+    };
+    let measured = || {
+        bench.forget();
+        let codes = bench.reader().codes().unwrap().unwrap();
+        codes.living().iter().filter(|slot| codes.background(slot).is_some()).count()
+    };
+    let harm_all = || bench.files("codes/").iter().for_each(|name| bench.harm(name, "gone"));
+    assert_eq!(measured(), 0);
+    harm_all();
+    assert!(!bench.fleet.repair(Some(&neutral("any one"))).unwrap().mended.is_empty());
+    assert_eq!(measured(), 3 * documents.len());
+    bench.check_whole(&documents);
+    harm_all();
+    assert!(!bench.repair().mended.is_empty());
+    assert_eq!(measured(), 0, "where no model is at hand, searches measure");
+}
+
+#[test]
 fn what_nothing_has_a_second_time_is_named() {
-    for begin in ["documents.lance/_versions/", "pages.lance/_versions/", "manifests/"] {
+    for begin in ["documents.lance/_versions/", "pages.lance/_versions/", "snapshots/"] {
         let (bench, documents) = lived(&format!("repair-refused-{}", &begin[..5]), false);
-        let newest = wait(crate::bucket::log::newest(&bench.objects)).unwrap().unwrap();
         let name = match begin {
-            "manifests/" => newest.manifests[0].name.clone(),
+            "snapshots/" => log::name(bench.fleet.newest().unwrap().unwrap().number()),
             _ => bench.files(begin)[0].clone(),
         };
         let bytes = wait(bench.objects.get_required(&name)).unwrap();
