@@ -140,10 +140,8 @@ impl Mending<'_> {
             all.iter().enumerate().filter(|(_, name)| !here.contains(name)).collect();
         let is_of_part = |name: &str| plan_of(&in_bucket(name)).is_some();
         let last_joined = gone.iter().rev().find(|(_, name)| !is_of_part(name)).map(|(at, _)| *at);
-        let places: Vec<usize> = names
-            .iter()
-            .map(|name| all.iter().position(|one| one == name).expect("it is one of them"))
-            .collect();
+        // Where each of `names` stands in the list of all.
+        let places: Vec<usize> = (0..all.len()).filter(|&at| here.contains(&all[at])).collect();
         let files: HashMap<u64, String> = table
             .dataset()
             .await?

@@ -26,11 +26,12 @@ impl Mending<'_> {
         let all = words::segments(&shown, &snapshot.text_meta)?;
         let damaged = self.damaged_in(TEXT);
         let is_old = snapshot.analysis != ANALYSIS;
-        let is_bad = |segment: &&String| {
-            is_old
-                || damaged.iter().any(|name| words::segment_of(name) == Some(segment))
-                || words::files_of(&self.known, &BTreeSet::from([(*segment).clone()])).is_empty()
+        let of = |names: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
+            names.filter_map(|name| words::segment_of(name)).map(String::from).collect()
         };
+        let (known, harmed) = (of(&mut self.known.keys()), of(&mut damaged.iter()));
+        let is_bad =
+            |segment: &&String| is_old || harmed.contains(*segment) || !known.contains(*segment);
         let bad: BTreeSet<String> = all.iter().filter(is_bad).cloned().collect();
         let (mut meta, _) = words::parted(&shown, &snapshot.text_meta, &bad)?;
 
