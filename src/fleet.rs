@@ -29,15 +29,15 @@ use pagesight_ocr::WeightSearch;
 use pagesight_pdf::RenderOptions;
 use pagesight_query::measure::tune::Setting;
 use pagesight_store::{
-    DroppedPath, Fleet as Store, Pdfs, PlannedDocument, PlannedFile, StoreError, Tuning, Work,
-    Worker, WorkerSummary,
+    DroppedPath, Fleet as Store, Pdfs, PlannedDocument, PlannedFile, Repaired, StoreError, Tuning,
+    Work, Worker, WorkerSummary,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::open::Opening;
 use crate::sample;
-use crate::sync::neutral;
+use crate::sync::{neutral, neutral_by};
 
 pub use pagesight_store::{Address, Committed, Keeping, OpenPlan, Plan, PlanCounts, Swept};
 
@@ -497,6 +497,31 @@ impl Fleet {
     /// [`Error::Store`].
     pub fn collect_garbage(&self, keeping: &Keeping) -> Result<Swept, Error> {
         Ok(self.store.collect_garbage(keeping)?)
+    }
+
+    /// Mends the newest snapshot: words and codes that are gone or damaged are made again from the pages,
+    /// and pages that are lost are marked, so that the next plan reads their documents again. Others may
+    /// write meanwhile. The model of the index is loaded where pages are coded again and it can be found;
+    /// without it searches measure by themselves what pages give to any question.
+    ///
+    /// # Errors
+    /// [`Error::Store`], above all [`StoreError::Irreplaceable`] for what nothing has a second time;
+    /// nothing changed.
+    pub fn repair(&self) -> Result<Repaired, Error> {
+        // What cannot be read is named by the repair.
+        let record = self.stored_model().ok().flatten();
+        let neutral = record.and_then(|record| {
+            let (loaded, opening) = {
+                let parts = self.parts();
+                (parts.model.clone(), parts.opening.clone())
+            };
+            let loaded = loaded.filter(|model| model.record().id == record.id);
+            let stored = record.clone();
+            let load =
+                move || loaded.or_else(|| opening.remembered_model(&stored, None, true).ok());
+            neutral_by(&self.neutral, &record, load)
+        });
+        Ok(self.store.repair(neutral.as_ref())?)
     }
 
     /// Lets all searches of the index rank as `setting` says from now on; `None` leaves it to them.

@@ -157,8 +157,21 @@ pub(crate) fn neutral(
     model: Option<Arc<dyn Model>>,
     record: &ModelRecord,
 ) -> Option<LazyNeutral> {
+    let model = model?;
+    neutral_by(kept, record, move || Some(model))
+}
+
+/// As [`neutral`], of a model that is loaded when the questions are needed; `None` from `load` where it
+/// cannot be.
+pub(crate) fn neutral_by(
+    kept: &Arc<Mutex<Option<Neutral>>>,
+    record: &ModelRecord,
+    load: impl FnOnce() -> Option<Arc<dyn Model>> + Send + 'static,
+) -> Option<LazyNeutral> {
     let questions = record.neutral.questions.clone();
-    let model = model.filter(|_| !questions.is_empty())?;
+    if questions.is_empty() {
+        return None;
+    }
     let name = format!("{} {}", record.id, questions.join(" "));
     let kept = Arc::clone(kept);
     Some(LazyNeutral::new(&name, move |name| {
@@ -167,7 +180,7 @@ pub(crate) fn neutral(
             return Some(known.clone());
         }
         let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-        *kept = Neutral::new(name, &model.encode_queries(&questions).ok()?);
+        *kept = Neutral::new(name, &load()?.encode_queries(&questions).ok()?);
         kept.clone()
     }))
 }

@@ -4,7 +4,7 @@
 //! The bucket is a folder that is used like one (`file://`), or what `PAGESIGHT_TEST_BUCKET` names:
 //! `make fleet` sets it to a bucket of moto, with a program that has feature `s3`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -248,6 +248,101 @@ fn one_process_plans_reads_and_commits() {
     assert_eq!(of_type(&local, "summary")[0]["documents"]["ok"], 1);
 }
 
+/// The objects of the index, below one folder of it.
+fn objects(fleet: &Fleet, folder: &str) -> Vec<PathBuf> {
+    let folder = fleet.place.path().join("bucket/index").join(folder);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            let inner = std::fs::read_dir(entry.path()).unwrap();
+            found.extend(inner.map(|file| file.unwrap().path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_gone_or_damaged_in_a_bucket_is_repaired() {
+    let files = ["form.pdf", "slides.pdf", "rotated.pdf"];
+    // What lies in the bucket is harmed as files.
+    let fleet = Fleet::in_folder(&files);
+    let (plan, shards) = fleet.plan(&["--no-ocr", "--shards", "3"]);
+    for shard in 0..shards {
+        assert_eq!(fleet.shard(&plan, shard, shards).code, 0);
+    }
+    fleet.json(0, &["commit", "--plan", &plan]);
+    let local = fleet.place.path().join("local");
+    let all = || {
+        // As on a machine that has no copy yet.
+        let _ = std::fs::remove_dir_all(&local);
+        let asked = ["query", "--json", "--all", "-k", "20", "name and address", "--channel"];
+        ["text", "visual", "both"].map(|channel| {
+            let ran = fleet.run(&[&asked[..], &[channel]].concat());
+            assert!([0, 1].contains(&ran.code), "{}", ran.err);
+            let lines: Vec<Value> =
+                ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let found = of_type(&lines, "hit").into_iter();
+            found.map(|hit| (hit["ref"].to_string(), hit["score"].to_string())).collect()
+        })
+    };
+    let verify = |code| {
+        let _ = std::fs::remove_dir_all(&local);
+        fleet.place.json(code, &fleet.with(&["verify", "--json"]))
+    };
+    let expected: [Vec<(String, String)>; 3] = all();
+    assert!(expected.iter().all(|hits| !hits.is_empty() && hits[0].1 != "null"), "{expected:?}");
+
+    // Codes and words.
+    let (codes, words) = (objects(&fleet, "codes"), objects(&fleet, "text"));
+    std::fs::remove_file(&codes[0]).unwrap();
+    let mut bytes = std::fs::read(&words[0]).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&words[0], bytes).unwrap();
+    assert!(of_type(&verify(2), "damage").len() >= 2);
+    let lines = fleet.place.json(0, &fleet.with(&["repair", "--json"]));
+    let summary = &of_type(&lines, "summary")[0];
+    assert_eq!((&summary["snapshot"], &summary["to_read"]), (&3.into(), &0.into()), "{summary}");
+    assert_eq!(summary["index"], fleet.address);
+    for name in [&codes[0], &words[0]] {
+        let name = name.file_name().unwrap().to_str().unwrap();
+        assert!(summary["mended"].to_string().contains(name), "{summary}");
+    }
+    assert_eq!(of_type(&verify(0), "damage").len(), 0);
+    assert_eq!(all(), expected);
+    let again = fleet.run(&["repair"]);
+    assert_eq!((again.code, again.out.trim()), (0, "nothing was damaged"), "{}", again.err);
+    fleet.json(0, &["gc", "--keep", "0s"]);
+    assert!(objects(&fleet, "codes").iter().all(|file| !codes[..1].contains(file)));
+    assert_eq!(all(), expected);
+
+    // Rows of pages.
+    std::fs::remove_file(&objects(&fleet, "pages.lance/data")[0]).unwrap();
+    let lines = fleet.place.json(0, &fleet.with(&["repair", "--json"]));
+    let lost = of_type(&lines, "to_read");
+    assert!(!lost.is_empty() && lost.iter().all(|page| page["path"] == lost[0]["path"]));
+    assert_eq!(of_type(&lines, "summary")[0]["to_read"], lost.len());
+    assert_eq!(of_type(&verify(0), "damage").len(), 0);
+    let run = fleet.json(0, &["index", "--no-ocr", "pdfs"]);
+    assert_eq!(
+        (&run["documents"]["indexed"], &run["documents"]["skipped"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(of_type(&verify(0), "damage").len(), 0);
+    assert_eq!(all(), expected);
+
+    // What nothing has a second time.
+    for version in objects(&fleet, "pages.lance/_versions") {
+        std::fs::write(&version, b"x").unwrap();
+    }
+    let refused = fleet.run(&["repair"]);
+    assert_eq!(refused.code, 2, "{}", refused.out);
+    assert!(refused.err.contains("cannot be made again"), "{}", refused.err);
+    assert!(refused.err.contains("new prefix"), "{}", refused.err);
+}
+
 /// Puts the file `name` of the folder of PDFs into the bucket of the tests, as the object `key`.
 fn put(fleet: &Fleet, name: &str, key: &str) {
     use std::io::{Read as _, Write as _};
@@ -325,7 +420,7 @@ fn what_is_no_address_or_cannot_be_done_there_is_said() {
         (&["plan", "."], "in a bucket"),
         (&["commit", "--plan", "0123456789abcdef"], "in a bucket"),
         (&["--index", &bucket, "index", "--watch", "."], "--watch"),
-        (&["--index", &bucket, "repair"], "bucket"),
+        (&["--index", &bucket, "repair"], "no index"),
         (&["--index", &bucket, "serve", "--write"], "--write"),
         (&["--index", &bucket, "index", "--plan", "0123456789abcdef", "--shard", "2/2"], "0/40"),
         (&["--index", "gs://b/p", "index", "--no-ocr", "."], "gcs"),

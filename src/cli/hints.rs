@@ -92,6 +92,10 @@ fn of_store(error: &StoreError) -> Option<&'static str> {
         StoreError::NoRoom { .. } => {
             "let it take more with --local-gb, or name a folder on a larger disk with --local"
         }
+        StoreError::Irreplaceable { .. } => {
+            "put it back, where the bucket keeps versions or copies of its objects, or plan the PDFs \
+             into a new prefix; what is sound can be taken out with `pagesight export`"
+        }
         StoreError::NotInBucket { .. } => {
             "`pagesight export` and `pagesight import` move an index between a folder and a bucket"
         }

@@ -15,8 +15,13 @@ use super::{Outcome, locate};
 /// Damaged files are restored from their copies, the text index is built again from the pages,
 /// and pages that are lost are listed; the next `pagesight index` reads those pages again, and
 /// only those.
+///
+/// Of an index in a bucket, words are made again from the stored texts and codes from the stored
+/// vectors, as a snapshot of its own: others may plan, read, commit and search meanwhile. Documents
+/// with pages that are lost are read again by the next plan.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  pagesight repair && pagesight index reports")]
+#[command(after_help = "Examples:\n  pagesight repair && pagesight index reports\n  \
+                        pagesight --index s3://archive/index repair")]
 pub struct RepairVerb {
     /// A line of JSON a page to read again and a summary line.
     #[arg(long)]
@@ -24,16 +29,22 @@ pub struct RepairVerb {
 }
 
 pub fn run(place: &Place, verb: &RepairVerb) -> Result<Outcome> {
-    let folder = locate::existing(place)?;
-    let repaired = pagesight::upkeep::repair(&folder)
-        .with_context(|| format!("repairing {}", folder.display()))?;
+    let bucket = locate::bucket(place)?;
+    let (index, repaired) = match &bucket {
+        Some(address) => (address.to_string(), locate::fleet(place, address)?.repair()),
+        None => {
+            let folder = locate::existing(place)?;
+            (folder.display().to_string(), pagesight::upkeep::repair(&folder))
+        }
+    };
+    let repaired = repaired.with_context(|| format!("repairing {index}"))?;
     let mut out = io::stdout().lock();
     if verb.json {
         for (path, page) in &repaired.to_read {
             writeln!(out, "{}", json!({"v": 1, "type": "to_read", "path": path, "page": page}))?;
         }
         let line = json!({
-            "v": 1, "type": "summary", "index": folder.display().to_string(),
+            "v": 1, "type": "summary", "index": index,
             "snapshot": repaired.snapshot, "mended": repaired.mended,
             "to_read": repaired.to_read.len(),
         });
@@ -49,6 +60,12 @@ pub fn run(place: &Place, verb: &RepairVerb) -> Result<Outcome> {
     match (repaired.mended.is_empty(), repaired.to_read.is_empty()) {
         (true, _) => writeln!(out, "nothing was damaged")?,
         (false, true) => writeln!(out, "the index is whole again")?,
+        (false, false) if bucket.is_some() => {
+            writeln!(
+                out,
+                "plan the PDFs again, or run `pagesight index`, to read these documents"
+            )?;
+        }
         (false, false) => writeln!(out, "run `pagesight index` to read these pages again")?,
     }
     Ok(Outcome::Done)

@@ -47,9 +47,8 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
         return recall(place, verb, terminal);
     }
     let folder = locate::existing(place)?;
-    let bucket = locate::address(&folder)?;
-    let verified = match &bucket {
-        Some(address) => pagesight::upkeep::verify_bucket(address, &locate::local(place)),
+    let verified = match locate::address(&folder)? {
+        Some(address) => pagesight::upkeep::verify_bucket(&address, &locate::local(place)),
         None => pagesight::upkeep::verify(&folder),
     };
     let verified = verified.with_context(|| format!("verifying {}", folder.display()))?;
@@ -90,13 +89,7 @@ pub fn run(place: &Place, verb: &VerifyVerb, terminal: &Terminal) -> Result<Outc
         )?;
     }
     if !verified.damage.is_empty() {
-        match bucket {
-            Some(_) => eprintln!(
-                "hint: what is sound can be taken out with `pagesight export` and made a new index \
-                 with `pagesight import`"
-            ),
-            None => eprintln!("hint: `pagesight repair` mends it"),
-        }
+        eprintln!("hint: `pagesight repair` mends it");
         return Ok(Outcome::Failed);
     }
     Ok(Outcome::Done)

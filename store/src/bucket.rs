@@ -22,6 +22,7 @@
 //! * [`parts`], [`changes`], [`words`], [`commit`]: parts become a snapshot.
 //! * [`lease`], [`gc`], [`join`]: readers hold what they read, the rest is removed, and what is small
 //!   is joined.
+//! * [`repair`]: what is gone or damaged is made again, as a commit.
 //! * [`mirror`], [`sparse`], [`texts`], [`room`], [`distant`], [`share`]: the copy of words, codes and texts
 //!   that a machine searches, what it lacks, and what other machines search in its place.
 //! * [`fleet`]: all of it for those who write.
@@ -48,6 +49,7 @@ pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod pdfs;
 pub(crate) mod record;
+pub(crate) mod repair;
 pub(crate) mod room;
 pub(crate) mod share;
 pub(crate) mod sparse;

@@ -8,6 +8,7 @@
 //! * [`mod@write`]: the segment of one commit.
 //! * [`mod@derive`]: codes of all pages at once.
 //! * [`join`]: few segments in the place of many.
+//! * [`mend`]: codes of some documents in the place of what there was of them.
 //! * [`passages`]: the same of the passages of pages, beside those of their pictures.
 //! * [`neutral`]: what pages are measured with, encoded when it is needed.
 //! * [`residual`]: vectors back from residual codes.
@@ -16,6 +17,7 @@
 pub(crate) mod damage;
 pub(crate) mod derive;
 pub(crate) mod join;
+pub(crate) mod mend;
 pub(crate) mod neutral;
 pub(crate) mod passages;
 pub(crate) mod residual;

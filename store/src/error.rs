@@ -275,6 +275,14 @@ pub enum StoreError {
         /// What cannot be done, and what to do in its place.
         what: &'static str,
     },
+    /// A file of an index in a bucket is gone or damaged, and what it said stands nowhere else.
+    #[error("{path} cannot be made again: {what}")]
+    Irreplaceable {
+        /// The object.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The local copy of an index in a bucket may not take what every search needs: its words and
     /// sketches.
     #[error(

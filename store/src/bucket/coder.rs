@@ -57,6 +57,21 @@ pub(crate) async fn offer(
     }
 }
 
+/// Puts `coder`, around whose mean the codes of the index are, in the place of what there is: of an index
+/// whose coder is gone or damaged.
+///
+/// # Errors
+/// [`StoreError::Bucket`].
+pub(crate) async fn restore(
+    objects: &Objects,
+    model: &ModelRecord,
+    coder: &SketchCoder,
+) -> Result<String, StoreError> {
+    let name = name(model);
+    objects.put(&name, to_bytes(coder)).await?;
+    Ok(name)
+}
+
 /// The coder of the index for `model`, where it has one.
 ///
 /// # Errors

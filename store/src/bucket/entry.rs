@@ -257,6 +257,25 @@ impl Entry {
         }
         Ok(files)
     }
+
+    /// The files that its manifests name, but for those manifests that are gone or damaged, whose names
+    /// come too.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`].
+    pub async fn files_left(
+        &self,
+        objects: &Objects,
+    ) -> Result<(BTreeMap<String, FileMark>, BTreeSet<String>), StoreError> {
+        let (mut files, mut lost) = (BTreeMap::new(), BTreeSet::new());
+        for mark in &self.manifests {
+            match read_manifest(objects, mark).await {
+                Err(StoreError::DamagedFile { .. }) => _ = lost.insert(mark.name.clone()),
+                read => files.extend(read?),
+            }
+        }
+        Ok((files, lost))
+    }
 }
 
 async fn read_manifest(

@@ -12,7 +12,8 @@ use super::objects::{Objects, Put};
 use super::pdfs::Pdfs;
 use super::record::{self, Plan, Work};
 use super::worker::{Worker, lay_out};
-use super::{coder, log, random};
+use super::{coder, log, random, repair};
+use crate::codes::neutral::LazyNeutral;
 use crate::codes::segments;
 use crate::error::StoreError;
 use crate::lance::detached::{Detached, TablePlace};
@@ -21,6 +22,7 @@ use crate::runtime::wait;
 use crate::snapshot::contents::{Snapshot, Tuning};
 use crate::text::analysis::ANALYSIS;
 use crate::text::writer::TextWriter;
+use crate::upkeep::repair::Repaired;
 use crate::upkeep::transfer::import as import_into_folder;
 use crate::writer::AsyncWriter;
 
@@ -260,6 +262,18 @@ impl Fleet {
     /// [`StoreError::Plan`] for one that cannot be abandoned; what cannot be read, put or removed.
     pub fn collect_garbage(&self, keeping: &Keeping) -> Result<Swept, StoreError> {
         wait(gc::collect(&self.objects, &self.tables, keeping, &self.scratch))
+    }
+
+    /// Mends the newest snapshot: words and codes that are gone or damaged are made again from the pages,
+    /// and pages that are lost are marked, so that the next plan reads their documents again. It is a
+    /// snapshot of its own. Pages that are coded again are measured with the `neutral` questions of the
+    /// model; without, the first search measures all pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Irreplaceable`] for what cannot be made again; [`StoreError::Conditions`]; what cannot
+    /// be read or put. The index is as it was then.
+    pub fn repair(&self, neutral: Option<&LazyNeutral>) -> Result<Repaired, StoreError> {
+        wait(repair::repair(&self.objects, &self.scratch, neutral))
     }
 
     /// Puts what searches are tuned to, or that they are left to themselves: a snapshot with the same

@@ -10,6 +10,7 @@ mod out_of_reach;
 mod plans;
 mod puts;
 mod readers;
+mod repairs;
 mod requests;
 mod rights;
 mod shares;
@@ -166,6 +167,14 @@ impl Bench {
     fn reader_with(&self, local: &LocalCopy) -> Result<Reader, StoreError> {
         let mirror = Mirror::new(local, &self.objects).with_pieces(self.pieces);
         wait(AsyncReader::open_bucket(self.objects.clone(), mirror)).map(Reader::over)
+    }
+
+    /// The files that are not as they were written, or do not fit each other.
+    fn verify(&self) -> BTreeSet<String> {
+        let mirror = Mirror::new(&self.local(), &self.objects);
+        let verified = crate::upkeep::verify::verify_bucket(self.objects.clone(), mirror);
+        let damage = wait(verified).unwrap().damage;
+        damage.into_iter().map(|damage| damage.file).collect()
     }
 
     fn sweep(&self) -> super::gc::Swept {

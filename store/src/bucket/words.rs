@@ -140,21 +140,71 @@ pub(crate) async fn rewrite(
     (pages, names): (&[PageRecord], &HashMap<DocumentId, Vec<String>>),
     begin: &str,
 ) -> Result<(String, BTreeMap<String, FileMark>), StoreError> {
-    let before = segments(scratch, meta)?;
-    fetch_all(objects, scratch, &files_of(files, &before)).await?;
-    let mut writer = TextWriter::open(scratch, Some(meta))?;
-    let words = pages.iter().map(|page| PageWords {
-        id: page.id,
-        text: &page.text,
-        names: names.get(&page.id.document).map_or(&[], Vec::as_slice),
-    });
-    writer.commit(stale.iter().copied(), words)?;
-    // Only those with deletion marks are written anew.
-    writer.merge(usize::MAX).await?;
-    let after = writer.meta();
-    let new: BTreeSet<String> = segments(scratch, &after)?.difference(&before).cloned().collect();
-    let put = put_all(objects, scratch, &new, begin).await?;
-    Ok((after, put))
+    let mut rewriting = Rewriting::open(objects, scratch, meta, files).await?;
+    rewriting.replace(stale.iter().copied(), pages, names)?;
+    rewriting.finish(begin).await
+}
+
+/// Words that are being written anew, some documents at a time.
+pub(crate) struct Rewriting<'a> {
+    objects: &'a Objects,
+    scratch: &'a Path,
+    before: BTreeSet<String>,
+    writer: TextWriter,
+}
+
+impl<'a> Rewriting<'a> {
+    /// Fetches the segments of the list `meta`, whose files are among `files`, to `scratch`.
+    ///
+    /// # Errors
+    /// What cannot be fetched or opened.
+    pub async fn open(
+        objects: &'a Objects,
+        scratch: &'a Path,
+        meta: &str,
+        files: &BTreeMap<String, FileMark>,
+    ) -> Result<Self, StoreError> {
+        let before = segments(scratch, meta)?;
+        fetch_all(objects, scratch, &files_of(files, &before)).await?;
+        let writer = TextWriter::open(scratch, Some(meta))?;
+        Ok(Self { objects, scratch, before, writer })
+    }
+
+    /// Takes out the words of the documents `stale`, and adds those of `pages`, with the `names` of their
+    /// documents.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn replace(
+        &mut self,
+        stale: impl IntoIterator<Item = DocumentId>,
+        pages: &[PageRecord],
+        names: &HashMap<DocumentId, Vec<String>>,
+    ) -> Result<(), StoreError> {
+        let words = pages.iter().map(|page| PageWords {
+            id: page.id,
+            text: &page.text,
+            names: names.get(&page.id.document).map_or(&[], Vec::as_slice),
+        });
+        self.writer.commit(stale, words)
+    }
+
+    /// Puts what is new under names that begin with `begin`: the list after, and the new files.
+    ///
+    /// # Errors
+    /// What cannot be written or put.
+    pub async fn finish(
+        mut self,
+        begin: &str,
+    ) -> Result<(String, BTreeMap<String, FileMark>), StoreError> {
+        // Only those with deletion marks are written anew.
+        self.writer.merge(usize::MAX).await?;
+        let after = self.writer.meta();
+        let new: BTreeSet<String> =
+            segments(self.scratch, &after)?.difference(&self.before).cloned().collect();
+        let put = put_all(self.objects, self.scratch, &new, begin).await?;
+        Ok((after, put))
+    }
 }
 
 /// Makes one of the segments `small` of the list `meta`, none of which has deletion marks. `files` are
@@ -191,7 +241,10 @@ pub(crate) fn of_share(path: &Path, meta: &str, share: Share) -> Result<String, 
 }
 
 /// The list `meta` without the segments `small`, and with these alone.
-fn parted(
+///
+/// # Errors
+/// As [`segments`].
+pub(crate) fn parted(
     path: &Path,
     meta: &str,
     small: &BTreeSet<String>,

@@ -26,7 +26,7 @@ use lance::table::format::Fragment;
 use lancedb::Table;
 use lancedb::table::{BaseTable, NativeTable};
 
-use super::table::{INDEX_CACHE_BYTES, LanceTable, METADATA_CACHE_BYTES};
+use super::table::{INDEX_CACHE_BYTES, LanceTable, METADATA_CACHE_BYTES, files_of_fragment};
 use crate::error::StoreError;
 
 /// Where the tables of an index in a bucket are, and with what Lance reads them.
@@ -183,6 +183,27 @@ impl Detached {
     pub fn small(&self, rows: usize) -> Vec<Fragment> {
         let is_small = |fragment: &&Fragment| fragment.physical_rows.is_some_and(|n| n < rows);
         self.dataset.fragments().iter().filter(is_small).cloned().collect()
+    }
+
+    /// Takes out the fragments that need one of `files`, by their names below the index, without opening
+    /// any of them; says how many.
+    pub async fn without(&mut self, files: &HashSet<String>) -> Result<usize, StoreError> {
+        let folder = self.path.file_name().expect("a table has a name").to_string_lossy();
+        let needs = |fragment: &&Fragment| {
+            files_of_fragment(fragment, &folder).any(|file| files.contains(&file))
+        };
+        let gone: Vec<u64> =
+            self.dataset.fragments().iter().filter(needs).map(|fragment| fragment.id).collect();
+        let count = gone.len();
+        if count > 0 {
+            let operation = Operation::Delete {
+                updated_fragments: Vec::new(),
+                deleted_fragment_ids: gone,
+                predicate: "files of these fragments are gone or damaged".into(),
+            };
+            self.commit(self.of_this_version(operation)).await?;
+        }
+        Ok(count)
     }
 
     /// Puts `rows` in the place of all that `fragments` have.

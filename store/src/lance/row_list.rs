@@ -60,6 +60,36 @@ impl RowList {
         Ok(list)
     }
 
+    /// That of those fragments of `table` that this one does not name. One with deleted rows is left out,
+    /// since the table says no more which pages these were.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn rest_of(&self, table: &LanceTable) -> Result<Self, StoreError> {
+        let dataset = table.dataset().await?;
+        let is_missing = |fragment: &&Fragment| {
+            fragment.deletion_file.is_none() && self.rows_of(fragment).is_none()
+        };
+        let missing: Vec<Fragment> =
+            dataset.fragments().iter().filter(is_missing).cloned().collect();
+        let mut rest = Self::default();
+        for fragment in missing {
+            let mut pages: Vec<(u64, PageId)> = Vec::new();
+            for batch in
+                table.read_row_ids_of(&["document", "number"], vec![fragment.clone()]).await?
+            {
+                let rows = Rows { batch: &batch, path: &table.path }.row_ids()?;
+                pages.extend(rows.into_iter().map(|(page, row)| (row, page)));
+            }
+            pages.sort_unstable();
+            if let Some(file) = fragment.files.first() {
+                let of_fragment = pages.into_iter().map(|(_, page)| page);
+                rest.0.insert(file.path.clone(), runs(of_fragment));
+            }
+        }
+        Ok(rest)
+    }
+
     /// Adds the fragments of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

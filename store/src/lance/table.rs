@@ -387,15 +387,23 @@ pub(super) fn files_of(dataset: &Dataset, path: &Path) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     let manifest = dataset.manifest_location().path.filename().expect("a manifest is a file");
     files.insert(format!("{folder}/_versions/{manifest}"));
-    for fragment in dataset.fragments().iter() {
-        files.extend(fragment.files.iter().map(|file| format!("{folder}/data/{}", file.path)));
-        if let Some(deleted) = &fragment.deletion_file {
-            let (suffix, version) = (deleted.file_type.suffix(), deleted.read_version);
-            let name = format!("{}-{version}-{}.{suffix}", fragment.id, deleted.id);
-            files.insert(format!("{folder}/_deletions/{name}"));
-        }
-    }
+    files.extend(
+        dataset.fragments().iter().flat_map(|fragment| files_of_fragment(fragment, &folder)),
+    );
     files
+}
+
+/// The files that `fragment` of the table in `folder` needs, by their name below the index.
+pub(super) fn files_of_fragment<'a>(
+    fragment: &'a Fragment,
+    folder: &'a str,
+) -> impl Iterator<Item = String> + 'a {
+    let deleted = fragment.deletion_file.as_ref().map(|deleted| {
+        let (suffix, version) = (deleted.file_type.suffix(), deleted.read_version);
+        format!("{folder}/_deletions/{}-{version}-{}.{suffix}", fragment.id, deleted.id)
+    });
+    let data = fragment.files.iter().map(move |file| format!("{folder}/data/{}", file.path));
+    data.chain(deleted)
 }
 
 /// `column IN ('a', 'b')`, in pieces of at most 500 values.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use futures::StreamExt;
-use pagesight_core::{DocumentId, DocumentStatus, PageFailure, PageId, PageRecord};
+use pagesight_core::{DocumentId, DocumentRecord, DocumentStatus, PageFailure, PageId, PageRecord};
 use pagesight_maxsim::Segments;
 
 use super::verify::expected_pages;
@@ -177,6 +177,38 @@ fn restore_files(
     Ok(damaged)
 }
 
+/// Those records of `ledger` whose documents have `lost` pages, as they say so: the next run reads these
+/// pages again.
+pub(crate) fn mark_lost<'a, 'b>(
+    ledger: impl Iterator<Item = &'a DocumentRecord>,
+    lost: impl Iterator<Item = &'b PageId>,
+    repaired: &mut Repaired,
+) -> Vec<DocumentRecord> {
+    let mut by_document: HashMap<_, Vec<u32>> = HashMap::new();
+    for page in lost {
+        by_document.entry(page.document).or_default().push(page.number);
+    }
+    let mut marked = Vec::new();
+    for record in ledger {
+        let numbers = record.document.and_then(|document| by_document.get(&document));
+        let Some(numbers) = numbers else { continue };
+        let mut record = record.clone();
+        record.status = DocumentStatus::InProgress;
+        record.pages_indexed = record.pages_indexed.saturating_sub(numbers.len() as u32);
+        record.failed_pages.extend(numbers.iter().map(|&page| PageFailure::lost(page)));
+        record.failed_pages.sort_by_key(|failure| failure.page);
+        record.waiting_pages.retain(|page| !numbers.contains(page));
+        repaired.to_read.extend(numbers.iter().map(|&page| (record.path.clone(), page)));
+        marked.push(record);
+    }
+    if !marked.is_empty() {
+        let (pages, files) = (repaired.to_read.len(), marked.len());
+        let what = format!("{pages} pages of {files} files are marked to be read again");
+        repaired.mended.push(format!("documents.lance: {what}"));
+    }
+    marked
+}
+
 impl AsyncWriter {
     /// Drops pages that are damaged or that the ledger does not have, and marks those that it has
     /// and the table has not; where only some are still `coded`, those that are not, too. Returns
@@ -245,23 +277,7 @@ impl AsyncWriter {
         lost: impl Iterator<Item = &'a PageId>,
         repaired: &mut Repaired,
     ) -> Result<(), StoreError> {
-        let mut by_document: HashMap<_, Vec<u32>> = HashMap::new();
-        for page in lost {
-            by_document.entry(page.document).or_default().push(page.number);
-        }
-        let mut marked = Vec::new();
-        for record in self.ledger.records() {
-            let numbers = record.document.and_then(|document| by_document.get(&document));
-            let Some(numbers) = numbers else { continue };
-            let mut record = record.clone();
-            record.status = DocumentStatus::InProgress;
-            record.pages_indexed = record.pages_indexed.saturating_sub(numbers.len() as u32);
-            record.failed_pages.extend(numbers.iter().map(|&page| PageFailure::lost(page)));
-            record.failed_pages.sort_by_key(|failure| failure.page);
-            record.waiting_pages.retain(|page| !numbers.contains(page));
-            repaired.to_read.extend(numbers.iter().map(|&page| (record.path.clone(), page)));
-            marked.push(record);
-        }
+        let marked = mark_lost(self.ledger.records(), lost, repaired);
         for record in &marked {
             self.ledger.insert(record.clone());
         }
@@ -271,9 +287,6 @@ impl AsyncWriter {
                 documents.delete(&filter).await?;
             }
             documents.add(documents_batch(&marked)).await?;
-            let (pages, files) = (repaired.to_read.len(), marked.len());
-            let what = format!("{pages} pages of {files} files are marked to be read again");
-            repaired.mended.push(format!("documents.lance: {what}"));
         }
         Ok(())
     }

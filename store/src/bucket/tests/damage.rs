@@ -1,12 +1,9 @@
 //! Files of a snapshot or of a part that are gone, short or damaged in the bucket, and a cleanup by
 //! another client.
 
-use std::collections::BTreeSet;
-
 use pagesight_core::seam::{TextIndex, VectorSource};
 
 use super::{Bench, SOME, check_same, id, one_machine};
-use crate::bucket::mirror::Mirror;
 use crate::bucket::record::DroppedPath;
 use crate::error::StoreError;
 use crate::runtime::wait;
@@ -18,12 +15,7 @@ fn files_that_are_gone_or_damaged_are_named_and_words_answer_without_codes() {
     let named = |begin: &str| {
         bench.names().into_iter().find(|name| name.starts_with(begin)).expect("there is one")
     };
-    let verify = || {
-        let mirror = Mirror::new(&bench.local(), &bench.objects);
-        let verified = crate::upkeep::verify::verify_bucket(bench.objects.clone(), mirror);
-        let damage = wait(verified).unwrap().damage;
-        damage.into_iter().map(|damage| damage.file).collect::<BTreeSet<String>>()
-    };
+    let verify = || bench.verify();
     assert!(verify().is_empty());
     let codes = named("codes/");
     let bytes = wait(bench.objects.get_required(&codes)).unwrap();
