@@ -15,13 +15,15 @@
 
 use std::path::{Path, PathBuf};
 
-use pagesight_core::seam::{Batch, PageSink};
+use pagesight_core::seam::{Batch, PageSink, QueryEncoder};
 use pagesight_core::testing::document_record;
 use pagesight_core::{
     DocumentId, DocumentRecord, ModelRecord, PageId, PageRecord, PageSize, PageVectors,
     PatchLayout, TextSource,
 };
-use pagesight_store::{Address, Fleet, PlannedDocument, PlannedFile, Work, Writer};
+use pagesight_maxsim::Neutral;
+use pagesight_model::ColPali;
+use pagesight_store::{Address, Fleet, LazyNeutral, PlannedDocument, PlannedFile, Work, Writer};
 
 const PAGES_A_DOCUMENT: u32 = 20;
 const DOCUMENTS_A_BATCH: usize = 500;
@@ -131,8 +133,17 @@ fn fill_bucket(
         PlannedDocument { document, files: vec![PlannedFile { path, bytes: 1, modified_ns: 0 }] }
     };
     work.documents = documents.iter().map(planned).collect();
+    // Under the name that the program gives them, or the first to open the index would measure all pages.
+    let questions = model.neutral.questions.clone();
+    let name = format!("{} {}", model.id, questions.join(" "));
+    let neutral = LazyNeutral::new(&name, move |name| {
+        let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+        let encoded = ColPali::nano().ok()?.encode_queries(&questions).ok()?;
+        Neutral::new(name, &encoded)
+    });
     let plan = fleet.plan(work)?.ok_or("there is nothing to plan")?;
     let mut worker = fleet.worker(&plan.id, 0, 1, Some(&model.id))?.ok_or("it is committed")?;
+    worker.set_neutral(Some(neutral));
     for some in documents.chunks(DOCUMENTS_A_PART) {
         worker.commit(maker.batch(some, pages)?)?;
         eprintln!("{} of {pages} pages", (some[some.len() - 1] + 1) * PAGES_A_DOCUMENT);

@@ -5,9 +5,11 @@
 //! have a scale, chosen among a few candidates for the smallest squared error. A row whose width is
 //! not a multiple of that (SigLIP's 4304) ends with a block that is filled up with zeros.
 
+use std::iter;
 use std::path::PathBuf;
 
 use half::f16;
+use pagesight_simd::compiled_for_each_cpu;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
@@ -139,32 +141,69 @@ fn row_to_q8(values: &[f32], bytes: &mut [u8]) -> f32 {
     scale
 }
 
+/// Scales that are tried for a block of 4 bits.
+const Q4_CANDIDATES: usize = 13;
+
 /// Rounds at most [`Q4_BLOCK`] numbers to whole ones from -8 to 7 and returns their scale, an f16
 /// number.
 fn block_to_q4(values: &[f32], bytes: &mut [u8; Q4_BLOCK / 2]) -> f32 {
+    // Zeros behind a short block are kept exactly by every scale.
+    let mut block = [0.0; Q4_BLOCK];
+    block[..values.len()].copy_from_slice(values);
     // The number farthest from zero becomes -8, so that the range is used to its end.
-    let farthest = values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
-    let nearest = |scale: f32, value: f32| {
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        (value * inverse).round_ties_even().clamp(-8.0, 7.0)
-    };
-    let error = |scale: f32| -> f32 {
-        values.iter().map(|&value| (value - nearest(scale, value) * scale).powi(2)).sum()
-    };
+    let farthest = block.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
     // Cutting the farthest number off often makes the error of the others smaller.
-    let candidates = (0..=12).map(|step| {
-        let scale = farthest / -(7.0 + 0.25 * f32::from(step as u8));
-        f16::from_f32(scale).to_f32()
-    });
-    let best = candidates.min_by(|&a, &b| error(a).total_cmp(&error(b))).unwrap_or(0.0);
-    let code = |i: usize| {
-        let value = values.get(i).map_or(0.0, |&value| nearest(best, value));
-        (value + 8.0) as u8
-    };
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = code(2 * i) | (code(2 * i + 1) << 4);
+    let scales: [f32; Q4_CANDIDATES] =
+        std::array::from_fn(|step| f16::from_f32(farthest / -(7.0 + 0.25 * step as f32)).to_f32());
+    let mut errors = [0.0; Q4_CANDIDATES];
+    q4_errors(&block, &scales, &mut errors);
+    let best = iter::zip(scales, errors).min_by(|a, b| a.1.total_cmp(&b.1));
+    let best = best.map_or(0.0, |(scale, _)| scale);
+    let codes = block.map(|value| (nearest_q4(value, inverse_of(best)) + 8.0) as u8);
+    for (byte, codes) in bytes.iter_mut().zip(codes.as_chunks().0) {
+        let [low, high] = codes;
+        *byte = low | (high << 4);
     }
     best
+}
+
+#[inline(always)]
+fn inverse_of(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// The nearest whole number from -8 to 7.
+#[inline(always)]
+fn nearest_q4(value: f32, inverse: f32) -> f32 {
+    // Adding this number rounds to a whole one, half to even.
+    const ROUNDING: f32 = 12_582_912.0;
+    ((value * inverse).clamp(-8.0, 7.0) + ROUNDING) - ROUNDING
+}
+
+compiled_for_each_cpu! {
+    /// The sum of the squares of what each scale loses.
+    fn q4_errors(
+        block: &[f32; Q4_BLOCK],
+        scales: &[f32; Q4_CANDIDATES],
+        errors: &mut [f32; Q4_CANDIDATES],
+    ) {
+        for (scale, error) in scales.iter().zip(errors) {
+            let inverse = inverse_of(*scale);
+            let mut squares: [f32; Q4_BLOCK] = std::array::from_fn(|i| {
+                let lost = block[i] - nearest_q4(block[i], inverse) * scale;
+                lost * lost
+            });
+            // Half by half, in the same order on every CPU.
+            let mut left = Q4_BLOCK;
+            while left > 1 {
+                left /= 2;
+                for i in 0..left {
+                    squares[i] += squares[i + left];
+                }
+            }
+            *error = squares[0];
+        }
+    }
 }
 
 #[cfg(test)]
