@@ -38,8 +38,16 @@ def get(path):
     return urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=60).read()
 
 
+def kinds(requests):
+    counts = {}
+    for folder in requests:
+        kind = folder.split(place.split("/", 1)[1])[-1].strip("/").split("/")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
 def first_answer(local):
-    """Seconds to the first answer, seconds of processors, and the requests until then, by folder."""
+    """Seconds to the first answer, seconds of processors, and the requests until it is ready and until then, by folder."""
     before, start = len(asked()), time.monotonic()
     server = subprocess.Popen([program, "--local", local, "serve", f"s3://{place}", "--bind", f"127.0.0.1:{PORT}",
                                "--refresh", "3600", "--quiet"], env=environment)
@@ -47,7 +55,7 @@ def first_answer(local):
         while True:
             try:
                 get("/readyz")
-                ready = time.monotonic() - start
+                ready, until_ready = time.monotonic() - start, asked()[before:]
                 get("/v1/search?q=wb+wcd+the+chart+of+sales&k=10")
                 break
             except (ConnectionError, urllib.error.URLError):
@@ -60,11 +68,7 @@ def first_answer(local):
     finally:
         server.terminate()
         server.wait()
-    kinds = {}
-    for folder in requests:
-        kind = folder.split(place.split("/", 1)[1])[-1].strip("/").split("/")[0]
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return ready, took, cpu, kinds
+    return ready, took, cpu, kinds(until_ready), kinds(requests)
 
 
 store = subprocess.Popen([sys.executable, here / "store.py", buckets, str(STORE)], stdout=open(log, "w"))
@@ -79,10 +83,11 @@ try:
         warm.append(first_answer(local))
     for name, found in (("cold", cold), ("with its copy there", warm)):
         ready, took, cpu = (statistics.median(times) for times in list(zip(*found))[:3])
-        kinds = found[0][3]
+        until_ready, until_answer = found[0][3:]
         print(f"{name}: ready after {ready:.1f} s, first answer after {took:.1f} s (each: "
               f"{', '.join(f'{one[1]:.1f}' for one in found)}), {cpu:.1f} s of its processors; "
-              f"{sum(kinds.values())} requests {kinds}", flush=True)
+              f"{sum(until_ready.values())} requests until it was ready {until_ready}, "
+              f"{sum(until_answer.values())} until the answer {until_answer}", flush=True)
     print(f"codes of it on the disk after the first answer: {on_disk / 1e6:.0f} MB")
 finally:
     store.terminate()
