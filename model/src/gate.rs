@@ -128,7 +128,10 @@ fn cosine(one: &[f32], other: &[f32]) -> f64 {
 }
 
 /// A page with something like lines of print, a picture with a gradient and noise, and white between
-/// them; the same on every machine.
+/// them; the same on every machine. Sizes are in px.
+///
+/// # Errors
+/// For a page without pixels.
 pub fn printed_page(width: u32, height: u32) -> Result<PageImage, ImageError> {
     let noise = |i: u32| (i ^ i >> 15).wrapping_mul(2_654_435_761) >> 24;
     let line = (height / 60).max(4);

@@ -32,7 +32,8 @@ pub struct LoadOptions {
     /// A file that remembers of which models whole numbers are near enough: of which the least cosine
     /// of a vector to f32's is 0.999 or more. [`load`](crate::load) measures a model that is not in
     /// it once, with a page and four questions in both, unless it is
-    /// [for questions alone](Self::query_only). Without it nothing is measured.
+    /// [for questions alone](Self::query_only); [`PaliGemma::load`](crate::PaliGemma::load) does so with
+    /// what it keeps of a page and a question. Without it nothing is measured.
     pub measured: Option<PathBuf>,
     /// Is called before a model is measured, which takes as long as about two pages take.
     pub on_measuring: Option<fn()>,

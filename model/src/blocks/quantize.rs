@@ -240,6 +240,40 @@ mod tests {
         }
     }
 
+    /// The candidates one by one, in f64.
+    #[test]
+    fn no_other_scale_of_4_bits_loses_less_than_the_one_that_is_chosen() {
+        let mut noise = Noise::new(5);
+        for n in 0..300 {
+            let length = 1 + n % Q4_BLOCK;
+            let mut values = noise.values(length, 1.0);
+            values[n % length] *= (n % 5) as f32;
+            let mut bytes = [0; Q4_BLOCK / 2];
+            let chosen = block_to_q4(&values, &mut bytes);
+            let lost = |scale: f32| -> f64 {
+                let step = f64::from(scale);
+                let of = |&value: &f32| {
+                    let value = f64::from(value);
+                    let code = if step == 0.0 { 0.0 } else { (value / step).round_ties_even() };
+                    (value - code.clamp(-8.0, 7.0) * step).powi(2)
+                };
+                values.iter().map(of).sum()
+            };
+            let farthest =
+                values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
+            let each =
+                (0..=12).map(|step| f16::from_f32(-farthest / (7.0 + 0.25 * step as f32)).to_f32());
+            let least = each.map(lost).fold(f64::INFINITY, f64::min);
+            assert!(lost(chosen) <= least * (1.0 + 1e-5) + 1e-12, "{values:?}: {chosen}");
+            for (at, value) in values.iter().enumerate() {
+                let code = bytes[at / 2] >> (4 * (at % 2)) & 15;
+                let kept = (f32::from(code) - 8.0) * chosen;
+                let out_of_range = (value - kept).abs() > chosen.abs() * 0.501;
+                assert!(!out_of_range || [0, 15].contains(&code), "{value} as {code} of {chosen}");
+            }
+        }
+    }
+
     #[test]
     fn what_a_format_can_hold_it_holds_exactly() {
         let q8: Vec<f32> = (-127..=127).map(|n| n as f32 * 0.5).collect();

@@ -33,7 +33,7 @@ use super::gc::Keeping;
 use super::log;
 use super::mirror::{LocalCopy, Mirror};
 use super::objects::Objects;
-use super::record::{Plan, PlannedDocument, PlannedFile, Work};
+use super::record::{DroppedPath, Plan, PlannedDocument, PlannedFile, Work};
 use super::sparse::Pieces;
 use crate::error::StoreError;
 use crate::reader::AsyncReader;
@@ -154,6 +154,16 @@ impl Bench {
         }
         self.fleet.commit(&plan.id, false)?;
         Ok(plan)
+    }
+
+    /// Drops the first of [`SOME`], and puts `documents`, others of them, in its place.
+    fn put_in_place_of_the_first(&self, documents: &[(&str, &str)]) -> Result<(), StoreError> {
+        let (path, content) = SOME[0];
+        let plan = self.plan_with(documents, 1, |work| {
+            work.dropped = vec![DroppedPath { path: path.into(), document: Some(id(content)) }];
+        })?;
+        self.work(&plan, 0, &SOME)?;
+        self.fleet.commit(&plan.id, false).map(drop)
     }
 
     fn reader(&self) -> Reader {

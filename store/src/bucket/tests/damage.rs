@@ -3,8 +3,7 @@
 
 use pagesight_core::seam::{TextIndex, VectorSource};
 
-use super::{Bench, SOME, check_same, id, one_machine};
-use crate::bucket::record::DroppedPath;
+use super::{Bench, SOME, check_same, one_machine};
 use crate::error::StoreError;
 use crate::runtime::wait;
 
@@ -71,13 +70,7 @@ fn a_part_whose_file_is_gone_or_short_is_named() {
 fn a_cleanup_by_lance_itself_takes_nothing_that_a_snapshot_needs() {
     let bench = Bench::new("fleet-foreign");
     bench.all(&SOME[..3], 1).unwrap();
-    let plan = bench
-        .plan_with(&SOME[3..], 1, |work| {
-            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
-        })
-        .unwrap();
-    bench.work(&plan, 0, &SOME).unwrap();
-    bench.fleet.commit(&plan.id, false).unwrap();
+    bench.put_in_place_of_the_first(&SOME[3..]).unwrap();
     let one = one_machine(bench.place.path(), &SOME[1..]);
     for name in ["documents", "pages"] {
         wait(async {

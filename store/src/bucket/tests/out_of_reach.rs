@@ -7,10 +7,9 @@ use pagesight_core::seam::{OutOfReach, TextIndex, VectorSource};
 use pagesight_maxsim::HereError;
 
 use super::local_copy::in_pieces;
-use super::{Bench, QUESTIONS, SOME, coded, id, one_machine};
+use super::{Bench, QUESTIONS, SOME, coded, one_machine};
 use crate::Reader;
 use crate::bucket::mirror::{LocalCopy, Mirror};
-use crate::bucket::record::DroppedPath;
 use crate::error::StoreError;
 use crate::runtime::wait;
 
@@ -39,13 +38,7 @@ fn a_reader_goes_on_with_what_it_holds_while_the_store_is_out_of_reach() {
 fn a_copy_that_was_filled_shows_every_page_without_the_store() {
     let bench = Bench::new("fleet-texts");
     bench.all(&SOME[..3], 1).unwrap();
-    let plan = bench
-        .plan_with(&SOME[3..], 1, |work| {
-            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
-        })
-        .unwrap();
-    bench.work(&plan, 0, &SOME).unwrap();
-    bench.fleet.commit(&plan.id, false).unwrap();
+    bench.put_in_place_of_the_first(&SOME[3..]).unwrap();
     let one = one_machine(bench.place.path(), &SOME[1..]);
     let ids: Vec<PageId> = coded(&one).into_keys().collect();
     let local = LocalCopy { fill: true, ..bench.local() };

@@ -1,9 +1,8 @@
 //! Puts that fail: a worker, a committer or a sweeper is killed before or after any of them, or the
 //! answer is lost.
 
-use super::{Bench, SOME, check_same, id, model, one_machine};
+use super::{Bench, SOME, check_same, model, one_machine};
 use crate::bucket::gc::Keeping;
-use crate::bucket::record::DroppedPath;
 use crate::error::StoreError;
 
 /// A whole life: plan, work, commit, a second plan that drops and changes, and garbage collected.
@@ -14,11 +13,7 @@ fn life(bench: &Bench) -> Result<(), StoreError> {
     }
     let ledger = bench.fleet.begin(Some(&model()))?.1;
     if ledger.iter().any(|record| record.path == "a.pdf") {
-        let plan = bench.plan_with(&SOME[2..3], 1, |work| {
-            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
-        })?;
-        bench.work(&plan, 0, &SOME)?;
-        bench.fleet.commit(&plan.id, false)?;
+        bench.put_in_place_of_the_first(&SOME[2..3])?;
     }
     let keeping = Keeping { keep: std::time::Duration::ZERO, ..Keeping::default() };
     bench.fleet.collect_garbage(&keeping).map(drop)

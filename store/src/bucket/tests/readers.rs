@@ -1,21 +1,14 @@
 //! Readers hold what they read; of one that was killed the lease runs out.
 
-use super::{Bench, SOME, check_same, id, one_machine};
+use super::{Bench, SOME, check_same, one_machine};
 use crate::bucket::gc::Keeping;
-use crate::bucket::record::DroppedPath;
 
 #[test]
 fn a_reader_keeps_its_snapshot_while_garbage_is_collected() {
     let bench = Bench::new("fleet-reader");
     bench.all(&SOME[..2], 1).unwrap();
     let reader = bench.reader();
-    let plan = bench
-        .plan_with(&SOME[2..], 1, |work| {
-            work.dropped = vec![DroppedPath { path: "a.pdf".into(), document: Some(id("doc1")) }];
-        })
-        .unwrap();
-    bench.work(&plan, 0, &SOME).unwrap();
-    bench.fleet.commit(&plan.id, false).unwrap();
+    bench.put_in_place_of_the_first(&SOME[2..]).unwrap();
     assert_eq!(bench.sweep().held, 1);
     check_same(&reader, &one_machine(bench.place.path(), &SOME[..2]));
     let newer = reader.newer().unwrap().unwrap();
